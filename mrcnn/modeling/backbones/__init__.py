@@ -1,0 +1,1 @@
+"""Backbones: picture in, feature maps c2..c5 out."""

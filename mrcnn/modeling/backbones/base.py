@@ -1,0 +1,168 @@
+"""What every backbone has in common: its settings, and the convolution + norm + activation unit."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from mrcnn.modeling.normalize import FrozenBatchNorm, NormKind, PixelNorm, make_norm
+from mrcnn.settings import Settings
+
+LEVELS = ("c2", "c3", "c4", "c5")
+_ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig(Settings):
+    """Settings shared by all backbones.
+
+    A backbone's layers are named "stem_..." (stage 1) and "stage2_..." to "stage5_..."; stage n yields feature map
+    cn at stride 2^n.
+    """
+
+    norm: NormKind = "frozen_bn"
+    epsilon: float = 1e-5  # of the norm
+    freeze_at: int = 0  # stages up to this one do not train (1: the stem); 0: all train
+    pixel_norm: PixelNorm = PixelNorm()
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels of each feature map, by name c2..c5."""
+        raise NotImplementedError
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Pixels per cell of each feature map, by name c2..c5."""
+        return {level: 2 ** int(level[1:]) for level in LEVELS}
+
+    def build(self, name: str = "backbone") -> keras.Model:
+        """The backbone: pictures [B, H, W, 3] -> {"c2": [B, ceil(H/4), ceil(W/4), channels["c2"]], ... "c5"}."""
+        raise NotImplementedError
+
+
+def stage_of(layer_name: str) -> int | None:
+    """The stage a layer belongs to by its name: 1 for "stem_conv1", 3 for "stage3_block2_conv1", else None."""
+    match = re.match(r"stage(\d+)_", layer_name)
+    if match:
+        return int(match.group(1))
+    return 1 if layer_name.startswith("stem_") else None
+
+
+def freeze_stages(model: keras.Model, freeze_at: int) -> None:
+    """Stop training of all layers up to and including stage `freeze_at`; 0 changes nothing."""
+    for layer in model.layers:
+        stage = stage_of(layer.name)
+        if stage is not None and stage <= freeze_at:
+            layer.trainable = False
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class ConvNorm(keras.layers.Layer):
+    """Convolution, then norm, then activation.
+
+    With frozen batch norm the scale is folded into the kernel: one pass over the feature map less in each direction,
+    the same function and the same gradient. A bias exists only where there is no norm.
+
+    Args:
+        filters: output channels; ignored when `depthwise`.
+        kernel_size: side of the kernel.
+        stride: step in both directions.
+        padding: "symmetric" pads (kernel_size - 1) / 2 on every side as Caffe and PyTorch do; "same" is TensorFlow's
+            rule, which at stride 2 may pad less before than after.
+        depthwise: one filter per input channel.
+        norm, epsilon, momentum: see `make_norm`.
+        activation: None, "relu" or "relu6".
+        kernel_initializer: name, config or instance of a Keras initializer.
+    """
+
+    def __init__(
+        self,
+        filters: int | None,
+        kernel_size: int = 1,
+        stride: int = 1,
+        *,
+        padding: Literal["symmetric", "same"] = "symmetric",
+        depthwise: bool = False,
+        norm: NormKind = "none",
+        epsilon: float = 1e-5,
+        momentum: float = 0.9,
+        activation: str | None = None,
+        kernel_initializer: Any = "he_normal",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if (filters is None) != depthwise:
+            raise ValueError("ConvNorm: filters is needed for a convolution and None for a depthwise one")
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"ConvNorm: unknown activation {activation!r}")
+        self.filters, self.kernel_size, self.stride, self.padding = filters, kernel_size, stride, padding
+        self.depthwise, self.activation = depthwise, activation
+        self.norm_kind, self.epsilon, self.momentum = norm, epsilon, momentum
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.norm = make_norm(norm, epsilon, "norm", momentum, self.dtype_policy)
+
+    def build(self, input_shape: tuple) -> None:
+        """Create the kernel [k, k, in, out] ([k, k, in, 1] when depthwise) and the norm's or the bias' vectors."""
+        channels, k = input_shape[-1], self.kernel_size
+        shape = (k, k, channels, 1 if self.depthwise else self.filters)
+        # autocast off: folding the norm happens in float32, then the product is cast.
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer, autocast=False)
+        outputs = channels if self.depthwise else self.filters
+        self.bias = None
+        if self.norm is None:
+            self.bias = self.add_weight(name="bias", shape=(outputs,), initializer="zeros")
+        else:
+            self.norm.build((*input_shape[:-1], outputs))
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """[B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
+        kernel = tf.convert_to_tensor(self.kernel)
+        folded = isinstance(self.norm, FrozenBatchNorm)
+        if folded:
+            scale, shift = self.norm.scale_shift()
+            kernel = kernel * (scale[:, None] if self.depthwise else scale)
+        outputs = self._convolve(inputs, tf.cast(kernel, inputs.dtype))
+        if folded:
+            outputs = tf.nn.bias_add(outputs, tf.cast(shift, outputs.dtype))
+        elif self.norm is None:
+            outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, outputs.dtype))
+        elif self.norm_kind == "gn":
+            outputs = self.norm(outputs)
+        else:
+            outputs = self.norm(outputs, training=training)
+        return _ACTIVATIONS[self.activation](outputs)
+
+    def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        padding: Any = "SAME"
+        if self.padding == "symmetric" and self.stride > 1 and self.kernel_size > 1:
+            side = [(self.kernel_size - 1) // 2] * 2
+            padding = [[0, 0], side, side, [0, 0]]
+        if self.depthwise:
+            return tf.nn.depthwise_conv2d(inputs, kernel, [1, self.stride, self.stride, 1], padding)
+        return tf.nn.conv2d(inputs, kernel, self.stride, padding)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """[B, ceil(H / stride), ceil(W / stride), out]."""
+        batch, height, width, channels = input_shape
+        height, width = (None if side is None else -(-side // self.stride) for side in (height, width))
+        return batch, height, width, channels if self.depthwise else self.filters
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which Keras can rebuild the layer."""
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "depthwise": self.depthwise,
+            "norm": self.norm_kind,
+            "epsilon": self.epsilon,
+            "momentum": self.momentum,
+            "activation": self.activation,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }

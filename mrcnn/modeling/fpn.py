@@ -1,0 +1,105 @@
+"""Feature pyramid network. Ref: Feature Pyramid Networks for Object Detection, section 3."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mrcnn.modeling.backbones.base import LEVELS, ConvNorm
+from mrcnn.modeling.normalize import NormKind
+from mrcnn.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class FPNConfig(Settings):
+    """Settings of the pyramid."""
+
+    channels: int = 256  # of every level
+    norm: NormKind = "none"  # none: the convolutions have a bias
+
+    def build(self, in_channels: dict[str, int], name: str = "fpn") -> FPN:
+        """The layer with its weights created, for feature maps of the given channels."""
+        layer = FPN(self, in_channels, name=name)
+        layer.build()
+        return layer
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class FPN(keras.layers.Layer):
+    """Feature maps c2..c5 to a pyramid p2..p6 of equal channels.
+
+    Every map passes a 1x1 lateral convolution; from the top down the coarser sum is enlarged twofold (nearest) and
+    added; a 3x3 convolution of each sum is the level. p6 is every second cell of p5 and serves the RPN only.
+    """
+
+    strides = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+
+    def __init__(self, config: FPNConfig | dict[str, Any], in_channels: dict[str, int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.config = FPNConfig.from_dict(config) if isinstance(config, dict) else config
+        self.in_channels = dict(in_channels)
+        self.laterals = [self._conv(1, f"lateral{level[1:]}") for level in LEVELS]
+        self.outputs = [self._conv(3, f"output{level[1:]}") for level in LEVELS]
+
+    def _conv(self, kernel_size: int, name: str) -> ConvNorm:
+        # Uniform by fan-in, gain 1: what Caffe2's XavierFill does in the published training code.
+        initializer = keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")
+        return ConvNorm(
+            self.config.channels,
+            kernel_size,
+            norm=self.config.norm,
+            kernel_initializer=initializer,
+            name=name,
+            dtype=self.dtype_policy,
+        )
+
+    def build(self, *_: Any) -> None:
+        """Create all weights."""
+        if self.built:
+            return
+        for level, lateral, output in zip(LEVELS, self.laterals, self.outputs, strict=True):
+            lateral.build((None, None, None, self.in_channels[level]))
+            output.build((None, None, None, self.config.channels))
+        self.built = True
+
+    def call(self, features: dict[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
+        """Build the pyramid.
+
+        Args:
+            features: c2..c5, each [B, ceil(H / stride), ceil(W / stride), in_channels[name]].
+            training: for norms with batch statistics.
+
+        Returns:
+            p2..p6, each [B, ceil(H / stride), ceil(W / stride), channels].
+        """
+        levels: dict[str, tf.Tensor] = {}
+        coarser = None
+        for level, lateral, output in reversed(list(zip(LEVELS, self.laterals, self.outputs, strict=True))):
+            merged = lateral(features[level], training=training)
+            if coarser is not None:
+                merged = merged + _upsample(coarser, merged)
+            levels[f"p{level[1:]}"] = output(merged, training=training)
+            coarser = merged
+        levels["p6"] = levels["p5"][:, ::2, ::2]
+        return dict(sorted(levels.items()))
+
+    def compute_output_shape(self, features_shape: dict[str, tuple]) -> dict[str, tuple]:
+        """Shapes of p2..p6."""
+        shapes = {f"p{level[1:]}": (*features_shape[level][:3], self.config.channels) for level in LEVELS}
+        batch, height, width, channels = shapes["p5"]
+        height, width = (None if side is None else -(-side // 2) for side in (height, width))
+        return {**shapes, "p6": (batch, height, width, channels)}
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which Keras can rebuild the layer."""
+        return {**super().get_config(), "config": self.config.to_dict(), "in_channels": self.in_channels}
+
+
+def _upsample(coarse: tf.Tensor, fine: tf.Tensor) -> tf.Tensor:
+    """Each cell of `coarse` [B, h, w, C] repeated 2 x 2, cut to the height and width of `fine` [B, H, W, C]."""
+    repeated = tf.repeat(tf.repeat(coarse, 2, axis=1), 2, axis=2)  # [B, 2h, 2w, C]
+    height, width = (fine.shape[i] if fine.shape[i] is not None else tf.shape(fine)[i] for i in (1, 2))
+    return tf.ensure_shape(repeated[:, :height, :width], fine.shape)

@@ -1,0 +1,156 @@
+"""Normalisation of pixels at the door of the model and of activations inside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+from mrcnn.settings import Settings, SettingsError
+
+NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn", "none"]
+NUM_GROUPS = 32  # Group Normalization, section 4.1
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelNorm(Settings):
+    """How raw pixels become network input: (pixel - mean) / std per channel, RGB, 0-255.
+
+    The defaults are the ImageNet statistics.
+    """
+
+    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
+    std: tuple[float, ...] = (58.395, 57.12, 57.375)
+    bgr: bool = False  # reverse the channels after normalising, for weights trained on BGR pictures
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise SettingsError(f"PixelNorm: {len(self.mean)} values in mean but {len(self.std)} in std")
+        if any(s <= 0 for s in self.std):
+            raise SettingsError(f"PixelNorm.std: expected positive values, got {self.std}")
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class NormalizePixels(keras.layers.Layer):
+    """Raw pixels to network input; padding becomes exactly 0, whatever it held.
+
+    Args:
+        config: mean, standard deviation and channel order.
+    """
+
+    def __init__(self, config: PixelNorm | dict[str, Any] | None = None, **kwargs: Any) -> None:
+        # A float picture under a half-precision policy must not lose grey levels before the mean is subtracted.
+        super().__init__(autocast=False, **kwargs)
+        self.config = PixelNorm.from_dict(config) if isinstance(config, dict) else config or PixelNorm()
+
+    def build(self, *_: Any) -> None:
+        """Nothing to build: the layer has no weights."""
+
+    def call(self, image: tf.Tensor, content_shape: tf.Tensor | None = None) -> tf.Tensor:
+        """Normalise.
+
+        Args:
+            image: u8 or float [B, H, W, channels], RGB, 0-255.
+            content_shape: i32[B, 2], height and width of the picture inside the padding; None: no padding.
+
+        Returns:
+            [B, H, W, channels] in the compute dtype.
+        """
+        mean, std = self.config.mean, self.config.std
+        if image.shape[-1] is not None and image.shape[-1] != len(mean):
+            raise ValueError(f"image has {image.shape[-1]} channels but the pixel mean has {len(mean)} values")
+        pixels = (tf.cast(image, tf.float32) - tf.constant(mean)) * tf.constant([1.0 / s for s in std])
+        if self.config.bgr:
+            pixels = tf.reverse(pixels, [-1])
+        if content_shape is not None:
+            shape = tf.shape(image)
+            rows = tf.range(shape[1])[None] < content_shape[:, :1]  # [B, H]
+            columns = tf.range(shape[2])[None] < content_shape[:, 1:]  # [B, W]
+            inside = rows[:, :, None, None] & columns[:, None, :, None]  # [B, H, W, 1]
+            pixels = tf.where(inside, pixels, 0.0)
+        return tf.cast(pixels, self.compute_dtype)
+
+    def compute_output_shape(self, image_shape: tuple, content_shape: tuple | None = None) -> tuple:
+        """Shape of the picture."""
+        return tuple(image_shape)
+
+    def compute_output_spec(self, image: Any, content_shape: Any = None) -> keras.KerasTensor:
+        """The picture's shape in the compute dtype."""
+        return keras.KerasTensor(image.shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which Keras can rebuild the layer."""
+        return {**super().get_config(), "config": self.config.to_dict()}
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class FrozenBatchNorm(keras.layers.Layer):
+    """Batch norm as a constant affine map: statistics and affine parameters never train and never move.
+
+    Detection batches are too small for batch statistics, so those of pre-training are kept.
+    Ref: Deep Residual Learning, appendix A ("fix the BN layers").
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape: tuple) -> None:
+        """Create the four vectors; none of them is trainable, even if the layer is set to be."""
+        for name, initializer in (
+            ("gamma", "ones"),
+            ("beta", "zeros"),
+            ("moving_mean", "zeros"),
+            ("moving_variance", "ones"),
+        ):
+            weight = self.add_weight(
+                name=name, shape=(input_shape[-1],), initializer=initializer, trainable=False, autocast=False
+            )
+            setattr(self, name, weight)
+
+    def scale_shift(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """The affine map as (scale f32[channels], shift f32[channels])."""
+        variance = tf.cast(self.moving_variance, tf.float32)
+        scale = tf.cast(self.gamma, tf.float32) * tf.math.rsqrt(variance + self.epsilon)
+        return scale, tf.cast(self.beta, tf.float32) - tf.cast(self.moving_mean, tf.float32) * scale
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """inputs [..., channels] -> scale * inputs + shift, same shape and dtype."""
+        scale, shift = self.scale_shift()
+        return inputs * tf.cast(scale, inputs.dtype) + tf.cast(shift, inputs.dtype)
+
+    def compute_output_shape(self, input_shape: tuple) -> tuple:
+        """Shape of the input."""
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which Keras can rebuild the layer."""
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def make_norm(
+    kind: NormKind, epsilon: float = 1e-5, name: str = "norm", momentum: float = 0.9, dtype: Any = None
+) -> keras.layers.Layer | None:
+    """The normalisation layer of a name, or None for "none".
+
+    Args:
+        kind: "frozen_bn" constant affine map; "bn" batch statistics of one device; "sync_bn" of all devices;
+            "gn" group norm with 32 groups; "none".
+        epsilon: added to the variance.
+        name: layer name.
+        momentum: share of the old moving statistics kept at each step ("bn", "sync_bn").
+        dtype: Keras dtype policy; None: the global one.
+    """
+    if kind == "none":
+        return None
+    if kind == "frozen_bn":
+        return FrozenBatchNorm(epsilon, name=name, dtype=dtype)
+    if kind in ("bn", "sync_bn"):
+        return keras.layers.BatchNormalization(
+            momentum=momentum, epsilon=epsilon, synchronized=kind == "sync_bn", name=name, dtype=dtype
+        )
+    if kind == "gn":
+        return keras.layers.GroupNormalization(NUM_GROUPS, epsilon=epsilon, name=name, dtype=dtype)
+    raise ValueError(f"norm: expected frozen_bn, bn, sync_bn, gn or none, got {kind!r}")

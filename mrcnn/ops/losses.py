@@ -1,0 +1,66 @@
+"""Elementwise losses and their masked sum. Always float32; all work eagerly, in a graph and under XLA."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+Tensor = tf.Tensor
+
+
+def smooth_l1(pred: Tensor, target: Tensor, beta: float) -> Tensor:
+    """Quadratic within `beta` of the target, linear beyond.
+
+    Args:
+        pred: f32[...].
+        target: f32[...].
+        beta: where the two pieces meet; 0 is the plain absolute difference.
+
+    Returns:
+        f32[...]: 0.5 d^2 / beta for d < beta, else d - 0.5 beta.
+
+    Ref: Fast R-CNN, section 2.3 (beta = 1 there).
+    """
+    difference = tf.abs(tf.cast(pred, tf.float32) - tf.cast(target, tf.float32))
+    if beta <= 0.0:
+        return difference
+    return tf.where(difference < beta, 0.5 * difference * difference / beta, difference - 0.5 * beta)
+
+
+def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross-entropy of sigmoid(logits), stable for large logits.
+
+    Args:
+        logits: f32[...].
+        targets: f32[...] in [0, 1].
+
+    Returns:
+        f32[...].
+    """
+    return tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, tf.float32), tf.cast(logits, tf.float32))
+
+
+def softmax_cross_entropy(logits: Tensor, class_ids: Tensor) -> Tensor:
+    """Cross-entropy of softmax(logits).
+
+    Args:
+        logits: f32[..., C + 1], class 0 is background.
+        class_ids: i32[...] in [0, C].
+
+    Returns:
+        f32[...].
+    """
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(class_ids, tf.int32), tf.cast(logits, tf.float32))
+
+
+def masked_sum(values: Tensor, weights: Tensor) -> Tensor:
+    """Sum of values times weights; where the weight is 0 the value does not count, whatever it is.
+
+    Args:
+        values: f32[...].
+        weights: f32 or bool, broadcasts against `values`.
+
+    Returns:
+        f32[].
+    """
+    values, weights = tf.cast(values, tf.float32), tf.cast(weights, tf.float32)
+    return tf.reduce_sum(tf.where(weights != 0.0, values * weights, 0.0))

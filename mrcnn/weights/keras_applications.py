@@ -1,0 +1,92 @@
+"""ImageNet weights of ResNet-50, -101 and -152 from the "notop" files of keras.applications, by path.
+
+The files are those of `keras.applications.ResNet50(include_top=False)`: Caffe-style pixels (BGR, mean subtracted),
+stride in the first 1x1 convolution, biases in the convolutions, batch norm epsilon 1.001e-5. A ResNet that uses
+them needs `ResNetConfig(stride_in_1x1=True, epsilon=1.001e-5, pixel_norm=PIXEL_NORM)`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from mrcnn.modeling.normalize import PixelNorm
+from mrcnn.weights.report import LoadReport, WeightsError, assign
+
+PIXEL_NORM = PixelNorm(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), bgr=True)
+EPSILON = 1.001e-5
+_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
+_PARTS = {"conv1": "1", "conv2": "2", "conv3": "3", "shortcut": "0"}
+
+
+def load_resnet(backbone: keras.Model, path: str | os.PathLike[str]) -> LoadReport:
+    """Set a ResNet backbone's weights from a keras.applications .h5 file.
+
+    The convolutions' biases are folded into the moving means, which is exact while the norm uses them.
+
+    Args:
+        backbone: made by `ResNetConfig.build` with a batch norm, frozen or not.
+        path: resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 or its like.
+
+    Raises:
+        WeightsError: the file cannot be read or is of another network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    if not h5py.is_hdf5(path):
+        raise WeightsError(f"{path}: expected an HDF5 file of keras.applications")
+    try:
+        with h5py.File(path, "r") as file:
+            group = file["model_weights"] if "model_weights" in file else file
+            stored = _datasets(group)
+    except OSError as error:
+        raise WeightsError(f"{path}: truncated or damaged ({error})") from error
+    arrays: dict[str, np.ndarray] = {}
+    for layer in backbone.layers:
+        if layer.weights:
+            convolution, norm = _theirs(layer.name)
+            _take(arrays, stored, layer.name, convolution, norm, path)
+    arrays.update(stored)
+    return assign({v.path: v for v in backbone.weights}, arrays, str(path), strict=True)
+
+
+def _theirs(name: str) -> tuple[str, str]:
+    """Names in the file of our convolution layer's kernel and norm: stage3_block2_conv1 is conv3_block2_1."""
+    if name == "stem_conv1":
+        return "conv1_conv", "conv1_bn"
+    stage, block, part = name.split("_")
+    base = f"{stage.replace('stage', 'conv')}_{block}_{_PARTS[part]}"
+    return f"{base}_conv", f"{base}_bn"
+
+
+def _take(
+    arrays: dict[str, np.ndarray], stored: dict[str, np.ndarray], ours: str, convolution: str, norm: str, path: Path
+) -> None:
+    needed = [f"{convolution}/kernel", *(f"{norm}/{leaf}" for leaf in _NORM)]
+    absent = [name for name in needed if name not in stored]
+    if absent:
+        raise WeightsError(f"{path}: not the weights of this network, {absent[0]} is not in it (for {ours})")
+    arrays[f"{ours}/kernel"] = stored.pop(needed[0])
+    for leaf in _NORM:
+        arrays[f"{ours}/norm/{leaf}"] = stored.pop(f"{norm}/{leaf}")
+    bias = stored.pop(f"{convolution}/bias", None)
+    if bias is not None:
+        arrays[f"{ours}/norm/moving_mean"] = arrays[f"{ours}/norm/moving_mean"] - bias
+
+
+def _datasets(group: h5py.Group) -> dict[str, np.ndarray]:
+    """Arrays by "layer/leaf", whatever lies between and without TensorFlow's ":0"."""
+    found: dict[str, np.ndarray] = {}
+
+    def visit(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            parts = name.split("/")
+            found[f"{parts[0]}/{parts[-1].split(':')[0]}"] = np.asarray(item)
+
+    group.visititems(visit)
+    return found

@@ -1,0 +1,207 @@
+"""pycocotools' evaluation, silent and quick, with every digit left as it is.
+
+The only module of the package that subclasses pycocotools; it is imported on the first evaluation, not before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as rle
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+COCO_JOINTS = 17
+Sizes = dict[Any, tuple[Any, Any]]  # picture id -> (height, width)
+
+
+class QuickCOCOeval(COCOeval):
+    """`COCOeval` whose matching loop visits only the pairs that can match.
+
+    The original compares every detection with every object at each of ten thresholds and four area ranges in plain
+    Python. Pairs below the lowest threshold can never match, and in a crowded picture they are nearly all, so they
+    are left out beforehand; what remains of the loop is the original, in the original order.
+    """
+
+    def evaluateImg(self, imgId, catId, aRng, maxDet):
+        """Matches of one picture, class and area range, in the form `COCOeval.accumulate` reads."""
+        params = self.params
+        gt, dt = self._gts[imgId, catId], self._dts[imgId, catId]
+        if not params.useCats:
+            gt = [g for c in params.catIds for g in self._gts[imgId, c]]
+            dt = [d for c in params.catIds for d in self._dts[imgId, c]]
+        if not gt and not dt:
+            return None
+        ignore = [int(bool(g["ignore"]) or not aRng[0] <= g["area"] <= aRng[1]) for g in gt]
+        order = np.argsort(ignore, kind="mergesort")  # objects that count come first
+        gt, gt_ignore = [gt[i] for i in order], [ignore[i] for i in order]
+        dt = [dt[i] for i in np.argsort([-d["score"] for d in dt], kind="mergesort")[:maxDet]]
+        crowd = [bool(g["iscrowd"]) for g in gt]
+        num_thresholds = len(params.iouThrs)
+        gt_match = np.zeros((num_thresholds, len(gt)))
+        dt_match = np.zeros((num_thresholds, len(dt)))
+        dt_ignore = np.zeros((num_thresholds, len(dt)))
+        ious = self.ious[imgId, catId]
+        if len(ious):
+            candidates = self._candidates(np.asarray(ious)[:, order], len(dt))
+            for t, threshold in enumerate(params.iouThrs):
+                taken = [False] * len(gt)
+                for d, pairs in candidates:
+                    best, best_iou = -1, min(threshold, 1 - 1e-10)
+                    for g, iou in pairs:
+                        if taken[g] and not crowd[g]:
+                            continue
+                        if best > -1 and not gt_ignore[best] and gt_ignore[g]:
+                            break  # an object that counts is never given up for one that does not
+                        if iou >= best_iou:
+                            best, best_iou = g, iou
+                    if best > -1:
+                        taken[best] = True
+                        dt_ignore[t, d] = gt_ignore[best]
+                        dt_match[t, d] = gt[best]["id"]
+                        gt_match[t, best] = dt[d]["id"]
+        outside = np.array([not aRng[0] <= d["area"] <= aRng[1] for d in dt], bool)
+        return {
+            "image_id": imgId,
+            "category_id": catId,
+            "aRng": aRng,
+            "maxDet": maxDet,
+            "dtIds": [d["id"] for d in dt],
+            "gtIds": [g["id"] for g in gt],
+            "dtMatches": dt_match,
+            "gtMatches": gt_match,
+            "dtScores": [d["score"] for d in dt],
+            "gtIgnore": np.array(gt_ignore),
+            "dtIgnore": np.logical_or(dt_ignore, (dt_match == 0) & outside),
+        }
+
+    def _candidates(self, ious: np.ndarray, num: int) -> list[tuple[int, list[tuple[int, float]]]]:
+        """Per detection that can match at all, the (object, IoU) pairs at or above the lowest threshold."""
+        lowest = min(min(self.params.iouThrs), 1 - 1e-10)
+        grouped: dict[int, list[tuple[int, float]]] = {}
+        for d, g in zip(*np.nonzero(ious[:num] >= lowest), strict=True):
+            grouped.setdefault(int(d), []).append((int(g), ious[d, g]))
+        return list(grouped.items())
+
+
+def run(
+    truth: dict[str, Any],
+    results: Sequence[dict[str, Any]],
+    iou_type: str,
+    max_dets: Sequence[int],
+    keypoint_sigmas: Sequence[float] | None = None,
+) -> QuickCOCOeval:
+    """Evaluate results in COCO form against truth in COCO form; the caller's dicts are left as they are.
+
+    Args:
+        truth: {"images": [...], "annotations": [...], "categories": [...]}; `id`, `area` and `iscrowd` may be absent.
+        results: one dict a detection; {bbox, score, ...} for "bbox", {segmentation, ...} for "segm",
+            {keypoints, ...} for "keypoints". Empty: all numbers are 0.
+        iou_type: "bbox", "segm" or "keypoints".
+        max_dets: at how many detections a picture and class results are cut, ascending.
+        keypoint_sigmas: f[J], spread of each joint relative to the object's scale.
+
+    Returns:
+        the evaluation after `accumulate`: `.eval["precision"]` [T, R, C, A, M], `.eval["recall"]` [T, C, A, M].
+    """
+    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in truth["images"]}
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco_truth, coco_results = COCO(), COCO()
+        coco_truth.dataset = {**truth, "annotations": _truth_annotations(truth, sizes, iou_type)}
+        coco_truth.createIndex()
+        coco_results.dataset = {
+            "images": truth["images"],
+            "categories": truth["categories"],
+            "annotations": [_result_annotation(r, i, sizes, iou_type) for i, r in enumerate(results, 1)],
+        }
+        coco_results.createIndex()
+        evaluation = QuickCOCOeval(coco_truth, coco_results, iou_type)
+        evaluation.params.maxDets = list(max_dets)
+        if iou_type == "keypoints" and keypoint_sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = np.asarray(keypoint_sigmas, float)
+        evaluation.evaluate()
+        evaluation.accumulate()
+    return evaluation
+
+
+def _truth_annotations(truth: dict[str, Any], sizes: Sizes, iou_type: str) -> list[dict[str, Any]]:
+    annotations = []
+    for number, source in enumerate(truth["annotations"], 1):
+        # pycocotools takes a match with object id 0 for no match, so ids are given anew from 1
+        annotation = {**source, "id": number, "iscrowd": int(source.get("iscrowd", 0))}
+        if iou_type == "keypoints":
+            joints = annotation.setdefault("keypoints", [0] * 3 * COCO_JOINTS)
+            annotation.setdefault("num_keypoints", sum(v > 0 for v in joints[2::3]))
+        if annotation.get("area") is None:
+            segmentation, size = annotation.get("segmentation"), sizes[annotation["image_id"]]
+            if segmentation and None not in size:  # an object's size is that of its mask, for boxes too
+                annotation["area"] = float(rle.area(to_rle(segmentation, *size)))
+            else:
+                annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+        annotations.append(annotation)
+    return annotations
+
+
+def _result_annotation(result: dict[str, Any], number: int, sizes: Sizes, iou_type: str) -> dict[str, Any]:
+    """A result as `COCO.loadRes` would index it for one IoU type; its size is that of the box, mask or joints."""
+    annotation = {
+        "id": number,
+        "image_id": result["image_id"],
+        "category_id": result["category_id"],
+        "score": result["score"],
+        "iscrowd": 0,
+    }
+    if iou_type == "bbox":
+        annotation |= {"bbox": result["bbox"], "area": result["bbox"][2] * result["bbox"][3]}
+    elif iou_type == "segm":
+        mask = to_rle(result["segmentation"], *sizes[result["image_id"]])
+        annotation |= {"segmentation": mask, "area": rle.area(mask)}
+    else:
+        x, y = result["keypoints"][0::3], result["keypoints"][1::3]
+        annotation |= {"keypoints": result["keypoints"], "area": (max(x) - min(x)) * (max(y) - min(y))}
+    return annotation
+
+
+def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
+    """Polygons in COCO form, or RLE compressed or not, as one compressed RLE."""
+    if isinstance(segmentation, dict):
+        if isinstance(segmentation["counts"], list):
+            return rle.frPyObjects(segmentation, height, width)
+        return segmentation
+    return rle.merge(rle.frPyObjects(segmentation, height, width))
+
+
+def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
+    """bool[n, h, w] as compressed RLE with `counts` as text, ready for JSON. Empty: no masks, no RLE.
+
+    Only the rows and columns that hold the object are scanned: of a picture with a hundred small objects nearly all
+    pixels are zero, and pycocotools would read each of them a hundred times in column order.
+    """
+    height, width = masks.shape[1:]
+    encoded = []
+    for mask in masks:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        counts = [height * width]
+        if len(rows):
+            y, x = rows[0], columns[0]
+            window = mask[y : rows[-1] + 1, x : columns[-1] + 1]
+            padded = np.zeros((window.shape[1], window.shape[0] + 2), np.int8)  # [columns, rows + 2]
+            padded[:, 1:-1] = window.T
+            step = np.diff(padded, axis=1)  # +1 where a run begins, -1 just after it ends
+            begin_column, begin_row = np.nonzero(step == 1)
+            end_column, end_row = np.nonzero(step == -1)
+            begin = (begin_column + x) * height + begin_row + y
+            end = (end_column + x) * height + end_row + y
+            apart = begin[1:] != end[:-1]  # a run down to the last row goes on in the next column
+            begin, end = begin[np.r_[True, apart]], end[np.r_[apart, True]]
+            edges = np.concatenate([[0], np.stack([begin, end], 1).ravel(), [height * width]])
+            counts = np.diff(edges).tolist()
+            if counts[-1] == 0:
+                counts.pop()
+        compressed = rle.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        encoded.append({"size": [height, width], "counts": compressed["counts"].decode("ascii")})
+    return encoded

@@ -1,0 +1,112 @@
+"""What an evaluation found: numbers, per-class table, precision-recall curves, detections; printable and saved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+METRICS_FILE = "metrics.json"
+DETECTIONS_FILE = "detections.json"
+
+
+@dataclasses.dataclass
+class EvaluationResult:
+    """Outcome of an evaluation over a data set.
+
+    numbers: {"box/AP": ..., "mask/AP50": ..., ...}; -1 where the data set holds no object the number is about
+        (COCO's convention, e.g. no large object for APl).
+    per_class: class name -> {"category_id", "objects", "detections", "box/AP", "box/AP50", ...}.
+    curves: kind ("box", "mask") -> {"recall": f[R], "precision": {"0.50": f[R], "0.75": f[R], "0.50:0.95": f[R]},
+        "per_class": {class name: {"0.50": f[R], ...}}}; precision is -1 throughout for a class without objects.
+    detections: COCO results, one dict a detection.
+    """
+
+    numbers: dict[str, float]
+    per_class: dict[str, dict[str, Any]]
+    curves: dict[str, dict[str, Any]]
+    detections: list[dict[str, Any]]
+    num_pictures: int
+    num_objects: int
+    num_crowd: int
+    max_dets: tuple[int, ...]
+
+    def __getitem__(self, name: str) -> float:
+        """A number by name, e.g. result["mask/AP50"]."""
+        return self.numbers[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the detections as plain data; this is what metrics.json holds."""
+        return {
+            "numbers": {k: float(v) for k, v in self.numbers.items()},
+            "pictures": self.num_pictures,
+            "objects": self.num_objects,
+            "crowd_regions": self.num_crowd,
+            "detections": len(self.detections),
+            "max_detections": list(self.max_dets),
+            "per_class": self.per_class,
+            "curves": _plain(self.curves),
+        }
+
+    def to_json(self) -> str:
+        """`to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False)
+
+    def save(self, directory: str | os.PathLike[str]) -> tuple[Path, Path]:
+        """Write metrics.json and detections.json (COCO results format) into a directory, made if it is absent.
+
+        Returns:
+            paths of the two files. Each is written under a temporary name, then renamed.
+        """
+        directory = Path(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        metrics, detections = directory / METRICS_FILE, directory / DETECTIONS_FILE
+        _write(metrics, self.to_json() + "\n")
+        _write(detections, json.dumps(self.detections, allow_nan=False, separators=(",", ":")) + "\n")
+        return metrics, detections
+
+    def __str__(self) -> str:
+        crowd = f" and {self.num_crowd} crowd regions" if self.num_crowd else ""
+        counts = f"{self.num_pictures} pictures, {self.num_objects} objects{crowd}, {len(self.detections)} detections"
+        lines = [f"{counts} (scored on the best {self.max_dets[-1]} a picture and class)"]
+        kinds = list(dict.fromkeys(name.split("/")[0] for name in self.numbers))
+        header: list[str] = []
+        for kind in kinds:
+            row = {name.split("/")[1]: v for name, v in self.numbers.items() if name.startswith(kind + "/")}
+            if list(row) != header:
+                header = list(row)
+                lines += ["", f"{'':10}" + "".join(f"{name:>7}" for name in header)]
+            lines.append(f"{kind:10}" + "".join(f"{_number(v):>7}" for v in row.values()))
+        if len(self.per_class) > 1:
+            columns = [f"{kind}/{name}" for kind in kinds for name in ("AP", "AP50")]
+            width = max([5, *map(len, self.per_class)]) + 2
+            lines += ["", f"{'class':{width}}{'objects':>8}{'detected':>10}" + "".join(f"{c:>15}" for c in columns)]
+            for name, row in self.per_class.items():
+                values = "".join(f"{_number(row[c]):>15}" for c in columns)
+                lines.append(f"{name:{width}}{row['objects']:>8}{row['detections']:>10}{values}")
+        return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return "n/a" if value < 0 else f"{value:.3f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        return [round(v, 6) for v in value.tolist()]
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrcnn.evaluation import CocoMetric, EvaluationResult, Metric, evaluate_coco_files, to_coco_results
+from mrcnn.structures import Annotation, ImageRecord, Instances
+from tests.reference import average_precision as reference
+
+DATA = Path(__file__).parent.parent / "data" / "coco_eval_ref"
+FILES = {
+    "box": ("instances_val2014_100.json", "instances_val2014_fakebbox100_results.json"),
+    "mask": ("instances_val2014_100.json", "instances_val2014_fakesegm100_results.json"),
+    "keypoints": ("person_keypoints_val2014_100.json", "person_keypoints_val2014_fakekeypoints100_results.json"),
+}
+AREAS = {"AP": (0, 1e10), "APs": (0, 32**2), "APm": (32**2, 96**2), "APl": (96**2, 1e10)}
+
+
+def instances(boxes, class_ids=None, scores=None, masks=None, shape=(100, 120), **fields):
+    n = len(boxes)
+    return Instances(
+        np.array(boxes, np.float32).reshape(n, 4),
+        np.ones(n) if class_ids is None else class_ids,
+        shape,
+        scores=scores,
+        masks=masks,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize("kind", list(FILES))
+def test_published_numbers_to_the_last_digit(kind):
+    truth, results = (DATA / name for name in FILES[kind])
+    expected = json.loads((DATA / "expected_pycocotools.json").read_text())["stats_pycocotools"]
+    iou_type = {"box": "bbox", "mask": "segm"}.get(kind, kind)
+    assert list(evaluate_coco_files(truth, results, kind).values()) == expected[iou_type]
+    assert list(evaluate_coco_files(truth, results, iou_type).values()) == expected[iou_type]
+
+
+def test_numbers_carry_cocos_names():
+    numbers = evaluate_coco_files(DATA / FILES["box"][0], DATA / FILES["box"][1], "box", max_dets=(1, 10, 300))
+    assert list(numbers) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR300", "ARs", "ARm", "ARl"]
+    assert numbers["AP"] > 0.5
+
+
+def random_pictures(seed, num_pictures=6, side=(100, 120)):
+    """Truth and jittered findings, boxes and masks, with crowd regions, doubles, misses and false alarms."""
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for _ in range(num_pictures):
+        num = rng.integers(0, 6)
+        top_left = rng.uniform(0, 60, (num, 2))
+        boxes = np.concatenate([top_left, np.minimum(top_left + rng.uniform(8, 60, (num, 2)), side)], 1)
+        wanted = rng.choice(num, rng.integers(0, 2 * num + 1)) if num else np.zeros(0, int)
+        found = np.concatenate([boxes[wanted] + rng.normal(0, 2, (len(wanted), 4)), rng.uniform(0, 40, (2, 4))])
+        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 3)
+        found = np.clip(found, 0, [*side, *side]).astype(np.float32)
+        pictures.append(
+            {
+                "boxes": boxes.astype(np.float32),
+                "crowd": rng.random(num) < 0.2,
+                "classes": rng.integers(1, 3, num),
+                "found": found,
+                "found_classes": np.concatenate([np.array([1, 2]), rng.integers(1, 3, len(wanted))])[: len(found)],
+                "scores": rng.permutation(len(found)) / 17 + rng.random(len(found)) / 50,
+            }
+        )
+    return pictures
+
+
+def rasterise(boxes, side=(100, 120)):
+    """Ellipses inside the boxes."""
+    y, x = np.mgrid[: side[0], : side[1]] + 0.5
+    masks = [((y - (b[0] + b[2]) / 2) / (b[2] - b[0])) ** 2 + ((x - (b[1] + b[3]) / 2) / (b[3] - b[1])) ** 2 <= 0.25
+             for b in boxes]  # fmt: skip
+    return np.array(masks, bool).reshape(len(boxes), *side)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("max_dets", [(1, 10, 100), (1, 2, 3)])
+def test_equals_plain_reference(seed, max_dets):
+    pictures = random_pictures(seed)
+    metric = CocoMetric(["a", "b"], max_dets=max_dets)
+    for i, p in enumerate(pictures):
+        truth = instances(p["boxes"], p["classes"], masks=rasterise(p["boxes"]), is_crowd=p["crowd"])
+        metric.update(i, truth, instances(p["found"], p["found_classes"], p["scores"], rasterise(p["found"])))
+    numbers = metric.compute()
+    for kind, iou_of in (("box", reference.box_iou), ("mask", reference.mask_iou)):
+        by_class = []
+        for class_id in (1, 2):
+            plain = []
+            for p in pictures:
+                mine, found = p["classes"] == class_id, p["found_classes"] == class_id
+                truth_masks, found_masks = rasterise(p["boxes"][mine]), rasterise(p["found"][found])
+                rounded = np.round(p["found"][found].astype(float), 3)
+                sides = rounded[:, 2:] - rounded[:, :2]
+                plain.append(
+                    {
+                        "truth": p["boxes"][mine].astype(float) if kind == "box" else truth_masks,
+                        "area": truth_masks.sum((1, 2)),
+                        "crowd": p["crowd"][mine].tolist(),
+                        "found": rounded if kind == "box" else found_masks,
+                        "found_area": sides.prod(1) if kind == "box" else found_masks.sum((1, 2)),
+                        "scores": p["scores"][found].tolist(),
+                    }
+                )
+            by_class.append(
+                {name: reference.mean_average_precision(plain, iou_of, r, max_dets[-1]) for name, r in AREAS.items()}
+            )
+        for name in AREAS:
+            values = [row[name] for row in by_class if row[name] >= 0]
+            assert numbers[f"{kind}/{name}"] == pytest.approx(np.mean(values) if values else -1, abs=1e-9), name
+
+
+def test_hand_numbers():
+    # Two objects, three detections best first: right, wrong, right. Precision is 1 up to recall 1/2 (51 of the 101
+    # levels), then 2/3.
+    metric = CocoMetric(["thing"])
+    truth = instances([[0, 0, 40, 40], [50, 50, 90, 90]])
+    metric.update(7, truth, instances([[0, 0, 40, 40], [0, 60, 30, 90], [50, 50, 90, 90]], scores=[0.9, 0.8, 0.7]))
+    numbers = metric.compute()
+    assert numbers["box/AP50"] == pytest.approx((51 + 50 * 2 / 3) / 101)
+    assert numbers["box/AR1"] == pytest.approx(0.5) and numbers["box/AR100"] == 1
+    assert numbers["box/APs"] == -1 and numbers["box/APl"] == -1
+    assert "mask/AP" not in numbers
+
+
+def test_perfect_detections_reach_one_and_none_reach_zero():
+    pictures = random_pictures(5)
+    perfect, nothing = CocoMetric(["a", "b"]), CocoMetric(["a", "b"])
+    for i, p in enumerate(pictures):
+        masks = rasterise(p["boxes"])
+        truth = instances(p["boxes"], p["classes"], masks=masks)
+        perfect.update(i, truth, instances(p["boxes"], p["classes"], np.full(len(masks), 0.9), masks))
+        nothing.update(i, truth, Instances.empty((100, 120)))
+    assert perfect.compute()["mask/AP"] == pytest.approx(1) and perfect.compute()["box/AR100"] == pytest.approx(1)
+    assert nothing.compute()["mask/AP"] == 0 and nothing.compute()["box/AP"] == 0
+
+
+def test_no_objects_at_all():
+    metric = CocoMetric(["thing"])
+    metric.update(1, Instances.empty((100, 120)), instances([[0, 0, 9, 9]], scores=[0.5]))
+    assert set(metric.compute().values()) == {-1.0}
+    assert "n/a" in str(metric.result())
+    assert CocoMetric(["thing"]).compute()["box/AP"] == -1
+
+
+def test_crowd_region_is_neither_found_nor_missed():
+    metric = CocoMetric(["thing"])
+    truth = instances([[0, 0, 40, 40], [50, 0, 100, 100]], is_crowd=[False, True])
+    found = instances([[0, 0, 40, 40], [60, 10, 80, 30], [60, 40, 80, 60]], scores=[0.5, 0.9, 0.8])
+    metric.update(1, truth, found)
+    assert metric.compute()["box/AP"] == pytest.approx(1)
+    assert metric.result().num_crowd == 1 and metric.result().num_objects == 1
+
+
+def test_record_as_truth_keeps_the_files_areas_and_polygons():
+    square = np.array([[10, 10], [50, 10], [50, 50], [10, 50]], float)
+    as_file = {
+        "images": [{"id": 3, "height": 100, "width": 120}],
+        "categories": [{"id": 9, "name": "thing"}],
+        "annotations": [
+            {"id": 0, "image_id": 3, "category_id": 9, "bbox": [10, 10, 40, 40], "area": 90.0, "iscrowd": 0,
+             "segmentation": [square.ravel().tolist()]}
+        ],
+    }  # fmt: skip
+    record = ImageRecord(3, None, 100, 120, (Annotation(1, (10, 10, 50, 50), [square], area=90.0),))
+    mask = np.zeros((1, 100, 120), bool)
+    mask[0, 10:50, 10:47] = True
+    found = instances([[10, 10, 50, 47]], scores=[0.5], masks=mask)
+    metric = CocoMetric(["thing"], [9])
+    metric.update(3, record, found)
+    numbers, detections = metric.compute(), metric.result().detections
+    assert numbers["box/APs"] == pytest.approx(0.9)  # small by its stated area; IoU 0.925, nine thresholds below it
+    for kind in ("box", "mask"):
+        from_files = evaluate_coco_files(as_file, detections, kind)
+        assert {f"{kind}/{k}": v for k, v in from_files.items()} == {
+            k: v for k, v in numbers.items() if k.startswith(kind)
+        }
+
+
+def test_saved_files_give_the_same_numbers(tmp_path):
+    metric = CocoMetric(["a", "b"], [4, 11])
+    truths = []
+    for i, p in enumerate(random_pictures(8)):
+        truth = instances(p["boxes"], p["classes"], masks=rasterise(p["boxes"]), is_crowd=p["crowd"])
+        metric.update(i + 1, truth, instances(p["found"], p["found_classes"], p["scores"], rasterise(p["found"])))
+        truths += [(i + 1, truth)]
+    result = metric.result()
+    metrics, detections = result.save(tmp_path / "deep" / "run")
+    assert sorted(p.name for p in metrics.parent.iterdir()) == ["detections.json", "metrics.json"]
+    saved = json.loads(metrics.read_text())
+    assert saved["numbers"] == result.numbers and json.loads(result.to_json()) == saved
+    annotations = [
+        {"image_id": i, "category_id": [4, 11][c - 1], "bbox": [float(b[1]), float(b[0]), float(b[3]) - float(b[1]),
+         float(b[2]) - float(b[0])], "area": float(m.sum()), "iscrowd": int(k)}
+        for i, t in truths for b, c, m, k in zip(t.boxes, t.class_ids, t.masks, t.is_crowd, strict=True)
+    ]  # fmt: skip
+    truth = {
+        "images": [{"id": i} for i, _ in truths],
+        "categories": [{"id": 4, "name": "a"}, {"id": 11, "name": "b"}],
+        "annotations": annotations,
+    }
+    again = evaluate_coco_files(truth, detections, "box")
+    assert again == {k.split("/")[1]: v for k, v in result.numbers.items() if k.startswith("box")}
+
+
+def test_per_class_table_and_curves():
+    metric = CocoMetric(["seen", "absent", "missed"], [2, 5, 6])
+    truth = instances([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 3])
+    metric.update("picture a", truth, instances([[0, 0, 40, 40]], [1], [0.9]))
+    metric.update("picture b", truth, instances([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 2], [0.8, 0.7]))
+    result = metric.result()
+    assert isinstance(result, EvaluationResult) and isinstance(metric, Metric)
+    assert [row["category_id"] for row in result.per_class.values()] == [2, 5, 6]
+    assert result.per_class["seen"]["box/AP"] == 1 and result.per_class["seen"]["objects"] == 2
+    assert result.per_class["absent"]["box/AP"] == -1 and result.per_class["absent"]["detections"] == 1
+    assert result.per_class["missed"]["box/AP"] == 0
+    assert result["box/AP"] == pytest.approx(0.5)
+    curve = result.curves["box"]
+    assert curve["recall"].shape == (101,) and curve["precision"]["0.50"] == pytest.approx(np.full(101, 0.5))
+    assert curve["per_class"]["missed"]["0.50"] == pytest.approx(np.zeros(101))
+    assert result.detections[0]["image_id"] == "picture a" and result.detections[-1]["category_id"] == 5
+    text = str(result)
+    assert "2 pictures, 4 objects, 3 detections" in text and "AP50" in text and "missed" in text
+
+
+def test_keypoints_through_the_metric():
+    rng = np.random.default_rng(0)
+    joints = np.concatenate([rng.uniform(20, 90, (1, 17, 2)), np.full((1, 17, 1), 2)], 2)
+    truth = instances([[20, 20, 90, 90]], keypoints=joints)
+    metric = CocoMetric(["person"])
+    metric.update(1, truth, instances([[20, 20, 90, 90]], scores=[0.9], keypoints=joints))
+    assert metric.compute()["keypoints/AP"] == pytest.approx(1)
+    assert len([k for k in metric.compute() if k.startswith("keypoints")]) == 10
+    five = CocoMetric(["person"])
+    five.update(1, instances([[20, 20, 90, 90]], keypoints=joints[:, :5]),
+                instances([[20, 20, 90, 90]], scores=[0.9], keypoints=joints[:, :5] + [0.5, 0, 0]))  # fmt: skip
+    assert 0 < five.compute()["keypoints/AP"] <= 1
+
+
+def test_reset_forgets():
+    metric = CocoMetric(["thing"])
+    metric.update(1, instances([[0, 0, 40, 40]]), Instances.empty((100, 120)))
+    assert metric.compute()["box/AP"] == 0
+    metric.reset()
+    metric.update(1, instances([[0, 0, 40, 40]]), instances([[0, 0, 40, 40]], scores=[0.3]))
+    assert metric.compute()["box/AP"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (9, 13), (64, 48)])
+def test_encoded_masks_equal_pycocotools(shape):
+    from pycocotools import mask as rle
+
+    from mrcnn.evaluation.coco_eval import encode_masks
+
+    rng = np.random.default_rng(1)
+    masks = np.stack([rng.random(shape) < p for p in (0, 0.02, 0.1, 0.5, 0.9, 1)] + [np.tri(*shape, dtype=bool)])
+    masks = np.concatenate([masks, masks[:, ::-1], ~masks])
+    expected = rle.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
+    assert [(m["size"], m["counts"].encode()) for m in encode_masks(masks)] == [
+        (e["size"], e["counts"]) for e in expected
+    ]
+    assert encode_masks(masks[:0]) == []
+
+
+def test_results_format():
+    found = instances([[1, 2, 4, 8]], [2], [0.25], np.ones((1, 100, 120), bool))
+    (result,) = to_coco_results("x", found, [3, 44])
+    assert result["bbox"] == [2, 1, 6, 3] and result["category_id"] == 44 and result["score"] == 0.25
+    assert result["segmentation"]["size"] == [100, 120] and isinstance(result["segmentation"]["counts"], str)
+    assert to_coco_results(1, Instances.empty((4, 4))) == []
+    json.dumps(result)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"image_id": 5}, "result 0 is about picture 5"),
+        ({"score": float("nan")}, "score nan is not a finite"),
+        ({"bbox": [0, 0, float("inf"), 1]}, "not four finite"),
+        ({"bbox": [0, 0, 1]}, "not four finite"),
+        ({"bbox": None}, "has no 'bbox'"),
+    ],
+)
+def test_bad_results_are_refused_by_entry(change, message, tmp_path):
+    truth = {
+        "images": [{"id": 1, "height": 9, "width": 9}], "categories": [{"id": 1, "name": "a"}], "annotations": []
+    }  # fmt: skip
+    result = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4], "score": 0.5} | change
+    path = tmp_path / "found.json"
+    path.write_text(json.dumps([{k: v for k, v in result.items() if v is not None}]))
+    with pytest.raises(ValueError, match=message) as error:
+        evaluate_coco_files(truth, path)
+    assert str(path) in str(error.value)
+
+
+def test_results_of_another_picture_size_are_refused():
+    truth, result = DATA / FILES["mask"][0], json.loads((DATA / FILES["mask"][1]).read_text())[:1]
+    result[0]["segmentation"] = {"size": [3, 3], "counts": [9]}
+    with pytest.raises(ValueError, match=r"result 0: mask of \[3, 3\] pixels, picture 42"):
+        evaluate_coco_files(truth, result, "mask")
+
+
+def test_mask_results_may_be_polygons_or_plain_counts():
+    square = [2.0, 1.0, 6.0, 1.0, 6.0, 5.0, 2.0, 5.0]
+    truth = {
+        "images": [{"id": 1, "height": 8, "width": 9}],
+        "categories": [{"id": 1, "name": "a"}],
+        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [2, 1, 4, 4], "segmentation": [square]}],
+    }
+    counts = [17, 4, 4, 4, 4, 4, 4, 4, 27]
+    for segmentation in ([square], {"size": [8, 9], "counts": counts}):
+        result = {"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": segmentation}
+        assert evaluate_coco_files(truth, [result], "mask")["AP"] == pytest.approx(1)
+
+
+def test_bad_files_and_arguments_are_refused(tmp_path):
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    with pytest.raises(ValueError, match="broken.json: not valid JSON"):
+        evaluate_coco_files(broken, [])
+    with pytest.raises(ValueError, match="absent.json: cannot be read"):
+        evaluate_coco_files(tmp_path / "absent.json", [])
+    with pytest.raises(ValueError, match="no images, annotations, categories"):
+        evaluate_coco_files({}, [])
+    with pytest.raises(ValueError, match="max_dets"):
+        CocoMetric(["a"], max_dets=(10, 1))
+    with pytest.raises(ValueError, match="kind 'boxes'"):
+        CocoMetric(["a"], kinds=["boxes"])
+    metric = CocoMetric(["a"])
+    metric.update(1, Instances.empty((9, 9)), Instances.empty((9, 9)))
+    with pytest.raises(ValueError, match="picture 1 was given twice"):
+        metric.update(1, Instances.empty((9, 9)), Instances.empty((9, 9)))
+    with pytest.raises(ValueError, match="picture 2: class id 2"):
+        metric.update(2, Instances.empty((9, 9)), instances([[0, 0, 1, 1]], [2], [0.5], shape=(9, 9)))
+    with pytest.raises(ValueError, match="picture 3: truth is for"):
+        metric.update(3, Instances.empty((8, 9)), Instances.empty((9, 9)))
+    assert metric.result().num_pictures == 1  # a refused picture leaves no trace
+
+
+def test_evaluation_is_silent(capsys):
+    metric = CocoMetric(["thing"])
+    metric.update(1, instances([[0, 0, 40, 40]]), Instances.empty((100, 120)))
+    metric.compute()
+    assert capsys.readouterr().out == ""
+
+
+def test_import_leaves_pycocotools_alone():
+    code = "import sys, mrcnn.evaluation; sys.exit('pycocotools' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,188 @@
+"""Base of every settings dataclass: strict construction from plain data, and typed overrides.
+
+A room of the house (backbone, RPN, mask head, ...) keeps its settings in a frozen dataclass beside its
+layer. Subclassing `Settings` gives that dataclass `to_dict`, `from_dict` and `override`, so recipes,
+checkpoints and the command line share one representation.
+
+Nested settings whose declared type has several subclasses (a backbone, a list of RoI heads) carry the
+class name under the key "kind"; it is looked up among the subclasses of `Settings` that have been
+imported, never imported by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+KIND = "kind"
+T = TypeVar("T", bound="Settings")
+
+
+class SettingsError(ValueError):
+    """A settings field is unknown or its value has the wrong type; the message names the field's path."""
+
+
+def _subclasses(cls: type) -> dict[str, type]:
+    found = {cls.__name__: cls}
+    for sub in cls.__subclasses__():
+        found.update(_subclasses(sub))
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.to_dict()
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def _convert(value: Any, hint: Any, path: str) -> Any:
+    """`value` (plain data) as the declared type `hint`; raises SettingsError naming `path`."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        errors = []
+        for option in (a for a in args if a is not type(None)):
+            try:
+                return _convert(value, option, path)
+            except SettingsError as error:
+                errors.append(str(error))
+        raise SettingsError(errors[0] if len(errors) == 1 else f"{path}: none of {args} fits {value!r}")
+    if origin is typing.Literal:
+        if value not in args:
+            raise SettingsError(f"{path}: expected one of {', '.join(map(repr, args))}, got {value!r}")
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            raise SettingsError(f"{path}: expected a list, got {value!r}")
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_convert(v, args[0], f"{path}[{i}]") for i, v in enumerate(value))
+        if len(args) != len(value):
+            raise SettingsError(f"{path}: expected {len(args)} values, got {len(value)}")
+        return tuple(_convert(v, a, f"{path}[{i}]") for i, (v, a) in enumerate(zip(value, args, strict=True)))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise SettingsError(f"{path}: expected a mapping, got {value!r}")
+        return {_convert(k, args[0], path): _convert(v, args[1], f"{path}.{k}") for k, v in value.items()}
+    if isinstance(hint, type) and issubclass(hint, Settings):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, dict):
+            raise SettingsError(f"{path}: expected a mapping of {hint.__name__} fields, got {value!r}")
+        return _from_dict(hint, value, path)
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+    elif hint is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+    elif hint is float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(value, str):  # YAML 1.1 reads "1e-4" as a string
+            try:
+                return float(value)
+            except ValueError:
+                pass
+    elif hint is str and isinstance(value, str):
+        return value
+    raise SettingsError(f"{path}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def _from_dict(cls: type[T], data: dict[str, Any], path: str) -> T:
+    data = dict(data)
+    kind = data.pop(KIND, cls.__name__)
+    known = _subclasses(cls)
+    if kind not in known:
+        raise SettingsError(f"{path}.{KIND}: {kind!r} is not one of {', '.join(sorted(known))}")
+    target = known[kind]
+    hints = get_type_hints(target)
+    fields = {f.name: f for f in dataclasses.fields(target) if f.init}
+    for name in data:
+        if name not in fields:
+            raise SettingsError(f"{path}: {target.__name__} has no field {name!r}; it has {', '.join(sorted(fields))}")
+    values = {n: _convert(v, hints[n], f"{path}.{n}" if path else n) for n, v in data.items()}
+    missing = [
+        n
+        for n, f in fields.items()
+        if n not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise SettingsError(f"{path}: {target.__name__} needs {', '.join(missing)}")
+    try:
+        return target(**values)
+    except SettingsError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """Base class of the frozen settings dataclasses."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data (dict, list, str, int, float, bool, None), ready for JSON or YAML."""
+        fields = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.init}
+        return {KIND: type(self).__name__, **fields}
+
+    @classmethod
+    def from_dict(cls: type[T], data: dict[str, Any]) -> T:
+        """Settings from plain data.
+
+        Raises:
+            SettingsError: an unknown field, a missing one, or a value of the wrong type; names the path.
+        """
+        if not isinstance(data, dict):
+            raise SettingsError(f"{cls.__name__}: expected a mapping, got {type(data).__name__}")
+        return _from_dict(cls, data, "")
+
+    def override(self: T, changes: dict[str, Any]) -> T:
+        """A copy with dotted fields replaced, e.g. {"train.learning_rate": 0.01, "model.rpn.nms_iou": 0.6}.
+
+        Values are checked against the declared types; items of a tuple are reached by index ("heads.1.pool_size").
+
+        Raises:
+            SettingsError: a path that leads nowhere or a value of the wrong type.
+        """
+        data = self.to_dict()
+        for path, value in changes.items():
+            node: Any = data
+            *parents, last = path.split(".")
+            for step in parents:
+                node = _step(node, step, path)
+            if isinstance(node, list):
+                _step(node, last, path)
+                node[int(last)] = _plain(value)
+            elif isinstance(node, dict) and last in node and last != KIND:
+                node[last] = _plain(value)
+            else:
+                raise SettingsError(_no_such_field(path, last, node))
+        return type(self).from_dict(data)
+
+
+def _no_such_field(path: str, step: str, node: Any) -> str:
+    if isinstance(node, dict):
+        names = ", ".join(k for k in node if k != KIND)
+        return f"{path}: no field {step!r} in {node.get(KIND, 'it')}; there are {names}"
+    return f"{path}: {step!r} leads below a plain value ({node!r})"
+
+
+def _step(node: Any, step: str, path: str) -> Any:
+    if isinstance(node, list) and step.isdigit() and int(step) < len(node):
+        return node[int(step)]
+    if isinstance(node, dict) and step in node and step != KIND:
+        return node[step]
+    raise SettingsError(_no_such_field(path, step, node))

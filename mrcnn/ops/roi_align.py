@@ -1,18 +1,25 @@
 """RoIAlign: features inside a box, sampled bilinearly without rounding any coordinate.
 
-Every output bin is a weighted sum of a few feature cells. The weights come from `_axis_taps`, per axis; rows and
-columns multiply. The sums are one product of a sparse matrix (bins x cells) with the feature maps laid out as
-[cells, C], so nothing of size bins x samples x C is ever built, and the gradient is the product with the transpose.
+Every output bin is a weighted sum of a few feature cells. Which cells, and with what weight, `_axis_taps` says per
+axis; rows and columns multiply. Two ways to form the sums share that arithmetic:
+
+    "sparse"  one product of a sparse matrix (bins x cells) with the feature maps laid out as [cells, C]; the gradient
+              is the product with the transposed matrix. Nothing of size bins x taps x C is ever built, both products
+              run on all cores and are deterministic. Measured on two cores, forward + backward: 5 times as fast as
+              gathering the corners for 512 RoIs of 7 x 7 x 256 on an 800 x 1088 picture. XLA cannot compile it.
+    "gather"  a loop over the taps that adds one weighted gather each. Compiles under XLA (jit_compile), where the
+              loop body fuses; without XLA it is slow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 
 Tensor = tf.Tensor
+Method = Literal["sparse", "gather"]
 
 MAX_ADAPTIVE_SAMPLES = 8
 """Samples per bin and axis at which `sampling_ratio=0` stops growing."""
@@ -41,7 +48,9 @@ def assign_levels(
     return tf.clip_by_value(tf.cast(level, tf.int32), min_level, max_level)
 
 
-def _axis_taps(start: Tensor, length: Tensor, size: Tensor, bins: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
+def _axis_taps(
+    start: Tensor, length: Tensor, size: Tensor, bins: int, sampling_ratio: int, static: bool
+) -> tuple[Tensor, Tensor]:
     """Cells each bin of each RoI reads along one axis, and their weights.
 
     Args:
@@ -50,21 +59,24 @@ def _axis_taps(start: Tensor, length: Tensor, size: Tensor, bins: int, sampling_
         size: i32[R], cells of the feature map along this axis.
         bins: output bins.
         sampling_ratio: samples per bin, or 0: ceil(length / bins), at most MAX_ADAPTIVE_SAMPLES.
+        static: with sampling_ratio 0, make room for MAX_ADAPTIVE_SAMPLES rather than for as many as are needed.
 
     Returns:
         cell i32[R, bins, T] and weight f32[R, bins, T], T = 2 * samples. Weights of one bin sum to 1 if all its
         samples are inside the map.
     """
-    samples = sampling_ratio or MAX_ADAPTIVE_SAMPLES
     bin_size = (length / bins)[:, tf.newaxis, tf.newaxis]  # [R, 1, 1]
-    index = tf.range(samples, dtype=tf.float32)
     if sampling_ratio:
-        count = tf.constant(float(samples))
+        index = tf.range(sampling_ratio, dtype=tf.float32)
+        count = float(sampling_ratio)
         used = tf.constant(True)
     else:
-        count = tf.clip_by_value(tf.math.ceil(bin_size), 0.0, samples)  # [R, 1, 1]
-        used = index < count  # an empty RoI has no sample and gives 0
-        count = tf.maximum(count, 1.0)
+        wanted = tf.clip_by_value(tf.math.ceil(bin_size), 0.0, MAX_ADAPTIVE_SAMPLES)  # [R, 1, 1]
+        index = tf.range(MAX_ADAPTIVE_SAMPLES, dtype=tf.float32)
+        if not static:
+            index = index[: tf.cast(tf.reduce_max(tf.concat([tf.reshape(wanted, [-1]), [1.0]], 0)), tf.int32)]
+        used = index < wanted  # an empty RoI has no sample and gives 0
+        count = tf.maximum(wanted, 1.0)
     bin_index = tf.range(bins, dtype=tf.float32)[:, tf.newaxis]  # [bins, 1]
     position = start[:, tf.newaxis, tf.newaxis] + bin_size * (bin_index + (index + 0.5) / count)  # [R, bins, samples]
 
@@ -82,32 +94,56 @@ def _axis_taps(start: Tensor, length: Tensor, size: Tensor, bins: int, sampling_
     return cell, weight
 
 
-def _sparse_product(cell: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+def _sparse_sums(cell: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     """out[r] = sum over t of weight[r, t] * table[cell[r, t]], differentiable in `table` only.
 
     Args:
-        cell: i32[R, T].
-        weight: f32[R, T].
-        table: f32[N, C].
+        cell: i32[N, T].
+        weight: f32[N, T].
+        table: f32[cells, C].
 
     Returns:
-        f32[R, C].
+        f32[N, C].
     """
-    num_rows, taps = tf.shape(cell)[0], tf.shape(cell)[1]
-    row = tf.repeat(tf.range(num_rows), taps)
-    indices = tf.stack([row, tf.reshape(cell, [-1])], axis=-1)  # [R * T, 2]
-    values = tf.reshape(weight, [-1])
+    num_rows, num_taps = tf.shape(cell)[0], tf.shape(cell)[1]
+    row = tf.repeat(tf.range(num_rows), num_taps)
+    indices = tf.cast(tf.stack([row, tf.reshape(cell, [-1])], axis=-1), tf.int64)  # [N * T, 2]
+    shape = tf.cast(tf.stack([num_rows, tf.shape(table)[0]]), tf.int64)
+    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
+        indices=indices, values=tf.reshape(weight, [-1]), dense_shape=shape
+    )
 
     @tf.custom_gradient
     def product(table: Tensor) -> tuple[Tensor, Any]:
-        shape = tf.cast(tf.stack([num_rows, tf.shape(table)[0]]), tf.int64)
+        def gradient(upstream: Tensor) -> Tensor:
+            # Transposing first is twice as fast as transpose_a=True, which gives every thread its own full result.
+            transposed = tf.raw_ops.SparseMatrixTranspose(input=matrix, type=tf.float32)
+            return tf.raw_ops.SparseMatrixMatMul(a=transposed, b=upstream)
 
-        def multiply(dense: Tensor, transpose: bool) -> Tensor:
-            return tf.raw_ops.SparseTensorDenseMatMul(
-                a_indices=indices, a_values=values, a_shape=shape, b=dense, adjoint_a=transpose, adjoint_b=False
-            )
+        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=table), gradient
 
-        return multiply(table, False), lambda upstream: multiply(upstream, True)
+    return product(table)
+
+
+def _gather_sums(cell: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+    """The same sums as `_sparse_sums`, tap by tap, in operations XLA can compile."""
+    num_rows, channels = tf.shape(cell)[0], table.shape[-1]
+    num_taps = cell.shape[1]
+    cell, weight = tf.transpose(cell), tf.transpose(weight)  # [T, N]
+
+    @tf.custom_gradient
+    def product(table: Tensor) -> tuple[Tensor, Any]:
+        def add(tap: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+            return tap + 1, total + weight[tap][:, tf.newaxis] * tf.gather(table, cell[tap])
+
+        def gradient(upstream: Tensor) -> Tensor:
+            def scatter(tap: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+                update = weight[tap][:, tf.newaxis] * upstream
+                return tap + 1, tf.tensor_scatter_nd_add(total, cell[tap][:, tf.newaxis], update)
+
+            return tf.while_loop(lambda tap, _: tap < num_taps, scatter, (0, tf.zeros_like(table)))[1]
+
+        return tf.while_loop(lambda tap, _: tap < num_taps, add, (0, tf.zeros([num_rows, channels])))[1], gradient
 
     return product(table)
 
@@ -122,6 +158,7 @@ def multilevel_roi_align(
     valid: Tensor | None = None,
     canonical_level: int = 4,
     canonical_size: float = 224.0,
+    method: Method = "sparse",
 ) -> Tensor:
     """RoIAlign of each box on the pyramid level that suits its size, see `assign_levels`.
 
@@ -133,16 +170,19 @@ def multilevel_roi_align(
         sampling_ratio: samples per bin and axis; 0 takes ceil(RoI side / bins), at most MAX_ADAPTIVE_SAMPLES.
         aligned: shift by half a cell, so that pixel and cell centres correspond; otherwise as in the paper, without
             the shift and with RoIs of at least one cell.
-        valid: bool[B, S] or None; invalid RoIs give zeros and no gradient.
+        valid: bool[B, S] or None: all; invalid RoIs give zeros and no gradient.
         canonical_level, canonical_size: see `assign_levels`.
+        method: "sparse" or, for XLA, "gather"; see the head of this module. Same numbers up to rounding.
 
     Returns:
         [B, S, h, w, C] in the dtype of the features, summed in float32.
 
-    Empty: S = 0 gives an empty result.
+    Empty: S = 0 gives an empty result; a RoI that is not finite counts as invalid.
 
     Ref: Mask R-CNN, section 3 (RoIAlign); Feature Pyramid Networks, equation 1.
     """
+    if method not in ("sparse", "gather"):
+        raise ValueError(f'roi_align: method must be "sparse" or "gather", got {method!r}')
     height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
     min_level = int(strides[0]).bit_length() - 1
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
@@ -157,6 +197,10 @@ def multilevel_roi_align(
     table = tf.concat([tf.reshape(tf.cast(level, tf.float32), [-1, channels]) for level in features], axis=0)
 
     flat = tf.reshape(boxes, [-1, 4])  # [R, 4], R = B * S
+    usable = tf.reduce_all(tf.math.is_finite(flat), axis=-1)
+    if valid is not None:
+        usable &= tf.reshape(valid, [-1])
+    flat = tf.where(usable[:, tf.newaxis], flat, 0.0)
     if len(features) > 1:
         max_level = min_level + len(features) - 1
         level = assign_levels(flat, min_level, max_level, canonical_size, canonical_level) - min_level
@@ -172,16 +216,18 @@ def multilevel_roi_align(
         start, length = start - 0.5, end - start
     else:
         length = tf.maximum(end - start, 1.0)
-    y, weight_y = _axis_taps(start[:, 0], length[:, 0], level_shape[:, 0], height, sampling_ratio)  # [R, h, T]
-    x, weight_x = _axis_taps(start[:, 1], length[:, 1], level_shape[:, 1], width, sampling_ratio)  # [R, w, T]
-    if valid is not None:
-        weight_y = tf.where(tf.reshape(valid, [-1, 1, 1]), weight_y, 0.0)
+    static = method == "gather"
+    y, weight_y = _axis_taps(start[:, 0], length[:, 0], level_shape[:, 0], height, sampling_ratio, static)  # [R, h, T]
+    x, weight_x = _axis_taps(start[:, 1], length[:, 1], level_shape[:, 1], width, sampling_ratio, static)  # [R, w, T]
+    weight_y = tf.where(usable[:, tf.newaxis, tf.newaxis], weight_y, 0.0)
 
     row_start = origin[:, tf.newaxis, tf.newaxis] + y * level_shape[:, 1, tf.newaxis, tf.newaxis]
     cell = row_start[:, :, tf.newaxis, :, tf.newaxis] + x[:, tf.newaxis, :, tf.newaxis, :]  # [R, h, w, T, T]
     weight = weight_y[:, :, tf.newaxis, :, tf.newaxis] * weight_x[:, tf.newaxis, :, tf.newaxis, :]
-    taps = y.shape[-1] * x.shape[-1]
-    pooled = _sparse_product(tf.reshape(cell, [-1, taps]), tf.reshape(weight, [-1, taps]), table)  # [R * h * w, C]
+    num_taps = y.shape[-1] * x.shape[-1] if y.shape[-1] and x.shape[-1] else tf.shape(y)[-1] * tf.shape(x)[-1]
+    num_sums = batch * num_rois * (height * width)
+    cell, weight = tf.reshape(cell, [num_sums, num_taps]), tf.reshape(weight, [num_sums, num_taps])
+    pooled = (_sparse_sums if method == "sparse" else _gather_sums)(cell, weight, table)  # [R * h * w, C]
     pooled = tf.reshape(pooled, [batch, num_rois, height, width, channels])
     pooled = tf.ensure_shape(pooled, [*boxes.shape[:2], height, width, channels])
     return tf.cast(pooled, dtype)
@@ -195,6 +241,7 @@ def roi_align(
     sampling_ratio: int = 2,
     aligned: bool = False,
     valid: Tensor | None = None,
+    method: Method = "sparse",
 ) -> Tensor:
     """RoIAlign on one feature map.
 
@@ -202,9 +249,9 @@ def roi_align(
         features: f32|f16|bf16[B, H, W, C].
         boxes: f32[B, S, 4], pixels of the padded picture.
         stride: pixels per feature cell.
-        output_size, sampling_ratio, aligned, valid: see `multilevel_roi_align`.
+        output_size, sampling_ratio, aligned, valid, method: see `multilevel_roi_align`.
 
     Returns:
         [B, S, h, w, C] in the dtype of the features.
     """
-    return multilevel_roi_align([features], boxes, [stride], output_size, sampling_ratio, aligned, valid)
+    return multilevel_roi_align([features], boxes, [stride], output_size, sampling_ratio, aligned, valid, method=method)

@@ -1,0 +1,11 @@
+"""Instances drawn on their picture, as an array, a file or a matplotlib figure.
+
+Importing this package does not import matplotlib; `draw` does when it returns a figure.
+"""
+
+from __future__ import annotations
+
+from mrcnn.drawing.figure import draw
+from mrcnn.drawing.picture import draw_array, save_picture
+
+__all__ = ["draw", "draw_array", "save_picture"]

@@ -1,0 +1,120 @@
+"""The drawing as a matplotlib figure, without pyplot: nothing global is opened and nothing has to be closed."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mrcnn.drawing.colours import Colours
+from mrcnn.drawing.picture import draw_array, draw_panels
+from mrcnn.structures import Instances
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+DPI = 100
+MAX_FIGURE_SIDE = 1600
+"""Longer side of a drawing inside a figure, pixels; larger pictures are reduced. Arrays keep the picture's size."""
+_TITLE = 0.32  # inches
+
+
+def draw(
+    picture: np.ndarray,
+    instances: Instances,
+    *,
+    class_names: Sequence[str] | None = None,
+    truth: Instances | None = None,
+    scores: bool = True,
+    masks: bool = True,
+    boxes: bool = True,
+    labels: bool = True,
+    keypoints: bool = True,
+    colours: Colours = "auto",
+    max_instances: int | None = None,
+    as_array: bool = False,
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Figure | np.ndarray:
+    """Instances drawn on their picture: a figure that Jupyter shows, or an array.
+
+    Args:
+        picture: u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB.
+        instances: true or predicted, in pixels of the picture.
+        class_names: name of class 1, 2, ... (`model.class_names`, `dataset.class_names`).
+        truth: drawn on the left, beside the instances.
+        scores, masks, boxes, labels, keypoints: what to draw of it, where the instances have it.
+        colours: "auto", "class", "instance" or a mapping of class id to RGB; see `drawing.colours.assign`.
+        max_instances: draw only so many, the best scores first.
+        as_array: return u8[H, W, 3] in place of a figure (matplotlib is then not needed).
+        ax: matplotlib axes to draw into (two of them with `truth`); their figure is returned.
+
+    Returns:
+        a figure whose axes are in pixels of the picture, at one canvas pixel a dot; or the array.
+    """
+    options: dict[str, Any] = {
+        "class_names": class_names,
+        "truth": truth,
+        "scores": scores,
+        "masks": masks,
+        "boxes": boxes,
+        "labels": labels,
+        "keypoints": keypoints,
+        "colours": colours,
+        "max_instances": max_instances,
+    }
+    if as_array:
+        return draw_array(picture, instances, **options)
+    height, width = np.shape(picture)[:2]
+    long_side = MAX_FIGURE_SIDE if max(height, width) > MAX_FIGURE_SIDE else None
+    panels = draw_panels(picture, instances, long_side=long_side, **options)
+    titled = len(panels) > 1
+    if ax is None:
+        axes = _new_axes([drawing.shape[:2] for _, drawing in panels], titled)
+    else:
+        axes = list(np.ravel(ax))
+        if len(axes) != len(panels):
+            raise ValueError(f"{len(panels)} axes are needed, {len(axes)} were given")
+    for axis, (title, drawing) in zip(axes, panels, strict=True):
+        axis.imshow(drawing, extent=(0, width, height, 0), interpolation="antialiased")
+        axis.set_axis_off()
+        if titled:
+            axis.set_title(title, loc="left", fontsize=13)
+    return axes[0].figure
+
+
+def _new_axes(shapes: list[tuple[int, int]], titled: bool) -> list[Axes]:
+    """Axes side by side in a new figure, each exactly as large as its drawing."""
+    top, gap = (_TITLE, 0.12) if titled else (0.0, 0.0)
+    total_width = sum(w for _, w in shapes) / DPI + gap * (len(shapes) - 1)
+    total_height = shapes[0][0] / DPI + top
+    figure = _figure_class()(figsize=(total_width, total_height), dpi=DPI)
+    axes, left = [], 0.0
+    for h, w in shapes:
+        axes.append(figure.add_axes((left / total_width, 0, w / DPI / total_width, h / DPI / total_height)))
+        left += w / DPI + gap
+    return axes
+
+
+@functools.cache
+def _figure_class() -> type[Figure]:
+    """Figure with its Agg canvas and its own notebook display, made on first use so that importing stays light."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    class Drawing(Figure):
+        """A figure Jupyter shows once, as the value of a cell, whether or not pyplot was imported."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            FigureCanvasAgg(self)
+
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png", dpi=self.dpi)
+            return buffer.getvalue()
+
+    return Drawing

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import io
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrcnn.drawing import draw, draw_array
+from tests.drawing.test_picture import grey, scene
+
+
+def test_figure_is_the_array_dot_for_dot():
+    figure = draw(grey(), scene(), class_names=["a", "b"])
+    shown = np.asarray(Image.open(io.BytesIO(figure._repr_png_())).convert("RGB"))
+    assert np.array_equal(shown, draw_array(grey(), scene(), class_names=["a", "b"]))
+    assert np.array_equal(draw(grey(), scene(), as_array=True), draw_array(grey(), scene()))
+
+
+def test_axes_are_in_pixels_of_the_picture():
+    (axis,) = draw(grey(), scene()).axes
+    assert axis.get_xlim() == (0, 80) and axis.get_ylim() == (60, 0)
+
+
+def test_truth_gets_its_own_titled_axes():
+    left, right = draw(grey(), scene(), truth=scene(scores=None)).axes
+    assert left.get_title("left") == "truth: 3" and right.get_title("left") == "found: 3"
+    (few,) = (a for a in draw(grey(), scene(), truth=scene(), max_instances=1).axes[1:])
+    assert few.get_title("left") == "found: 1 of 3"
+
+
+def test_large_pictures_are_reduced_in_figures_only():
+    picture = np.zeros((1500, 3200, 3), np.uint8)
+    figure = draw(picture, scene(1500, 3200))
+    assert tuple(figure.get_size_inches() * figure.dpi) == (1600, 750)
+    assert draw(picture, scene(1500, 3200), as_array=True).shape == picture.shape
+
+
+def test_given_axes_are_used():
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    axis = figure.add_subplot()
+    assert draw(grey(), scene(), ax=axis) is figure
+    assert len(axis.images) == 1
+    with pytest.raises(ValueError, match="2 axes are needed, 1 were given"):
+        draw(grey(), scene(), truth=scene(), ax=axis)
+
+
+def test_pyplot_stays_out_of_it():
+    before = "matplotlib.pyplot" in sys.modules
+    draw(grey(), scene())._repr_png_()
+    assert ("matplotlib.pyplot" in sys.modules) == before

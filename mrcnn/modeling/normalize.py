@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import keras
@@ -131,17 +132,23 @@ class FrozenBatchNorm(keras.layers.Layer):
 
 
 def make_norm(
-    kind: NormKind, epsilon: float = 1e-5, name: str = "norm", momentum: float = 0.9, dtype: Any = None
+    kind: NormKind,
+    epsilon: float = 1e-5,
+    name: str = "norm",
+    momentum: float = 0.9,
+    dtype: Any = None,
+    channels: int = NUM_GROUPS,
 ) -> keras.layers.Layer | None:
     """The normalisation layer of a name, or None for "none".
 
     Args:
         kind: "frozen_bn" constant affine map; "bn" batch statistics of one device; "sync_bn" of all devices;
-            "gn" group norm with 32 groups; "none".
+            "gn" group norm with 32 groups, or the most that divide both 32 and the channels; "none".
         epsilon: added to the variance.
         name: layer name.
         momentum: share of the old moving statistics kept at each step ("bn", "sync_bn").
         dtype: Keras dtype policy; None: the global one.
+        channels: of the map to be normalised; group norm needs it if they are no multiple of 32.
     """
     if kind == "none":
         return None
@@ -152,5 +159,5 @@ def make_norm(
             momentum=momentum, epsilon=epsilon, synchronized=kind == "sync_bn", name=name, dtype=dtype
         )
     if kind == "gn":
-        return keras.layers.GroupNormalization(NUM_GROUPS, epsilon=epsilon, name=name, dtype=dtype)
+        return keras.layers.GroupNormalization(math.gcd(NUM_GROUPS, channels), epsilon=epsilon, name=name, dtype=dtype)
     raise ValueError(f"norm: expected frozen_bn, bn, sync_bn, gn or none, got {kind!r}")

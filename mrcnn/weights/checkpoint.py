@@ -95,7 +95,7 @@ class Tensors(Mapping):
     def __init__(self, path: Path) -> None:
         self._path = path
         with safetensors.safe_open(path, "numpy") as file:
-            self._stubs = {name: _Stub(path, name, tuple(file.get_slice(name).get_shape())) for name in file.keys()}
+            self._stubs = {name: _Stub(path, name, tuple(file.get_slice(name).get_shape())) for name in file.keys()}  # noqa: SIM118
 
     def __getitem__(self, name: str) -> _Stub:
         return self._stubs[name]

@@ -42,8 +42,7 @@ def load_resnet(backbone: keras.Model, path: str | os.PathLike[str]) -> LoadRepo
         raise WeightsError(f"{path}: expected an HDF5 file of keras.applications")
     try:
         with h5py.File(path, "r") as file:
-            group = file["model_weights"] if "model_weights" in file else file
-            stored = _datasets(group)
+            stored = _datasets(file.get("model_weights", file))
     except OSError as error:
         raise WeightsError(f"{path}: truncated or damaged ({error})") from error
     arrays: dict[str, np.ndarray] = {}

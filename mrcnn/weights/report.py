@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -83,7 +83,6 @@ def assign(
     source: str,
     *,
     strict: bool = False,
-    on_mismatch: Callable[[str], None] | None = None,
 ) -> LoadReport:
     """Set every variable that has an array of its name and shape.
 
@@ -92,7 +91,6 @@ def assign(
         arrays: array-likes with `shape`, by name; taken one at a time, so a lazy mapping stays lazy.
         source: where the arrays come from, for messages.
         strict: refuse anything but a complete fit (unused names are no fault), before any variable is touched.
-        on_mismatch: called with each variable name skipped for its shape.
 
     Returns:
         The report.
@@ -121,14 +119,11 @@ def assign(
         )
     if strict and not report.is_complete:
         raise WeightsError(f"{source}: does not fit the model\n{report}")
-    for name in fitting:
-        value = np.asarray(arrays[name]).astype(np.float32)
-        if not np.isfinite(value).all():
+    for name in fitting:  # all are looked at before the first is set; read twice rather than held twice
+        if not np.isfinite(np.asarray(arrays[name]).astype(np.float32)).all():
             raise WeightsError(f"{source}: {name} holds NaN or infinity")
-        variables[name].assign(value)
-    for name, _, _ in skipped:
-        if on_mismatch is not None:
-            on_mismatch(name)
+    for name in fitting:
+        variables[name].assign(np.asarray(arrays[name]).astype(np.float32))
     return report
 
 

@@ -7,7 +7,6 @@ rebuilding of tensors and the making of plain containers, and names whatever els
 from __future__ import annotations
 
 import collections
-import dataclasses
 import io
 import math
 import os
@@ -17,7 +16,7 @@ import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -38,6 +37,9 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
+_MAX_NODES = 1_000_000  # of all containers and their items
+_MAX_DEPTH = 64  # of containers in containers
+_MAX_SHARING = 16  # bytes of arrays per byte of file
 _REFUSED_OPCODES = {"INST", "OBJ", "NEWOBJ_EX", "PERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
 
 
@@ -100,8 +102,8 @@ def _what_it_is(head: bytes) -> str:
     return "an unknown kind of file"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Storage:
+# What a pickle can get hold of is a NamedTuple: its BUILD instruction can change attributes of anything else.
+class _Storage(NamedTuple):
     """A run of numbers elsewhere in the file."""
 
     key: str
@@ -111,11 +113,11 @@ class _Storage:
 
     @property
     def itemsize(self) -> int:
+        """Bytes of one element."""
         return 2 if self.dtype == _BFLOAT16 else np.dtype(self.dtype).itemsize
 
 
-@dataclasses.dataclass(frozen=True)
-class _Tensor:
+class _Tensor(NamedTuple):
     """A strided view into a storage."""
 
     storage: _Storage
@@ -146,29 +148,33 @@ class _Tensor:
         return array
 
 
-@dataclasses.dataclass(frozen=True)
-class _StorageType:
+class _StorageType(NamedTuple):
+    """Stands in for a class like torch.FloatStorage."""
+
     dtype: str
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
-    if not isinstance(storage, _Storage):
-        raise pickle.UnpicklingError("a tensor without storage")
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+class _Rebuild(NamedTuple):
+    """Stands in for a function of torch._utils."""
 
+    what: str
 
-def _rebuild_parameter(tensor: Any, *_: Any) -> _Tensor:
-    if not isinstance(tensor, _Tensor):
-        raise pickle.UnpicklingError("a parameter without tensor")
-    return tensor
+    def __call__(self, first: Any, *rest: Any) -> _Tensor:
+        """The tensor from its storage, or a parameter's tensor."""
+        if self.what == "parameter" and isinstance(first, _Tensor):
+            return first
+        if self.what == "tensor" and isinstance(first, _Storage) and len(rest) >= 3:
+            offset, shape, strides = rest[:3]
+            return _Tensor(first, offset, tuple(shape), tuple(strides))
+        raise pickle.UnpicklingError(f"impossible {self.what}")
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_tensor"): _Rebuild("tensor"),
+    ("torch._utils", "_rebuild_tensor_v2"): _Rebuild("tensor"),
+    ("torch._utils", "_rebuild_parameter"): _Rebuild("parameter"),
     **{("torch", name): _StorageType(dtype) for name, dtype in _DTYPES.items()},
 }
 
@@ -207,9 +213,7 @@ def _refusal(path: Path, name: str) -> WeightsError:
 def _unpickle(file: BinaryIO, path: Path) -> Any:
     """The next pickle of the file, after a look at each of its instructions."""
     start = file.tell()
-    count = 0
-    for opcode, argument, _ in pickletools.genops(file):
-        count += 1
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         if opcode.name in _REFUSED_OPCODES:
             raise _refusal(path, f"the pickle instruction {opcode.name}")
         if opcode.name == "GLOBAL":
@@ -231,7 +235,7 @@ def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage], 
         raise WeightsError(f"{path}: written on a big-endian machine, which is not supported")
     root = _unpickle(file, path)
     storages: dict[str, _Storage] = {}
-    for tensor in _tensors(root):
+    for tensor in _tensors(root).values():
         storages.setdefault(tensor.storage.root[0] if tensor.storage.root else tensor.storage.key, tensor.storage)
     end = os.fstat(file.fileno()).st_size
     places: dict[str, tuple[int, int]] = {}
@@ -293,24 +297,33 @@ def _open_zip(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage], byt
     return root, fetch
 
 
-def _walk(node: Any, prefix: str, parents: frozenset[int]) -> Any:
-    """(name, tensor) for every tensor below the node."""
-    if isinstance(node, _Tensor):
-        yield prefix, node
-    elif isinstance(node, (dict, list, tuple)):
-        if id(node) in parents:
-            raise ValueError("a container that contains itself")
-        items = node.items() if isinstance(node, dict) else enumerate(node)
-        for key, value in items:
-            yield from _walk(value, f"{prefix}.{key}" if prefix else str(key), parents | {id(node)})
-
-
-def _tensors(root: Any) -> list[_Tensor]:
-    return [tensor for _, tensor in _walk(root, "", frozenset())]
+def _tensors(root: Any) -> dict[str, _Tensor]:
+    """All tensors below the root by name; what is neither tensor nor container is passed over."""
+    found: dict[str, _Tensor] = {}
+    visits = 0
+    stack = [("", root, 0)]
+    while stack:
+        prefix, node, depth = stack.pop()
+        visits += 1
+        if visits > _MAX_NODES or depth > _MAX_DEPTH:  # containers that contain each other many times, or themselves
+            raise MemoryError
+        if isinstance(node, _Tensor):
+            if prefix in found:
+                raise ValueError(f"two tensors named {prefix}")
+            found[prefix] = node
+        elif isinstance(node, (dict, list, tuple)):
+            items = dict.items(node) if isinstance(node, dict) else enumerate(node)
+            below = [(f"{prefix}.{key}" if prefix else str(key), value, depth + 1) for key, value in items]
+            stack.extend(reversed(below))
+    return found
 
 
 def _flatten(root: Any, fetch: Callable[[_Storage], bytes], path: Path) -> dict[str, np.ndarray]:
-    arrays = {name: tensor.array(fetch) for name, tensor in _walk(root, "", frozenset())}
-    if not arrays:
+    tensors = _tensors(root)
+    if not tensors:
         raise WeightsError(f"{path}: holds no tensor")
-    return arrays
+    # Several tensors may share a storage, as tied weights do, but not without end.
+    size = sum(math.prod(tensor.shape) * tensor.storage.itemsize for tensor in tensors.values())
+    if size > _MAX_SHARING * path.stat().st_size:
+        raise MemoryError
+    return {name: tensor.array(fetch) for name, tensor in tensors.items()}

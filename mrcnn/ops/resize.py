@@ -49,7 +49,11 @@ def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     if image.dtype != np.uint8:
         raise ValueError(f"resize_image: expected a uint8 picture, got {image.dtype}")
     if image.ndim == 2 or image.shape[2] == 3:
-        resized = Image.fromarray(np.ascontiguousarray(image)).resize((width, height), Image.Resampling.BILINEAR)
+        # One axis at a time: which of them Pillow takes first depends on its version, and it rounds in between, so
+        # the same picture would be resized to other bytes elsewhere (and the exported graph could not follow).
+        resized = Image.fromarray(np.ascontiguousarray(image))
+        for size in ((width, resized.height), (width, height)):
+            resized = resized.resize(size, Image.Resampling.BILINEAR)
         return np.asarray(resized)
     # Four channels would be taken for transparency and colours multiplied by it: one channel at a time.
     return np.stack([resize_image(image[..., i], shape) for i in range(image.shape[2])], axis=-1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mrcnn.drawing.colours import Colours
-from mrcnn.drawing.picture import draw_array, draw_panels
+from mrcnn.drawing.picture import Picture, as_rgb, draw_array, draw_panels
 from mrcnn.structures import Instances
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _TITLE = 0.32  # inches
 
 
 def draw(
-    picture: np.ndarray,
+    picture: Picture,
     instances: Instances,
     *,
     class_names: Sequence[str] | None = None,
@@ -42,7 +42,7 @@ def draw(
     """Instances drawn on their picture: a figure that Jupyter shows, or an array.
 
     Args:
-        picture: u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB.
+        picture: u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; or a path.
         instances: true or predicted, in pixels of the picture.
         class_names: name of class 1, 2, ... (`model.class_names`, `dataset.class_names`).
         truth: drawn on the left, beside the instances.
@@ -68,7 +68,8 @@ def draw(
     }
     if as_array:
         return draw_array(picture, instances, **options)
-    height, width = np.shape(picture)[:2]
+    picture = as_rgb(picture)
+    height, width = picture.shape[:2]
     long_side = MAX_FIGURE_SIDE if max(height, width) > MAX_FIGURE_SIDE else None
     panels = draw_panels(picture, instances, long_side=long_side, **options)
     titled = len(panels) > 1

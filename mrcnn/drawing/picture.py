@@ -10,6 +10,7 @@ import importlib.util
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Union
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mrcnn.drawing.colours import Colours, assign, text_colour
 from mrcnn.structures import Instances
 
+Picture = Union[np.ndarray, str, os.PathLike]  # noqa: UP007 - a runtime alias, read by Python 3.10 too
 LONG_SIDE = 1024
 """Pictures whose longer side is shorter than this are enlarged to it before drawing, pixels."""
 MAX_ENLARGE = 8.0
@@ -30,7 +32,7 @@ COCO_SKELETON = (
 
 
 def draw_array(
-    picture: np.ndarray,
+    picture: Picture,
     instances: Instances,
     *,
     class_names: Sequence[str] | None = None,
@@ -47,7 +49,7 @@ def draw_array(
     """Instances drawn on their picture; with `truth`, the truth on the left and the instances on the right.
 
     Args:
-        picture: u8[h, w], u8[h, w, 1], u8[h, w, 3] or u8[h, w, 4] (the fourth channel is dropped), RGB.
+        picture: u8[h, w], u8[h, w, 1], u8[h, w, 3] or u8[h, w, 4] (the fourth channel is dropped), RGB; or a path.
         instances: true or predicted, in pixels of the picture.
         class_names: name of class 1, 2, ...; None = labels say the number.
         scores, masks, boxes, labels, keypoints: what to draw of it, where the instances have it. Where labels would
@@ -60,7 +62,7 @@ def draw_array(
         u8[H, W, 3]. Empty: without instances, the picture alone.
     """
     panels = draw_panels(
-        picture,
+        as_rgb(picture),
         instances,
         class_names=class_names,
         truth=truth,
@@ -95,8 +97,7 @@ def draw_panels(
     max_instances: int | None,
     long_side: int | None,
 ) -> list[tuple[str, np.ndarray]]:
-    """The drawings with their titles: one, or truth and prediction; arguments as for `draw_array`."""
-    picture = _rgb(picture)
+    """The drawings with their titles: one, or truth and prediction; arguments as for `draw_array`, picture u8[h, w, 3]."""
     several = len(class_names) > 1 if class_names is not None else None
     options = {"masks": masks, "boxes": boxes, "keypoints": keypoints, "long_side": long_side}
     sides = [("", instances)] if truth is None else [("truth", truth), ("found", instances)]
@@ -122,7 +123,7 @@ def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
-        image = Image.fromarray(_rgb(picture))
+        image = Image.fromarray(as_rgb(picture))
         if path.suffix.lower() == ".png":
             image.save(temporary, compress_level=4)
         elif path.suffix.lower() in (".jpg", ".jpeg"):
@@ -135,7 +136,12 @@ def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     return path
 
 
-def _rgb(picture: np.ndarray) -> np.ndarray:
+def as_rgb(picture: Picture) -> np.ndarray:
+    """u8[h, w, 3] of any picture that can be drawn on."""
+    if isinstance(picture, (str, os.PathLike)):
+        from mrcnn.data.pictures import read_picture
+
+        return read_picture(picture)
     picture = np.asarray(picture)
     if (
         picture.dtype != np.uint8

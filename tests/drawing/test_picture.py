@@ -31,6 +31,12 @@ def test_every_kind_of_picture(channels):
     assert drawing.dtype == np.uint8 and drawing.shape == (480, 640, 3)  # enlarged eightfold at most
 
 
+def test_a_path_is_read(tmp_path):
+    path = save_picture(tmp_path / "a.png", grey())
+    assert np.array_equal(draw_array(path, scene()), draw_array(grey(), scene()))
+    assert np.array_equal(draw_array(str(path), scene()), draw_array(grey(), scene()))
+
+
 def test_size_of_the_drawing():
     assert draw_array(np.zeros((600, 800, 3), np.uint8), Instances.empty((600, 800))).shape == (768, 1024, 3)
     assert draw_array(np.zeros((30, 2000, 3), np.uint8), Instances.empty((30, 2000))).shape == (30, 2000, 3)

@@ -1,0 +1,7 @@
+"""Trained models in forms that run without this package."""
+
+from __future__ import annotations
+
+from mrcnn.export.saved_model import export_saved_model
+
+__all__ = ["export_saved_model"]

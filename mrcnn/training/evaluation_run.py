@@ -1,0 +1,73 @@
+"""A model measured on a data set: the truth-free path, the very one that is exported, then the COCO numbers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from mrcnn.evaluation import CocoMetric, EvaluationResult
+from mrcnn.evaluation.coco import MAX_DETS
+from mrcnn.inference import detect_dataset
+
+
+def evaluate(
+    model: Any,
+    dataset: Any,
+    *,
+    batch_size: int = 1,
+    out: str | os.PathLike[str] | None = None,
+    score_threshold: float | None = None,
+    mask_threshold: float = 0.5,
+    max_dets: Sequence[int] = MAX_DETS,
+    keypoint_sigmas: Sequence[float] | None = None,
+    progress: bool = False,
+) -> EvaluationResult:
+    """Detect in every picture of a data set and compute the COCO numbers.
+
+    Areas, crowd regions and polygons are those of the data set's annotations, so the numbers equal those of the
+    official tool on the written detections.json.
+
+    Args:
+        model: a `MaskRCNN`.
+        dataset: a `Dataset` with as many classes as the model.
+        batch_size: pictures of one padded shape run at once; does not change the numbers.
+        out: directory to write metrics.json and detections.json to; None = write nothing.
+        score_threshold: drop detections scored below; None (as COCO wants it) = what the model's settings let through.
+        mask_threshold: lowest probability that belongs to the object.
+        max_dets: cuts of detections a picture and class; see `CocoMetric`. The model's own number of detections a
+            picture limits what a larger cut can find.
+        keypoint_sigmas: f[J], for other joints than COCO's 17.
+        progress: show a progress bar.
+
+    Returns:
+        numbers "box/AP", "mask/AP50", ..., per-class table, precision-recall curves, detections; printable.
+        Empty: no pictures or no objects give -1 throughout.
+
+    Raises:
+        ValueError: the data set's classes are not those of the model.
+    """
+    if tuple(dataset.class_names) != tuple(model.class_names):
+        raise ValueError(
+            f"the data set has {len(dataset.class_names)} classes ({_listed(dataset.class_names)}), the model"
+            f" {len(model.class_names)} ({_listed(model.class_names)})"
+        )
+    metric = CocoMetric(dataset.class_names, dataset.category_ids, max_dets=max_dets, keypoint_sigmas=keypoint_sigmas)
+    found = detect_dataset(
+        model,
+        dataset,
+        batch_size,
+        score_threshold=score_threshold,
+        mask_threshold=mask_threshold,
+        progress=progress,
+    )
+    for index, (image_id, instances) in enumerate(found):
+        metric.update(image_id, dataset.record(index), instances)
+    result = metric.result()
+    if out is not None:
+        result.save(out)
+    return result
+
+
+def _listed(names: Sequence[str], most: int = 6) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

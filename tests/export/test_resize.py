@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.export.resize import resize_image, resized_shape
+from mrcnn.ops import resize as host
+
+spec = tf.TensorSpec([], tf.int32)
+in_graph = tf.function(resize_image, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8), spec, spec])
+
+
+def test_every_byte_equals_the_host_resize():
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        h, w, new_h, new_w = rng.integers(1, 120, 4)
+        images = rng.integers(0, 256, (2, h, w, 3)).astype(np.uint8)
+        expected = np.stack([host.resize_image(image, (new_h, new_w)) for image in images])
+        assert np.array_equal(in_graph(images, new_h, new_w), expected), (h, w, new_h, new_w)
+
+
+@pytest.mark.parametrize("limits", [(800, 1333), (64, 96), (320, 320), (1, 10000)])
+def test_shapes_equal_the_hosts(limits):
+    rng = np.random.default_rng(1)
+    for h, w in [(1, 1), (1, 4000), (800, 1333), *rng.integers(1, 4000, (300, 2)).tolist()]:
+        new_h, new_w = resized_shape(tf.constant(h), tf.constant(w), *limits)
+        assert (int(new_h), int(new_w)) == host.resized_shape(h, w, *limits), (h, w)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import gc
+import types
+import weakref
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrcnn import inference
+from mrcnn.inference import detect, detect_dataset, iter_detect, to_instances
+from mrcnn.structures import batch_spec
+from tests.blob_finder import BlobFinder, mixed_pictures, picture
+
+
+@pytest.fixture(scope="module")
+def model():
+    return BlobFinder()
+
+
+def same(a, b):
+    assert a.image_shape == b.image_shape and np.array_equal(a.class_ids, b.class_ids)
+    assert np.array_equal(a.boxes, b.boxes) and np.array_equal(a.scores, b.scores)
+    assert np.array_equal(a.masks, b.masks)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (128, 128), (48, 100), (300, 150), (21, 200), (640, 480)])
+def test_boxes_come_back_to_original_pixels(model, size):
+    h, w = size
+    box = (h // 4, w // 4, h // 4 * 3, w // 2)
+    (found,) = detect(model, [picture(h, w, (1, *box))])
+    assert found.image_shape == size and found.class_ids.tolist() == [2]
+    pixel = max(1, max(h, w) / 128, min(h, w) / 64)  # one pixel of the resized picture
+    assert np.abs(found.boxes[0] - box).max() <= pixel
+    rows, columns = np.flatnonzero(found.masks[0].any(1)), np.flatnonzero(found.masks[0].any(0))
+    y1, x1, y2, x2 = found.boxes[0]
+    assert abs(rows[0] - y1) <= 1 and abs(rows[-1] + 1 - y2) <= 1 and abs(columns[0] - x1) <= 1
+    assert abs(columns[-1] + 1 - (x1 + x2) / 2) <= 1 + (x2 - x1) / 28  # the left half
+
+
+def test_the_axes_are_scaled_apart():
+    # 10 x 33 -> 20 x 66 exactly, but 7 x 33 -> 20 x 94.29: 94 columns
+    found = detect(BlobFinder(20, 1000, 1), picture(7, 33, (0, 0, 0, 7, 33)))[0]
+    assert found.boxes[0] == pytest.approx([0, 0, 7, 33])
+
+
+def test_results_do_not_depend_on_the_batch(model):
+    pictures = mixed_pictures(17)
+    one_by_one = [detect(model, p)[0] for p in pictures]
+    for batch_size in (1, 3, 8, 100):
+        for a, b in zip(one_by_one, detect(model, pictures, batch_size), strict=True):
+            same(a, b)
+
+
+def test_order_is_kept_when_shapes_alternate(model):
+    pictures = [picture(40 + 60 * (i % 3 == 0), 90, (0, 5, i, 20, i + 10)) for i in range(30)]
+    for expected, found in zip(range(30), detect(model, pictures, 4), strict=True):
+        assert abs(found.boxes[0, 1] - expected) < 2
+
+
+def test_pictures_are_read_no_further_ahead_than_stated(model):
+    read = 0
+
+    def reader():
+        nonlocal read
+        yield picture(100, 40)  # alone in its shape, so it waits
+        for _ in range(50):
+            read += 1
+            yield picture(40, 40)
+
+    results = iter_detect(model, reader(), 2)
+    next(results)
+    assert read <= 8
+    assert len(list(results)) == 50
+
+
+def test_every_kind_of_picture(model, tmp_path):
+    grey = picture(60, 80, (0, 10, 10, 40, 50))[..., 0]
+    as_grey = detect(model, grey)[0]
+    assert as_grey.class_ids.tolist() == [1, 2, 3]
+    same(as_grey, detect(model, grey[..., None])[0])
+    colour = picture(60, 80, (2, 10, 10, 40, 50))
+    alpha = np.concatenate([colour, np.zeros((60, 80, 1), np.uint8)], 2)
+    same(detect(model, colour)[0], detect(model, alpha)[0])
+    Image.fromarray(colour).save(tmp_path / "a.png")
+    same(detect(model, colour)[0], detect(model, tmp_path / "a.png")[0])
+    same(detect(model, colour)[0], detect(model, [str(tmp_path / "a.png")])[0])
+    assert len(detect(model, np.stack([colour, colour]))) == 2
+    assert len(detect(model, (p for p in [colour, grey]), 2)) == 2
+    assert detect(model, []) == []
+    assert len(detect(model, np.zeros((1, 1, 3), np.uint8))[0]) == 0
+    same(detect(model, np.asfortranarray(colour))[0], detect(model, colour[::-1][::-1])[0])
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)])
+def test_bad_pictures_are_refused_by_place(model, bad):
+    with pytest.raises(ValueError, match="picture 1: expected uint8"):
+        detect(model, [picture(40, 40), bad])
+
+
+def test_bad_batch_size_is_refused(model):
+    with pytest.raises(ValueError, match="batch_size 0"):
+        detect(model, [picture(40, 40)], 0)
+
+
+def test_score_threshold(model):
+    colours = picture(60, 80, (0, 1, 1, 20, 20), (1, 1, 30, 20, 50), (2, 30, 30, 50, 50))
+    assert detect(model, colours)[0].scores.tolist() == pytest.approx([0.9, 0.6, 0.3])
+    assert detect(model, colours, score_threshold=0.5)[0].class_ids.tolist() == [1, 2]
+    assert len(detect(model, colours, score_threshold=0.95)[0]) == 0
+
+
+def test_one_trace_serves_all_sizes():
+    model = BlobFinder()
+    for batch_size in (1, 2, 5):
+        detect(model, mixed_pictures(12, seed=batch_size), batch_size)
+    assert model.traces == 1
+
+
+def test_new_weights_are_used():
+    model = BlobFinder()
+    assert len(detect(model, picture(60, 80, (0, 10, 10, 40, 50)))[0]) == 1
+    model.gain.assign(0.1)
+    assert len(detect(model, picture(60, 80, (0, 10, 10, 40, 50)))[0]) == 0
+
+
+def test_a_dropped_model_is_not_kept_alive():
+    model = BlobFinder()
+    detect(model, picture(40, 40))
+    alive = weakref.ref(model)
+    assert model in inference._graphs
+    del model
+    gc.collect()
+    assert alive() is None
+
+
+def test_the_batch_is_what_the_spec_says(model):
+    given = {}
+
+    class Spy(BlobFinder):
+        def call(self, batch, training=None):
+            given.update(batch)
+            assert training is False
+            return super().call(batch)
+
+    detect(Spy(), picture(50, 100))
+    spec = batch_spec(with_truth=False)
+    assert set(given) == set(spec)
+    assert all(spec[name].is_compatible_with(tensor) for name, tensor in given.items())
+
+
+def test_to_instances_clips_and_drops():
+    detections = {
+        "boxes": np.array([[-2, -2, 10, 10], [5, 5, 30, 60], [3, 40, 8, 45], [1, 1, 2, 2]], np.float32),
+        "class_ids": np.array([1, 2, 3, 4]),
+        "scores": np.array([0.9, 0.8, 0.7, 0.6], np.float32),
+        "valid": np.array([True, True, True, False]),
+        "masks": np.ones((4, 4, 4), np.float32),
+        "keypoints": np.full((4, 2, 3), 4, np.float32),
+    }
+    found = to_instances(detections, (20, 40), (10, 10))
+    assert found.boxes.tolist() == [[0, 0, 5, 2.5], [2.5, 1.25, 10, 10]]  # the third lies outside, the fourth is unused
+    assert found.keypoints[0].tolist() == [[1, 2, 4]] * 2
+    # The clipped box's mask is that of the whole box, cut off at the border
+    assert found.masks[0][:5, :2].all() and not found.masks[0][6:].any() and not found.masks[0][:, 4:].any()
+    empty = to_instances({k: v[:0] for k, v in detections.items()}, (20, 40), (10, 10))
+    assert len(empty) == 0 and empty.masks.shape == (0, 10, 10)
+
+
+def test_progress_bar(model, capsys):
+    detect(model, mixed_pictures(3), progress=True)
+    assert "3/3" in capsys.readouterr().out
+    detect(model, mixed_pictures(3))
+    assert capsys.readouterr().out == ""
+
+
+def test_detect_dataset(model):
+    pictures = mixed_pictures(5)
+
+    class Pictures:
+        def __len__(self):
+            return 5
+
+        def load_image(self, index):
+            return pictures[index]
+
+        def record(self, index):
+            return types.SimpleNamespace(image_id=f"picture {index}")
+
+    found = list(detect_dataset(model, Pictures(), 2))
+    assert [i for i, _ in found] == [f"picture {i}" for i in range(5)]
+    for (_, a), b in zip(found, detect(model, pictures), strict=True):
+        same(a, b)

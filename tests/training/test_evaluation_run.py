@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mrcnn.evaluation import evaluate_coco_files
+from mrcnn.structures import Annotation, ImageRecord
+from mrcnn.training.evaluation_run import evaluate
+from tests.blob_finder import BlobFinder, picture
+
+
+class Blobs:
+    """Pictures of one rectangle a channel and their truth, with category ids that have gaps."""
+
+    class_names = ("red", "green", "blue")
+    category_ids = (2, 5, 9)
+    sizes = ((64, 64), (100, 50), (64, 128), (64, 64), (32, 60))
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def boxes(self, index):
+        h, w = self.sizes[index]
+        return [(4 * c, w // 4 * c, 4 * c + h // 2, w // 4 * (c + 1)) for c in range(3) if (index + c) % 3]
+
+    def record(self, index):
+        h, w = self.sizes[index]
+        annotations = []
+        for c, (y1, x1, y2, x2) in zip([c for c in range(3) if (index + c) % 3], self.boxes(index), strict=True):
+            half = (x1 + x2) / 2  # the stand-in's masks are left halves
+            corners = np.array([[x1, y1], [half, y1], [half, y2], [x1, y2]], float)
+            area = (half - x1) * (y2 - y1)
+            annotations.append(Annotation(c + 1, (y1, x1, y2, x2), [corners], area=area))
+        return ImageRecord(10 + index, None, h, w, tuple(annotations))
+
+    def load_image(self, index):
+        chosen = [c for c in range(3) if (index + c) % 3]
+        return picture(*self.sizes[index], *[(c, *b) for c, b in zip(chosen, self.boxes(index), strict=True)])
+
+    def as_coco(self):
+        images, annotations = [], []
+        for i in range(len(self)):
+            record = self.record(i)
+            images.append({"id": record.image_id, "height": record.height, "width": record.width})
+            for a in record.annotations:
+                y1, x1, y2, x2 = a.box
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": record.image_id,
+                        "category_id": self.category_ids[a.class_id - 1],
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "segmentation": [p.ravel().tolist() for p in a.segmentation],
+                        "area": a.area,
+                        "iscrowd": 0,
+                    }
+                )
+        categories = [{"id": i, "name": n} for i, n in zip(self.category_ids, self.class_names, strict=True)]
+        return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def test_numbers_are_those_of_the_written_files(tmp_path):
+    result = evaluate(BlobFinder(), Blobs(), batch_size=2, out=tmp_path)
+    assert result["box/AP50"] == 1 and result["box/AP"] > 0.7 and result["mask/AP50"] == 1
+    assert result.num_pictures == 5 and result.num_objects == 10
+    (tmp_path / "truth.json").write_text(json.dumps(Blobs().as_coco()))
+    for kind in ("box", "mask"):
+        official = evaluate_coco_files(tmp_path / "truth.json", tmp_path / "detections.json", kind)
+        assert {f"{kind}/{k}": v for k, v in official.items()} == {
+            k: v for k, v in result.numbers.items() if k.startswith(kind)
+        }
+    assert json.loads((tmp_path / "metrics.json").read_text())["numbers"] == result.numbers
+    assert {d["category_id"] for d in result.detections} == {2, 5, 9}
+
+
+def test_numbers_do_not_depend_on_the_batch_size():
+    assert evaluate(BlobFinder(), Blobs()).detections == evaluate(BlobFinder(), Blobs(), batch_size=4).detections
+
+
+def test_other_classes_are_refused():
+    class Other(Blobs):
+        class_names = ("red", "green")
+
+    with pytest.raises(ValueError, match=r"2 classes \(red, green\), the model 3 \(red, green, blue\)"):
+        evaluate(BlobFinder(), Other())
+
+
+def test_an_empty_data_set():
+    class Nothing(Blobs):
+        sizes = ()
+
+    assert set(evaluate(BlobFinder(), Nothing()).numbers.values()) == {-1.0}

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.backbones.base import ConvNorm, stage_of
+from mrcnn.modeling.backbones.base import ConvNorm, _large_depthwise, stage_of
 
 
 def _slow_conv(x: np.ndarray, kernel: np.ndarray, stride: int, before: int, depthwise: bool) -> np.ndarray:
@@ -116,3 +119,37 @@ def test_stage_of() -> None:
     assert [stage_of(n) for n in ("stem_conv1", "stage2_block1_conv1", "stage5_x", "fpn", "stages")] == [
         1, 2, 5, None, None,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("height, width", [(12, 9), (5, 8), (2, 1)])
+@pytest.mark.parametrize("is_open", [False, True])
+def test_large_depthwise_gradients_equal_the_stock_ones(stride: int, height: int, width: int, is_open: bool) -> None:
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(2, height, width, 4)).astype(np.float32))
+    kernel = tf.constant(rng.normal(size=(5, 5, 4, 1)).astype(np.float32))
+    spec = tf.TensorSpec((None, None, None, 4) if is_open else x.shape)
+
+    def gradients(convolve: Callable[..., tf.Tensor], x: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([x, kernel])
+            out = convolve(x)
+            loss = tf.reduce_sum(tf.square(out))
+        return [out, *tape.gradient(loss, [x, kernel])]
+
+    ours = tf.function(partial(gradients, lambda x: _large_depthwise(x, kernel, stride)), input_signature=[spec])(x)
+    stock = gradients(lambda x: tf.nn.depthwise_conv2d(x, kernel, [1, stride, stride, 1], "SAME"), x)
+    for one, other in zip(ours, stock, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * float(np.abs(other).max()))
+
+
+def test_large_depthwise_survives_export(tmp_path: Path) -> None:
+    layer = ConvNorm(None, 5, 2, padding="same", depthwise=True, norm="frozen_bn", activation="relu6")
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 9, 8, 4)).astype(np.float32))
+    expected = layer(x)
+    module = tf.Module()
+    module.layer = layer
+    module.run = tf.function(lambda x: layer(x), input_signature=[tf.TensorSpec((None, None, None, 4))])
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_allclose(loaded.run(x), expected, rtol=1e-5, atol=1e-6)

@@ -143,6 +143,8 @@ class ConvNorm(keras.layers.Layer):
             side = [(self.kernel_size - 1) // 2] * 2
             padding = [[0, 0], side, side, [0, 0]]
         if self.depthwise:
+            if padding == "SAME" and self.kernel_size > 3:
+                return _large_depthwise(inputs, kernel, self.stride)
             return tf.nn.depthwise_conv2d(inputs, kernel, [1, self.stride, self.stride, 1], padding)
         return tf.nn.conv2d(inputs, kernel, self.stride, padding)
 
@@ -167,3 +169,38 @@ class ConvNorm(keras.layers.Layer):
             "activation": self.activation,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+
+def _large_depthwise(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+    """Depthwise convolution with SAME padding whose kernel gradient takes a quicker way on the CPU.
+
+    oneDNN, which TensorFlow uses for SAME and VALID, takes twice as long as TensorFlow's own code for the kernel
+    gradient at 5x5 (2.8 to 7.6 ms against 1.1 to 3.7 ms per layer of EfficientNet-Lite0 at 4 x 320 x 320, 2 cores),
+    while it is quicker for 3x3 and for the input gradient. EXPLICIT padding is left to TensorFlow's own code.
+    """
+    strides = [1, stride, stride, 1]
+
+    @tf.custom_gradient
+    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            to_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="SAME"
+            )
+            sides = [[0, 0]]
+            for axis in (1, 2):  # what SAME pads; tensors where the size is open
+                total = (tf.shape(upstream)[axis] - 1) * stride + kernel.shape[0] - tf.shape(inputs)[axis]
+                total = tf.maximum(total, 0)
+                sides.append([total // 2, total - total // 2])
+            to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+                input=tf.pad(inputs, [*sides, [0, 0]]),
+                filter_sizes=tf.shape(kernel),
+                out_backprop=upstream,
+                strides=strides,
+                padding="EXPLICIT",
+                explicit_paddings=[0] * 8,
+            )
+            return to_inputs, to_kernel
+
+        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
+
+    return convolve(inputs, kernel)

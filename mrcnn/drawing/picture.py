@@ -219,7 +219,8 @@ def _draw(
     thickness = max(1, round((1 if fine else 2) * unit))
     if masks and instances.masks is not None:
         for i in np.argsort(-sides, kind="stable"):  # small objects over large ones
-            _draw_mask(canvas, instances.masks[i], colours[i], scale, thickness, 0.25 if fine else 0.4)
+            line = thickness if sides[i] >= 45 * unit else max(1, thickness // 2)
+            _draw_mask(canvas, instances.masks[i], colours[i], scale, line, 0.25 if fine else 0.4)
     if boxes:
         for box, colour in zip(instances.boxes, colours, strict=True):
             _draw_box(canvas, box * scale, colour, max(1, thickness // 2))

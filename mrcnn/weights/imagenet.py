@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import keras
@@ -11,6 +12,8 @@ from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.weights import efficientnet_lite, keras_applications
 from mrcnn.weights.report import LoadReport, WeightsError
+
+_log = logging.getLogger(__name__)
 
 
 def load_imagenet(
@@ -27,6 +30,11 @@ def load_imagenet(
         WeightsError: no weights for this backbone, a file that cannot be read or does not fit, or settings that
             contradict the file.
     """
+    known = (EfficientNetLiteConfig, ResNetConfig)
+    if isinstance(config, known) and config.norm not in ("frozen_bn", "bn", "sync_bn"):
+        raise WeightsError(
+            f"ImageNet weights need batch norm (frozen_bn, bn or sync_bn); backbone.norm is {config.norm}"
+        )
     if isinstance(config, EfficientNetLiteConfig):
         if path is None and config.variant != "lite0":
             raise WeightsError(f"ImageNet weights of EfficientNet-{config.variant}: give the path of a .pth file")
@@ -36,5 +44,7 @@ def load_imagenet(
             raise WeightsError("ImageNet weights of ResNet: give the path of a keras.applications notop .h5 file")
         if not config.stride_in_1x1:
             raise WeightsError(f"{path}: these weights have the stride in the 1x1; set backbone.stride_in_1x1=true")
+        if config.pixel_norm != keras_applications.PIXEL_NORM:
+            _log.warning("%s was trained on other pixels than backbone.pixel_norm states: BGR less its mean", path)
         return keras_applications.load_resnet(backbone, path)
     raise WeightsError(f"no ImageNet weights known for {type(config).__name__}")

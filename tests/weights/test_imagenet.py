@@ -95,6 +95,14 @@ def test_resnet_features_equal_keras_applications(resnet_file: tuple[Path, keras
         assert error <= 1e-4, name
 
 
+def test_pixels_that_contradict_the_file_are_warned_of(
+    resnet_file: tuple[Path, keras.Model], caplog: pytest.LogCaptureFixture
+) -> None:
+    config = ResNetConfig(stride_in_1x1=True)
+    load_imagenet(config.build(), config, resnet_file[0])
+    assert "BGR" in caplog.text
+
+
 def test_resnet_of_another_depth_or_kind_is_refused(resnet_file: tuple[Path, keras.Model], tmp_path: Path) -> None:
     path, _ = resnet_file
     config = ResNetConfig(depth=101, stride_in_1x1=True)
@@ -117,6 +125,7 @@ def test_resnet_of_another_depth_or_kind_is_refused(resnet_file: tuple[Path, ker
         (ResNetConfig(), "x.h5", "stride_in_1x1=true"),
         (ResNetConfig(stride_in_1x1=True), None, "give the path"),
         (EfficientNetLiteConfig(variant="lite1"), None, "lite1: give the path"),
+        (EfficientNetLiteConfig(norm="gn"), None, "need batch norm"),
         (BackboneConfig(), None, "BackboneConfig"),
     ],
 )

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import types
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,11 +14,17 @@ from mrcnn import inference
 from mrcnn.inference import detect, detect_dataset, iter_detect, to_instances
 from mrcnn.structures import batch_spec
 from tests.blob_finder import BlobFinder, mixed_pictures, picture
+from tests.tiny_model import noise_pictures, tiny_model
 
 
 @pytest.fixture(scope="module")
 def model():
     return BlobFinder()
+
+
+@pytest.fixture(scope="module")
+def real_model():
+    return tiny_model()
 
 
 def same(a, b):
@@ -192,3 +200,40 @@ def test_detect_dataset(model):
     assert [i for i, _ in found] == [f"picture {i}" for i in range(5)]
     for (_, a), b in zip(found, detect(model, pictures), strict=True):
         same(a, b)
+
+
+def test_the_real_model_gives_the_same_alone_and_in_a_batch(real_model):
+    pictures = noise_pictures(12)
+    alone = detect(real_model, pictures)
+    assert sum(map(len, alone)) > 20
+    for a, b in zip(alone, detect(real_model, pictures, 5), strict=True):
+        assert np.array_equal(a.class_ids, b.class_ids)
+        np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-3)
+        np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
+        assert (a.masks != b.masks).mean() < 1e-4
+        assert (np.diff(a.scores) <= 0).all()
+
+
+def test_boxes_and_masks_of_the_real_model_lie_in_the_picture(real_model):
+    for pixels, found in zip(noise_pictures(6, seed=3), detect(real_model, noise_pictures(6, seed=3)), strict=True):
+        assert found.image_shape == pixels.shape[:2]
+        assert (found.boxes >= 0).all() and (found.boxes <= [*found.image_shape, *found.image_shape]).all()
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_over_500_pictures(real_model):
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("resident memory is read from /proc")
+
+    def resident():
+        gc.collect()
+        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    for found in iter_detect(real_model, noise_pictures(60, seed=1, sides=(40, 500)), 2):
+        assert found is not None
+    before = resident()
+    for _ in iter_detect(real_model, (noise_pictures(1, seed, sides=(40, 500))[0] for seed in range(500)), 2):
+        pass
+    assert resident() - before < 50  # MiB
+    assert inference._graphs[real_model].experimental_get_tracing_count() == 1

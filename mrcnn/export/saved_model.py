@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import shutil
@@ -61,8 +59,9 @@ def export_saved_model(
             _serving_function(model),
             input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, "image")],
         )
-        with contextlib.redirect_stdout(io.StringIO()):
-            archive.write_out(str(temporary / "model"), verbose=False)
+        # Gradients are of no use to whoever serves the model, and those of RoIAlign cannot be stored
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        archive.write_out(str(temporary / "model"), options, verbose=False)
         metadata = temporary / "model" / METADATA
         metadata.parent.mkdir(exist_ok=True)
         metadata.write_text(json.dumps(_metadata(model), indent=1) + "\n", encoding="utf-8")

@@ -13,6 +13,7 @@ from mrcnn.export import export_saved_model
 from mrcnn.inference import detect
 from mrcnn.ops.masks import paste_masks
 from tests.blob_finder import BlobFinder, mixed_pictures, picture
+from tests.tiny_model import blank_picture, noise_pictures, tiny_model
 
 # What no stock TensorFlow serving binary can run, or what reaches back into this process
 FOREIGN = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "PyCall"}
@@ -140,3 +141,20 @@ def test_a_failed_export_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="cannot be traced"):
         export_saved_model(Broken(), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_real_model_answers_elsewhere_as_here(tmp_path):
+    model = tiny_model()
+    path = export_saved_model(model, tmp_path / "model")
+    pictures = [blank_picture(100, 120), *noise_pictures(5)]
+    found = detect(model, pictures)
+    assert sum(map(len, found)) > 10
+    answers = run_elsewhere(path, pictures, tmp_path)
+    for served, expected in zip(answers, found, strict=True):
+        expect_same(served, expected)
+    assert answers[0]["num_detections"] == 0 and not answers[0]["valid"].any()
+    assert json.loads((path / "assets.extra" / "mrcnn.json").read_text())["category_ids"] == [3, 8]
+    import tensorflow.raw_ops as stock
+
+    used = operations(path)
+    assert not used & FOREIGN and not {op for op in used if not hasattr(stock, op)}

@@ -38,7 +38,7 @@ class _Waiting:
     """A picture ready for the model."""
 
     number: int
-    image: np.ndarray  # u8[H, W, 3], padded
+    image: np.ndarray | None  # u8[H, W, 3], padded; None once the model has seen it
     original_shape: tuple[int, int]
     content_shape: tuple[int, int]
 
@@ -106,32 +106,31 @@ def iter_detect(
     run = _graph(model)
     advance = _progress(pictures, progress)
     buckets: dict[tuple[int, ...], list[_Waiting]] = {}
-    done: dict[int, Instances] = {}
+    done: dict[int, tuple[_Waiting, dict[str, np.ndarray]]] = {}
     next_out = 0
 
-    def run_bucket(shape: tuple[int, ...]) -> None:
-        batch = buckets.pop(shape)
-        for item, result in zip(batch, _run_batch(run, batch, score_threshold, mask_threshold), strict=True):
-            done[item.number] = result
+    def finished() -> Iterator[Instances]:
+        """Results whose turn it is. Masks are pasted here, one picture at a time: they are what takes memory."""
+        nonlocal next_out
+        while next_out in done:
+            item, detections = done.pop(next_out)
+            next_out += 1
+            yield to_instances(detections, item.content_shape, item.original_shape, score_threshold, mask_threshold)
+            advance()
 
     for number, picture in enumerate(pictures):
         item = _prepare(picture, number, model.config.input)
         shape = item.image.shape
         buckets.setdefault(shape, []).append(item)
         if len(buckets[shape]) == batch_size:
-            run_bucket(shape)
+            done |= _run_batch(run, buckets.pop(shape))
         elif number + 1 - next_out >= _WAITING_BATCHES * batch_size:
-            run_bucket(min(buckets, key=lambda s: buckets[s][0].number))
-        while next_out in done:
-            yield done.pop(next_out)
-            next_out += 1
-            advance()
-    for shape in list(buckets):
-        run_bucket(shape)
-    while next_out in done:
-        yield done.pop(next_out)
-        next_out += 1
-        advance()
+            oldest = min(buckets, key=lambda s: buckets[s][0].number)
+            done |= _run_batch(run, buckets.pop(oldest))
+        yield from finished()
+    for bucket in buckets.values():
+        done |= _run_batch(run, bucket)
+    yield from finished()
 
 
 def detect_dataset(
@@ -206,11 +205,9 @@ def _rgb(picture: Any, number: int) -> np.ndarray:
 
 
 def _run_batch(
-    run: Callable[..., dict[str, tf.Tensor]],
-    batch: list[_Waiting],
-    score_threshold: float | None,
-    mask_threshold: float,
-) -> Iterator[Instances]:
+    run: Callable[..., dict[str, tf.Tensor]], batch: list[_Waiting]
+) -> dict[int, tuple[_Waiting, dict[str, np.ndarray]]]:
+    """Each picture of a batch (its pixels dropped) and its detections in the padded frame, by number."""
     output = run(
         {
             "image": tf.constant(np.stack([item.image for item in batch])),
@@ -220,9 +217,13 @@ def _run_batch(
         }
     )
     output = {name: value.numpy() for name, value in output.items()}
-    for i, item in enumerate(batch):
-        detections = {name: value[i] for name, value in output.items()}
-        yield to_instances(detections, item.content_shape, item.original_shape, score_threshold, mask_threshold)
+    return {
+        item.number: (
+            dataclasses.replace(item, image=None),
+            {name: value[i] for name, value in output.items()},
+        )
+        for i, item in enumerate(batch)
+    }
 
 
 def to_instances(

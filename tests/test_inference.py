@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from mrcnn import inference
+from mrcnn.data.errors import DataError
 from mrcnn.inference import detect, detect_dataset, iter_detect, to_instances
 from mrcnn.structures import batch_spec
 from tests.blob_finder import BlobFinder, mixed_pictures, picture
@@ -105,6 +106,15 @@ def test_every_kind_of_picture(model, tmp_path):
 def test_bad_pictures_are_refused_by_place(model, bad):
     with pytest.raises(ValueError, match="picture 1: expected uint8"):
         detect(model, [picture(40, 40), bad])
+
+
+def test_bad_files_are_refused_by_name(model, tmp_path):
+    Image.fromarray(picture(60, 80)).save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
+    (tmp_path / "text.jpg").write_text("not a picture")
+    for name in ("cut.png", "text.jpg", "absent.png"):
+        with pytest.raises(DataError, match=name):
+            detect(model, [tmp_path / "whole.png", tmp_path / name])
 
 
 def test_bad_batch_size_is_refused(model):

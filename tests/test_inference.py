@@ -29,8 +29,10 @@ def real_model():
 
 
 def same(a, b):
-    assert a.image_shape == b.image_shape and np.array_equal(a.class_ids, b.class_ids)
-    assert np.array_equal(a.boxes, b.boxes) and np.array_equal(a.scores, b.scores)
+    assert a.image_shape == b.image_shape
+    assert np.array_equal(a.class_ids, b.class_ids)
+    assert np.array_equal(a.boxes, b.boxes)
+    assert np.array_equal(a.scores, b.scores)
     assert np.array_equal(a.masks, b.masks)
 
 
@@ -39,12 +41,15 @@ def test_boxes_come_back_to_original_pixels(model, size):
     h, w = size
     box = (h // 4, w // 4, h // 4 * 3, w // 2)
     (found,) = detect(model, [picture(h, w, (1, *box))])
-    assert found.image_shape == size and found.class_ids.tolist() == [2]
+    assert found.image_shape == size
+    assert found.class_ids.tolist() == [2]
     pixel = max(1, max(h, w) / 128, min(h, w) / 64)  # one pixel of the resized picture
     assert np.abs(found.boxes[0] - box).max() <= pixel
     rows, columns = np.flatnonzero(found.masks[0].any(1)), np.flatnonzero(found.masks[0].any(0))
     y1, x1, y2, x2 = found.boxes[0]
-    assert abs(rows[0] - y1) <= 1 and abs(rows[-1] + 1 - y2) <= 1 and abs(columns[0] - x1) <= 1
+    assert abs(rows[0] - y1) <= 1
+    assert abs(rows[-1] + 1 - y2) <= 1
+    assert abs(columns[0] - x1) <= 1
     assert abs(columns[-1] + 1 - (x1 + x2) / 2) <= 1 + (x2 - x1) / 28  # the left half
 
 
@@ -181,9 +186,12 @@ def test_to_instances_clips_and_drops():
     assert found.boxes.tolist() == [[0, 0, 5, 2.5], [2.5, 1.25, 10, 10]]  # the third lies outside, the fourth is unused
     assert found.keypoints[0].tolist() == [[1, 2, 4]] * 2
     # The clipped box's mask is that of the whole box, cut off at the border
-    assert found.masks[0][:5, :2].all() and not found.masks[0][6:].any() and not found.masks[0][:, 4:].any()
+    assert found.masks[0][:5, :2].all()
+    assert not found.masks[0][6:].any()
+    assert not found.masks[0][:, 4:].any()
     empty = to_instances({k: v[:0] for k, v in detections.items()}, (20, 40), (10, 10))
-    assert len(empty) == 0 and empty.masks.shape == (0, 10, 10)
+    assert len(empty) == 0
+    assert empty.masks.shape == (0, 10, 10)
 
 
 def test_progress_bar(model, capsys):
@@ -227,7 +235,8 @@ def test_the_real_model_gives_the_same_alone_and_in_a_batch(real_model):
 def test_boxes_and_masks_of_the_real_model_lie_in_the_picture(real_model):
     for pixels, found in zip(noise_pictures(6, seed=3), detect(real_model, noise_pictures(6, seed=3)), strict=True):
         assert found.image_shape == pixels.shape[:2]
-        assert (found.boxes >= 0).all() and (found.boxes <= [*found.image_shape, *found.image_shape]).all()
+        assert (found.boxes >= 0).all()
+        assert (found.boxes <= [*found.image_shape, *found.image_shape]).all()
 
 
 @pytest.mark.slow

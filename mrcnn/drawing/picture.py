@@ -97,7 +97,7 @@ def draw_panels(
     max_instances: int | None,
     long_side: int | None,
 ) -> list[tuple[str, np.ndarray]]:
-    """The drawings with their titles: one, or truth and prediction; arguments as for `draw_array`, picture u8[h, w, 3]."""
+    """The drawings with their titles: one, or truth and prediction. As `draw_array`, but picture u8[h, w, 3]."""
     several = len(class_names) > 1 if class_names is not None else None
     options = {"masks": masks, "boxes": boxes, "keypoints": keypoints, "long_side": long_side}
     sides = [("", instances)] if truth is None else [("truth", truth), ("found", instances)]

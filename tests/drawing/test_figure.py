@@ -20,12 +20,14 @@ def test_figure_is_the_array_dot_for_dot():
 
 def test_axes_are_in_pixels_of_the_picture():
     (axis,) = draw(grey(), scene()).axes
-    assert axis.get_xlim() == (0, 80) and axis.get_ylim() == (60, 0)
+    assert axis.get_xlim() == (0, 80)
+    assert axis.get_ylim() == (60, 0)
 
 
 def test_truth_gets_its_own_titled_axes():
     left, right = draw(grey(), scene(), truth=scene(scores=None)).axes
-    assert left.get_title("left") == "truth: 3" and right.get_title("left") == "found: 3"
+    assert left.get_title("left") == "truth: 3"
+    assert right.get_title("left") == "found: 3"
     (few,) = (a for a in draw(grey(), scene(), truth=scene(), max_instances=1).axes[1:])
     assert few.get_title("left") == "found: 1 of 3"
 

@@ -28,7 +28,8 @@ def grey(height=60, width=80):
 def test_every_kind_of_picture(channels):
     picture = np.full((60, 80) if channels is None else (60, 80, channels), 100, np.uint8)
     drawing = draw_array(picture, scene(), class_names=["a", "b"])
-    assert drawing.dtype == np.uint8 and drawing.shape == (480, 640, 3)  # enlarged eightfold at most
+    assert drawing.dtype == np.uint8
+    assert drawing.shape == (480, 640, 3)
 
 
 def test_a_path_is_read(tmp_path):
@@ -60,8 +61,10 @@ def test_masks_fall_on_their_pixels():
     changed = (drawing != 100).any(2)
     expected = np.kron(scene().masks.any(0), np.ones((8, 8), bool))
     assert (changed != expected).mean() < 0.03  # but for the width of the outline
-    assert drawing[100, 100, 0] > 140 and drawing[100, 100, 1] < 100
-    assert drawing[300, 450, 1] > 140 and drawing[300, 450, 0] < 100
+    assert drawing[100, 100, 0] > 140
+    assert drawing[100, 100, 1] < 100
+    assert drawing[300, 450, 1] > 140
+    assert drawing[300, 450, 0] < 100
 
 
 def test_nothing_is_drawn_of_what_is_switched_off():
@@ -79,7 +82,8 @@ def test_max_instances_takes_the_best():
 
 def test_truth_beside_prediction():
     drawing = draw_array(grey(), scene(), truth=scene(scores=None))
-    assert drawing.shape[1] == 2 * 640 + 12 and drawing.shape[0] > 480
+    assert drawing.shape[1] == 2 * 640 + 12
+    assert drawing.shape[0] > 480
     # The same objects: the same colours on both sides, whatever the order
     left, right = drawing[-480:, :640], drawing[-480:, 652:]
     assert np.array_equal(left[300, 450], right[300, 450])
@@ -92,7 +96,8 @@ def test_labels_do_not_cover_each_other():
     one = draw_array(grey(), pile[0], masks=False, boxes=False)
     all_ = draw_array(grey(), pile, masks=False, boxes=False)
     covered = (one != 100).any(2).sum()
-    assert covered > 0 and (all_ != 100).any(2).sum() < 10 * covered
+    assert covered > 0
+    assert (all_ != 100).any(2).sum() < 10 * covered
 
 
 def test_odd_instances_are_drawn_without_complaint():
@@ -134,7 +139,8 @@ def test_colours_of_neighbours_differ():
 def test_colours_by_class():
     objects = Instances(np.zeros((4, 4)), [1, 2, 1, 2], (9, 9), is_crowd=[0, 0, 0, 1])
     by_class = assign(objects, "class")
-    assert np.array_equal(by_class[0], by_class[2]) and np.array_equal(by_class[3], CROWD)
+    assert np.array_equal(by_class[0], by_class[2])
+    assert np.array_equal(by_class[3], CROWD)
     varied = assign(objects)
     assert not np.array_equal(varied[0], varied[2])
     assert np.array_equal(assign(objects, {1: (1, 2, 3)})[0], (1, 2, 3))

@@ -34,7 +34,7 @@ def average_precision(pictures, iou_of, threshold, area_range=(0.0, 1e10), max_d
     num_objects = 0
     low, high = area_range
     for picture in pictures:
-        free = [c or not low <= a <= high for c, a in zip(picture["crowd"], picture["area"])]
+        free = [c or not low <= a <= high for c, a in zip(picture["crowd"], picture["area"], strict=True)]
         num_objects += free.count(False)
         taken = [False] * len(free)
         best_first = sorted(range(len(picture["scores"])), key=lambda i: -picture["scores"][i])[:max_dets]

@@ -1,0 +1,1 @@
+"""The RoI heads: what the model says about each box."""

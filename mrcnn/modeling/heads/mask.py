@@ -1,0 +1,127 @@
+"""Mask head: a small fully convolutional network per RoI. Ref: Mask R-CNN, section 3 and figure 4 (right)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mrcnn.modeling.backbones.base import ConvNorm
+from mrcnn.modeling.base import (
+    ConvStack,
+    RoiHead,
+    RoiHeadConfig,
+    RoiPoolConfig,
+    fan_out_initializer,
+    first_slots,
+    float32_output,
+    merge_rois,
+    normal_initializer,
+    select_class,
+    split_rois,
+)
+from mrcnn.modeling.normalize import NormKind
+from mrcnn.ops import losses
+from mrcnn.ops.masks import crop_masks
+from mrcnn.structures import Batch, Detections, LossTerm, RoiSample
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskHeadConfig(RoiHeadConfig):
+    """Settings of the mask head; defaults are the paper's for FPN."""
+
+    pool: RoiPoolConfig = RoiPoolConfig(size=14)
+    num_foreground: int = 128  # foreground RoIs per picture it trains on; F of the sampler or fewer
+    conv_dims: tuple[int, ...] = (256, 256, 256, 256)
+    conv_norm: NormKind = "none"
+    deconv_dim: int = 256
+    class_agnostic: bool = False  # one mask per RoI instead of one per class
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """See `RoiHeadConfig.loss_names`."""
+        return ("roi_mask",)
+
+    @property
+    def mask_side(self) -> int:
+        """M, side of the predicted mask."""
+        return 2 * self.pool.size
+
+    def build(
+        self, num_classes: int, in_channels: int, strides: Mapping[str, int], name: str = "mask_head"
+    ) -> MaskHead:
+        """See `RoiHeadConfig.build`."""
+        layer = MaskHead(self, num_classes, strides, name=name)
+        layer.build((None, None, self.pool.size, self.pool.size, in_channels))
+        return layer
+
+
+class MaskHead(RoiHead):
+    """RoIAlign, convolutions, a transposed convolution that doubles the resolution, one mask logit per class.
+
+    Sigmoid per class: masks of different classes do not compete, the box head alone decides the class.
+    """
+
+    config: MaskHeadConfig
+
+    def __init__(self, config: MaskHeadConfig, num_classes: int, strides: Mapping[str, int], **kwargs: Any) -> None:
+        super().__init__(config, strides, **kwargs)
+        self.num_masks = 1 if config.class_agnostic else num_classes
+        self.convs = ConvStack(config.conv_dims, config.conv_norm, name="convs")
+        self.deconv = keras.layers.Conv2DTranspose(
+            config.deconv_dim,
+            2,
+            strides=2,
+            activation="relu",
+            kernel_initializer=fan_out_initializer(),
+            name="deconv",
+        )
+        self.mask_logits = ConvNorm(self.num_masks, 1, kernel_initializer=normal_initializer(0.001), name="mask_logits")
+
+    def build(self, input_shape: tuple) -> None:
+        """Create the weights for pooled features [B, S, h, w, C]."""
+        if self.built:
+            return
+        shape = (None, *input_shape[2:])
+        self.convs.build(shape)
+        shape = self.convs.compute_output_shape(shape)
+        self.deconv.build(shape)
+        self.mask_logits.build((None, 2 * shape[1], 2 * shape[2], self.config.deconv_dim))
+        self.built = True
+
+    def call(
+        self,
+        features: Mapping[str, tf.Tensor],
+        boxes: tf.Tensor,
+        valid: tf.Tensor,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Mask logits f32[B, S, M, M, C] (or 1 when class-agnostic); see `RoiHead.call`."""
+        pooled = merge_rois(self.config.pool.pool(features, self.strides, boxes, valid))
+        x = self.deconv(self.convs(pooled, training=training))
+        return split_rois(float32_output(self.mask_logits(x)), boxes)
+
+    def rois_for(self, rois: RoiSample) -> RoiSample:
+        """Foreground slots only: the mask loss is defined on positive RoIs."""
+        return first_slots(rois, self.config.num_foreground)
+
+    def targets(self, rois: RoiSample, batch: Batch) -> tf.Tensor:
+        """f32[B, F, M, M] in {0, 1}: the matched object's mask inside each RoI."""
+        side = self.config.mask_side
+        return crop_masks(batch["gt_masks"], batch["gt_boxes"], rois.gt_index, rois.boxes, side)
+
+    def loss(self, pred: tf.Tensor, targets: tf.Tensor, rois: RoiSample) -> dict[str, LossTerm]:
+        """Average binary cross-entropy on the mask of the true class of foreground RoIs."""
+        logits = select_class(pred, tf.maximum(rois.class_ids - 1, 0))  # [B, F, M, M]
+        per_roi = tf.reduce_mean(losses.sigmoid_cross_entropy(logits, targets), [-2, -1])
+        count = tf.maximum(tf.reduce_sum(tf.cast(rois.foreground, tf.float32)), 1.0)
+        total = self.config.loss_weight * losses.masked_sum(per_roi, rois.foreground)
+        return {"roi_mask": LossTerm(total, count)}
+
+    def attach(self, detections: Detections, pred: tf.Tensor) -> Detections:
+        """Adds the k-th mask of each detection of class k, as probabilities."""
+        probs = tf.sigmoid(select_class(pred, tf.maximum(detections.class_ids - 1, 0)))  # [B, D, M, M]
+        return detections._replace(masks=tf.where(detections.valid[..., tf.newaxis, tf.newaxis], probs, 0.0))

@@ -1,0 +1,79 @@
+"""From proposals to the RoIs the heads train on. Ref: Mask R-CNN, section 3.1."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+from mrcnn.ops.matching import match_boxes
+from mrcnn.ops.sampling import sample_labels
+from mrcnn.settings import Settings
+from mrcnn.structures import Batch, Proposals, RoiSample
+
+
+@dataclasses.dataclass(frozen=True)
+class RoiSamplerConfig(Settings):
+    """Settings of RoI sampling; defaults are the paper's for FPN."""
+
+    num_rois: int = 512  # per picture
+    positive_fraction: float = 0.25
+    fg_iou: float = 0.5  # RoIs that overlap an object at least so much are foreground, the rest background
+    append_gt: bool = True  # the true boxes join the proposals
+
+    @property
+    def num_foreground(self) -> int:
+        """F, the slots that foreground RoIs can fill."""
+        return int(self.num_rois * self.positive_fraction)
+
+
+def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) -> RoiSample:
+    """Draws RoIs for each picture from its proposals and, if asked, its true boxes.
+
+    Args:
+        proposals: P per picture.
+        batch: with truth; crowd regions are neither foreground nor background.
+        config: settings.
+
+    Returns:
+        RoiSample with S = num_rois slots, foreground in the first F.
+
+    Empty: a picture without objects yields background only; without proposals too, invalid slots only.
+    """
+
+    def one_picture(x: dict[str, tf.Tensor]) -> RoiSample:
+        boxes, valid = x["boxes"], x["valid"]
+        if config.append_gt:
+            boxes = tf.concat([boxes, x["gt_boxes"]], 0)
+            valid = tf.concat([valid, x["gt_valid"] & ~x["gt_crowd"]], 0)
+        matches = match_boxes(
+            boxes,
+            x["gt_boxes"],
+            x["gt_valid"],
+            x["gt_crowd"],
+            config.fg_iou,
+            config.fg_iou,
+            allow_low_quality=False,
+        )
+        labels = tf.where(valid, matches.labels, -1)
+        # Another stream than the RPN's draw from the same seed.
+        seed = x["seed"] + tf.constant([0, 1])
+        sample = sample_labels(labels, config.num_rois, config.positive_fraction, seed)
+        gt_index = tf.gather(matches.gt_index, sample.index)
+        class_ids = tf.where(sample.foreground, tf.gather(x["gt_class_ids"], gt_index), 0)
+        return RoiSample(tf.gather(boxes, sample.index), class_ids, gt_index, sample.foreground, sample.valid)
+
+    s = config.num_rois
+    truth = {k: batch[k] for k in ("gt_boxes", "gt_class_ids", "gt_valid", "gt_crowd", "seed")}
+    sampled = tf.map_fn(
+        one_picture,
+        {"boxes": proposals.boxes, "valid": proposals.valid, **truth},
+        fn_output_signature=RoiSample(
+            tf.TensorSpec([s, 4], tf.float32),
+            tf.TensorSpec([s], tf.int32),
+            tf.TensorSpec([s], tf.int32),
+            tf.TensorSpec([s], tf.bool),
+            tf.TensorSpec([s], tf.bool),
+        ),
+    )
+    return RoiSample(*(tf.stop_gradient(field) for field in sampled))

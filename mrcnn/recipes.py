@@ -1,0 +1,171 @@
+"""Recipes: everything that decides a training run, composed of the rooms' settings. Named ones and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from mrcnn.data.pipeline import DataConfig
+from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
+from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.base import RoiPoolConfig
+from mrcnn.modeling.fpn import FPNConfig
+from mrcnn.modeling.heads.box import BoxHeadConfig
+from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.mask_rcnn import InputConfig, MaskRCNN, MaskRCNNConfig
+from mrcnn.modeling.roi_sampler import RoiSamplerConfig
+from mrcnn.modeling.rpn import RPNConfig
+from mrcnn.settings import Settings, SettingsError
+
+REFERENCE_BATCH = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig(Settings):
+    """How long and how fast to learn. Durations count pictures, so that they hold for any batch size."""
+
+    images: int = 1_440_000  # pictures seen in all: 90,000 steps of 16
+    batch_size: int = 2  # pictures per device
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = 0.02  # at a batch of 16; scaled linearly with the batch
+    momentum: float = 0.9  # sgd only
+    weight_decay: float = 1e-4  # sgd: added to the gradient; adamw: decoupled. Norms are spared
+    schedule: Literal["step", "cosine", "constant"] = "step"
+    milestones: tuple[float, ...] = (2 / 3, 8 / 9)  # parts of the run after which "step" divides the rate by 10
+    warmup_images: int = 8_000  # the rate grows linearly from a thousandth of itself
+    clip_norm: float | None = None  # largest global norm of the gradient
+    train_layers: str = "all_but_frozen"  # "heads", "3+", "4+", "5+", "all", or what the backbone's freeze_at leaves
+    eval_every_epochs: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("images", "batch_size"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"train.{name}: expected at least 1, got {getattr(self, name)}")
+        if self.learning_rate <= 0:
+            raise SettingsError(f"train.learning_rate: expected a positive number, got {self.learning_rate}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe(Settings):
+    """Model, data and training in one frozen, typed value that a YAML or JSON file can hold."""
+
+    model: MaskRCNNConfig = MaskRCNNConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+
+    def build_model(self, class_names: Sequence[str], category_ids: Sequence[int] | None = None) -> MaskRCNN:
+        """A model with random weights for these classes.
+
+        Args:
+            class_names: names of the thing classes; their number replaces `model.num_classes`.
+            category_ids: ids of these classes in the annotation file.
+        """
+        config = dataclasses.replace(self.model, num_classes=len(class_names))
+        return MaskRCNN(config, class_names, category_ids)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes YAML, or JSON where the name ends in .json."""
+        path = Path(path)
+        data = self.to_dict()
+        text = json.dumps(data, indent=2) if path.suffix == ".json" else yaml.safe_dump(data, sort_keys=False)
+        temporary = path.with_name(path.name + ".partial")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+
+
+def _mask_rcnn_resnet(depth: Literal[50, 101]) -> Recipe:
+    """The paper's FPN recipe. Ref: Mask R-CNN, section 3.1; Feature Pyramid Networks, section 5.1."""
+    return Recipe(
+        model=MaskRCNNConfig(backbone=ResNetConfig(depth=depth)),
+        data=DataConfig(short_sides=(800,), long_side=1333, flip_horizontal=0.5, max_instances=100, mask_side=112),
+    )
+
+
+def _mask_rcnn_efficientnet_lite0() -> Recipe:
+    """A recipe for a laptop: a light backbone, a narrow pyramid, light heads, small pictures.
+
+    The backbone's ImageNet features are several times larger than a ResNet's, so the pyramid is group-normalised.
+    """
+    return Recipe(
+        model=MaskRCNNConfig(
+            backbone=EfficientNetLiteConfig(),
+            neck=FPNConfig(channels=128, norm="gn"),
+            rpn=RPNConfig(
+                channels=128, pre_nms_train=1000, pre_nms_test=1000, post_nms_train=500, post_nms_test=500
+            ),
+            roi_sampler=RoiSamplerConfig(num_rois=128),
+            box_head=BoxHeadConfig(fc_dims=(256, 256)),
+            heads=(
+                MaskHeadConfig(
+                    pool=RoiPoolConfig(size=14), num_foreground=32, conv_dims=(128,) * 4, deconv_dim=128
+                ),
+            ),
+            input=InputConfig(short_side=512, long_side=832),
+        ),
+        data=DataConfig(short_sides=(416, 448, 480, 512), long_side=832, flip_horizontal=0.5, mask_side=56),
+        train=TrainConfig(
+            images=16_000,
+            batch_size=4,
+            optimizer="adamw",
+            learning_rate=2.4e-3,
+            weight_decay=0.01,
+            schedule="cosine",
+            warmup_images=800,
+            clip_norm=5.0,
+        ),
+    )
+
+
+_NAMED = {
+    "mask_rcnn_r50_fpn": lambda: _mask_rcnn_resnet(50),
+    "mask_rcnn_r101_fpn": lambda: _mask_rcnn_resnet(101),
+    "mask_rcnn_efficientnet_lite0_fpn": _mask_rcnn_efficientnet_lite0,
+}
+
+
+def named() -> dict[str, Recipe]:
+    """All recipes that come with the package, by name."""
+    return {name: make() for name, make in _NAMED.items()}
+
+
+def load(path: str | os.PathLike[str]) -> Recipe:
+    """A recipe from a YAML or JSON file, checked field by field.
+
+    Raises:
+        SettingsError: the file does not exist, is not YAML or JSON, or a field is unknown or of the wrong type.
+    """
+    path = Path(path)
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror or error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: neither YAML nor JSON: {str(error).splitlines()[0]}") from error
+    try:
+        return Recipe.from_dict(data)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def get(name_or_path: str | os.PathLike[str]) -> Recipe:
+    """A recipe by name, or from a file.
+
+    Raises:
+        SettingsError: neither a known name nor a readable file; the message lists close names.
+    """
+    name = str(name_or_path)
+    if name in _NAMED:
+        return _NAMED[name]()
+    if Path(name).suffix in (".yaml", ".yml", ".json") or Path(name).is_file():
+        return load(name)
+    close = difflib.get_close_matches(name, _NAMED, n=1)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    raise SettingsError(f"no recipe {name!r}{hint} There are {', '.join(_NAMED)}, or give a YAML file")

@@ -1,0 +1,1 @@
+"""Training: the fit loop around Keras, schedules, freezing, callbacks, evaluation while training."""

@@ -1,0 +1,106 @@
+"""Learning-rate schedules and the optimizers of the recipes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mrcnn.recipes import REFERENCE_BATCH, TrainConfig
+
+_WARMUP_START = 1e-3
+_NOT_DECAYED = ("/gamma", "/beta")
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then constant, stepwise or cosine decay.
+
+    Args:
+        peak: the rate after warm-up.
+        total_steps: length of the run.
+        warmup_steps: steps of linear growth from a thousandth of the peak.
+        kind: "constant", "step" (divided by 10 at each milestone) or "cosine" (down to 0).
+        milestones: parts of the run, 0 to 1, for "step".
+    """
+
+    def __init__(
+        self, peak: float, total_steps: int, warmup_steps: int = 0, kind: str = "step", milestones: Sequence[float] = ()
+    ) -> None:
+        super().__init__()
+        if kind not in ("constant", "step", "cosine"):
+            raise ValueError(f"schedule: expected constant, step or cosine, got {kind!r}")
+        self.peak, self.total_steps, self.warmup_steps = float(peak), int(total_steps), int(warmup_steps)
+        self.kind, self.milestones = kind, tuple(milestones)
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        """The rate f32[] at `step` (from 0)."""
+        step = tf.cast(step, tf.float32)
+        rate = tf.constant(self.peak)
+        if self.kind == "step":
+            passed = tf.cast([round(m * self.total_steps) for m in self.milestones], tf.float32)
+            rate *= 0.1 ** tf.reduce_sum(tf.cast(step >= passed, tf.float32))
+        elif self.kind == "cosine":
+            span = max(self.total_steps - self.warmup_steps, 1)
+            progress = tf.clip_by_value((step - self.warmup_steps) / span, 0.0, 1.0)
+            rate *= 0.5 * (1.0 + tf.cos(math.pi * progress))
+        if self.warmup_steps:
+            rate *= _WARMUP_START + (1 - _WARMUP_START) * tf.minimum(step / self.warmup_steps, 1.0)
+        return rate
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which Keras rebuilds the schedule."""
+        return {
+            "peak": self.peak,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+            "kind": self.kind,
+            "milestones": list(self.milestones),
+        }
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class SGDWithL2(keras.optimizers.SGD):
+    """SGD whose weight decay is the gradient of an L2 penalty, as in the published detectors.
+
+    Keras' own `weight_decay` is decoupled: it bypasses momentum and so decays ten times less at momentum 0.9.
+    Norm parameters are spared.
+    """
+
+    def __init__(self, *args: Any, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.l2 = l2
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's update."""
+        if self.l2 and not variable.path.endswith(_NOT_DECAYED):
+            gradient = gradient + self.l2 * keras.ops.cast(variable, gradient.dtype)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which Keras rebuilds the optimizer."""
+        return {**super().get_config(), "l2": self.l2}
+
+
+def make_optimizer(config: TrainConfig, global_batch: int, total_steps: int) -> keras.optimizers.Optimizer:
+    """The optimizer of a recipe.
+
+    Args:
+        config: rates are given for a batch of 16 and scaled linearly. Ref: Accurate, Large Minibatch SGD, section 2.
+        global_batch: pictures per step over all devices.
+        total_steps: steps of the whole run.
+    """
+    peak = config.learning_rate * global_batch / REFERENCE_BATCH
+    warmup = min(math.ceil(config.warmup_images / global_batch), total_steps // 2)
+    schedule = WarmupSchedule(peak, total_steps, warmup, config.schedule, config.milestones)
+    if config.optimizer == "sgd":
+        return SGDWithL2(schedule, momentum=config.momentum, l2=config.weight_decay, global_clipnorm=config.clip_norm)
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=config.weight_decay or None, global_clipnorm=config.clip_norm
+    )
+    if config.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer

@@ -109,18 +109,20 @@ def _sparse_sums(cell: Tensor, weight: Tensor, table: Tensor) -> Tensor:
     row = tf.repeat(tf.range(num_rows), num_taps)
     indices = tf.cast(tf.stack([row, tf.reshape(cell, [-1])], axis=-1), tf.int64)  # [N * T, 2]
     shape = tf.cast(tf.stack([num_rows, tf.shape(table)[0]]), tf.int64)
-    matrix = tf.raw_ops.SparseTensorToCSRSparseMatrix(
-        indices=indices, values=tf.reshape(weight, [-1]), dense_shape=shape
-    )
+    values = tf.reshape(weight, [-1])
+
+    def matrix() -> Tensor:
+        # Made anew for the gradient: a tape outside a tf.function cannot carry this variant tensor across.
+        return tf.raw_ops.SparseTensorToCSRSparseMatrix(indices=indices, values=values, dense_shape=shape)
 
     @tf.custom_gradient
     def product(table: Tensor) -> tuple[Tensor, Any]:
         def gradient(upstream: Tensor) -> Tensor:
             # Transposing first is twice as fast as transpose_a=True, which gives every thread its own full result.
-            transposed = tf.raw_ops.SparseMatrixTranspose(input=matrix, type=tf.float32)
+            transposed = tf.raw_ops.SparseMatrixTranspose(input=matrix(), type=tf.float32)
             return tf.raw_ops.SparseMatrixMatMul(a=transposed, b=upstream)
 
-        return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=table), gradient
+        return tf.raw_ops.SparseMatrixMatMul(a=matrix(), b=table), gradient
 
     return product(table)
 

@@ -1,0 +1,52 @@
+"""What the data room reports: errors that stop, and faults that were found."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+class DataError(ValueError):
+    """A picture or an annotation cannot be used; the message names the file, the record and what was expected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """One thing wrong with a data set.
+
+    Attributes:
+        kind: short name, e.g. "zero area box"; see `mrcnn.data.formats.coco` for the list.
+        message: one sentence with the values found and what was expected.
+        image_id, annotation_id: the record it belongs to, None where it belongs to none.
+        path: the file it was found in.
+        fatal: True where training would be refused; False where the annotation was mended or left out.
+    """
+
+    kind: str
+    message: str
+    image_id: int | str | None = None
+    annotation_id: int | str | None = None
+    path: str | None = None
+    fatal: bool = False
+
+    def __str__(self) -> str:
+        where = [self.path] if self.path else []
+        if self.image_id is not None:
+            where.append(f"picture {self.image_id}")
+        if self.annotation_id is not None:
+            where.append(f"annotation {self.annotation_id}")
+        return f"{', '.join(where) or 'data set'}: {self.message}"
+
+
+def refuse(faults: list[Fault], shown: int = 5) -> None:
+    """Raises DataError naming the first fatal faults and the number of the rest; returns if there are none.
+
+    Raises:
+        DataError: at least one fault is fatal.
+    """
+    fatal = [fault for fault in faults if fault.fatal]
+    if not fatal:
+        return
+    lines = [str(fault) for fault in fatal[:shown]]
+    if len(fatal) > shown:
+        lines.append(f"and {len(fatal) - shown} more")
+    raise DataError("\n".join(lines))

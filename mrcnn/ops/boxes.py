@@ -15,6 +15,8 @@ Tensor = tf.Tensor
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 """Largest log height or width factor `decode_deltas` applies: a box grows at most 62.5 times."""
 
+_TINY_AREA = 1e-30  # square pixels
+
 
 def _as_float(x: Tensor) -> Tensor:
     return tf.cast(x, tf.float32)
@@ -37,8 +39,8 @@ def _pairwise_intersection(a: Tensor, b: Tensor) -> Tensor:
     """Intersection area of every pair: f32[..., N, M] from f32[..., N, 4] and f32[..., M, 4]."""
     ay1, ax1, ay2, ax2 = (side[..., :, tf.newaxis] for side in tf.unstack(_as_float(a), 4, axis=-1))  # [..., N, 1]
     by1, bx1, by2, bx2 = (side[..., tf.newaxis, :] for side in tf.unstack(_as_float(b), 4, axis=-1))  # [..., 1, M]
-    height = tf.maximum(tf.minimum(ay2, by2) - tf.maximum(ay1, by1), 0.0)
-    width = tf.maximum(tf.minimum(ax2, bx2) - tf.maximum(ax1, bx1), 0.0)
+    height = tf.nn.relu(tf.minimum(ay2, by2) - tf.maximum(ay1, by1))
+    width = tf.nn.relu(tf.minimum(ax2, bx2) - tf.maximum(ax1, bx1))
     return height * width  # [..., N, M]
 
 
@@ -56,7 +58,8 @@ def pairwise_iou(a: Tensor, b: Tensor) -> Tensor:
     """
     intersection = _pairwise_intersection(a, b)
     union = area(a)[..., :, tf.newaxis] + area(b)[..., tf.newaxis, :] - intersection
-    return tf.math.divide_no_nan(intersection, union)
+    # Where the union is 0 so is the intersection; a bound below any real area is cheaper than divide_no_nan.
+    return intersection / tf.maximum(union, _TINY_AREA)
 
 
 def pairwise_coverage(a: Tensor, b: Tensor) -> Tensor:

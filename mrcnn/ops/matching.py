@@ -73,7 +73,13 @@ def match_boxes(
         best_iou = tf.where(best_iou > 0.0, best_iou, 2.0)  # an object nothing overlaps makes nothing positive
         labels = tf.where(tf.reduce_any(iou >= best_iou, axis=1), POSITIVE, labels)
 
-    crowd_boxes = tf.where((gt_valid & gt_crowd)[:, tf.newaxis], gt_boxes, 0.0)
-    coverage = tf.reduce_max(box_ops.pairwise_coverage(boxes, crowd_boxes), axis=1)
+    is_crowd = gt_valid & gt_crowd
+
+    def crowd_cover() -> Tensor:
+        crowd_boxes = tf.where(is_crowd[:, tf.newaxis], gt_boxes, 0.0)
+        return tf.reduce_max(box_ops.pairwise_coverage(boxes, crowd_boxes), axis=1)
+
+    # A second pass over [N, G], as dear as the first; most pictures have no crowd.
+    coverage = tf.cond(tf.reduce_any(is_crowd), crowd_cover, lambda: tf.zeros_like(max_iou))
     labels = tf.where((labels == NEGATIVE) & (coverage >= crowd_coverage), IGNORE, labels)
     return Matches(gt_index, labels, max_iou)

@@ -98,16 +98,10 @@ def _mask_rcnn_efficientnet_lite0() -> Recipe:
         model=MaskRCNNConfig(
             backbone=EfficientNetLiteConfig(),
             neck=FPNConfig(channels=128, norm="gn"),
-            rpn=RPNConfig(
-                channels=128, pre_nms_train=1000, pre_nms_test=1000, post_nms_train=500, post_nms_test=500
-            ),
+            rpn=RPNConfig(channels=128, pre_nms_train=1000, pre_nms_test=1000, post_nms_train=500, post_nms_test=500),
             roi_sampler=RoiSamplerConfig(num_rois=128),
             box_head=BoxHeadConfig(fc_dims=(256, 256)),
-            heads=(
-                MaskHeadConfig(
-                    pool=RoiPoolConfig(size=14), num_foreground=32, conv_dims=(128,) * 4, deconv_dim=128
-                ),
-            ),
+            heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14), num_foreground=32, conv_dims=(64,) * 4, deconv_dim=64),),
             input=InputConfig(short_side=512, long_side=832),
         ),
         data=DataConfig(short_sides=(416, 448, 480, 512), long_side=832, flip_horizontal=0.5, mask_side=56),

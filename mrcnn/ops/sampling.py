@@ -40,7 +40,9 @@ def sample_labels(labels: Tensor, num: int, positive_fraction: float, seed: Tens
     max_positives = int(num * positive_fraction)
     # At least `num` candidates, so that top_k is defined whatever N is.
     labels = tf.pad(tf.cast(labels, tf.int32), [[0, num]], constant_values=-1)
-    keys = tf.random.stateless_uniform(tf.shape(labels), seed)  # in [0, 1)
+    # Whole random bits, since XLA turns them into floats in [0, 1) by another rule; 24 of them fit float32 exactly.
+    bits = tf.random.stateless_uniform(tf.shape(labels), seed, minval=None, maxval=None, dtype=tf.int32, alg="philox")
+    keys = tf.cast(tf.bitwise.bitwise_and(bits, 0xFFFFFF), tf.float32)
     is_positive, is_negative = labels == 1, labels == 0
     _, positives = tf.math.top_k(tf.where(is_positive, keys, -1.0), max_positives)
     _, negatives = tf.math.top_k(tf.where(is_negative, keys, -1.0), num)

@@ -1,0 +1,234 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.ops.roi_align import MAX_ADAPTIVE_SAMPLES, assign_levels, multilevel_roi_align, roi_align
+from tests.ops.execution import in_every_mode, random_boxes
+from tests.reference import roi_align as reference
+
+# Ordinary, partly and wholly outside, on the border, smaller than a cell, without area, inverted, whole picture.
+ODD_BOXES = [
+    [8, 4, 30, 21],
+    [-20, -9, 11, 70],
+    [200, 200, 240, 260],
+    [40, 30, 60, 44],
+    [9, 9, 10, 10.5],
+    [12, 12, 12, 12],
+    [20, 20, 10, 14],
+    [0, 0, 48, 40],
+]
+HEIGHT, WIDTH, STRIDE = 12, 10, 4
+
+
+def features_of(rng, *shape):
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def expected_of(features, boxes, output_size, sampling_ratio, aligned):
+    return np.array(
+        [
+            [reference.roi_align(f, box, STRIDE, output_size, sampling_ratio, aligned) for box in per_picture]
+            for f, per_picture in zip(features, boxes, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("method", ["sparse", "gather"])
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("sampling_ratio", [0, 1, 2, 3])
+def test_equals_reference(rng, method, aligned, sampling_ratio):
+    features = features_of(rng, 2, HEIGHT, WIDTH, 3)
+    boxes = np.stack([ODD_BOXES, random_boxes(rng, len(ODD_BOXES), extent=48)]).astype(np.float32)
+    pooled = roi_align(features, boxes, STRIDE, (3, 2), sampling_ratio, aligned, method=method)
+    np.testing.assert_allclose(pooled, expected_of(features, boxes, (3, 2), sampling_ratio, aligned), atol=2e-5)
+
+
+def test_hand_numbers_on_a_ramp():
+    # The value of a cell is its row: bilinear sampling is exact, so a bin holds the row of its centre.
+    ramp = np.tile(np.arange(8, dtype=np.float32)[:, None, None], (1, 8, 1))[None]
+    pooled = roi_align(ramp, [[[8.0, 8, 24, 24]]], 4, 2)
+    np.testing.assert_allclose(pooled[0, 0, :, :, 0], [[3, 3], [5, 5]], atol=1e-6)
+    pooled = roi_align(ramp, [[[8.0, 8, 24, 24]]], 4, 2, aligned=True)
+    np.testing.assert_allclose(pooled[0, 0, :, :, 0], [[2.5, 2.5], [4.5, 4.5]], atol=1e-6)
+
+
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+def test_sparse_runs_alike_eagerly_and_in_a_graph(rng, sampling_ratio):
+    features, boxes = features_of(rng, 1, HEIGHT, WIDTH, 3), np.array([ODD_BOXES], np.float32)
+    static = tf.function(lambda f, b: roi_align(f, b, STRIDE, 3, sampling_ratio))
+    eager = roi_align(features, boxes, STRIDE, 3, sampling_ratio)
+    np.testing.assert_allclose(static(features, boxes), eager, atol=1e-5)
+    signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, None, 4])]
+    dynamic = tf.function(lambda f, b: roi_align(f, b, STRIDE, 3, sampling_ratio), input_signature=signature)
+    np.testing.assert_allclose(dynamic(features, boxes), eager, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+def test_gather_compiles_forward_and_backward(rng, sampling_ratio):
+    features, boxes = tf.constant(features_of(rng, 1, HEIGHT, WIDTH, 3)), tf.constant([ODD_BOXES], tf.float32)
+
+    def value_and_gradient(method):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pooled = roi_align(features, boxes, STRIDE, 3, sampling_ratio, method=method)
+            loss = tf.reduce_sum(pooled**2)
+        return pooled, tape.gradient(loss, features)
+
+    compiled = tf.function(lambda: value_and_gradient("gather"), jit_compile=True)()
+    for a, b in zip(compiled, value_and_gradient("sparse"), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["sparse", "gather"])
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_gradient_is_the_transpose(rng, method, sampling_ratio, in_graph):
+    """RoIAlign is linear in the features: column i of its matrix is the result for the i-th unit feature map."""
+    boxes = np.array([ODD_BOXES[:5]], np.float32)
+
+    def pool(features):
+        return roi_align(
+            features, np.repeat(boxes, features.shape[0], axis=0), STRIDE, 2, sampling_ratio, method=method
+        )
+
+    units = np.eye(HEIGHT * WIDTH, dtype=np.float32).reshape(-1, HEIGHT, WIDTH, 1)
+    matrix = pool(units).numpy().reshape(HEIGHT * WIDTH, -1)
+    upstream = features_of(rng, 1, 5, 2, 2, 1)
+    features = tf.constant(features_of(rng, 1, HEIGHT, WIDTH, 1))
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        loss = tf.reduce_sum((tf.function(pool) if in_graph else pool)(features) * upstream)
+    gradient = tape.gradient(loss, features).numpy().ravel()
+    np.testing.assert_allclose(gradient, matrix @ upstream.ravel(), atol=1e-5)
+    assert np.abs(gradient).max() > 0.1
+
+
+def test_gradient_equals_finite_differences(rng):
+    features = features_of(rng, 1, 5, 4, 1)
+    boxes = np.array([[[1, 2, 15, 13], [-3, 0, 8, 30]]], np.float32)
+    upstream = features_of(rng, 1, 2, 2, 2, 1)
+    with tf.GradientTape() as tape:
+        variable = tf.Variable(features)
+        loss = tf.reduce_sum(roi_align(variable, boxes, STRIDE, 2) * upstream)
+    gradient = tape.gradient(loss, variable).numpy()
+    for index in np.ndindex(features.shape):
+        moved = features.astype(np.float64)
+        moved[index] += 1.0
+        change = expected_of(moved, boxes, (2, 2), 2, False) - expected_of(features, boxes, (2, 2), 2, False)
+        assert gradient[index] == pytest.approx((change * upstream).sum(), abs=1e-5)
+
+
+def test_no_gradient_flows_into_boxes(rng):
+    boxes = tf.constant([ODD_BOXES], tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(boxes)
+        loss = tf.reduce_sum(roi_align(features_of(rng, 1, HEIGHT, WIDTH, 2), boxes, STRIDE, 2))
+    assert tape.gradient(loss, boxes) is None
+
+
+@pytest.mark.parametrize("method", ["sparse", "gather"])
+def test_invalid_and_non_finite_rois_give_zeros_and_no_gradient(rng, method):
+    features = tf.constant(features_of(rng, 1, HEIGHT, WIDTH, 2))
+    boxes = [[[4, 4, 30, 30], [4, 4, 30, 30], [np.nan, 0, 9, 9], [0, 0, np.inf, 9]]]
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        pooled = roi_align(features, boxes, STRIDE, 2, valid=[[True, False, True, True]], method=method)
+        loss = tf.reduce_sum(pooled[:, 1:] ** 2 + pooled[:, 1:])
+    assert np.abs(pooled[0, 0]).min() > 0
+    np.testing.assert_array_equal(pooled[0, 1:], np.zeros((3, 2, 2, 2)))
+    np.testing.assert_array_equal(tape.gradient(loss, features), np.zeros((1, HEIGHT, WIDTH, 2)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_low_precision_is_summed_in_float32(rng, dtype):
+    features = tf.cast(features_of(rng, 1, HEIGHT, WIDTH, 2), dtype)
+    boxes = np.array([ODD_BOXES], np.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        pooled = roi_align(features, boxes, STRIDE, 2)
+        loss = tf.reduce_sum(tf.cast(pooled, tf.float32))
+    exact = roi_align(tf.cast(features, tf.float32), boxes, STRIDE, 2)
+    np.testing.assert_array_equal(tf.cast(pooled, tf.float32), tf.cast(tf.cast(exact, dtype), tf.float32))
+    assert pooled.dtype == tape.gradient(loss, features).dtype == dtype
+
+
+@pytest.mark.parametrize("method", ["sparse", "gather"])
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+def test_no_rois(rng, method, sampling_ratio):
+    features = tf.constant(features_of(rng, 2, HEIGHT, WIDTH, 3))
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        pooled = roi_align(features, tf.zeros([2, 0, 4]), STRIDE, 7, sampling_ratio, method=method)
+        loss = tf.reduce_sum(pooled)
+    assert pooled.shape == (2, 0, 7, 7, 3)
+    np.testing.assert_array_equal(tape.gradient(loss, features), tf.zeros_like(features))
+
+
+def test_adaptive_sampling_stops_growing_at_its_bound(rng):
+    features = features_of(rng, 1, 64, 64, 1)
+    boxes = np.array([[[0, 0, 250, 250]]], np.float32)  # 62.5 cells in 4 bins would be 16 samples each
+    adaptive = roi_align(features, boxes, STRIDE, 4, sampling_ratio=0)
+    np.testing.assert_allclose(adaptive, roi_align(features, boxes, STRIDE, 4, MAX_ADAPTIVE_SAMPLES), atol=1e-5)
+
+
+def test_pictures_of_a_batch_do_not_mix(rng):
+    features = features_of(rng, 3, HEIGHT, WIDTH, 2)
+    boxes = random_boxes(rng, 12, extent=48).reshape(3, 4, 4)
+    together = roi_align(features, boxes, STRIDE, 3)
+    for i in range(3):
+        alone = roi_align(features[i : i + 1], boxes[i : i + 1], STRIDE, 3)
+        np.testing.assert_allclose(together[i : i + 1], alone, atol=1e-6)
+
+
+def test_levels_of_hand_numbers():
+    sides = np.array([1, 111, 112, 223, 224, 447, 448, 895, 896, 5000], np.float32)
+    boxes = np.stack([np.zeros(10), np.zeros(10), sides, sides], axis=-1)
+    np.testing.assert_array_equal(assign_levels(boxes, 2, 5), [2, 2, 3, 3, 4, 4, 5, 5, 5, 5])
+
+
+def test_levels_equal_reference_in_every_mode(rng):
+    boxes = random_boxes(rng, 200, extent=1000, largest=1200)
+    boxes[:3] = [[5, 5, 5, 9], [9, 9, 4, 4], [0, 0, 0, 0]]
+    levels = in_every_mode(lambda b: assign_levels(b, 2, 5), boxes)
+    np.testing.assert_array_equal(levels, [reference.level_of(box, 2, 5) for box in boxes.astype(np.float64)])
+
+
+@pytest.mark.parametrize("method", ["sparse", "gather"])
+def test_pyramid_takes_each_box_from_its_level(rng, method):
+    strides = [4, 8, 16, 32]
+    features = [features_of(rng, 2, 128 // s, 96 // s, 3) for s in strides]
+    boxes = random_boxes(rng, 24, extent=100, smallest=4, largest=120).reshape(2, 12, 4)
+    levels = [[reference.level_of(box, 2, 5, 60) for box in per_picture] for per_picture in boxes]
+    assert set(np.ravel(levels)) >= {2, 3, 4}
+    pooled = multilevel_roi_align(features, boxes, strides, 3, canonical_size=60, method=method)
+    for b, s in np.ndindex(2, 12):
+        level = levels[b][s] - 2
+        expected = reference.roi_align(features[level][b], boxes[b, s], strides[level], (3, 3), 2, False)
+        np.testing.assert_allclose(pooled[b, s], expected, atol=2e-5)
+
+
+def test_pyramid_gradient_reaches_every_level(rng):
+    strides = [8, 16]
+    features = [tf.constant(features_of(rng, 1, 64 // s, 64 // s, 2)) for s in strides]
+    boxes = [[[0, 0, 20, 20], [0, 0, 60, 60]]]
+    with tf.GradientTape() as tape:
+        tape.watch(features)
+        loss = tf.reduce_sum(multilevel_roi_align(features, boxes, strides, 2, canonical_size=40, canonical_level=4))
+    # Weights of a RoI inside the map sum to one per bin and channel.
+    for gradient in tape.gradient(loss, features):
+        assert float(tf.reduce_sum(gradient)) == pytest.approx(2 * 4, rel=1e-5)
+
+
+def test_survives_a_saved_model(rng, tmp_path):
+    features, boxes = features_of(rng, 1, HEIGHT, WIDTH, 3), np.array([ODD_BOXES], np.float32)
+    module = tf.Module()
+    signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, None, 4])]
+    module.pool = tf.function(lambda f, b: roi_align(f, b, STRIDE, 3), input_signature=signature)
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    np.testing.assert_allclose(loaded.pool(features, boxes), module.pool(features, boxes), atol=1e-6)
+
+
+def test_unknown_method_is_refused(rng):
+    with pytest.raises(ValueError, match="method"):
+        roi_align(features_of(rng, 1, 4, 4, 1), tf.zeros([1, 1, 4]), 4, 2, method="quick")

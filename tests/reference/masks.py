@@ -1,0 +1,61 @@
+"""Cropping and pasting masks one cell at a time; slow and written for reading. Never imports the package."""
+
+import math
+
+import numpy as np
+
+
+def sample(grid, y, x, outside):
+    """Bilinear value at (y, x), cell centres at integers; beyond the grid zeros ("zero") or the edge ("edge")."""
+    height, width = grid.shape
+    y0, x0 = math.floor(y), math.floor(x)
+    total = 0.0
+    for row, wy in ((y0, 1 - (y - y0)), (y0 + 1, y - y0)):
+        for column, wx in ((x0, 1 - (x - x0)), (x0 + 1, x - x0)):
+            if outside == "edge":
+                total += wy * wx * grid[min(max(row, 0), height - 1), min(max(column, 0), width - 1)]
+            elif 0 <= row < height and 0 <= column < width:
+                total += wy * wx * grid[row, column]
+    return total
+
+
+def crop(gt_mask, gt_box, box, side):
+    """Values before the threshold, [side, side]: the mask of gt_box seen at the cell centres of box."""
+    cells = gt_mask.shape[0]
+    result = np.zeros((side, side))
+    for i in range(side):
+        for j in range(side):
+            y = box[0] + (i + 0.5) / side * (box[2] - box[0])
+            x = box[1] + (j + 0.5) / side * (box[3] - box[1])
+            if gt_box[0] <= y <= gt_box[2] and gt_box[1] <= x <= gt_box[3]:
+                v = (y - gt_box[0]) / (gt_box[2] - gt_box[0]) * cells - 0.5
+                u = (x - gt_box[1]) / (gt_box[3] - gt_box[1]) * cells - 0.5
+                result[i, j] = sample(gt_mask, v, u, "edge")
+    return result
+
+
+def paste(mask, box, height, width):
+    """Values before the threshold, [height, width]."""
+    side = mask.shape[0]
+    result = np.zeros((height, width))
+    for row in range(height):
+        for column in range(width):
+            v = (row + 0.5 - box[0]) / (box[2] - box[0]) * side - 0.5
+            u = (column + 0.5 - box[1]) / (box[3] - box[1]) * side - 0.5
+            result[row, column] = sample(mask, v, u, "zero")
+    return result
+
+
+def coverage(mask, box, side):
+    """Covered share of each cell of a side x side grid laid over box, [side, side]."""
+    result = np.zeros((side, side))
+    cell_height, cell_width = (box[2] - box[0]) / side, (box[3] - box[1]) / side
+    for i in range(side):
+        for j in range(side):
+            top, left = box[0] + i * cell_height, box[1] + j * cell_width
+            for row in range(mask.shape[0]):
+                for column in range(mask.shape[1]):
+                    tall = max(0.0, min(top + cell_height, row + 1) - max(top, row))
+                    wide = max(0.0, min(left + cell_width, column + 1) - max(left, column))
+                    result[i, j] += mask[row, column] * tall * wide
+    return result / (cell_height * cell_width)

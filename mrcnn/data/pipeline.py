@@ -1,66 +1,85 @@
-"""From a `Dataset` to batches: decode, augment, resize, pad, crop masks to their boxes, batch."""
+"""From a `Dataset` to batches: order, decode, augment, resize, pad; as `structures.batch_spec` states them.
+
+Every sample is reproducible: its random choices come from a generator seeded by (seed, epoch, index), whatever the
+number of workers. Whole batches are made by one call in a worker thread; decoding, resizing and sampling masks release
+Python's lock.
+
+Batches have few shapes. Training with `crop`: one. Else one for landscape and one for portrait pictures, just large
+enough for the largest picture of each in the set.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import itertools
 import logging
 import math
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Iterator
 from typing import Any
 
+import cv2
 import numpy as np
 import tensorflow as tf
 
 from mrcnn.data import transforms
-from mrcnn.data.dataset import Dataset
+from mrcnn.data.dataset import ByteCache, Dataset, stack_keypoints
 from mrcnn.data.errors import DataError
 from mrcnn.data.rasterize import mask_window
-from mrcnn.ops.masks import crop_binary_mask
-from mrcnn.ops.resize import pad_image, padded_shape, resized_shape
+from mrcnn.data.transforms import Sample
+from mrcnn.ops.resize import padded_shape, resized_shape
 from mrcnn.settings import Settings, SettingsError
 from mrcnn.structures import batch_spec
 
-_LOG = logging.getLogger(__name__)
-_PARALLEL_PICTURES = 4
-_CACHED_PICTURES = 4096  # of which the rasterised windows are kept; a few kilobytes each
+logger = logging.getLogger("mrcnn")
+
+_CROP_TRIES = 4  # windows drawn until one holds an object, if the picture has any
+_MAX_SEED = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Settings):
-    """How training pictures are resized, augmented and batched. Defaults are the paper's."""
+    """How pictures become training samples. Augmentations are off at 0 (or None); evaluation never augments."""
 
-    short_sides: tuple[int, ...] = (800,)  # pixels; one is drawn per picture
-    long_side: int = 1333  # the longer side is never larger
-    divisor: int = 32  # height and width are padded to multiples of this
-    crop: tuple[int, int] | None = None  # (height, width) of a random crop after resizing; also the size of a batch
-    scale_jitter: tuple[float, float] | None = None  # further random factor on the drawn side
-    flip_horizontal: float = 0.5  # probabilities
-    flip_vertical: float = 0.0
-    rotate90: float = 0.0
-    brightness: float = 0.0  # largest change, as a share of the range
-    contrast: float = 0.0  # largest change of the factor about 1
+    short_sides: tuple[int, ...] = (800,)  # shorter side, pixels; one is drawn, evaluation takes the largest; (): as is
+    long_side: int = 1333  # most the longer side may become, pixels
+    divisor: int = 32  # batches are padded to multiples of it: the coarsest feature map's stride
+    crop: tuple[int, int] | None = None  # (height, width) of a random window of the resized picture
+    scale_jitter: tuple[float, float] | None = None  # (low, high) factor on top of the resize, log-uniform
+    flip_horizontal: float = 0.5  # probability
+    flip_vertical: float = 0.0  # probability
+    rotate90: float = 0.0  # probability of one to three quarter turns (only half turns where the shape must stay)
+    brightness: float = 0.0  # 0.2: factor within 1 / 1.2 to 1.2
+    contrast: float = 0.0
     saturation: float = 0.0
-    joint_pairs: tuple[tuple[int, int], ...] = ()  # joints that swap when mirrored
-    min_visible: float = 0.1  # an object cut to less than this part of its mask is left out
-    max_instances: int = 100  # G; the largest are kept
-    mask_side: int = 112  # K, side of the stored masks
-    num_joints: int = 0  # J
-    keep_empty: bool = True  # pictures without objects train the background
+    hue: float = 0.0  # part of a full turn, either way
+    max_instances: int = 100  # G; of more objects the largest are kept
+    mask_side: int = 112  # K
+    num_joints: int = 0  # J; 0: no keypoints
+    aspect_grouping: bool = True  # landscape and portrait pictures never share a batch
+    min_visible: float = 0.1  # objects of which a crop leaves less are dropped
+    keep_empty: bool = True  # train on pictures without objects too
 
     def __post_init__(self) -> None:
-        if not self.short_sides or min(self.short_sides) < 1:
-            raise SettingsError(f"data.short_sides: expected at least one positive side, got {self.short_sides}")
-        if self.crop is not None and any(side % self.divisor for side in self.crop):
-            raise SettingsError(f"data.crop: {self.crop} is not a multiple of the divisor {self.divisor}")
+        for name in ("long_side", "divisor", "max_instances", "mask_side"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"data.{name}: expected at least 1, got {getattr(self, name)}")
+        if any(side < 1 for side in (*self.short_sides, *(self.crop or ()))):
+            raise SettingsError(f"data: sides must be at least 1, got {self.short_sides} and {self.crop}")
+        if self.scale_jitter is not None and not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
+            raise SettingsError(f"data.scale_jitter: expected 0 < low <= high, got {self.scale_jitter}")
+        for name in ("flip_horizontal", "flip_vertical", "rotate90", "min_visible"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(f"data.{name}: expected a number from 0 to 1, got {getattr(self, name)}")
+        for name in ("brightness", "contrast", "saturation", "hue", "num_joints"):
+            if getattr(self, name) < 0:
+                raise SettingsError(f"data.{name}: expected at least 0, got {getattr(self, name)}")
 
-    def canvas(self, height: int, width: int) -> tuple[int, int]:
-        """The padded size that pictures of this orientation share."""
-        if self.crop is not None:
-            return self.crop
-        largest = max(self.short_sides) * (self.scale_jitter[1] if self.scale_jitter else 1.0)
-        short, long = padded_shape(min(math.ceil(largest), self.long_side), self.long_side, self.divisor)
-        return (short, long) if height <= width else (long, short)
+
+def steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
+    """Batches that show every picture once, the last one perhaps smaller."""
+    return math.ceil(len(dataset) / batch_size)
 
 
 def make_pipeline(
@@ -72,203 +91,329 @@ def make_pipeline(
     seed: int = 0,
     shuffle: bool | None = None,
     repeat: bool = False,
-    drop_remainder: bool | None = None,
+    drop_remainder: bool = False,
     with_truth: bool = True,
     start_epoch: int = 0,
+    workers: int | None = None,
+    cache_bytes: int = 256 * 2**20,
 ) -> tf.data.Dataset:
-    """Batches of a data set, exactly as `structures.batch_spec` states them.
-
-    Every random choice for a picture comes from (seed, epoch, index), so a run can be repeated. Without a crop,
-    landscape and portrait pictures are batched apart, each on its own canvas.
+    """Batches of a data set.
 
     Args:
         dataset: pictures and objects.
         config: sizes and augmentations.
-        batch_size: pictures per batch.
-        training: augment, and by default shuffle and drop an incomplete last batch (unless the set is smaller).
-        seed: of order and augmentation.
-        shuffle, drop_remainder: None: as `training` says.
-        repeat: without end, a new order each epoch.
-        with_truth: also the `gt_*` keys and `seed`.
-        start_epoch: number of the first epoch.
+        batch_size: B.
+        training: augment and shuffle; else neither, and every picture exactly once.
+        seed: of order and augmentations.
+        shuffle: a new order every epoch; default: as `training`.
+        repeat: endless, batches running across epochs, so all are full. Else the last batch (of each aspect group)
+            may be smaller.
+        drop_remainder: leave such smaller batches out.
+        with_truth: add the ground truth.
+        start_epoch: number of the first epoch, to resume a run with the samples it would have seen. Each further
+            iteration over the result (without `repeat`) is the next epoch if training.
+        workers: threads that make batches; default: cores, at most 4.
+        cache_bytes: decoded pictures and masks kept in memory, those used last.
+
+    Returns:
+        tf.data.Dataset of dicts as `structures.batch_spec` states; `image_id` is the record's id where all ids are
+        integers, else the picture's number in the set.
 
     Raises:
-        ValueError: there are no pictures. While iterating: a TensorFlow error whose text ends with the DataError,
-            naming the picture.
+        DataError: the set is empty, or no batch would remain. While iterating, a picture or annotation that cannot be
+            used raises tf.errors.InvalidArgumentError, whose message holds that of the DataError with file and id.
     """
-    indices = [i for i in range(len(dataset)) if config.keep_empty or not training or dataset.annotations(i)]
-    if not indices:
-        raise ValueError("make_pipeline: the data set has no pictures to show")
-    shuffle = training if shuffle is None else shuffle
-    drop_remainder = training and len(indices) >= batch_size if drop_remainder is None else drop_remainder
-    load = _Loader(dataset, config, training, seed, with_truth)
-    spec = batch_spec(
-        None,
-        *(config.crop if config.crop and training else (None, None)),
-        max_instances=config.max_instances,
-        mask_side=config.mask_side,
-        num_joints=config.num_joints,
-        with_truth=with_truth,
-    )
+    if batch_size < 1:
+        raise ValueError(f"make_pipeline: batch_size must be at least 1, got {batch_size}")
+    maker = _BatchMaker(dataset, config, training=training, seed=seed, with_truth=with_truth, cache_bytes=cache_bytes)
+    indices = np.arange(len(dataset))
+    if training and not config.keep_empty:
+        indices = np.array([i for i in indices if dataset.annotations(i)], np.int64)
+    if not len(indices):
+        raise DataError(f"{dataset!r} ({dataset.path or 'no file'}): there is no picture to make batches of")
+    order = _Order(indices, maker.groups, batch_size, seed, training if shuffle is None else shuffle)
+    counts = order.num_batches(drop_remainder)
+    if not repeat and counts == 0:
+        raise DataError(f"{dataset!r}: fewer pictures than a batch of {batch_size}, and drop_remainder leaves none")
 
-    def order(epoch: np.ndarray) -> np.ndarray:
-        drawn = np.random.default_rng([seed, int(epoch)]).permutation(indices) if shuffle else np.array(indices)
-        return drawn.astype(np.int64)
+    epochs = itertools.count(start_epoch)
+    epoch_lock = threading.Lock()
 
-    def epoch_indices(epoch: tf.Tensor) -> tf.data.Dataset:
-        drawn = tf.ensure_shape(tf.numpy_function(order, [epoch], tf.int64, stateful=False), [None])
-        return tf.data.Dataset.from_tensor_slices(drawn).map(lambda index: (epoch, index))
+    def keys() -> Iterator[np.ndarray]:
+        if repeat:
+            yield from order.endless(start_epoch)
+        else:
+            with epoch_lock:
+                epoch = next(epochs) if training else start_epoch
+            yield from order.epoch(epoch, drop_remainder)
 
-    def load_one(epoch: tf.Tensor, index: tf.Tensor) -> dict[str, tf.Tensor]:
-        values = tf.numpy_function(load, [epoch, index], [s.dtype for s in spec.values()], stateful=False)
-        return {
-            name: tf.ensure_shape(value, s.shape[1:])
-            for (name, s), value in zip(spec.items(), values, strict=True)
-        }
+    full = batch_size if repeat or drop_remainder else None
+    spec = maker.spec(full)
+    batches = tf.data.Dataset.from_generator(keys, output_signature=tf.TensorSpec([full, 2], tf.int64))
 
-    last_epoch = np.iinfo(np.int64).max if repeat else start_epoch + 1
-    samples = tf.data.Dataset.range(start_epoch, last_epoch).flat_map(epoch_indices)
-    samples = samples.map(load_one, num_parallel_calls=_PARALLEL_PICTURES, deterministic=True)
-    if config.crop and training:
-        batches = samples.batch(batch_size, drop_remainder=drop_remainder)
-    else:
-        batches = samples.group_by_window(
-            lambda sample: _shape_key(sample["image"]),
-            lambda _, group: group.batch(batch_size, drop_remainder=drop_remainder and repeat),
-            window_size=batch_size,
-        )
-    return batches.prefetch(2)
+    def make(key: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = tf.numpy_function(maker, [key], [s.dtype for s in spec.values()], stateful=False)
+        for value, s in zip(values, spec.values(), strict=True):
+            value.set_shape(s.shape)
+        return dict(zip(spec, values, strict=True))
 
-
-def _shape_key(image: tf.Tensor) -> tf.Tensor:
-    shape = tf.shape(image, tf.int64)
-    return shape[0] * 1_000_000 + shape[1]
+    workers = workers or min(4, os.cpu_count() or 1)
+    batches = batches.map(make, num_parallel_calls=workers, deterministic=True)
+    count = tf.data.INFINITE_CARDINALITY if repeat else counts
+    batches = batches.apply(tf.data.experimental.assert_cardinality(count)).prefetch(2)
+    options = tf.data.Options()
+    # The source is a Python generator, which cannot be cut up by file or element.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return batches.with_options(options)
 
 
-def steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
-    """Batches that cover the data set once."""
-    return max(1, math.ceil(len(dataset) / batch_size))
+class _Order:
+    """Which pictures go into which batch. A key is (epoch, index)."""
+
+    def __init__(self, indices: np.ndarray, groups: np.ndarray, batch_size: int, seed: int, shuffle: bool) -> None:
+        self.indices, self.groups, self.batch_size, self.seed, self.shuffle = indices, groups, batch_size, seed, shuffle
+
+    def num_batches(self, drop_remainder: bool) -> int:
+        sizes = np.unique(self.groups[self.indices], return_counts=True)[1]
+        return int(sum(n // self.batch_size if drop_remainder else -(-n // self.batch_size) for n in sizes))
+
+    def _fill(self, epoch: int, waiting: dict[int, list[tuple[int, int]]]) -> Iterator[np.ndarray]:
+        indices = self.indices
+        if self.shuffle:
+            indices = np.random.default_rng([self.seed, epoch]).permutation(indices)
+        for index in indices.tolist():
+            group = waiting.setdefault(int(self.groups[index]), [])
+            group.append((epoch, index))
+            if len(group) == self.batch_size:
+                yield np.array(group, np.int64)
+                group.clear()
+
+    def epoch(self, epoch: int, drop_remainder: bool) -> Iterator[np.ndarray]:
+        waiting: dict[int, list[tuple[int, int]]] = {}
+        yield from self._fill(epoch, waiting)
+        for group in () if drop_remainder else sorted(waiting):
+            if waiting[group]:
+                yield np.array(waiting[group], np.int64)
+
+    def endless(self, start_epoch: int) -> Iterator[np.ndarray]:
+        waiting: dict[int, list[tuple[int, int]]] = {}
+        for epoch in itertools.count(start_epoch):
+            yield from self._fill(epoch, waiting)
 
 
-class _Loader:
-    """One picture, from its index to the arrays of a batch row, in the order of `batch_spec`."""
+class _BatchMaker:
+    """Keys to a batch as a list of arrays in the order of `spec`; called from worker threads."""
 
-    def __init__(self, dataset: Dataset, config: DataConfig, training: bool, seed: int, with_truth: bool) -> None:
-        self.dataset, self.config, self.training = dataset, config, training
-        self.seed, self.with_truth = seed, with_truth
-        self.windows: Callable[[int], list] = functools.lru_cache(_CACHED_PICTURES)(self._windows)
-        self.warned = False
+    def __init__(
+        self, dataset: Dataset, config: DataConfig, *, training: bool, seed: int, with_truth: bool, cache_bytes: int
+    ) -> None:
+        self.dataset, self.config, self.training, self.seed = dataset, config, training, seed
+        self.with_truth = with_truth
+        self.cache = ByteCache(cache_bytes)
+        self.caches_pictures = type(dataset).load_image is Dataset.load_image
+        self.joint_order = transforms.mirrored_joints(dataset.keypoint_names) if dataset.keypoint_names else None
+        integer_ids = all(isinstance(i, (int, np.integer)) for i in dataset.image_ids)
+        self.ids = dataset.image_ids if integer_ids else tuple(range(len(dataset)))
+        self._warned = False
+        self.groups, self.canvases = self._canvases()
 
-    def _windows(self, index: int) -> list:
-        height, width = self.dataset.shape(index)
-        return [mask_window(a, height, width) for a in self.dataset.annotations(index)]
+    def _canvases(self) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """Group of each picture, and (height, width) of each group's batches."""
+        config, number = self.config, len(self.dataset)
+        if self.training and config.crop is not None:
+            return np.zeros(number, np.int64), [padded_shape(*config.crop, config.divisor)]
+        shapes = [self.dataset.image_shape(i) for i in range(number)]
+        groups = np.array([int(h > w) if config.aspect_grouping else 0 for h, w in shapes], np.int64)
+        highest = config.scale_jitter[1] if self.training and config.scale_jitter else 1.0
+        canvases = []
+        for group in range(2):
+            largest = [1, 1]
+            for (h, w), member in zip(shapes, groups == group, strict=True):
+                if member:
+                    short = max(config.short_sides, default=min(h, w)) * highest
+                    largest = np.maximum(largest, resized_shape(h, w, short, config.long_side)).tolist()
+            canvases.append(padded_shape(*largest, config.divisor))
+        return groups, canvases
 
-    def __call__(self, epoch: np.ndarray, index: np.ndarray) -> list[np.ndarray]:
-        index = int(index)
-        try:
-            return self._load(int(epoch), index)
-        except DataError:
-            raise
-        except Exception as error:
-            raise DataError(f"picture {self.dataset.image_reference(index)}: {type(error).__name__}: {error}") from error
-
-    def _load(self, epoch: int, index: int) -> list[np.ndarray]:
+    def spec(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
+        """Of the batches; height and width are open where the groups differ in them."""
         config = self.config
-        image = self.dataset.load_image(index)
-        original = image.shape[:2]
-        annotations = self.dataset.annotations(index) if self.with_truth else ()
-        joints = np.zeros((config.num_joints, 3), np.float32)
-        sample = {
-            "image": image,
+        used = [self.canvases[g] for g in sorted(set(self.groups.tolist()))] or self.canvases[:1]
+        height, width = used[0] if len(set(used)) == 1 else (None, None)
+        joints = config.num_joints
+        return batch_spec(
+            batch_size, height, width, config.max_instances, config.mask_side, joints, 3, self.with_truth
+        )
+
+    def __call__(self, keys: np.ndarray) -> list[np.ndarray]:
+        canvas = self.canvases[int(self.groups[keys[0, 1]])]
+        spec = self.spec(len(keys))
+        batch = {}
+        for name, tensor in spec.items():
+            shape = (len(keys), *canvas, 3) if name == "image" else tuple(tensor.shape)
+            batch[name] = np.zeros(shape, tensor.dtype.as_numpy_dtype)
+        for row, (epoch, index) in enumerate(keys.tolist()):
+            try:
+                self._write(batch, row, epoch, index, canvas)
+            except DataError:
+                raise
+            except Exception as error:
+                record = self.dataset._records[index]
+                raise DataError(f"picture {record.image_id!r} ({record.path}): {type(error).__name__}: {error}") from error
+        return list(batch.values())
+
+    def _write(self, batch: dict[str, np.ndarray], row: int, epoch: int, index: int, canvas: tuple[int, int]) -> None:
+        config = self.config
+        rng = np.random.default_rng([self.seed, epoch if self.training else 0, index])
+        seed = rng.integers(0, _MAX_SEED, 2)
+        sample = self.load(index)
+        original_shape = sample["image"].shape[:2]
+        if self.training:
+            sample = augment(sample, config, rng, canvas, self.joint_order)
+        else:
+            h, w = original_shape
+            shape = resized_shape(h, w, max(config.short_sides, default=min(h, w)), config.long_side)
+            sample = transforms.resize(sample, *shape)
+        image = sample["image"]
+        height, width = image.shape[:2]
+        batch["image"][row, :height, :width] = image
+        batch["image_id"][row] = self.ids[index]
+        batch["original_shape"][row] = original_shape
+        batch["content_shape"][row] = height, width
+        if not self.with_truth:
+            return
+        sample = self._limit(sample, index)
+        n = len(sample["boxes"])
+        batch["gt_boxes"][row, :n] = sample["boxes"]
+        batch["gt_class_ids"][row, :n] = sample["class_ids"]
+        batch["gt_masks"][row, :n] = transforms.crop_masks_to_boxes(sample, config.mask_side)
+        batch["gt_crowd"][row, :n] = sample["is_crowd"]
+        batch["gt_valid"][row, :n] = True
+        batch["seed"][row] = seed
+        if config.num_joints:
+            batch["gt_keypoints"][row, :n] = sample["keypoints"]
+
+    def _limit(self, sample: Sample, index: int) -> Sample:
+        """Without boxes of no area, and no more objects than there are slots: true objects first, largest first."""
+        boxes = sample["boxes"]
+        sides = boxes[:, 2:] - boxes[:, :2]
+        keep = np.flatnonzero((sides > 0).all(axis=1))
+        most = self.config.max_instances
+        if len(keep) > most:
+            if not self._warned:
+                self._warned = True
+                image_id = self.dataset.image_ids[index]
+                logger.warning("picture %r has %d objects, the %d largest are kept (data.max_instances); "
+                               "said once", image_id, len(keep), most)
+            keep = keep[np.lexsort([-sides[keep].prod(axis=1), sample["is_crowd"][keep]])[:most]]
+        return sample if len(keep) == len(boxes) else transforms.select(sample, keep)
+
+    def load(self, index: int) -> Sample:
+        """A picture and its objects as read, from the cache where they are there."""
+        image = self.cache.get(("image", index))
+        if image is None:
+            image = self.dataset._get_image(index)
+            if self.caches_pictures:
+                self.cache.put(("image", index), image, image.nbytes)
+        sample: Sample = {"image": image}
+        truth = self.cache.get(("truth", index))
+        if truth is None:
+            truth = self._truth(index, *image.shape[:2]) if self.with_truth else self._no_truth()
+            size = sum(bits.nbytes + 120 for bits in truth["masks"]) + 200
+            self.cache.put(("truth", index), truth, size)
+        return sample | truth
+
+    def _no_truth(self) -> Sample:
+        none = np.zeros((0, 4), np.float32)
+        return {"boxes": none, "windows": none, "masks": [], "class_ids": none[:, 0], "is_crowd": none[:, 0] > 0}
+
+    def _truth(self, index: int, height: int, width: int) -> Sample:
+        annotations = self.dataset.annotations(index)
+        masks, windows = [], np.zeros((len(annotations), 4), np.float32)
+        for i, annotation in enumerate(annotations):
+            try:
+                found = mask_window(annotation, height, width)
+            except DataError as error:
+                image_id = self.dataset.image_ids[index]
+                raise DataError(
+                    f"{self.dataset.path or 'data set'}: picture {image_id!r}, annotation {annotation.annotation_id}: "
+                    f"{error}"
+                ) from error
+            masks.append(found.bits * np.uint8(255))
+            windows[i] = found.window
+        truth = {
             "boxes": np.array([a.box for a in annotations], np.float32).reshape(-1, 4),
             "class_ids": np.array([a.class_id for a in annotations], np.int32),
             "is_crowd": np.array([a.is_crowd for a in annotations], bool),
-            "masks": self.windows(index) if self.with_truth else [],
-            "keypoints": np.array(
-                [joints if a.keypoints is None or not config.num_joints else a.keypoints for a in annotations],
-                np.float32,
-            ).reshape(len(annotations), config.num_joints, 3),
+            "masks": masks,
+            "windows": windows,
         }
-        rng = np.random.default_rng([self.seed, epoch, index])
-        sample = self._augment(sample, rng) if self.training else self._fit(sample, max(config.short_sides))
-        height, width = sample["image"].shape[:2]
-        canvas = config.canvas(height, width) if self.training else padded_shape(height, width, config.divisor)
-        image_id = self.dataset.image_info[index]["id"]
-        row = [
-            pad_image(np.ascontiguousarray(sample["image"]), *canvas),
-            np.int64(image_id if isinstance(image_id, (int, np.integer)) else index),
-            np.array(original, np.int32),
-            np.array([height, width], np.int32),
-        ]
-        if not self.with_truth:
-            return row
-        row += self._truth(sample, height, width)
-        row.append(rng.integers(0, 2**31 - 1, 2, dtype=np.int32))
-        if config.num_joints:
-            row.append(self._pad(sample["keypoints"][self._chosen(sample)]))
-        return row
+        if not np.isfinite(truth["boxes"]).all():
+            raise DataError(f"picture {self.dataset.image_ids[index]!r}: a box is not finite")
+        if self.config.num_joints:
+            truth["keypoints"] = stack_keypoints(annotations, self.config.num_joints)
+        return truth
 
-    def _fit(self, sample: transforms.Sample, short_side: float) -> transforms.Sample:
-        height, width = sample["image"].shape[:2]
-        return transforms.resize(sample, *resized_shape(height, width, max(1, round(short_side)), self.config.long_side))
 
-    def _augment(self, sample: transforms.Sample, rng: np.random.Generator) -> transforms.Sample:
-        config = self.config
-        short_side = float(rng.choice(config.short_sides))
-        if config.scale_jitter is not None:
-            short_side *= rng.uniform(*config.scale_jitter)
-        if rng.random() < config.rotate90:
-            sample = transforms.rotate90(sample, int(rng.integers(1, 4)))
-        sample = self._fit(sample, short_side)
-        if config.crop is not None:
-            height, width = sample["image"].shape[:2]
-            top, left = (int(rng.integers(0, max(n - c, 0) + 1)) for n, c in zip((height, width), config.crop, strict=True))
-            sample = transforms.crop(sample, top, left, *config.crop, min_visible=config.min_visible)
-        if rng.random() < config.flip_horizontal:
-            sample = transforms.flip_horizontal(sample, config.joint_pairs)
-        if rng.random() < config.flip_vertical:
-            sample = transforms.flip_vertical(sample)
-        return transforms.adjust_colour(
-            sample,
-            brightness=rng.uniform(-1, 1) * config.brightness,
-            contrast=1.0 + rng.uniform(-1, 1) * config.contrast,
-            saturation=1.0 + rng.uniform(-1, 1) * config.saturation,
-        )
+def augment(
+    sample: Sample,
+    config: DataConfig,
+    rng: np.random.Generator,
+    canvas: tuple[int, int],
+    joint_order: tuple[int, ...] | None = None,
+) -> Sample:
+    """One random training view of a sample, at most as large as the canvas.
 
-    def _chosen(self, sample: transforms.Sample) -> np.ndarray:
-        boxes = sample["boxes"]
-        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-        chosen = np.flatnonzero(areas > 0)
-        if len(chosen) > self.config.max_instances:
-            if not self.warned:
-                self.warned = True
-                _LOG.warning(
-                    "a picture has %d objects, data.max_instances is %d: the largest are kept",
-                    len(chosen),
-                    self.config.max_instances,
-                )
-            chosen = np.sort(chosen[np.argsort(-areas[chosen], kind="stable")[: self.config.max_instances]])
-        return chosen
+    Order: choose the scale; cut the window (before resizing, so that only what is kept is resized); resize; flip and
+    turn; colour.
+    """
+    height, width = sample["image"].shape[:2]
+    short = int(rng.choice(config.short_sides)) if config.short_sides else min(height, width)
+    factor = 1.0
+    if config.scale_jitter is not None:
+        low, high = config.scale_jitter
+        factor = math.exp(rng.uniform(math.log(low), math.log(high)))
+    turns = int(rng.integers(1, 4)) if rng.random() < config.rotate90 else 0
+    if config.crop is not None:
+        h, w = resized_shape(height, width, short, config.long_side)
+        h, w = max(1, round(h * factor)), max(1, round(w * factor))
+        window = config.crop[::-1] if turns % 2 else config.crop
+        sample = _random_window(sample, h, w, window, config.min_visible, rng)
+        h, w = min(h, window[0]), min(w, window[1])
+    else:
+        h, w = resized_shape(height, width, short * factor, config.long_side)
+        if turns % 2 and (w > canvas[0] or h > canvas[1]):
+            turns = 2
+    sample = transforms.resize(sample, h, w)
+    if rng.random() < config.flip_horizontal:
+        sample = transforms.flip_horizontal(sample, joint_order)
+    if rng.random() < config.flip_vertical:
+        sample = transforms.flip_vertical(sample, joint_order)
+    sample = transforms.rotate90(sample, turns)
+    if config.brightness or config.contrast or config.saturation or config.hue:
+        amounts = transforms.draw_colour(rng, config.brightness, config.contrast, config.saturation, config.hue)
+        sample = transforms.adjust_colour(sample, *amounts)
+    return sample
 
-    def _truth(self, sample: transforms.Sample, height: int, width: int) -> list[np.ndarray]:
-        side = self.config.mask_side
-        chosen = self._chosen(sample)
-        masks = np.zeros((self.config.max_instances, side, side), np.uint8)
-        for slot, i in enumerate(chosen):
-            bits, (y1, x1, y2, x2) = sample["masks"][i]
-            if y2 > y1 and x2 > x1:
-                cell = np.array([(y2 - y1) / bits.shape[0], (x2 - x1) / bits.shape[1]] * 2)
-                box = (sample["boxes"][i] - [y1, x1, y1, x1]) / cell
-                masks[slot] = crop_binary_mask(np.ascontiguousarray(bits), box, side)
-        return [
-            self._pad(sample["boxes"][chosen].astype(np.float32)),
-            self._pad(sample["class_ids"][chosen].astype(np.int32)),
-            masks,
-            self._pad(sample["is_crowd"][chosen]),
-            self._pad(np.ones(len(chosen), bool)),
-        ]
 
-    def _pad(self, values: np.ndarray) -> np.ndarray:
-        padded = np.zeros((self.config.max_instances, *values.shape[1:]), values.dtype)
-        padded[: len(values)] = values
-        return padded
+def _random_window(
+    sample: Sample, height: int, width: int, window: tuple[int, int], min_visible: float, rng: np.random.Generator
+) -> Sample:
+    """Cuts from the picture as read what will be `window` once it is resized by (height, width) / its size."""
+    h, w = sample["image"].shape[:2]
+    wanted_h = min(h, max(1, round(window[0] * h / height)))
+    wanted_w = min(w, max(1, round(window[1] * w / width)))
+    if (wanted_h, wanted_w) == (h, w):
+        return sample
+    boxes = sample["boxes"]
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    for _ in range(_CROP_TRIES):
+        y, x = int(rng.integers(0, h - wanted_h + 1)), int(rng.integers(0, w - wanted_w + 1))
+        inside = (centers >= (y, x)) & (centers < (y + wanted_h, x + wanted_w))
+        if not len(boxes) or inside.all(axis=1).any():
+            break
+    return transforms.crop(sample, y, x, wanted_h, wanted_w, min_visible)
+
+
+# The workers are threads already; OpenCV's own would fight them for the same cores.
+cv2.setNumThreads(0)

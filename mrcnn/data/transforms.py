@@ -1,140 +1,274 @@
-"""Augmentations: pure functions on a sample, every field updated together; random choice apart from application.
+"""What can be done to a picture and its objects: pure functions from sample to sample, all fields updated together.
 
-A sample is a dict: `image` u8[h, w, 3]; `boxes` f32[n, 4]; `class_ids` i32[n]; `masks`, a list of n `MaskWindow`
-(the object's bits and the rectangle they cover, so that no transform touches full-picture masks); `keypoints`
-f32[n, J, 3] (x, y, visibility); `is_crowd` bool[n].
+A `Sample` is a dict of one picture, nothing padded:
+    image      u8[h, w, 3]
+    boxes      f32[n, 4], (y1, x1, y2, x2), pixels of this image
+    class_ids  i32[n]; is_crowd bool[n]
+    masks      n grids u8[rows, columns], 0 or 255, each over its row of
+    windows    f32[n, 4], where that grid lies, pixels of this image; it may reach beyond the image
+    keypoints  f32[n, J, 3] (x, y, visibility), absent where the set has none
+
+Masks are thus never resampled on the way: a resize or a crop moves their windows, a flip or a turn makes another view
+of the same bytes. They are sampled once, at the end, by `crop_masks_to_boxes`.
+
+Every random choice is made by a function `draw_...` from a generator, apart from its application. An augmentation is
+one function here plus its line in `pipeline.augment`.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
-from mrcnn.data.rasterize import MaskWindow
 from mrcnn.ops.resize import resize_image
 
 Sample = dict[str, Any]
 
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
+
 
 def resize(sample: Sample, height: int, width: int) -> Sample:
-    """Picture, boxes, masks and keypoints at a new size."""
+    """The picture at another size; what belongs to it scales along, each axis by its own factor."""
     h, w = sample["image"].shape[:2]
-    sy, sx = height / h, width / w
-    scale = np.array([sy, sx, sy, sx], np.float32)
-    image = sample["image"] if (h, w) == (height, width) else resize_image(sample["image"], (height, width))
-    masks = [MaskWindow(bits, tuple(np.multiply(window, scale))) for bits, window in sample["masks"]]
-    keypoints = sample["keypoints"] * np.array([sx, sy, 1], np.float32)
-    return {**sample, "image": image, "boxes": sample["boxes"] * scale, "masks": masks, "keypoints": keypoints}
+    fy, fx = np.float32(height / h), np.float32(width / w)
+    factors = np.array([fy, fx, fy, fx], np.float32)
+    result = sample | {
+        "image": resize_image(sample["image"], (height, width)),
+        "boxes": sample["boxes"] * factors,
+        "windows": sample["windows"] * factors,
+    }
+    if "keypoints" in sample:
+        result["keypoints"] = sample["keypoints"] * np.array([fx, fy, 1.0], np.float32)
+    return result
 
 
-def flip_horizontal(sample: Sample, joint_pairs: tuple[tuple[int, int], ...] = ()) -> Sample:
-    """Mirror left and right; `joint_pairs` are joints that swap names (left eye, right eye)."""
-    w = sample["image"].shape[1]
-    boxes = sample["boxes"].copy()
-    boxes[:, [1, 3]] = w - boxes[:, [3, 1]]
-    masks = [MaskWindow(bits[:, ::-1], (y1, w - x2, y2, w - x1)) for bits, (y1, x1, y2, x2) in sample["masks"]]
-    keypoints = sample["keypoints"].copy()
-    keypoints[..., 0] = np.where(keypoints[..., 2] > 0, w - keypoints[..., 0], keypoints[..., 0])
-    for a, b in joint_pairs:
-        keypoints[:, [a, b]] = keypoints[:, [b, a]]
-    return {**sample, "image": sample["image"][:, ::-1], "boxes": boxes, "masks": masks, "keypoints": keypoints}
-
-
-def flip_vertical(sample: Sample) -> Sample:
-    """Mirror top and bottom."""
-    h = sample["image"].shape[0]
-    boxes = sample["boxes"].copy()
-    boxes[:, [0, 2]] = h - boxes[:, [2, 0]]
-    masks = [MaskWindow(bits[::-1], (h - y2, x1, h - y1, x2)) for bits, (y1, x1, y2, x2) in sample["masks"]]
-    keypoints = sample["keypoints"].copy()
-    keypoints[..., 1] = np.where(keypoints[..., 2] > 0, h - keypoints[..., 1], keypoints[..., 1])
-    return {**sample, "image": sample["image"][::-1], "boxes": boxes, "masks": masks, "keypoints": keypoints}
-
-
-def rotate90(sample: Sample, turns: int) -> Sample:
-    """Turn counter-clockwise by 90 degrees, `turns` times."""
-    for _ in range(turns % 4):
-        w = sample["image"].shape[1]
-        y1, x1, y2, x2 = sample["boxes"].T
-        masks = [MaskWindow(np.rot90(bits), (w - d, a, w - b, c)) for bits, (a, b, c, d) in sample["masks"]]
-        x, y, v = np.moveaxis(sample["keypoints"], -1, 0)
-        turned = np.stack([np.where(v > 0, y, x), np.where(v > 0, w - x, y), v], axis=-1)
-        sample = {
-            **sample,
-            "image": np.rot90(sample["image"]),
-            "boxes": np.stack([w - x2, y1, w - x1, y2], axis=-1),
-            "masks": masks,
-            "keypoints": turned,
-        }
+def _swap_joints(sample: Sample, joint_order: Sequence[int] | None) -> Sample:
+    """A mirrored left hand is a right hand."""
+    if "keypoints" in sample and joint_order is not None:
+        sample["keypoints"] = sample["keypoints"][:, np.asarray(joint_order, np.intp)]
     return sample
 
 
-def crop(sample: Sample, top: int, left: int, height: int, width: int, min_visible: float = 0.1) -> Sample:
-    """A rectangle of the picture; boxes of objects that are cut are taken anew from the visible part of the mask.
+def _mirror_x(boxes: np.ndarray, width: int) -> np.ndarray:
+    return np.stack([boxes[:, 0], width - boxes[:, 3], boxes[:, 2], width - boxes[:, 1]], axis=1)
 
-    Objects of which less than `min_visible` of the mask remains are left out. The rectangle is clipped to the picture.
+
+def _mirror_y(boxes: np.ndarray, height: int) -> np.ndarray:
+    return np.stack([height - boxes[:, 2], boxes[:, 1], height - boxes[:, 0], boxes[:, 3]], axis=1)
+
+
+def _unlabelled_stay_zero(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """COCO writes (0, 0, 0) for an unlabelled joint; moving it would make it look like a place."""
+    return np.where(before[..., 2:] > 0, after, 0).astype(np.float32)
+
+
+def flip_horizontal(sample: Sample, joint_order: Sequence[int] | None = None) -> Sample:
+    """Left and right exchanged.
+
+    Args:
+        sample: see the module head.
+        joint_order: the joint each joint becomes in a mirror, see `mirrored_joints`; None: joints keep their names.
     """
-    image = sample["image"][top : top + height, left : left + width]
-    height, width = image.shape[:2]
-    origin = np.array([top, left, top, left], np.float32)
-    boxes, masks, kept = [], [], []
-    for i, (bits, window) in enumerate(sample["masks"]):
-        y1, x1, y2, x2 = np.subtract(window, origin)
-        if y2 <= 0 or x2 <= 0 or y1 >= height or x1 >= width:
-            continue
-        box = sample["boxes"][i] - origin
-        moved = MaskWindow(bits, (y1, x1, y2, x2))
-        if y1 < 0 or x1 < 0 or y2 > height or x2 > width:
-            visible = _visible_box(moved, height, width)
-            if visible is None or visible[1] < min_visible:
-                continue
-            box = visible[0]
-        boxes.append(np.clip(box, 0, [height, width, height, width]))
-        masks.append(moved)
-        kept.append(i)
-    keypoints = sample["keypoints"][kept] - np.array([left, top, 0], np.float32)
-    outside = (keypoints[..., :2] < 0).any(-1) | (keypoints[..., 0] >= width) | (keypoints[..., 1] >= height)
-    keypoints[outside] = 0.0
-    return {
-        **sample,
-        "image": image,
-        "boxes": np.array(boxes, np.float32).reshape(-1, 4),
-        "class_ids": sample["class_ids"][kept],
-        "is_crowd": sample["is_crowd"][kept],
-        "masks": masks,
-        "keypoints": keypoints,
+    width = sample["image"].shape[1]
+    result = sample | {
+        "image": sample["image"][:, ::-1],
+        "boxes": _mirror_x(sample["boxes"], width),
+        "windows": _mirror_x(sample["windows"], width),
+        "masks": [bits[:, ::-1] for bits in sample["masks"]],
     }
+    if "keypoints" in sample:
+        moved = sample["keypoints"] * np.float32([-1, 1, 1]) + np.float32([width, 0, 0])
+        result["keypoints"] = _unlabelled_stay_zero(sample["keypoints"], moved)
+    return _swap_joints(result, joint_order)
 
 
-def _visible_box(mask: MaskWindow, height: int, width: int) -> tuple[np.ndarray, float] | None:
-    """Tight box of the part inside the picture, and that part's share of the mask; None if nothing is inside."""
-    bits, (y1, x1, y2, x2) = mask
-    cell_y, cell_x = (y2 - y1) / bits.shape[0], (x2 - x1) / bits.shape[1]
-    first_row, last_row = (int(np.clip(np.rint((v - y1) / cell_y), 0, bits.shape[0])) for v in (0, height))
-    first_col, last_col = (int(np.clip(np.rint((v - x1) / cell_x), 0, bits.shape[1])) for v in (0, width))
-    part = bits[first_row:last_row, first_col:last_col]
-    rows, columns = np.flatnonzero(part.any(1)), np.flatnonzero(part.any(0))
-    if not rows.size:
-        return None
-    top, bottom = first_row + rows[0], first_row + rows[-1] + 1
-    left, right = first_col + columns[0], first_col + columns[-1] + 1
-    box = np.array([y1 + top * cell_y, x1 + left * cell_x, y1 + bottom * cell_y, x1 + right * cell_x], np.float32)
-    box = np.clip(box, 0, [height, width, height, width])
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return None
-    return box, float(part.sum()) / max(float(bits.sum()), 1.0)
+def flip_vertical(sample: Sample, joint_order: Sequence[int] | None = None) -> Sample:
+    """Top and bottom exchanged; arguments as for `flip_horizontal`."""
+    height = sample["image"].shape[0]
+    result = sample | {
+        "image": sample["image"][::-1],
+        "boxes": _mirror_y(sample["boxes"], height),
+        "windows": _mirror_y(sample["windows"], height),
+        "masks": [bits[::-1] for bits in sample["masks"]],
+    }
+    if "keypoints" in sample:
+        moved = sample["keypoints"] * np.float32([1, -1, 1]) + np.float32([0, height, 0])
+        result["keypoints"] = _unlabelled_stay_zero(sample["keypoints"], moved)
+    return _swap_joints(result, joint_order)
 
 
-def adjust_colour(sample: Sample, brightness: float = 0.0, contrast: float = 1.0, saturation: float = 1.0) -> Sample:
-    """Brightness (added, as a share of 255), contrast (about the mean) and saturation (1 leaves it) of the picture."""
+def rotate90(sample: Sample, turns: int) -> Sample:
+    """Quarter turns counter-clockwise, as `np.rot90`."""
+    turns %= 4
+    for _ in range(turns):
+        width = sample["image"].shape[1]
+
+        def turn(boxes: np.ndarray, width: int = width) -> np.ndarray:
+            # (y, x) goes to (width - x, y).
+            return np.stack([width - boxes[:, 3], boxes[:, 0], width - boxes[:, 1], boxes[:, 2]], axis=1)
+
+        result = sample | {
+            "image": np.rot90(sample["image"]),
+            "boxes": turn(sample["boxes"]),
+            "windows": turn(sample["windows"]),
+            "masks": [bits.T[::-1] for bits in sample["masks"]],
+        }
+        if "keypoints" in sample:
+            x, y, seen = np.moveaxis(sample["keypoints"], -1, 0)
+            result["keypoints"] = _unlabelled_stay_zero(sample["keypoints"], np.stack([y, width - x, seen], axis=-1))
+        sample = result
+    return sample
+
+
+def crop(sample: Sample, y: int, x: int, height: int, width: int, min_visible: float = 0.0) -> Sample:
+    """A window of the picture.
+
+    The box of an object that the window cuts is drawn anew around what is left of its mask; an object of which
+    nothing is left, or less than the part `min_visible` of its mask, is dropped. Joints outside become unlabelled.
+
+    Args:
+        sample: see the module head.
+        y, x: upper left corner of the window, whole pixels.
+        height, width: of the window, which lies inside the picture.
+        min_visible: smallest part of a mask that makes it still an object, 0 to 1.
+    """
+    shift = np.array([y, x, y, x], np.float32)
+    boxes, windows = sample["boxes"] - shift, sample["windows"] - shift
+    result = sample | {"image": sample["image"][y : y + height, x : x + width], "windows": windows}
+    limit = np.array([height, width, height, width], np.float32)
+    clipped = np.clip(boxes, 0, limit)
+    keep = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    for i in np.flatnonzero(keep & (clipped != boxes).any(axis=1)):
+        part, visible = _visible(sample["masks"][i], windows[i], limit)
+        if part is None or visible < min_visible:
+            keep[i] = False
+            continue
+        clipped[i, :2] = np.maximum(clipped[i, :2], part[:2])
+        clipped[i, 2:] = np.minimum(clipped[i, 2:], part[2:])
+        keep[i] = (clipped[i, 2:] > clipped[i, :2]).all()
+    result["boxes"] = clipped
+    if "keypoints" in sample:
+        points = sample["keypoints"] - np.float32([x, y, 0])
+        inside = (points[..., 0] >= 0) & (points[..., 0] < width) & (points[..., 1] >= 0) & (points[..., 1] < height)
+        result["keypoints"] = np.where((inside & (points[..., 2] > 0))[..., None], points, 0).astype(np.float32)
+    return result if keep.all() else select(result, np.flatnonzero(keep))
+
+
+def _visible(bits: np.ndarray, window: np.ndarray, limit: np.ndarray) -> tuple[np.ndarray | None, float]:
+    """Box around the part of a mask inside [0, limit], or None, and the share of the mask that part is."""
+    rows, columns = bits.shape
+    cell = np.array([(window[2] - window[0]) / rows, (window[3] - window[1]) / columns])
+    if not (cell > 0).all():
+        return None, 0.0
+    # A cell counts as visible if its centre is.
+    top, left = (max(0, math.ceil(-window[i] / cell[i] - 0.5)) for i in (0, 1))
+    bottom = min(rows, math.ceil((limit[0] - window[0]) / cell[0] - 0.5))
+    right = min(columns, math.ceil((limit[1] - window[1]) / cell[1] - 0.5))
+    part = bits[top:bottom, left:right] if bottom > top and right > left else bits[:0]
+    used_rows, used_columns = part.any(axis=1).nonzero()[0], part.any(axis=0).nonzero()[0]
+    if not used_rows.size:
+        return None, 0.0
+    first = np.array([top + used_rows[0], left + used_columns[0]]) * cell + window[:2]
+    last = np.array([top + used_rows[-1] + 1, left + used_columns[-1] + 1]) * cell + window[:2]
+    share = np.count_nonzero(part) / max(1, np.count_nonzero(bits))
+    return np.concatenate([first, last]).astype(np.float32), share
+
+
+def select(sample: Sample, index: np.ndarray) -> Sample:
+    """The objects at `index` (integers), in that order, every field together."""
+    result = dict(sample)
+    for name in ("boxes", "class_ids", "is_crowd", "windows", "keypoints"):
+        if name in sample:
+            result[name] = sample[name][index]
+    result["masks"] = [sample["masks"][i] for i in index]
+    return result
+
+
+def draw_colour(
+    rng: np.random.Generator, brightness: float, contrast: float, saturation: float, hue: float
+) -> tuple[float, float, float, float]:
+    """Factors for `adjust_colour`: each within 1 ± its amount, log-uniform; hue within ± that part of a full turn."""
+    draws = rng.uniform(-1, 1, 4)
+    factors = [math.exp(d * math.log1p(a)) for d, a in zip(draws[:3], (brightness, contrast, saturation), strict=True)]
+    return factors[0], factors[1], factors[2], float(draws[3]) * hue
+
+
+def adjust_colour(sample: Sample, brightness: float, contrast: float, saturation: float = 1.0, hue: float = 0.0) -> Sample:
+    """Other light on the same scene; objects are unchanged.
+
+    Args:
+        sample: see the module head.
+        brightness: factor of every value.
+        contrast: factor of the distance to the picture's mean luma.
+        saturation: factor of the distance to grey.
+        hue: turn of the colours around the grey axis, as part of a full turn.
+    """
     image = sample["image"]
-    if saturation != 1.0:
-        grey = image @ np.array([0.299, 0.587, 0.114], np.float32)
-        mixed = grey[..., None] + saturation * (image - grey[..., None])
-        image = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
-    if brightness != 0.0 or contrast != 1.0:
-        mean = float(image.mean()) if image.size else 0.0
-        table = (np.arange(256) - mean) * contrast + mean + 255 * brightness
-        image = np.clip(table + 0.5, 0, 255).astype(np.uint8)[image]
-    return {**sample, "image": image}
+    if saturation != 1.0 or hue != 0.0:
+        image = cv2.transform(np.ascontiguousarray(image), _colour_matrix(saturation, hue))
+    if brightness != 1.0 or contrast != 1.0:
+        # Every 4th pixel: the mean of a picture does not need them all.
+        mean = float(image[::4, ::4].reshape(-1, 3).mean(axis=0) @ _GREY)
+        levels = np.arange(256, dtype=np.float32)
+        table = brightness * (mean + contrast * (levels - mean))
+        image = cv2.LUT(np.ascontiguousarray(image), np.clip(table + 0.5, 0, 255).astype(np.uint8))
+    return sample | {"image": image}
+
+
+def _colour_matrix(saturation: float, hue: float) -> np.ndarray:
+    angle = 2 * math.pi * hue
+    axis = np.full((3, 3), 1 / 3)
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    turn = math.cos(angle) * np.eye(3) + (1 - math.cos(angle)) * axis + math.sin(angle) * cross  # Rodrigues
+    grey = np.tile(_GREY, (3, 1))
+    return ((grey + saturation * (np.eye(3) - grey)) @ turn).astype(np.float32)
+
+
+def mirrored_joints(names: Sequence[str]) -> tuple[int, ...]:
+    """For each joint the index of the one it becomes in a mirror: names that differ only in left and right pair up."""
+    places = {name: i for i, name in enumerate(names)}
+    swap = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    order = []
+    for i, name in enumerate(names):
+        other = next((name.replace(a, b) for a, b in swap.items() if a in name), name)
+        order.append(places.get(other, i))
+    return tuple(order)
+
+
+def crop_masks_to_boxes(sample: Sample, side: int) -> np.ndarray:
+    """Each object's mask as seen through its box.
+
+    The grid of the mask is sampled at the centres of the box's cells, linearly in between; where a cell holds more
+    than two of the grid's, the grid is averaged first. So thin objects do not fall between the samples.
+
+    Returns:
+        u8[n, side, side], 0 or 1. Empty: u8[0, side, side].
+    """
+    result = np.zeros((len(sample["boxes"]), side, side), np.uint8)
+    boxes, windows = sample["boxes"].astype(np.float64), sample["windows"].astype(np.float64)
+    sizes = np.array([bits.shape for bits in sample["masks"]], np.float64).reshape(-1, 2)
+    extent = windows[:, 2:] - windows[:, :2]
+    good = ((extent > 0) & (boxes[:, 2:] > boxes[:, :2])).all(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        per_pixel = sizes / extent  # [n, 2], grid cells a pixel
+        step = (boxes[:, 2:] - boxes[:, :2]) / side * per_pixel  # [n, 2], grid cells a cell of the result
+        origin = (boxes[:, :2] - windows[:, :2]) * per_pixel  # [n, 2], the box's corner in grid cells
+    for i in np.flatnonzero(good):
+        bits, (step_y, step_x), (y, x) = sample["masks"][i], step[i], origin[i]
+        if step_y > 2 or step_x > 2:
+            rows, columns = bits.shape
+            less_y = max(1, round(rows / step_y)) if step_y > 2 else rows
+            less_x = max(1, round(columns / step_x)) if step_x > 2 else columns
+            bits = cv2.resize(np.ascontiguousarray(bits), (less_x, less_y), interpolation=cv2.INTER_AREA)
+            step_y, y = step_y * less_y / rows, y * less_y / rows
+            step_x, x = step_x * less_x / columns, x * less_x / columns
+        elif not bits.flags.c_contiguous:
+            bits = np.ascontiguousarray(bits)
+        # Centre j of the result lies at x + (j + 0.5) * step, and centre k of the grid at k + 0.5.
+        to_grid = np.array([[step_x, 0, x + 0.5 * step_x - 0.5], [0, step_y, y + 0.5 * step_y - 0.5]])
+        result[i] = cv2.warpAffine(bits, to_grid, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return (result >= 128).view(np.uint8)

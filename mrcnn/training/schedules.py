@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 from mrcnn.recipes import REFERENCE_BATCH, TrainConfig
 
 _WARMUP_START = 1e-3
-_NOT_DECAYED = ("/gamma", "/beta")
+_NOT_DECAYED = ("gamma", "beta")
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -76,13 +77,19 @@ class SGDWithL2(keras.optimizers.SGD):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         """One variable's update."""
-        if self.l2 and not variable.path.endswith(_NOT_DECAYED):
+        if self.l2 and _own_name(variable) not in _NOT_DECAYED:
             gradient = gradient + self.l2 * keras.ops.cast(variable, gradient.dtype)
         super().update_step(gradient, variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:
         """Plain data from which Keras rebuilds the optimizer."""
         return {**super().get_config(), "l2": self.l2}
+
+
+def _own_name(variable: Any) -> str:
+    """Last part of a variable's path. Keras hands optimizers the tf.Variable, whose name may end in "/replica_1:0"."""
+    path = getattr(variable, "path", variable.name).split(":")[0]
+    return re.sub(r"/replica_\d+$", "", path).rsplit("/", 1)[-1]
 
 
 def make_optimizer(config: TrainConfig, global_batch: int, total_steps: int) -> keras.optimizers.Optimizer:
@@ -98,9 +105,6 @@ def make_optimizer(config: TrainConfig, global_batch: int, total_steps: int) -> 
     schedule = WarmupSchedule(peak, total_steps, warmup, config.schedule, config.milestones)
     if config.optimizer == "sgd":
         return SGDWithL2(schedule, momentum=config.momentum, l2=config.weight_decay, global_clipnorm=config.clip_norm)
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=config.weight_decay or None, global_clipnorm=config.clip_norm
-    )
-    if config.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer

@@ -126,6 +126,7 @@ class MaskRCNN(keras.Model):
         self, features: dict[str, tf.Tensor], output: Any, batch: Batch, training: bool | None = None
     ) -> dict[str, LossTerm]:
         """Every loss as sum and count, for a batch with truth."""
+        batch = _without_empty_slots(batch)
         terms = self.rpn.loss(output, batch)
         proposals = self.rpn.propose(output, batch["content_shape"], for_training=True)
         rois = sample_rois(proposals, batch, self.config.roi_sampler)
@@ -168,6 +169,13 @@ class MaskRCNN(keras.Model):
             "class_names": list(self.class_names),
             "category_ids": list(self.category_ids),
         }
+
+
+def _without_empty_slots(batch: Batch) -> Batch:
+    """The batch without the ground-truth slots that no picture fills: matching costs anchors times slots."""
+    slots = tf.range(1, tf.shape(batch["gt_valid"])[1] + 1)
+    used = tf.reduce_max(tf.where(batch["gt_valid"], slots, 1))
+    return {k: v[:, :used] if k.startswith("gt_") else v for k, v in batch.items()}
 
 
 def head_name(config: RoiHeadConfig) -> str:

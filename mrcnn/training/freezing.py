@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mrcnn.modeling.backbones.base import stage_of
 from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.weights.report import named_variables
 
 
 def set_trainable(model: MaskRCNN, which: str | Callable[[str], bool]) -> list[str]:
@@ -24,20 +25,21 @@ def set_trainable(model: MaskRCNN, which: str | Callable[[str], bool]) -> list[s
     Raises:
         ValueError: an unknown name, or nothing would train.
     """
-    for variable in model.variables:  # undo an earlier choice by function
-        if variable.path in _frozen_by_path(model):
-            variable.trainable = True
-    _frozen_by_path(model).clear()
+    named, frozen = named_variables(model), _frozen_by_path(model)
+    for path in frozen:  # undo an earlier choice by function
+        named[path].trainable = True
+    frozen.clear()
     first_stage = 1 if callable(which) else _first_stage(model, which)
     for layer in model.backbone.layers:
         stage = stage_of(layer.name)
         layer.trainable = stage is None or stage >= first_stage
+    training = {id(v) for v in model.trainable_variables}
+    paths = [path for path, v in named.items() if id(v) in training]
     if callable(which):
-        for variable in model.trainable_variables:
-            if not which(_inner_path(model, variable.path)):
-                variable.trainable = False
-                _frozen_by_path(model).add(variable.path)
-    paths = [_inner_path(model, v.path) for v in model.trainable_variables]
+        frozen.update(path for path in paths if not which(path))
+        for path in frozen:
+            named[path].trainable = False
+        paths = [path for path in paths if path not in frozen]
     if not paths:
         raise ValueError("set_trainable: no weight would train")
     return paths
@@ -54,10 +56,6 @@ def _first_stage(model: MaskRCNN, which: str) -> int:
     if not match:
         raise ValueError(f"train_layers: expected heads, 2+, 3+, 4+, 5+, all or all_but_frozen, got {which!r}")
     return int(match.group(1))
-
-
-def _inner_path(model: MaskRCNN, path: str) -> str:
-    return path.removeprefix(model.name + "/")
 
 
 def _frozen_by_path(model: MaskRCNN) -> set[str]:

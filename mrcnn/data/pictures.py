@@ -69,8 +69,9 @@ def _to_rgb(picture: Image.Image, path: str) -> np.ndarray:
     if mode.startswith("I"):
         values = np.asarray(picture)
         if values.size and (values.min() < 0 or values.max() > 65535):
-            raise DataError(f"{path}: 32-bit integer picture with values {values.min()} to {values.max()}; expected "
-                            "8 or 16 bit")
+            raise DataError(
+                f"{path}: 32-bit integer picture with values {values.min()} to {values.max()}; expected 8 or 16 bit"
+            )
         grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     elif mode == "F":
         raise DataError(f"{path}: floating-point picture, whose range is unknown; expected 8 or 16 bit")

@@ -10,14 +10,14 @@ enough for the largest picture of each in the set.
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import itertools
 import logging
 import math
 import os
 import threading
-from collections.abc import Iterator
-from typing import Any
+import time
 
 import cv2
 import numpy as np
@@ -36,6 +36,7 @@ logger = logging.getLogger("mrcnn")
 
 _CROP_TRIES = 4  # windows drawn until one holds an object, if the picture has any
 _MAX_SEED = 2**31 - 1
+_ENDLESS = 2**62  # batches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,32 +132,36 @@ def make_pipeline(
         indices = np.array([i for i in indices if dataset.annotations(i)], np.int64)
     if not len(indices):
         raise DataError(f"{dataset!r} ({dataset.path or 'no file'}): there is no picture to make batches of")
-    order = _Order(indices, maker.groups, batch_size, seed, training if shuffle is None else shuffle)
+    order = _Order(indices, maker.groups, batch_size, seed, training if shuffle is None else shuffle, start_epoch)
     counts = order.num_batches(drop_remainder)
     if not repeat and counts == 0:
         raise DataError(f"{dataset!r}: fewer pictures than a batch of {batch_size}, and drop_remainder leaves none")
 
-    epochs = itertools.count(start_epoch)
-    epoch_lock = threading.Lock()
-
-    def keys() -> Iterator[np.ndarray]:
-        if repeat:
-            yield from order.endless(start_epoch)
-        else:
-            with epoch_lock:
-                epoch = next(epochs) if training else start_epoch
-            yield from order.epoch(epoch, drop_remainder)
-
     full = batch_size if repeat or drop_remainder else None
     spec = maker.spec(full)
-    batches = tf.data.Dataset.from_generator(keys, output_signature=tf.TensorSpec([full, 2], tf.int64))
+    epochs = itertools.count(start_epoch)
 
-    def make(key: tf.Tensor) -> dict[str, tf.Tensor]:
-        values = tf.numpy_function(maker, [key], [s.dtype for s in spec.values()], stateful=False)
+    def next_epoch(_: np.ndarray) -> np.ndarray:
+        return np.int64(next(epochs) if training else start_epoch)
+
+    def make_numbered(epoch: np.ndarray, number: np.ndarray) -> list[np.ndarray]:
+        with _calls:
+            if repeat:
+                return maker(order.endless(int(number)))
+            return maker(order.epoch(int(epoch), drop_remainder)[int(number)])
+
+    def make(epoch: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = tf.numpy_function(make_numbered, [epoch, number], [s.dtype for s in spec.values()], stateful=False)
         for value, s in zip(values, spec.values(), strict=True):
             value.set_shape(s.shape)
         return dict(zip(spec, values, strict=True))
 
+    def numbers(epoch: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.range(_ENDLESS if repeat else counts).map(lambda number: (epoch, number))
+
+    # Numbers, not `from_generator`, which calls Python once more when it is destroyed: see `_Calls`.
+    start = tf.data.Dataset.range(1).map(lambda i: tf.ensure_shape(tf.numpy_function(next_epoch, [i], tf.int64), []))
+    batches = start.flat_map(numbers)
     workers = workers or min(4, os.cpu_count() or 1)
     batches = batches.map(make, num_parallel_calls=workers, deterministic=True)
     count = tf.data.INFINITE_CARDINALITY if repeat else counts
@@ -167,38 +172,96 @@ def make_pipeline(
     return batches.with_options(options)
 
 
-class _Order:
-    """Which pictures go into which batch. A key is (epoch, index)."""
+class _Calls:
+    """Counts the calls from TensorFlow's threads into this module, and ends them before the interpreter does.
 
-    def __init__(self, indices: np.ndarray, groups: np.ndarray, batch_size: int, seed: int, shuffle: bool) -> None:
+    An endless pipeline works ahead. If its iterator is still alive when the interpreter shuts down, destroying it waits
+    for calls under way, and those wait for Python's lock, which they never get again: the process would hang.
+    """
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._closing = False
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._closing:
+                raise RuntimeError("the interpreter is shutting down")
+            self._number += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._number -= 1
+
+    def close(self) -> None:
+        """Refuses new calls and waits for those under way."""
+        self._closing = True
+        deadline, quiet = time.monotonic() + 30, 0
+        while quiet < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+            quiet = 0 if self._number else quiet + 1
+
+
+_calls = _Calls()
+atexit.register(_calls.close)
+
+
+class _Order:
+    """Which pictures go into which batch. A batch is keys i64[B, 2] of (epoch, index); safe between threads."""
+
+    def __init__(self, indices: np.ndarray, groups: np.ndarray, batch_size: int, seed: int, shuffle: bool, start: int):
         self.indices, self.groups, self.batch_size, self.seed, self.shuffle = indices, groups, batch_size, seed, shuffle
+        self.start = start
+        self._lock = threading.Lock()
+        self._epoch: tuple[tuple[int, bool], list[np.ndarray]] | None = None
+        self._restart()
 
     def num_batches(self, drop_remainder: bool) -> int:
+        """Of one epoch."""
         sizes = np.unique(self.groups[self.indices], return_counts=True)[1]
         return int(sum(n // self.batch_size if drop_remainder else -(-n // self.batch_size) for n in sizes))
 
-    def _fill(self, epoch: int, waiting: dict[int, list[tuple[int, int]]]) -> Iterator[np.ndarray]:
-        indices = self.indices
+    def _fill(self, epoch: int, waiting: dict[int, list[tuple[int, int]]]) -> list[np.ndarray]:
+        """The full batches of an epoch; `waiting` holds what is left of the one before, and then of this one."""
+        indices, batches = self.indices, []
         if self.shuffle:
             indices = np.random.default_rng([self.seed, epoch]).permutation(indices)
         for index in indices.tolist():
             group = waiting.setdefault(int(self.groups[index]), [])
             group.append((epoch, index))
             if len(group) == self.batch_size:
-                yield np.array(group, np.int64)
+                batches.append(np.array(group, np.int64))
                 group.clear()
+        return batches
 
-    def epoch(self, epoch: int, drop_remainder: bool) -> Iterator[np.ndarray]:
-        waiting: dict[int, list[tuple[int, int]]] = {}
-        yield from self._fill(epoch, waiting)
-        for group in () if drop_remainder else sorted(waiting):
-            if waiting[group]:
-                yield np.array(waiting[group], np.int64)
+    def epoch(self, epoch: int, drop_remainder: bool) -> list[np.ndarray]:
+        """The batches of an epoch that stands for itself; left-overs of each group make smaller ones at its end."""
+        with self._lock:
+            if self._epoch is None or self._epoch[0] != (epoch, drop_remainder):
+                waiting: dict[int, list[tuple[int, int]]] = {}
+                batches = self._fill(epoch, waiting)
+                if not drop_remainder:
+                    batches += [np.array(waiting[group], np.int64) for group in sorted(waiting) if waiting[group]]
+                self._epoch = (epoch, drop_remainder), batches
+            return self._epoch[1]
 
-    def endless(self, start_epoch: int) -> Iterator[np.ndarray]:
-        waiting: dict[int, list[tuple[int, int]]] = {}
-        for epoch in itertools.count(start_epoch):
-            yield from self._fill(epoch, waiting)
+    def _restart(self) -> None:
+        self._next, self._waiting = self.start, {}
+        self._first, self._batches = 0, []  # number of the first batch that is kept, and those that are kept
+
+    def endless(self, number: int) -> np.ndarray:
+        """Batch `number` of epochs that run into one another, so that all batches are full."""
+        with self._lock:
+            if number < self._first:
+                self._restart()  # a new iteration
+            while number >= self._first + len(self._batches):
+                # Workers ask almost in order: what is needed of the past is never more than a few batches.
+                passed = max(0, len(self._batches) - 64)
+                self._first += passed
+                self._batches = self._batches[passed:] + self._fill(self._next, self._waiting)
+                self._next += 1
+            return self._batches[number - self._first]
 
 
 class _BatchMaker:
@@ -241,9 +304,7 @@ class _BatchMaker:
         used = [self.canvases[g] for g in sorted(set(self.groups.tolist()))] or self.canvases[:1]
         height, width = used[0] if len(set(used)) == 1 else (None, None)
         joints = config.num_joints
-        return batch_spec(
-            batch_size, height, width, config.max_instances, config.mask_side, joints, 3, self.with_truth
-        )
+        return batch_spec(batch_size, height, width, config.max_instances, config.mask_side, joints, 3, self.with_truth)
 
     def __call__(self, keys: np.ndarray) -> list[np.ndarray]:
         canvas = self.canvases[int(self.groups[keys[0, 1]])]
@@ -259,7 +320,9 @@ class _BatchMaker:
                 raise
             except Exception as error:
                 record = self.dataset._records[index]
-                raise DataError(f"picture {record.image_id!r} ({record.path}): {type(error).__name__}: {error}") from error
+                raise DataError(
+                    f"picture {record.image_id!r} ({record.path}): {type(error).__name__}: {error}"
+                ) from error
         return list(batch.values())
 
     def _write(self, batch: dict[str, np.ndarray], row: int, epoch: int, index: int, canvas: tuple[int, int]) -> None:
@@ -303,8 +366,12 @@ class _BatchMaker:
             if not self._warned:
                 self._warned = True
                 image_id = self.dataset.image_ids[index]
-                logger.warning("picture %r has %d objects, the %d largest are kept (data.max_instances); "
-                               "said once", image_id, len(keep), most)
+                logger.warning(
+                    "picture %r has %d objects, the %d largest are kept (data.max_instances); said once",
+                    image_id,
+                    len(keep),
+                    most,
+                )
             keep = keep[np.lexsort([-sides[keep].prod(axis=1), sample["is_crowd"][keep]])[:most]]
         return sample if len(keep) == len(boxes) else transforms.select(sample, keep)
 

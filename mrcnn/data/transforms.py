@@ -197,7 +197,9 @@ def draw_colour(
     return factors[0], factors[1], factors[2], float(draws[3]) * hue
 
 
-def adjust_colour(sample: Sample, brightness: float, contrast: float, saturation: float = 1.0, hue: float = 0.0) -> Sample:
+def adjust_colour(
+    sample: Sample, brightness: float, contrast: float, saturation: float = 1.0, hue: float = 0.0
+) -> Sample:
     """Other light on the same scene; objects are unchanged.
 
     Args:

@@ -226,7 +226,9 @@ def load_coco(
     for image_id, entry in images.items():
         picture = folder / entry["file_name"]
         if not picture.is_file():
-            faults.append(Fault("missing picture", f"no such picture: {picture}", image_id, None, str(path), fatal=True))
+            faults.append(
+                Fault("missing picture", f"no such picture: {picture}", image_id, None, str(path), fatal=True)
+            )
             if not validate:
                 continue
         extra = {k: v for k, v in entry.items() if k not in ("id", "width", "height", "path")}

@@ -11,7 +11,9 @@ imported, never imported by name.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import types
 import typing
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -89,13 +91,16 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
         if isinstance(value, float) and value.is_integer():
             return int(value)
     elif hint is float:
+        number = None
         if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(value, str):  # YAML 1.1 reads "1e-4" as a string
-            try:
-                return float(value)
-            except ValueError:
-                pass
+            number = float(value)
+        elif isinstance(value, str):  # YAML 1.1 reads "1e-4" as a string
+            with contextlib.suppress(ValueError):
+                number = float(value)
+        if number is not None:
+            if math.isnan(number):  # every later comparison with it would be silently false
+                raise SettingsError(f"{path}: expected a number, got {value!r}")
+            return number
     elif hint is str and isinstance(value, str):
         return value
     raise SettingsError(f"{path}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
@@ -105,28 +110,29 @@ def _from_dict(cls: type[T], data: dict[str, Any], path: str) -> T:
     data = dict(data)
     kind = data.pop(KIND, cls.__name__)
     known = _subclasses(cls)
-    if kind not in known:
-        raise SettingsError(f"{path}.{KIND}: {kind!r} is not one of {', '.join(sorted(known))}")
-    target = known[kind]
+    inside = f"{path}." if path else ""
+    if not isinstance(kind, str) or kind not in known:
+        raise SettingsError(f"{inside}{KIND}: {kind!r} is not one of {', '.join(sorted(known))}")
+    target, at = known[kind], f"{path}: " if path else ""
     hints = get_type_hints(target)
     fields = {f.name: f for f in dataclasses.fields(target) if f.init}
     for name in data:
         if name not in fields:
-            raise SettingsError(f"{path}: {target.__name__} has no field {name!r}; it has {', '.join(sorted(fields))}")
-    values = {n: _convert(v, hints[n], f"{path}.{n}" if path else n) for n, v in data.items()}
+            raise SettingsError(f"{at}{target.__name__} has no field {name!r}; it has {', '.join(sorted(fields))}")
+    values = {n: _convert(v, hints[n], f"{inside}{n}") for n, v in data.items()}
     missing = [
         n
         for n, f in fields.items()
         if n not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
     ]
     if missing:
-        raise SettingsError(f"{path}: {target.__name__} needs {', '.join(missing)}")
+        raise SettingsError(f"{at}{target.__name__} needs {', '.join(missing)}")
     try:
         return target(**values)
     except SettingsError:
         raise
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"{path}: {error}") from error
+        raise SettingsError(f"{at}{error}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +183,9 @@ def _no_such_field(path: str, step: str, node: Any) -> str:
     if isinstance(node, dict):
         names = ", ".join(k for k in node if k != KIND)
         return f"{path}: no field {step!r} in {node.get(KIND, 'it')}; there are {names}"
+    if isinstance(node, list):
+        indices = f" (0 to {len(node) - 1})" if node else ""
+        return f"{path}: no item {step!r}, there are {len(node)}{indices}"
     return f"{path}: {step!r} leads below a plain value ({node!r})"
 
 

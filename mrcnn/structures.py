@@ -233,5 +233,6 @@ class Instances:
         return (self[i] for i in range(len(self)))
 
     def __repr__(self) -> str:
-        fields = [name for name in ("scores", "masks", "keypoints") if getattr(self, name) is not None]
-        return f"Instances(n={len(self)}, image_shape={self.image_shape}, fields=boxes class_ids {' '.join(fields)})"
+        names = [f.name for f in dataclasses.fields(self) if getattr(self, f.name) is not None]
+        names.remove("image_shape")
+        return f"Instances(n={len(self)}, image_shape={self.image_shape}, fields={' '.join(names)})"

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.structures import TRUTH_KEY, Annotation, Detections, ImageRecord, Instances, batch_spec
+
+
+def _instances(n: int = 4) -> Instances:
+    """Instance i has box (i, 0, i + 1, 2), class i + 1, its only mask pixel at (i, 1)."""
+    masks = np.zeros((n, 6, 5), bool)
+    masks[np.arange(n), np.arange(n), 1] = True
+    return Instances(
+        boxes=[[i, 0, i + 1, 2] for i in range(n)],
+        class_ids=list(range(1, n + 1)),
+        image_shape=(6, 5),
+        scores=[1 - i / 10 for i in range(n)],
+        masks=masks,
+        keypoints=np.arange(n * 2 * 3).reshape(n, 2, 3),
+        is_crowd=[i == 1 for i in range(n)],
+    )
+
+
+def _classes(instances: Instances) -> list[int]:
+    return instances.class_ids.tolist()
+
+
+def test_lists_become_arrays_of_the_stated_types():
+    instances = _instances()
+    assert (len(instances), instances.image_shape) == (4, (6, 5))
+    dtypes = {name: getattr(instances, name).dtype for name in ("boxes", "class_ids", "scores", "masks", "is_crowd")}
+    assert dtypes == {
+        "boxes": np.float32, "class_ids": np.int32, "scores": np.float32, "masks": bool, "is_crowd": bool,
+    }  # fmt: skip
+    assert Instances([], [], (np.int64(3), 4)).image_shape == (3, 4)
+
+
+@pytest.mark.parametrize(
+    "index, left",
+    [
+        (0, [1]), (3, [4]), (-1, [4]), (-4, [1]), (np.int64(2), [3]),
+        (slice(1, 3), [2, 3]), (slice(None, None, -1), [4, 3, 2, 1]), (slice(9, None), []),
+        ([True, False, False, True], [1, 4]), (np.zeros(4, bool), []), ([2, 0], [3, 1]), ([], []),
+    ],
+)  # fmt: skip
+def test_indexing_filters_every_field_together(index, left: list[int]):
+    picked = _instances()[index]
+    assert _classes(picked) == left
+    assert picked.image_shape == (6, 5)
+    for k, class_id in enumerate(left):
+        i = class_id - 1
+        assert picked.boxes[k].tolist() == [i, 0, i + 1, 2]
+        assert picked.scores[k] == pytest.approx(1 - i / 10)
+        assert np.argwhere(picked.masks[k]).tolist() == [[i, 1]]
+        assert picked.keypoints[k, 0, 0] == 6 * i
+        assert picked.is_crowd[k] == (i == 1)
+    for name in ("boxes", "scores", "masks", "keypoints", "is_crowd"):
+        assert len(getattr(picked, name)) == len(left)
+
+
+@pytest.mark.parametrize("index", [4, -5, np.int32(7)])
+def test_an_index_beyond_the_end_is_an_error(index: int):
+    with pytest.raises(IndexError, match=rf"instance {index} of 4"):
+        _instances()[index]
+
+
+def test_fields_that_are_not_set_stay_unset():
+    picked = Instances([[0, 0, 1, 1], [1, 1, 2, 2]], [1, 2], (4, 4))[1]
+    assert picked.scores is picked.masks is picked.keypoints is picked.is_crowd is None
+
+
+def test_iterating_gives_one_instance_at_a_time():
+    assert [_classes(one) for one in _instances()] == [[1], [2], [3], [4]]
+    assert list(Instances.empty((3, 3))) == []
+
+
+def test_empty():
+    nothing = Instances.empty((7, 9))
+    assert (len(nothing), nothing.boxes.shape, nothing.masks.shape, nothing.scores.shape) == (
+        0,
+        (0, 4),
+        (0, 7, 9),
+        (0,),
+    )
+    assert Instances.empty((7, 9), with_masks=False).masks is None
+    assert Instances([], [], (7, 9)).boxes.shape == (0, 4)
+    assert len(nothing[nothing.scores > 0.5]) == 0
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"boxes": np.zeros((2, 5))}, r"Instances\.boxes: expected shape \(2, 4\), got \(2, 5\)"),
+        ({"boxes": np.zeros(4)}, r"Instances\.boxes: expected shape \(4, 4\), got \(4,\)"),
+        ({"class_ids": [1]}, r"Instances\.class_ids: expected shape \(2,\), got \(1,\)"),
+        ({"scores": [[1, 1]]}, r"Instances\.scores: expected shape \(2,\), got \(1, 2\)"),
+        ({"masks": np.zeros((2, 5, 6))}, r"Instances\.masks: expected shape \(2, 6, 5\), got \(2, 5, 6\)"),
+        ({"masks": np.zeros((6, 5, 2))}, r"Instances\.masks: expected shape \(2, 6, 5\)"),
+        ({"keypoints": np.zeros((2, 3))}, r"Instances\.keypoints: expected shape"),
+        ({"keypoints": np.zeros((1, 17, 3))}, r"Instances\.keypoints: expected shape \(2, 17, 3\), got \(1, 17, 3\)"),
+        ({"is_crowd": [True]}, r"Instances\.is_crowd: expected shape \(2,\), got \(1,\)"),
+    ],
+)
+def test_a_field_of_the_wrong_shape_is_named(changed: dict, message: str):
+    fields = {"boxes": np.zeros((2, 4)), "class_ids": [1, 2], "image_shape": (6, 5)}
+    with pytest.raises(ValueError, match=message):
+        Instances(**{**fields, **changed})
+
+
+def test_repr_states_number_size_and_fields():
+    assert repr(_instances()) == (
+        "Instances(n=4, image_shape=(6, 5), fields=boxes class_ids scores masks keypoints is_crowd)"
+    )
+    assert repr(Instances([], [], (6, 5))) == "Instances(n=0, image_shape=(6, 5), fields=boxes class_ids)"
+
+
+def test_a_batch_with_truth():
+    spec = batch_spec(2, 64, 96, 10, 28, num_joints=17)
+    shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in spec.items()}
+    assert shapes == {
+        "image": ((2, 64, 96, 3), tf.uint8),
+        "image_id": ((2,), tf.int64),
+        "original_shape": ((2, 2), tf.int32),
+        "content_shape": ((2, 2), tf.int32),
+        "gt_boxes": ((2, 10, 4), tf.float32),
+        "gt_class_ids": ((2, 10), tf.int32),
+        "gt_masks": ((2, 10, 28, 28), tf.uint8),
+        "gt_crowd": ((2, 10), tf.bool),
+        "gt_valid": ((2, 10), tf.bool),
+        "seed": ((2, 2), tf.int32),
+        "gt_keypoints": ((2, 10, 17, 3), tf.float32),
+    }
+    assert all(tensor.name == name for name, tensor in spec.items())
+    assert TRUTH_KEY in spec
+
+
+def test_a_batch_without_truth_and_of_open_shape():
+    spec = batch_spec(with_truth=False, num_joints=17)
+    assert list(spec) == ["image", "image_id", "original_shape", "content_shape"]
+    assert spec["image"].shape.as_list() == [None, None, None, 3]
+    assert "gt_keypoints" not in batch_spec()
+
+
+def test_detections_are_a_dict_of_the_set_fields():
+    tensors = [tf.zeros(s) for s in ((1, 2, 4), (1, 2), (1, 2), (1, 2))]
+    assert list(Detections(*tensors).to_dict()) == ["boxes", "class_ids", "scores", "valid"]
+    assert list(Detections(*tensors, masks=tf.zeros((1, 2, 4, 4))).to_dict())[-1] == "masks"
+
+
+def test_records_do_not_share_their_extras():
+    first, second = ImageRecord(1, "a.png", 2, 3), ImageRecord(2, None, None, None)
+    first.extra["licence"] = "MIT"
+    assert second.extra == {}
+    assert first.annotations == ()
+    annotation = Annotation(1, (0.0, 0.0, 1.0, 1.0))
+    assert (annotation.segmentation, annotation.is_crowd, annotation.area) == (None, False, None)

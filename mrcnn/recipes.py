@@ -46,11 +46,19 @@ class TrainConfig(Settings):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("images", "batch_size"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"train.{name}: expected at least 1, got {getattr(self, name)}")
+        for name, least in (
+            ("images", 1),
+            ("batch_size", 1),
+            ("eval_every_epochs", 1),
+            ("warmup_images", 0),
+            ("weight_decay", 0),
+        ):
+            if getattr(self, name) < least:
+                raise SettingsError(f"train.{name}: expected at least {least}, got {getattr(self, name)}")
         if self.learning_rate <= 0:
             raise SettingsError(f"train.learning_rate: expected a positive number, got {self.learning_rate}")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise SettingsError(f"train.clip_norm: expected a positive number or none, got {self.clip_norm}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,5 +169,5 @@ def get(name_or_path: str | os.PathLike[str]) -> Recipe:
     if Path(name).suffix in (".yaml", ".yml", ".json") or Path(name).is_file():
         return load(name)
     close = difflib.get_close_matches(name, _NAMED, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = f"; did you mean {close[0]}?" if close else "."
     raise SettingsError(f"no recipe {name!r}{hint} There are {', '.join(_NAMED)}, or give a YAML file")

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+import yaml
+
+from mrcnn import recipes
+from mrcnn.recipes import Recipe, TrainConfig
+from mrcnn.settings import Settings, SettingsError
+
+NAMES = ("mask_rcnn_r50_fpn", "mask_rcnn_r101_fpn", "mask_rcnn_efficientnet_lite0_fpn")
+# Another valid value of every field where the rule below would give an invalid one.
+OTHERS: dict[str, Any] = {
+    "model.backbone.depth": 101,
+    "model.backbone.variant": "lite1",
+    "model.backbone.norm": "gn",
+    "model.neck.norm": "bn",
+    "model.box_head.conv_norm": "gn",
+    "model.heads.0.conv_norm": "gn",
+    "model.rpn.anchors.sizes": [[8.0, 10.0], [16.0, 20.0], [32.0, 40.0], [64.0, 80.0], [128.0, 160.0]],
+    "model.rpn.levels": ["p2", "p3", "p4", "p6", "p5"],
+    "data.crop": [192, 256],
+    "data.scale_jitter": [0.5, 1.5],
+    "train.optimizer": {"sgd": "adamw", "adamw": "sgd"},
+    "train.schedule": "constant",
+    "train.train_layers": "4+",
+    "train.clip_norm": 3.5,
+}
+
+
+def _leaves(settings: Settings, prefix: str = "") -> dict[str, Any]:
+    """Every field that is not settings itself, by dotted path."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value, path = getattr(settings, field.name), prefix + field.name
+        nested = value if isinstance(value, tuple) and value and isinstance(value[0], Settings) else None
+        if isinstance(value, Settings):
+            found |= _leaves(value, f"{path}.")
+        elif nested is not None:
+            for i, item in enumerate(nested):
+                found |= _leaves(item, f"{path}.{i}.")
+        else:
+            found[path] = value
+    return found
+
+
+def _another(path: str, value: Any) -> Any:
+    """A valid value other than `value`."""
+    if path in OTHERS:
+        other = OTHERS[path]
+        return other[value] if isinstance(other, dict) else other
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * 0.75 if value else 0.25
+    if isinstance(value, tuple):
+        return [_another("", item) for item in value] if value else [3]
+    if isinstance(value, str):
+        return "p5" if value == "p2" else "p2"
+    raise AssertionError(f"give {path} = {value!r} another value in OTHERS")
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".json"])
+def test_named_recipes_survive_files(tmp_path, name: str, suffix: str):
+    recipe = recipes.get(name)
+    assert recipes.named()[name] == recipe
+    assert Recipe.from_dict(recipe.to_dict()) == recipe
+    path = tmp_path / f"recipe{suffix}"
+    recipe.save(path)
+    assert recipes.load(path) == recipe
+    assert recipes.get(path) == recipe
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    text = path.read_text()
+    assert (json.loads(text) if suffix == ".json" else yaml.safe_load(text)) == recipe.to_dict()
+
+
+@pytest.mark.parametrize("name", ["mask_rcnn_r50_fpn", "mask_rcnn_efficientnet_lite0_fpn"])
+def test_every_field_can_be_changed_and_survives_a_file(tmp_path, name: str):
+    recipe = recipes.get(name)
+    leaves = _leaves(recipe)
+    assert len(leaves) > 80
+    changes = {path: _another(path, value) for path, value in leaves.items()}
+    changed = recipe.override(changes)
+    after = _leaves(changed)
+    assert after.keys() == leaves.keys()
+    for path, value in changes.items():
+        assert _plain(after[path]) == value, path
+        assert after[path] != leaves[path], path
+    for suffix in (".yaml", ".json"):
+        changed.save(tmp_path / f"changed{suffix}")
+        again = recipes.load(tmp_path / f"changed{suffix}")
+        assert again == changed
+        assert _leaves(again) == after
+        assert {p: type(v) for p, v in _leaves(again).items()} == {p: type(v) for p, v in after.items()}
+
+
+def test_the_names_are_those_of_the_package():
+    assert tuple(recipes.named()) == NAMES
+    with pytest.raises(SettingsError, match="no recipe 'mask_rcnn_r50'; did you mean mask_rcnn_r50_fpn[?] There are"):
+        recipes.get("mask_rcnn_r50")
+    with pytest.raises(SettingsError, match=r"no recipe 'zzz'\. There are mask_rcnn_r50_fpn, .*, or give a YAML file"):
+        recipes.get("zzz")
+
+
+def test_a_short_file_keeps_the_defaults(tmp_path):
+    path = tmp_path / "short.yaml"
+    path.write_text("train: {learning_rate: 1e-3, batch_size: 4}\nmodel: {heads: []}\n")
+    recipe = recipes.load(path)
+    assert recipe.train == TrainConfig(learning_rate=1e-3, batch_size=4)
+    assert recipe.model.heads == ()
+    assert recipe.data == Recipe().data
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("train: {learning_rat: 1}", r"train: TrainConfig has no field 'learning_rat'; it has batch_size"),
+        ("train: {learning_rate: fast}", r"train\.learning_rate: expected float, got 'fast'"),
+        ("train: {learning_rate: 0}", r"train\.learning_rate: expected a positive number, got 0"),
+        ("train: {learning_rate: .nan}", r"train\.learning_rate: expected a number, got nan"),
+        ("train: {batch_size: 0}", r"train\.batch_size: expected at least 1, got 0"),
+        ("train: {eval_every_epochs: 0}", r"train\.eval_every_epochs: expected at least 1, got 0"),
+        ("train: {warmup_images: -1}", r"train\.warmup_images: expected at least 0, got -1"),
+        ("train: {weight_decay: -0.1}", r"train\.weight_decay: expected at least 0, got -0\.1"),
+        ("train: {clip_norm: 0}", r"train\.clip_norm: expected a positive number or none, got 0"),
+        ("train: {optimizer: lamb}", r"train\.optimizer: expected one of 'sgd', 'adamw', got 'lamb'"),
+        ("model: {backbone: {kind: VGG}}", r"model\.backbone\.kind: 'VGG' is not one of .*ResNetConfig"),
+        ("model: {heads: [{kind: MaskHeadConfig, pool: {size: a}}]}", r"model\.heads\[0\]\.pool\.size: expected int"),
+        ("model: {rpn: {anchors: {sizes: [[8], [x]]}}}", r"model\.rpn\.anchors\.sizes\[1\]\[0\]: expected float"),
+        ("data: {short_sides: 800}", r"data\.short_sides: expected a list, got 800"),
+        ("other: 1", r": Recipe has no field 'other'; it has data, model, train"),
+        ("", r"Recipe: expected a mapping, got NoneType"),
+        ("- 1", r"Recipe: expected a mapping, got list"),
+        ("a: [", r"neither YAML nor JSON"),
+    ],
+)
+def test_a_faulty_file_names_file_and_field(tmp_path, text: str, message: str):
+    path = tmp_path / "faulty.yaml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=message) as caught:
+        recipes.load(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"absent\.yaml: No such file"):
+        recipes.get(tmp_path / "absent.yaml")
+    with pytest.raises(SettingsError, match="Is a directory"):
+        recipes.load(tmp_path)
+    (tmp_path / "picture.yaml").write_bytes(b"\x89PNG\r\n\xff\xfe")
+    with pytest.raises(SettingsError, match=r"picture\.yaml: neither YAML nor JSON"):
+        recipes.load(tmp_path / "picture.yaml")
+
+
+def test_building_takes_the_number_of_classes_from_their_names():
+    recipe = recipes.get("mask_rcnn_efficientnet_lite0_fpn")
+    model = recipe.build_model(["cat", "dog", "hare"], [3, 5, 9])
+    assert (model.config.num_classes, model.class_names, model.category_ids) == (3, ("cat", "dog", "hare"), (3, 5, 9))
+    assert model.box_head.class_logits.units == 4
+    assert recipe.model.num_classes == 80
+    assert dataclasses.replace(model.config, num_classes=80) == recipe.model

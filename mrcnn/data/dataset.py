@@ -293,6 +293,7 @@ class Dataset:
                     self._get_image(index)
                 elif record.path is None:
                     add("no picture", "has neither a path nor a load_image of its own")
+                    continue
                 else:
                     height, width = picture_shape(record.path)
                     stated = (record.height, record.width)

@@ -65,7 +65,7 @@ def picture_shape(path: str) -> tuple[int, int]:
 def _to_rgb(picture: Image.Image, path: str) -> np.ndarray:
     mode = picture.mode
     if mode == "RGB":
-        return np.asarray(picture)
+        return np.array(picture)
     if mode.startswith("I"):
         values = np.asarray(picture)
         if values.size and (values.min() < 0 or values.max() > 65535):
@@ -78,7 +78,7 @@ def _to_rgb(picture: Image.Image, path: str) -> np.ndarray:
     elif mode in ("L", "1", "LA", "La"):
         grey = np.asarray(picture.convert("L") if mode != "L" else picture)
     else:
-        return np.asarray(picture.convert("RGB"))
+        return np.array(picture.convert("RGB"))
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 

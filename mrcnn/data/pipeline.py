@@ -390,6 +390,9 @@ class _BatchMaker:
             self.cache.put(("truth", index), truth, size)
         return sample | truth
 
+    def _where(self, index: int) -> str:
+        return f"{self.dataset.path or 'data set'}: picture {self.dataset.image_ids[index]!r}"
+
     def _no_truth(self) -> Sample:
         none = np.zeros((0, 4), np.float32)
         return {"boxes": none, "windows": none, "masks": [], "class_ids": none[:, 0], "is_crowd": none[:, 0] > 0}
@@ -401,11 +404,7 @@ class _BatchMaker:
             try:
                 found = mask_window(annotation, height, width)
             except DataError as error:
-                image_id = self.dataset.image_ids[index]
-                raise DataError(
-                    f"{self.dataset.path or 'data set'}: picture {image_id!r}, annotation {annotation.annotation_id}: "
-                    f"{error}"
-                ) from error
+                raise DataError(f"{self._where(index)}, annotation {annotation.annotation_id}: {error}") from error
             masks.append(found.bits * np.uint8(255))
             windows[i] = found.window
         truth = {
@@ -415,8 +414,16 @@ class _BatchMaker:
             "masks": masks,
             "windows": windows,
         }
-        if not np.isfinite(truth["boxes"]).all():
-            raise DataError(f"picture {self.dataset.image_ids[index]!r}: a box is not finite")
+        classes = self.dataset.num_classes
+        for annotation, box in zip(annotations, truth["boxes"], strict=True):
+            if not np.isfinite(box).all():
+                wrong = f"box {annotation.box} is not finite"
+            elif not 1 <= annotation.class_id <= classes:
+                wrong = f"class id {annotation.class_id}, expected 1..{classes}"
+            else:
+                continue
+            raise DataError(f"{self._where(index)}, annotation {annotation.annotation_id}: {wrong}")
+        truth["boxes"] = np.clip(truth["boxes"], 0, np.array([height, width, height, width], np.float32))
         if self.config.num_joints:
             truth["keypoints"] = stack_keypoints(annotations, self.config.num_joints)
         return truth

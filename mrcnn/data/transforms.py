@@ -259,6 +259,8 @@ def crop_masks_to_boxes(sample: Sample, side: int) -> np.ndarray:
         per_pixel = sizes / extent  # [n, 2], grid cells a pixel
         step = (boxes[:, 2:] - boxes[:, :2]) / side * per_pixel  # [n, 2], grid cells a cell of the result
         origin = (boxes[:, :2] - windows[:, :2]) * per_pixel  # [n, 2], the box's corner in grid cells
+    reaches_out = (boxes[:, :2] < windows[:, :2]).any(axis=1) | (boxes[:, 2:] > windows[:, 2:]).any(axis=1)
+    cells = np.arange(side)
     for i in np.flatnonzero(good):
         bits, (step_y, step_x), (y, x) = sample["masks"][i], step[i], origin[i]
         if step_y > 2 or step_x > 2:
@@ -272,5 +274,12 @@ def crop_masks_to_boxes(sample: Sample, side: int) -> np.ndarray:
             bits = np.ascontiguousarray(bits)
         # Centre j of the result lies at x + (j + 0.5) * step, and centre k of the grid at k + 0.5.
         to_grid = np.array([[step_x, 0, x + 0.5 * step_x - 0.5], [0, step_y, y + 0.5 * step_y - 0.5]])
-        result[i] = cv2.warpAffine(bits, to_grid, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        # Up to the grid's edge its outermost cells count in full; what lies beyond is empty.
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        result[i] = cv2.warpAffine(bits, to_grid, (side, side), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        if reaches_out[i]:
+            rows, columns = bits.shape
+            at_y, at_x = y + (cells + 0.5) * step_y, x + (cells + 0.5) * step_x
+            result[i][(at_y < 0) | (at_y > rows)] = 0
+            result[i][:, (at_x < 0) | (at_x > columns)] = 0
     return (result >= 128).view(np.uint8)

@@ -131,6 +131,14 @@ def _keypoints(value: Any, joints: int) -> np.ndarray | None:
     return array.reshape(-1, 3)
 
 
+def _keypoint_names(categories: dict[int, dict[str, Any]], annotations: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The names of the category that has most; "0", "1", ... where joints are annotated but not named."""
+    named = max((c.get("keypoints") or [] for c in categories.values()), key=len, default=[])
+    lists = (a.get("keypoints") for a in annotations)
+    joints = max((len(points) // 3 for points in lists if isinstance(points, list)), default=0)
+    return tuple(map(str, named)) if named else tuple(map(str, range(joints)))
+
+
 def _pictures_folder(path: Path, images_dir: str | os.PathLike[str] | None) -> Path:
     if images_dir is not None:
         folder = Path(images_dir)
@@ -158,7 +166,7 @@ def load_coco(
         annotations_path: the JSON file.
         images_dir: folder of the pictures; default: "images" beside the file if there is one, else the file's folder.
         skip_crowd: leave crowd regions out.
-        keypoints: read keypoints; None: if any category names them.
+        keypoints: read keypoints; None: if the file has any.
         validate: refuse what is stated at the module head; False leaves it out and lists it in `faults`.
 
     Raises:
@@ -180,12 +188,12 @@ def load_coco(
     class_ids = {category: number for number, category in enumerate(sorted(categories), start=1)}
     for category in class_ids:
         dataset.add_class("coco", category, categories[category]["name"])
-    joints = max((len(c.get("keypoints") or ()) for c in categories.values()), default=0)
     if keypoints is None:
-        keypoints = joints > 0
-    if keypoints and joints:
-        widest = max(categories.values(), key=lambda c: len(c.get("keypoints") or ()))
-        dataset.keypoint_names = tuple(str(name) for name in widest["keypoints"])
+        keypoints = any(c.get("keypoints") for c in categories.values()) or any(
+            a.get("keypoints") for a in data["annotations"]
+        )
+    if keypoints:
+        dataset.keypoint_names = _keypoint_names(categories, data["annotations"])
 
     images: dict[int | str, dict[str, Any]] = {}
     for number, entry in enumerate(data["images"]):

@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.errors import DataError
+from mrcnn.data.formats.coco import load_coco
+from mrcnn.data.pipeline import DataConfig, make_pipeline, steps_per_epoch
+from mrcnn.ops.masks import paste_masks
+from mrcnn.settings import SettingsError
+from mrcnn.structures import Annotation, batch_spec
+
+SMALL = DataConfig(short_sides=(32,), long_side=64, max_instances=4, mask_side=14, flip_horizontal=0.0)
+CROP = dataclasses.replace(
+    SMALL,
+    crop=(32, 32),
+    scale_jitter=(0.5, 2.0),
+    flip_horizontal=0.5,
+    flip_vertical=0.5,
+    rotate90=0.5,
+    brightness=0.2,
+    contrast=0.2,
+    saturation=0.2,
+    hue=0.05,
+)
+
+
+class Rectangles(Dataset):
+    """Picture i is grey level i and has i % 4 objects; odd ones are portrait."""
+
+    def __init__(self, count: int = 6, string_ids: bool = False) -> None:
+        super().__init__()
+        self.add_class("x", 1, "thing")
+        for i in range(count):
+            h, w = (60, 30) if i % 2 else (30, 60)
+            boxes = [(3.0 + k, 2.0, 20.0, 20.0 + k) for k in range(i % 4)]
+            annotations = [Annotation(1, box, annotation_id=k) for k, box in enumerate(boxes)]
+            image_id = f"p{i}" if string_ids else 100 + i
+            self.add_image("x", image_id, None, height=h, width=w, annotations=annotations)
+
+    def load_image(self, index: int) -> np.ndarray:
+        return np.full((*self.image_shape(index), 3), index, np.uint8)
+
+
+def ids(batches) -> list[list[int]]:
+    return [b["image_id"].numpy().tolist() for b in batches]
+
+
+def flat(batches: list[list[int]]) -> list[int]:
+    return list(itertools.chain.from_iterable(batches))
+
+
+@pytest.mark.parametrize("config", [SMALL, CROP, dataclasses.replace(SMALL, num_joints=3)])
+@pytest.mark.parametrize("with_truth", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_batches_are_as_batch_spec_states(config: DataConfig, with_truth: bool, training: bool) -> None:
+    pipeline = make_pipeline(Rectangles(), config, 2, training=training, with_truth=with_truth)
+    for batch in pipeline:
+        b, h, w, _ = batch["image"].shape
+        spec = batch_spec(b, h, w, 4, 14, config.num_joints, with_truth=with_truth)
+        assert batch.keys() == spec.keys()
+        for name, tensor in spec.items():
+            assert tensor.is_compatible_with(batch[name]), name
+        assert h % 32 == w % 32 == 0
+        content = batch["content_shape"].numpy()
+        for image, (ch, cw) in zip(batch["image"].numpy(), content, strict=True):
+            assert not image[ch:].any()
+            assert not image[:, cw:].any()
+        if with_truth:
+            boxes, valid = batch["gt_boxes"].numpy(), batch["gt_valid"].numpy()
+            assert not boxes[~valid].any()
+            sides = boxes[valid][:, 2:] - boxes[valid][:, :2]
+            assert (sides > 0).all()
+            assert (boxes >= 0).all()
+            assert (boxes[..., 2:] <= content[:, None] + 1e-4).all()
+            assert set(np.unique(batch["gt_masks"])) <= {0, 1}
+            assert (batch["gt_class_ids"].numpy()[valid] == 1).all()
+
+
+def test_static_shapes() -> None:
+    assert make_pipeline(Rectangles(), CROP, 2, training=True, repeat=True).element_spec["image"].shape == (
+        2,
+        32,
+        32,
+        3,
+    )
+    open_spec = make_pipeline(Rectangles(), SMALL, 2, training=True).element_spec["image"].shape
+    assert open_spec.as_list() == [None, None, None, 3]
+    shapes = {
+        tuple(b["image"].shape[1:3]) for b in make_pipeline(Rectangles(), SMALL, 2, training=True, repeat=True).take(9)
+    }
+    assert shapes == {(32, 64), (64, 32)}
+
+
+def test_evaluation_gives_every_picture_once_unchanged() -> None:
+    for config in (SMALL, CROP):
+        pipeline = make_pipeline(Rectangles(7), config, 2, training=False)
+        found = ids(pipeline)
+        assert found == [[100, 102], [101, 103], [104, 106], [105]]  # by aspect, in order, last batch kept
+        assert ids(pipeline) == found
+        assert pipeline.cardinality().numpy() == 4
+        batch = next(iter(pipeline))
+        assert batch["original_shape"].numpy().tolist() == [[30, 60], [30, 60]]
+        assert batch["content_shape"].numpy().tolist() == [[32, 64], [32, 64]]
+    assert steps_per_epoch(Rectangles(7), 2) == 4
+
+
+def test_boxes_scale_with_the_picture() -> None:
+    batch = next(iter(make_pipeline(Rectangles(3), SMALL, 2, training=False)))
+    boxes, valid = batch["gt_boxes"].numpy(), batch["gt_valid"].numpy()
+    assert valid.sum(axis=1).tolist() == [0, 2]  # a picture without objects is kept
+    np.testing.assert_allclose(boxes[1, 0], np.array([3, 2, 20, 20]) * 32 / 30, rtol=1e-5)
+    assert batch["gt_masks"].numpy()[1, :2].all()
+
+
+def test_same_seed_same_batches_whatever_the_workers() -> None:
+    def run(**options) -> list[dict[str, np.ndarray]]:
+        pipeline = make_pipeline(Rectangles(), CROP, 2, training=True, repeat=True, **options)
+        return list(pipeline.take(7).as_numpy_iterator())
+
+    first = run(seed=5, workers=1)
+    for again in (run(seed=5, workers=4), run(seed=5)):
+        for a, b in zip(first, again, strict=True):
+            for name in a:
+                np.testing.assert_array_equal(a[name], b[name])
+    other = run(seed=6)
+    assert any((a["seed"] != b["seed"]).any() for a, b in zip(first, other, strict=True))
+    # 3 batches an epoch: an epoch later the run is where a resumed one starts.
+    for a, b in zip(first[3:], run(seed=5, start_epoch=1), strict=False):
+        np.testing.assert_array_equal(a["image"], b["image"])
+
+
+def test_epochs_differ_and_cover_the_set() -> None:
+    pipeline = make_pipeline(Rectangles(12), SMALL, 4, training=True)
+    first, second = ids(pipeline), ids(pipeline)
+    assert sorted(flat(first)) == sorted(flat(second)) == list(range(100, 112))
+    assert first != second
+    assert all(len({i % 2 for i in batch}) == 1 for batch in first)  # aspects apart
+    endless = ids(make_pipeline(Rectangles(5), SMALL, 2, training=True, repeat=True).take(50))
+    counts = np.bincount(np.ravel(endless) - 100)
+    assert counts.min() >= 18
+    assert counts.max() <= 22
+    assert len({tuple(b["seed"].numpy().ravel()) for b in pipeline}) == 4
+
+
+def test_remainders() -> None:
+    assert [len(b) for b in ids(make_pipeline(Rectangles(7), CROP, 3, training=True))] == [3, 3, 1]
+    dropped = make_pipeline(Rectangles(7), CROP, 3, training=True, drop_remainder=True)
+    assert [len(b) for b in ids(dropped)] == [3, 3]
+    assert dropped.element_spec["image"].shape[0] == 3
+    with pytest.raises(DataError, match="drop_remainder leaves none"):
+        make_pipeline(Rectangles(2), CROP, 3, training=True, drop_remainder=True)
+
+
+def test_empty_sets_and_pictures_without_objects() -> None:
+    with pytest.raises(DataError, match="no picture"):
+        make_pipeline(Dataset(), SMALL, 2, training=True)
+    kept = dataclasses.replace(SMALL, keep_empty=False)
+    assert sorted(flat(ids(make_pipeline(Rectangles(6), kept, 2, training=True)))) == [101, 102, 103, 105]
+    assert len(flat(ids(make_pipeline(Rectangles(6), kept, 2, training=False)))) == 6
+    with pytest.raises(DataError, match="no picture"):
+        make_pipeline(Rectangles(1), kept, 2, training=True)
+
+
+def test_string_ids_become_numbers() -> None:
+    assert sorted(flat(ids(make_pipeline(Rectangles(3, string_ids=True), SMALL, 2, training=False)))) == [0, 1, 2]
+
+
+def test_the_largest_objects_are_kept_and_it_is_said_once(caplog) -> None:
+    dataset = Rectangles(1)
+    boxes = [(0.0, 0.0, 2.0 + k, 2.0 + k) for k in range(9)]
+    annotations = [Annotation(1, box) for box in boxes] + [Annotation(1, (0.0, 0.0, 30.0, 60.0), is_crowd=True)]
+    for i in range(3):
+        dataset.add_image("x", i, None, height=30, width=60, annotations=annotations)
+    config = dataclasses.replace(SMALL, short_sides=(), long_side=100)
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        batch = next(iter(make_pipeline(dataset, config, 4, training=False)))
+    sides = batch["gt_boxes"].numpy()[1, :, 2]
+    assert sorted(sides) == [7, 8, 9, 10]
+    assert not batch["gt_crowd"].numpy().any()
+    assert len([m for m in caplog.messages if "max_instances" in m]) == 1
+
+
+def test_crowd_and_one_pixel_objects() -> None:
+    dataset = Rectangles(1)
+    annotations = [Annotation(1, (5.0, 5.0, 6.0, 6.0)), Annotation(1, (0.0, 0.0, 9.0, 9.0), is_crowd=True)]
+    dataset.add_image("x", 1, None, height=30, width=60, annotations=annotations)
+    dataset.add_image("x", 2, None, height=1, width=1, annotations=[Annotation(1, (0.0, 0.0, 1.0, 1.0))])
+    for config, training in ((SMALL, False), (CROP, True)):
+        for batch in make_pipeline(dataset, config, 3, training=training).as_numpy_iterator():
+            assert np.isfinite(batch["gt_boxes"]).all()
+            if not training:
+                assert batch["gt_crowd"][1].tolist() == [False, True, False, False]
+                assert batch["gt_valid"].sum(axis=1).tolist() == [0, 2, 1]
+                assert batch["gt_masks"][1, 0].all()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_masks_lie_where_the_objects_are(data_dir: Path, training: bool) -> None:
+    """Nuclei are brighter or darker than what is around them: painted into the batch they must fit the pixels."""
+    dataset = load_coco(data_dir / "nuclei_tiny" / "annotations.json")
+    bright = dataset.record(0)
+    config = DataConfig((), 512, crop=(192, 192), scale_jitter=(0.7, 1.5), rotate90=0.8, max_instances=32, mask_side=56)
+    for epoch in range(6):
+        for batch in make_pipeline(dataset, config, 2, training=training, start_epoch=epoch).as_numpy_iterator():
+            for row in np.flatnonzero(batch["image_id"] == bright.image_id):
+                n = int(batch["gt_valid"][row].sum())
+                image = batch["image"][row, ..., 0].astype(float)
+                h, w = batch["content_shape"][row]
+                pasted = paste_masks(
+                    batch["gt_masks"][row, :n].astype(np.float32), batch["gt_boxes"][row, :n], *image.shape
+                )
+                inside = pasted.any(axis=0)[:h, :w]
+                assert n > 0
+                assert image[:h, :w][inside].mean() > 1.5 * image[:h, :w][~inside].mean()
+
+
+def test_joints_swap_when_mirrored(tmp_path: Path) -> None:
+    dataset = Dataset()
+    dataset.add_class("x", 1, "person")
+    dataset.keypoint_names = ("left_hand", "right_hand")
+    points = np.array([[2, 5, 2], [18, 6, 1]], np.float32)
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.png")
+    annotation = Annotation(1, (0, 0, 10, 20), keypoints=points)
+    dataset.add_image("x", 1, tmp_path / "a.png", annotations=[annotation])
+    config = dataclasses.replace(SMALL, short_sides=(), flip_horizontal=1.0, num_joints=2)
+    batch = next(iter(make_pipeline(dataset, config, 1, training=True)))
+    assert batch["gt_keypoints"].numpy()[0, 0].tolist() == [[2, 6, 1], [18, 5, 2]]
+    assert not batch["gt_keypoints"].numpy()[0, 1:].any()
+
+
+def test_a_bad_picture_stops_the_first_step_and_is_named(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.png")
+    whole = (tmp_path / "cut.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    dataset = Dataset()
+    dataset.add_class("x", 1, "thing")
+    dataset.add_image("x", 77, tmp_path / "cut.png", height=64, width=64)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"DataError.*cut\.png.*\[picture id 77\]"):
+        next(iter(make_pipeline(dataset, SMALL, 1, training=True)))
+
+
+@pytest.mark.parametrize(
+    "annotation, reason",
+    [
+        (Annotation(5, (0, 0, 5, 5), annotation_id=9), "picture 100, annotation 9: class id 5, expected 1..1"),
+        (Annotation(1, (0, 0, float("nan"), 5), annotation_id=9), "picture 100, annotation 9: box .* not finite"),
+        (Annotation(1, (0, 0, 5, 5), {"size": [2, 2], "counts": [4]}, annotation_id=9), "annotation 9: RLE of size"),
+    ],
+)
+def test_bad_annotations_given_by_hand_are_named(annotation: Annotation, reason: str) -> None:
+    dataset = Dataset()
+    dataset.add_class("x", 1, "thing")
+    dataset.add_image("x", 100, None, height=30, width=60, annotations=[annotation])
+    dataset.load_image = lambda index: np.zeros((30, 60, 3), np.uint8)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=reason):
+        next(iter(make_pipeline(dataset, SMALL, 1, training=True)))
+
+
+def test_any_other_error_of_a_subclass_names_the_picture() -> None:
+    class Broken(Rectangles):
+        def load_image(self, index: int) -> np.ndarray:
+            raise KeyError("lost")
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"picture 100.*KeyError: 'lost'"):
+        next(iter(make_pipeline(Broken(1), SMALL, 1, training=True)))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"long_side": 0},
+        {"crop": (0, 5)},
+        {"scale_jitter": (0.0, 1.0)},
+        {"scale_jitter": (2.0, 1.0)},
+        {"flip_horizontal": 1.5},
+        {"brightness": -0.1},
+        {"short_sides": (0,)},
+    ],
+)
+def test_settings_are_checked(changes: dict) -> None:
+    with pytest.raises(SettingsError, match="data"):
+        dataclasses.replace(SMALL, **changes)
+    assert DataConfig.from_dict(CROP.to_dict()) == CROP
+
+
+def test_a_process_with_a_live_endless_pipeline_ends() -> None:
+    code = (
+        "from tests.data_room.test_pipeline import *\n"
+        "it = iter(make_pipeline(Rectangles(), CROP, 2, training=True, repeat=True)); next(it)"
+    )
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=True, timeout=120)

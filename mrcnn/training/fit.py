@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.errors import DataError
 from mrcnn.data.pipeline import make_pipeline
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.recipes import Recipe
@@ -48,6 +51,8 @@ def train(
 
     Raises:
         ValueError: the data set is empty, or its classes do not fit the model.
+        DataError: a picture or an annotation cannot be used; names the picture and the file, in the step that would
+            have shown it.
     """
     if len(train_data) == 0:
         raise ValueError("train: the training set has no pictures")
@@ -75,13 +80,26 @@ def train(
         kept = dataclasses.replace(recipe, model=model.config)
         kept.save(folder / "recipe.yaml")
         stages.append(RunDirectory(folder, extra=_extra(kept)))
-    return model.fit(
-        timer.wrap(batches),
-        epochs=epochs,
-        steps_per_epoch=steps_per_epoch,
-        callbacks=[*stages, *callbacks],
-        verbose=verbose,
-    )
+    try:
+        return model.fit(
+            timer.wrap(batches),
+            epochs=epochs,
+            steps_per_epoch=steps_per_epoch,
+            callbacks=[*stages, *callbacks],
+            verbose=verbose,
+            shuffle=False,  # the pipeline does; Keras warns that it cannot
+        )
+    except tf.errors.OpError as error:
+        fault = _data_fault(str(error))
+        if fault is None:
+            raise
+        raise DataError(fault) from None  # what TensorFlow adds are two tracebacks of its own worker threads
+
+
+def _data_fault(message: str) -> str | None:
+    """What the data room said, out of TensorFlow's report on a worker; None where it is about something else."""
+    found = re.search(r"\bDataError: (.*?)\s*(?:\nTraceback |\n\n|\Z)", message, re.DOTALL)
+    return found.group(1) if found else None
 
 
 def _extra(recipe: Recipe) -> dict[str, Any]:

@@ -38,7 +38,11 @@ class WaitTimer(keras.callbacks.Callback):
                     return
                 yield batch
 
-        return tf.data.Dataset.from_generator(batches, output_signature=dataset.element_spec)
+        wrapped = tf.data.Dataset.from_generator(batches, output_signature=dataset.element_spec)
+        # Else TensorFlow fetches ahead in a thread of its own, and waiting there would count though no step waits.
+        options = tf.data.Options()
+        options.experimental_optimization.inject_prefetch = False
+        return wrapped.with_options(options)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start counting anew."""

@@ -106,7 +106,7 @@ def test_every_field_can_be_changed_and_survives_a_file(tmp_path, name: str):
 
 def test_the_names_are_those_of_the_package():
     assert tuple(recipes.named()) == NAMES
-    with pytest.raises(SettingsError, match="no recipe 'mask_rcnn_r50'; did you mean mask_rcnn_r50_fpn[?] There are"):
+    with pytest.raises(SettingsError, match=r"no recipe 'mask_rcnn_r50'; did you mean mask_rcnn_r50_fpn\? There are"):
         recipes.get("mask_rcnn_r50")
     with pytest.raises(SettingsError, match=r"no recipe 'zzz'\. There are mask_rcnn_r50_fpn, .*, or give a YAML file"):
         recipes.get("zzz")

@@ -13,38 +13,64 @@ from mrcnn._version import __version__
 
 if TYPE_CHECKING:
     from mrcnn import recipes as recipes
-    from mrcnn.data.errors import DataError as DataError
     from mrcnn.data.dataset import Dataset as Dataset
+    from mrcnn.data.errors import DataError as DataError
     from mrcnn.data.formats.coco import load_coco as load_coco
+    from mrcnn.data.formats.coco import save_json as save_json
+    from mrcnn.data.pictures import read_picture as read_picture
+    from mrcnn.data.pipeline import make_pipeline as make_pipeline
     from mrcnn.drawing import draw as draw
+    from mrcnn.drawing import save_picture as save_picture
+    from mrcnn.evaluation.coco import to_coco_results as to_coco_results
     from mrcnn.export.saved_model import export_saved_model as export_saved_model
     from mrcnn.inference import detect as detect
+    from mrcnn.inference import iter_detect as iter_detect
+    from mrcnn.inspection import inspect as inspect
     from mrcnn.modeling.mask_rcnn import MaskRCNN as MaskRCNN
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig as MaskRCNNConfig
+    from mrcnn.quiet import quiet_start as quiet_start
     from mrcnn.recipes import Recipe as Recipe
+    from mrcnn.settings import SettingsError as SettingsError
+    from mrcnn.structures import Annotation as Annotation
     from mrcnn.structures import Instances as Instances
     from mrcnn.training.evaluation_run import evaluate as evaluate
     from mrcnn.training.fit import train as train
+    from mrcnn.training.freezing import set_trainable as set_trainable
     from mrcnn.weights.checkpoint import load_model as load_model
     from mrcnn.weights.checkpoint import load_weights as load_weights
     from mrcnn.weights.checkpoint import save_checkpoint as save_checkpoint
+    from mrcnn.weights.imagenet import load_imagenet as load_imagenet
+    from mrcnn.weights.report import WeightsError as WeightsError
 
 _HOME = {
-    "Dataset": "mrcnn.data.dataset",
+    "Annotation": "mrcnn.structures",
     "DataError": "mrcnn.data.errors",
+    "Dataset": "mrcnn.data.dataset",
     "Instances": "mrcnn.structures",
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "Recipe": "mrcnn.recipes",
+    "SettingsError": "mrcnn.settings",
+    "WeightsError": "mrcnn.weights.report",
     "detect": "mrcnn.inference",
     "draw": "mrcnn.drawing",
     "evaluate": "mrcnn.training.evaluation_run",
     "export_saved_model": "mrcnn.export.saved_model",
+    "inspect": "mrcnn.inspection",
+    "iter_detect": "mrcnn.inference",
     "load_coco": "mrcnn.data.formats.coco",
+    "load_imagenet": "mrcnn.weights.imagenet",
     "load_model": "mrcnn.weights.checkpoint",
     "load_weights": "mrcnn.weights.checkpoint",
+    "make_pipeline": "mrcnn.data.pipeline",
+    "quiet_start": "mrcnn.quiet",
+    "read_picture": "mrcnn.data.pictures",
     "recipes": "mrcnn.recipes",
     "save_checkpoint": "mrcnn.weights.checkpoint",
+    "save_json": "mrcnn.data.formats.coco",
+    "save_picture": "mrcnn.drawing",
+    "set_trainable": "mrcnn.training.freezing",
+    "to_coco_results": "mrcnn.evaluation.coco",
     "train": "mrcnn.training.fit",
 }
 """Public name -> the module that defines it; a name that is a module stands for itself."""

@@ -1,0 +1,63 @@
+# Each target works from nothing but a clone and Python 3.10 or newer: it makes .venv, installs, and runs.
+# A second run skips the installation. PYTHON=python3.12 chooses another interpreter, VENV=dir another environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export MPLBACKEND ?= Agg
+
+.PHONY: help demo test slow lint format notebooks bench clean
+
+help:
+	@echo "make demo       find nuclei with the shipped model, fine-tune on nuts, export; writes demo_out/"
+	@echo "make test       the tests that take seconds each"
+	@echo "make slow       the tests that take minutes, training included"
+	@echo "make lint       ruff, formatting, import layers"
+	@echo "make format     let ruff mend what it can"
+	@echo "make notebooks  run the notebooks and keep their output"
+	@echo "make bench      benchmarks"
+	@echo "make clean      remove what these targets wrote, the environment included"
+
+demo: $(VENV)/.installed
+	$(BIN)/python samples/demo.py
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q
+
+slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q -m "slow or overfit"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python notebooks/run.py
+
+bench: $(VENV)/.installed-dev
+	@set -- benchmarks/*.py; \
+	if [ ! -e "$$1" ]; then echo "no benchmarks yet"; exit 0; fi; \
+	for script in "$$@"; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+		|| { echo "Python 3.10 or newer is needed; choose one with: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(PIP) --editable ".[dev]"
+	@touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) demo_out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,337 @@
+"""The `mrcnn` command. Each subcommand reads its input, calls one public function and says where the result lies."""
+
+from __future__ import annotations
+
+import glob
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from typer.core import TyperGroup
+
+import mrcnn
+
+BAD_INPUT = 2
+INTERNAL_ERROR = 1
+PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+RESULTS_FILE = "detections.json"
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+class _Commands(TyperGroup):
+    """A wrong option, a missing file or a broken annotation: one line on stderr and exit code 2, no traceback."""
+
+    def main(self, args: Any = None, prog_name: str | None = None, *_: Any, **extra: Any) -> Any:
+        """Run the command line; always ends in SystemExit."""
+        args = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in args  # accepted anywhere, for one thinks of it after the failure
+        args = [arg for arg in args if arg != "--debug"] or ["--help"]
+        extra.pop("standalone_mode", None)
+        try:
+            code = super().main(args, prog_name or "mrcnn", standalone_mode=False, **extra)
+        except Exception as error:
+            if debug:
+                raise
+            code, line = _explain(error)
+            if line:
+                print(f"mrcnn: {line}", file=sys.stderr)
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Exit code and the one line for an exception."""
+    if isinstance(error, typer.Abort):
+        return 130, "stopped"
+    if hasattr(error, "format_message"):  # a usage error of the command-line library
+        line = _one_line(error.format_message()).removeprefix("Invalid value: ")
+        context = getattr(error, "ctx", None)
+        hint = f" (see: {context.command_path} --help)" if line and context is not None else ""
+        return BAD_INPUT, line + hint  # no line where the help was shown
+    if isinstance(error, ValueError) and _raised_here(error):
+        return BAD_INPUT, _one_line(str(error))
+    if isinstance(error, OSError) and error.filename is not None:
+        return BAD_INPUT, f"{error.filename}: {error.strerror}"
+    inner = re.search(r"(?:DataError|SettingsError|WeightsError): (.*?)(?:\nTraceback|\n\n|$)", str(error), re.DOTALL)
+    if inner:  # raised in a worker of the input pipeline, wrapped by TensorFlow
+        return BAD_INPUT, _one_line(inner.group(1))
+    return INTERNAL_ERROR, f"{type(error).__name__}: {_one_line(str(error))[:300]} (--debug shows where)"
+
+
+def _raised_here(error: Exception) -> bool:
+    """Whether this package raised it on purpose, rather than a library it called."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).is_relative_to(Path(mrcnn.__file__).parent)
+
+
+def _one_line(text: str) -> str:
+    return "; ".join(" ".join(line.split()) for line in text.splitlines() if line.strip())
+
+
+app = typer.Typer(
+    name="mrcnn",
+    cls=_Commands,
+    help="Mask R-CNN: train, evaluate, detect, export.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Model = Annotated[Path, typer.Option("--model", metavar="RUN", help="A run's folder, or a .safetensors file.")]
+Annotations = Annotated[Path, typer.Option("--data", metavar="ANN.json", help="Annotations in COCO format.")]
+Images = Annotated[
+    Path | None,
+    typer.Option("--images", metavar="DIR", help="Folder of the pictures. Default: images/ beside the annotations."),
+]
+Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made if it is absent.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at once; does not change the results.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"mrcnn {mrcnn.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(no_args_is_help=True)
+def train(
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="A name of `mrcnn recipes`, or a YAML or JSON file.")
+    ],
+    train: Annotated[Path, typer.Option(metavar="ANN.json", help="Training annotations in COCO format.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run: weights, recipe, history, curves.")],
+    train_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures of --train.")] = None,
+    val: Annotated[Path | None, typer.Option(metavar="ANN.json", help="Validation annotations.")] = None,
+    val_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures of --val.")] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a field of the recipe, e.g. train.images=4000. Repeatable."
+        ),
+    ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="imagenet|none|FILE",
+            help="What to start from: ImageNet weights of an installed package, random weights, a checkpoint "
+            "(.safetensors or a run's folder) or a backbone's .pth or .h5 file.",
+        ),
+    ] = "imagenet",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds a run.")] = False,
+) -> None:
+    """Train a model on a COCO data set and keep the run in a folder."""
+    if (out / "model.safetensors").exists() and not overwrite:
+        raise typer.BadParameter(f"{out} holds a run already; choose another folder or pass --overwrite")
+    if val_images is not None and val is None:
+        raise typer.BadParameter("--val-images without --val")
+    mrcnn.quiet_start()
+    settings = mrcnn.recipes.get(recipe).override(_changes(changes or []))
+    train_data = mrcnn.load_coco(train, train_images)
+    val_data = mrcnn.load_coco(val, val_images) if val is not None else None
+    model = settings.build_model(train_data.class_names, train_data.category_ids)
+    _start_from(model, weights)
+    mrcnn.train(model, train_data, val_data, recipe=settings, out=out)
+    _written(*(out / name for name in ("model.safetensors", "best.safetensors", "recipe.yaml", "history.csv")))
+
+
+def _changes(items: Sequence[str]) -> dict[str, Any]:
+    """{"train.images": 4000} of ["train.images=4000"]; values are read as YAML."""
+    import yaml
+
+    changes = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"--set {item}: expected KEY=VALUE")
+        try:
+            changes[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"--set {item}: the value is not YAML") from error
+    return changes
+
+
+def _start_from(model: mrcnn.MaskRCNN, weights: str) -> None:
+    if weights == "none":
+        return
+    backbone_file = weights != "imagenet" and Path(weights).suffix in (".pth", ".pt", ".h5")
+    if weights == "imagenet" or backbone_file:
+        try:
+            mrcnn.load_imagenet(model.backbone, model.config.backbone, weights if backbone_file else None)
+        except mrcnn.WeightsError as error:
+            if backbone_file:
+                raise
+            raise mrcnn.WeightsError(f"{error}; or start with --weights none") from error
+        return
+    console.print(escape(str(mrcnn.load_weights(model, weights))))
+
+
+@app.command(no_args_is_help=True)
+def evaluate(model: Model, data: Annotations, out: Out, images: Images = None, batch_size: BatchSize = 1) -> None:
+    """Measure a model: the COCO numbers for boxes and masks, as metrics.json and detections.json."""
+    mrcnn.quiet_start()
+    dataset = mrcnn.load_coco(data, images)
+    result = mrcnn.evaluate(mrcnn.load_model(model), dataset, batch_size=batch_size, out=out, progress=_at_terminal())
+    console.print(escape(str(result)))
+    _written(out / "metrics.json", out / RESULTS_FILE)
+
+
+@app.command(no_args_is_help=True)
+def detect(
+    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|DIR|GLOB...", help="What to look at.")],
+    model: Model,
+    out: Out,
+    score: Annotated[float, typer.Option(min=0, max=1, help="Leave out what is scored below.")] = 0.5,
+    batch_size: BatchSize = 1,
+) -> None:
+    """Find the instances in pictures; writes each picture with its instances drawn, and detections.json.
+
+    detections.json is in COCO results format; image_id counts the pictures from 1, file_name says which one.
+    """
+    files = _pictures(pictures)
+    mrcnn.quiet_start()
+    network = mrcnn.load_model(model)
+    names = _unique_names(files)
+    table = Table("picture", "found", "drawn as", box=None)
+    results: list[dict[str, Any]] = []
+    found = mrcnn.iter_detect(network, files, batch_size, score_threshold=score, progress=_at_terminal())
+    for number, (file, name, instances) in enumerate(zip(files, names, found, strict=True), start=1):
+        drawing = mrcnn.draw(file, instances, class_names=network.class_names, as_array=True)
+        target = mrcnn.save_picture(out / f"{name}.png", drawing)
+        for result in mrcnn.to_coco_results(number, instances, network.category_ids):
+            results.append({**result, "file_name": str(file)})
+        table.add_row(escape(str(file)), str(len(instances)), escape(str(target)))
+    mrcnn.save_json(results, out / RESULTS_FILE)
+    console.print(table)
+    _written(out / RESULTS_FILE)
+
+
+def _pictures(patterns: Sequence[str]) -> list[Path]:
+    """Files of paths, folders (their pictures, sorted) and glob patterns, in the order given, each once."""
+    files: list[Path] = []
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+            kind = "a folder without pictures"
+        elif path.exists():
+            matches, kind = [path], ""
+        else:
+            matches = sorted(Path(p) for p in glob.glob(pattern, recursive=True) if Path(p).is_file())
+            kind = "matches no file" if glob.has_magic(pattern) else "no such file or folder"
+        if not matches:
+            raise typer.BadParameter(f"{pattern}: {kind}")
+        files += matches
+    return list(dict.fromkeys(files))
+
+
+def _unique_names(files: Sequence[Path]) -> list[str]:
+    """File names to write to, without suffix: the stem, numbered where several pictures share it."""
+    taken: set[str] = set()
+    names = []
+    for file in files:
+        name, number = file.stem, 2
+        while name in taken:
+            name, number = f"{file.stem}_{number}", number + 1
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+@app.command(no_args_is_help=True)
+def export(
+    model: Model,
+    out: Out,
+    height: Annotated[int | None, typer.Option(min=1, help="Fix the height of the pictures; default: any.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Fix the width of the pictures; default: any.")] = None,
+) -> None:
+    """Write a SavedModel that takes raw pictures and needs TensorFlow alone."""
+    mrcnn.quiet_start()
+    mrcnn.export_saved_model(mrcnn.load_model(model), out, height=height, width=width)
+    _written(out)
+
+
+@app.command(no_args_is_help=True)
+def inspect(
+    data: Annotations,
+    out: Out,
+    images: Images = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="Whose resizing and anchors to hold the boxes against.")
+    ] = "mask_rcnn_r50_fpn",
+    samples: Annotated[int, typer.Option(min=0, help="Pictures to draw with their truth.")] = 8,
+    pixels: Annotated[bool, typer.Option("--pixels", help="Decode every picture, to find damaged ones.")] = False,
+) -> None:
+    """Look at a data set: counts, box sizes against the anchors, sample pictures, faults."""
+    mrcnn.quiet_start()
+    settings = mrcnn.recipes.get(recipe)
+    dataset = mrcnn.load_coco(data, images, validate=False)
+    found = mrcnn.inspect(dataset, settings, out=out, num_samples=samples, pixels=pixels)
+    console.print(escape(str(found)))
+    for fault in found.faults[:10]:
+        console.print(f"  {escape(str(fault))}", style="yellow" if fault.fatal else None)
+    if len(found.faults) > 10:
+        console.print(f"  and {len(found.faults) - 10} more in {escape(str(out / 'report.json'))}")
+    _written(*found.files)
+
+
+@app.command()
+def recipes(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", help="Print this one as YAML.")] = None,
+) -> None:
+    """List the recipes, or print one as YAML to change and pass to `train --recipe`."""
+    import yaml
+
+    mrcnn.quiet_start()
+    if name is not None:
+        print(yaml.safe_dump(mrcnn.recipes.get(name).to_dict(), sort_keys=False), end="")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for column in ("recipe", "backbone", "short side", "pictures"):
+        table.add_column(column, no_wrap=True)
+    for key, recipe in mrcnn.recipes.named().items():
+        backbone = recipe.model.backbone
+        depth = getattr(backbone, "depth", None) or getattr(backbone, "variant", "")
+        table.add_row(
+            key,
+            f"{type(backbone).__name__.removesuffix('Config')} {depth}".strip(),
+            "-".join(str(side) for side in sorted({*recipe.data.short_sides[:1], *recipe.data.short_sides[-1:]})),
+            f"{recipe.train.images:,}",
+        )
+    console.print(table)
+
+
+def _at_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _written(*paths: Path) -> None:
+    for path in paths:
+        if path.exists():
+            console.print(f"wrote {escape(str(path))}")
+
+
+def main() -> None:
+    """Entry point of the `mrcnn` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -88,7 +88,8 @@ class RoiHead(keras.layers.Layer):
     config: RoiHeadConfig
 
     def __init__(self, config: RoiHeadConfig, strides: Mapping[str, int], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        # Boxes stay float32 under a half-precision policy: bfloat16 knows whole pixels up to 256 only.
+        super().__init__(autocast=False, **kwargs)
         self.config = config
         self.strides = dict(strides)
 

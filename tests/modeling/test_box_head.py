@@ -1,0 +1,322 @@
+"""Class and refined box of each RoI; losses by hand and by plain loops; detections."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.modeling.base import RoiPoolConfig, select_class
+from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, BoxTarget
+from mrcnn.structures import Proposals, RoiSample
+from tests.reference import boxes as reference
+from tests.reference import losses as slow
+from tests.truth import stack, truth
+
+STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+SMALL = {"pool": RoiPoolConfig(size=3), "fc_dims": (8,)}
+NUM_CLASSES = 3
+
+
+def head_of(num_classes=NUM_CLASSES, **changes):
+    return BoxHeadConfig(**(SMALL | changes)).build(num_classes, 4, STRIDES)
+
+
+def features_of(rng, height=64, width=64, batch=2):
+    return {
+        level: tf.constant(rng.normal(size=(batch, height // s, width // s, 4)).astype(np.float32))
+        for level, s in STRIDES.items()
+    }
+
+
+def random_boxes(rng, *shape):
+    corner = rng.uniform(0, 40, (*shape, 2))
+    return np.concatenate([corner, corner + rng.uniform(3, 24, (*shape, 2))], -1).astype(np.float32)
+
+
+def rois_of(class_ids, valid=None, boxes=None, gt_index=None):
+    """RoIs of given classes, arrays [B, S]; class 0 is background."""
+    class_ids = np.asarray(class_ids, np.int32)
+    valid = np.ones(class_ids.shape, bool) if valid is None else np.asarray(valid)
+    boxes = np.zeros((*class_ids.shape, 4)) if boxes is None else boxes
+    gt_index = np.zeros_like(class_ids) if gt_index is None else np.asarray(gt_index, np.int32)
+    fields = (np.asarray(boxes, np.float32), class_ids, gt_index, class_ids > 0, valid)
+    return RoiSample(*(tf.constant(field) for field in fields))
+
+
+def values(terms):
+    return {name: float(term.total) / float(term.count) for name, term in terms.items()}
+
+
+# Predictions
+
+
+@pytest.mark.parametrize("class_agnostic, num_boxes", [(False, 3), (True, 1)])
+@pytest.mark.parametrize("conv_dims, norm", [((), "none"), ((32,), "gn")])
+def test_shapes_and_open_shapes(rng, class_agnostic, num_boxes, conv_dims, norm):
+    head = head_of(class_agnostic=class_agnostic, conv_dims=conv_dims, conv_norm=norm)
+    features, boxes = features_of(rng), tf.constant(random_boxes(rng, 2, 5))
+    valid = tf.constant(rng.random((2, 5)) < 0.7)
+    expected = head(features, boxes, valid)
+    assert expected.class_logits.shape == (2, 5, 4)
+    assert expected.deltas.shape == (2, 5, 4, num_boxes)
+    run = tf.function(lambda f, b, v: head(f, b, v))
+    specs = {k: tf.TensorSpec([None, None, None, 4]) for k in features}
+    concrete = run.get_concrete_function(specs, tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None], tf.bool))
+    for ours, theirs in zip(concrete(features, boxes, valid), expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_prediction_of_a_roi_depends_on_that_roi_only(rng):
+    head = head_of()
+    features, boxes, valid = features_of(rng), random_boxes(rng, 2, 5), tf.ones([2, 5], tf.bool)
+    expected = head(features, tf.constant(boxes), valid)
+    order = rng.permutation(5)
+    found = head(features, tf.constant(boxes[:, order]), valid)
+    np.testing.assert_allclose(found.class_logits, expected.class_logits.numpy()[:, order], atol=1e-5)
+    np.testing.assert_allclose(found.deltas, expected.deltas.numpy()[:, order], atol=1e-5)
+    second = head({k: v[1:] for k, v in features.items()}, tf.constant(boxes[1:]), valid[1:])
+    np.testing.assert_allclose(second.class_logits[0], expected.class_logits[1], atol=1e-5)
+
+
+def test_paper_sized_head_has_the_papers_weights():
+    head = BoxHeadConfig().build(80, 256, STRIDES)
+    shapes = {v.path.split("box_head/")[-1]: tuple(v.shape) for v in head.weights}
+    assert shapes == {
+        "fc1/kernel": (7 * 7 * 256, 1024),
+        "fc1/bias": (1024,),
+        "fc2/kernel": (1024, 1024),
+        "fc2/bias": (1024,),
+        "class_logits/kernel": (1024, 81),
+        "class_logits/bias": (81,),
+        "deltas/kernel": (1024, 320),
+        "deltas/bias": (320,),
+    }
+    assert 0.009 < head.class_logits.kernel.numpy().std() < 0.011
+    assert 0.0009 < head.deltas.kernel.numpy().std() < 0.0011
+
+
+def test_boxes_stay_float32_under_half_precision(rng, monkeypatch):
+    """A coordinate of 1001 is 1000 in bfloat16; the head must pool from where it was told."""
+    seen = []
+
+    def pool(self, features, strides, boxes, valid):
+        seen.append((features["p2"].dtype, boxes.dtype, boxes.numpy().tolist()))
+        return tf.zeros([1, 1, 3, 3, 4], features["p2"].dtype)
+
+    monkeypatch.setattr(RoiPoolConfig, "pool", pool)
+    features = {k: tf.cast(v, tf.bfloat16) for k, v in features_of(rng, batch=1).items()}
+    box = [1.0, 257.0, 601.0, 1001.0]
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        pred = head_of()(features, tf.constant([[box]]), tf.ones([1, 1], tf.bool))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert seen == [(tf.bfloat16, tf.float32, [[box]])]
+    assert pred.class_logits.dtype == pred.deltas.dtype == tf.float32
+
+
+# Targets and losses
+
+
+def test_targets_by_hand():
+    """A RoI of side 10 moved by 2 and enlarged twofold, weights 10, 10, 5, 5."""
+    batch = stack([truth([{"box": (0, 0, 1, 1)}, {"box": (12, 10, 22, 30), "class_id": 2}])])
+    rois = rois_of([[2, 0]], boxes=[[[10, 15, 20, 25], [0, 0, 4, 4]]], gt_index=[[1, 0]])
+    targets = head_of().targets(rois, batch)
+    np.testing.assert_array_equal(targets.class_ids, [[2, 0]])
+    np.testing.assert_allclose(targets.deltas[0, 0], [2.0, 0.0, 0.0, 5 * math.log(2)], atol=1e-5)
+
+
+def test_losses_by_hand():
+    """Two RoIs count for the class, one for the box; both are divided by 2, the RoIs there are."""
+    logits = np.array([[[0.0, math.log(3.0), 0.0, -99.0], [0.0, 0.0, 0.0, 0.0], [9.0, 0.0, 0.0, 0.0]]], np.float32)
+    deltas = np.full((1, 3, 4, 3), 55.0, np.float32)
+    deltas[0, 0, :, 0] = [1.5, 0.0, 0.0, -0.5]  # of class 1
+    pred = BoxPrediction(tf.constant(logits), tf.constant(deltas))
+    rois = rois_of([[1, 0, 0]], valid=[[True, True, False]])
+    found = values(head_of().loss(pred, BoxTarget(rois.class_ids, tf.constant([[[1.0, 0, 0, 1.0]] * 3])), rois))
+    class_loss = math.log(5 / 3) + math.log(4)
+    box_loss = 0.5 * 0.5**2 + (1.5 - 0.5)
+    assert found == {"roi_class": pytest.approx(class_loss / 2), "roi_box": pytest.approx(box_loss / 2)}
+
+
+@pytest.mark.parametrize("beta", [1.0, 0.1])
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_losses_equal_the_slow_ones(rng, beta, class_agnostic):
+    class_ids = rng.integers(0, NUM_CLASSES + 1, (2, 7))
+    valid = np.arange(7) < np.array([[7], [4]])
+    class_ids = np.where(valid, class_ids, 0)
+    class_ids[:, 0] = 3
+    logits = rng.normal(size=(2, 7, 4)).astype(np.float32)
+    deltas = rng.normal(size=(2, 7, 4, 1 if class_agnostic else 3)).astype(np.float32)
+    boxes, gt_index = random_boxes(rng, 2, 7), rng.integers(0, 4, (2, 7))
+    truths = [truth([{"box": box} for box in random_boxes(rng, 4)]) for _ in range(2)]
+    head = head_of(smooth_l1_beta=beta, class_agnostic=class_agnostic, loss_weight=2.0)
+    rois = rois_of(class_ids, valid, boxes, gt_index)
+    pred = BoxPrediction(tf.constant(logits), tf.constant(deltas))
+    found = values(head.loss(pred, head.targets(rois, stack(truths)), rois))
+    by_class = by_box = 0.0
+    for b, s in np.argwhere(valid):
+        k = class_ids[b, s]
+        by_class += slow.softmax_cross_entropy(logits[b, s], k)
+        if k > 0:
+            target = reference.encode(truths[b]["gt_boxes"][gt_index[b, s]], boxes[b, s], (10, 10, 5, 5))
+            ours = deltas[b, s, :, 0 if class_agnostic else k - 1]
+            by_box += sum(slow.smooth_l1(p, t, beta) for p, t in zip(ours, target, strict=True))
+    assert found == {
+        "roi_class": pytest.approx(2 * by_class / 11, rel=1e-4),
+        "roi_box": pytest.approx(2 * by_box / 11, rel=1e-4),
+    }
+
+
+def test_gradient_reaches_the_true_class_of_foreground_only(rng):
+    class_ids, valid = np.array([[2, 1, 0, 0]]), np.array([[True, True, True, False]])
+    logits, deltas = (tf.constant(rng.normal(size=s), tf.float32) for s in ((1, 4, 4), (1, 4, 4, 3)))
+    head, rois = head_of(), rois_of(class_ids, valid)
+    with tf.GradientTape() as tape:
+        tape.watch([logits, deltas])
+        terms = head.loss(BoxPrediction(logits, deltas), BoxTarget(rois.class_ids, tf.zeros([1, 4, 4])), rois)
+        total = tf.add_n([t.total / t.count for t in terms.values()])
+    by_logit, by_delta = (g.numpy()[0] for g in tape.gradient(total, [logits, deltas]))
+    np.testing.assert_array_equal((by_logit != 0).all(-1), valid[0])
+    expected = np.zeros((4, 4, 3), bool)
+    expected[0, :, 1] = expected[1, :, 0] = True
+    np.testing.assert_array_equal(by_delta != 0, expected)
+
+
+def test_no_roi_at_all_is_zero_not_nan():
+    rois = rois_of(np.zeros((2, 3)), valid=np.zeros((2, 3), bool))
+    head, batch = head_of(), stack([truth([]), truth([])])
+    pred = BoxPrediction(tf.zeros([2, 3, 4]), tf.zeros([2, 3, 4, 3]))
+    assert values(head.loss(pred, head.targets(rois, batch), rois)) == {"roi_class": 0.0, "roi_box": 0.0}
+
+
+def test_select_class_is_indexing(rng):
+    x, k = rng.normal(size=(2, 3, 5, 4)).astype(np.float32), rng.integers(0, 4, (2, 3))
+    expected = np.stack([[x[b, s, ..., k[b, s]] for s in range(3)] for b in range(2)])
+    np.testing.assert_array_equal(select_class(tf.constant(x), tf.constant(k, tf.int32)), expected)
+    np.testing.assert_array_equal(select_class(tf.constant(x[..., :1]), tf.constant(k, tf.int32)), x[..., 0])
+
+
+# Detections
+
+
+def logits_for(probs):
+    """Logits whose softmax gives these class probabilities [..., C]; the rest is background."""
+    probs = np.asarray(probs, np.float64)
+    background = 1 - probs.sum(-1, keepdims=True)
+    return np.log(np.maximum(np.concatenate([background, probs], -1), 1e-12)).astype(np.float32)
+
+
+def detect(head, probs, boxes, deltas=None, valid=None, content=((64, 64),)):
+    logits, boxes = tf.constant(logits_for(probs)), tf.constant(np.asarray(boxes, np.float32))
+    batch, num = np.shape(probs)[:2]
+    deltas = np.zeros((batch, num, 4, head.num_boxes)) if deltas is None else deltas
+    valid = np.ones((batch, num), bool) if valid is None else np.asarray(valid)
+    proposals = Proposals(boxes, tf.zeros([batch, num]), tf.constant(valid))
+    pred = BoxPrediction(logits, tf.constant(np.asarray(deltas, np.float32)))
+    return head.detect(pred, proposals, tf.constant(np.asarray(content, np.int32)))
+
+
+def test_detections_by_hand():
+    boxes = [[[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 4], [50, 50, 80, 60], [30, 30, 40, 40]]]
+    probs = [
+        [
+            [0.6, 0.3, 0.0],
+            [0.5, 0.35, 0.0],  # overlaps the first by 0.9: dropped from class 1, first in class 2
+            [0.2, 0.051, 0.0],  # overlaps by 0.4: stays
+            [0.0, 0.0, 0.05],  # not above the threshold
+            [0.9, 0.0, 0.0],  # no valid proposal
+        ]
+    ]
+    found = detect(head_of(max_detections=6), probs, boxes, valid=[[True] * 4 + [False]])
+    np.testing.assert_array_equal(found.valid[0], [True, True, True, True, False, False])
+    np.testing.assert_array_equal(found.class_ids[0], [1, 2, 1, 2, 0, 0])
+    np.testing.assert_allclose(found.scores[0], [0.6, 0.35, 0.2, 0.051, 0, 0], atol=1e-5)
+    expected = [[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 4], [0, 0, 10, 4], [0] * 4, [0] * 4]
+    np.testing.assert_allclose(found.boxes[0], expected, atol=1e-5)
+    assert found.masks is None
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_detections_equal_the_slow_ones(rng, class_agnostic):
+    num, content = 20, [[60, 40], [33, 64]]
+    head = head_of(max_detections=15, score_threshold=0.15, nms_iou=0.4, class_agnostic=class_agnostic)
+    probs = rng.dirichlet(np.ones(4), (2, num))[..., 1:]
+    boxes, valid = random_boxes(rng, 2, num), rng.random((2, num)) < 0.8
+    deltas = rng.normal(0, 2, (2, num, 4, head.num_boxes))
+    found = detect(head, probs, boxes, deltas, valid, content)
+    for b, (height, width) in enumerate(content):
+        candidates, scores, classes = [], [], []
+        for p in np.flatnonzero(valid[b]):
+            for c in range(NUM_CLASSES):
+                own = deltas[b, p, :, 0 if class_agnostic else c]
+                box = reference.decode(own, boxes[b, p], (10, 10, 5, 5))
+                candidates.append(np.clip(box, 0, [height, width] * 2))
+                scores.append(probs[b, p, c])
+                classes.append(c)
+                if reference.area(candidates[-1]) == 0:
+                    scores[-1] = -1.0
+        kept = reference.suppress(candidates, scores, classes, 0.4, 15, 0.15)
+        n = len(kept)
+        assert n > 5
+        np.testing.assert_array_equal(found.valid[b], np.arange(15) < n)
+        np.testing.assert_array_equal(found.class_ids[b][:n], [classes[i] + 1 for i in kept])
+        np.testing.assert_allclose(found.scores[b][:n], [scores[i] for i in kept], atol=1e-5)
+        np.testing.assert_allclose(found.boxes[b][:n], [candidates[i] for i in kept], atol=1e-3)
+        for field in (found.boxes, found.class_ids, found.scores):
+            assert not field.numpy()[b, n:].any()
+
+
+def test_class_agnostic_classes_share_the_box():
+    deltas = np.zeros((1, 1, 4, 1))
+    deltas[0, 0, :2, 0] = [5.0, -5.0]  # half a side down, half a side left
+    found = detect(head_of(class_agnostic=True, max_detections=4), [[[0.5, 0.3, 0.1]]], [[[10, 20, 20, 30]]], deltas)
+    np.testing.assert_array_equal(found.class_ids[0], [1, 2, 3, 0])
+    np.testing.assert_allclose(found.boxes[0], [[15, 15, 25, 25]] * 3 + [[0] * 4], atol=1e-5)
+
+
+def test_best_over_all_classes_fill_few_slots():
+    probs = [[[0.1, 0.2, 0.4], [0.3, 0.15, 0.5]]]
+    boxes = [[[0, 0, 9, 9], [30, 30, 50, 50]]]
+    found = detect(head_of(max_detections=3), probs, boxes)
+    np.testing.assert_allclose(found.scores[0], [0.5, 0.4, 0.3], atol=1e-5)
+    np.testing.assert_array_equal(found.class_ids[0], [3, 3, 1])
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_nothing_found_is_all_zero(valid):
+    boxes, valid = np.tile([0, 0, 9, 9], (2, 3, 1)), np.full((2, 3), valid)
+    found = detect(head_of(max_detections=5), np.full((2, 3, 3), 0.01), boxes, valid=valid, content=[[9, 9]] * 2)
+    for field in (found.boxes, found.class_ids, found.scores, found.valid):
+        assert not field.numpy().any()
+        assert field.shape[:2] == (2, 5)
+
+
+def test_open_shapes_detect_as_static_ones(rng):
+    head = head_of(max_detections=6)
+    probs, boxes = rng.dirichlet(np.ones(4), (2, 5))[..., 1:], random_boxes(rng, 2, 5)
+    expected = detect(head, probs, boxes, content=[[64, 64]] * 2)
+
+    @tf.function
+    def run(logits, deltas, boxes, valid, content):
+        return head.detect(BoxPrediction(logits, deltas), Proposals(boxes, boxes[..., 0], valid), content)
+
+    concrete = run.get_concrete_function(
+        tf.TensorSpec([None, None, 4]),
+        tf.TensorSpec([None, None, 4, 3]),
+        tf.TensorSpec([None, None, 4]),
+        tf.TensorSpec([None, None], tf.bool),
+        tf.TensorSpec([None, 2], tf.int32),
+    )
+    found = concrete(
+        tf.constant(logits_for(probs)), tf.zeros([2, 5, 4, 3]), tf.constant(boxes), tf.ones([2, 5], tf.bool),
+        tf.constant([[64, 64]] * 2)
+    )  # fmt: skip
+    for ours, theirs in zip(found[:4], expected[:4], strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)

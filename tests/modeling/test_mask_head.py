@@ -1,0 +1,208 @@
+"""Masks of RoIs: targets, a loss that looks at one class only, probabilities of detections."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.modeling.base import RoiPoolConfig
+from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.structures import Detections, RoiSample
+from tests.reference import losses as slow
+from tests.reference import masks as reference
+from tests.truth import MASK_SIDE, stack, truth
+
+STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+NUM_CLASSES = 3
+SIDE = 6
+
+
+def head_of(**changes):
+    fields = {"pool": RoiPoolConfig(size=SIDE // 2), "conv_dims": (8,), "deconv_dim": 8, "num_foreground": 3}
+    return MaskHeadConfig(**(fields | changes)).build(NUM_CLASSES, 4, STRIDES)
+
+
+def features_of(rng, batch=2):
+    return {
+        level: tf.constant(rng.normal(size=(batch, 64 // s, 64 // s, 4)).astype(np.float32))
+        for level, s in STRIDES.items()
+    }
+
+
+def random_boxes(rng, *shape):
+    corner = rng.uniform(0, 40, (*shape, 2))
+    return np.concatenate([corner, corner + rng.uniform(3, 24, (*shape, 2))], -1).astype(np.float32)
+
+
+def rois_of(class_ids, boxes=None, gt_index=None):
+    class_ids = np.asarray(class_ids, np.int32)
+    boxes = np.zeros((*class_ids.shape, 4)) if boxes is None else boxes
+    gt_index = np.zeros_like(class_ids) if gt_index is None else np.asarray(gt_index, np.int32)
+    fields = (np.asarray(boxes, np.float32), class_ids, gt_index, class_ids > 0, np.ones(class_ids.shape, bool))
+    return RoiSample(*(tf.constant(field) for field in fields))
+
+
+def loss_of(head, logits, targets, rois):
+    term = head.loss(logits, targets, rois)["roi_mask"]
+    return term.total / term.count
+
+
+# Predictions
+
+
+@pytest.mark.parametrize("class_agnostic, num_masks", [(False, 3), (True, 1)])
+def test_shapes_and_open_shapes(rng, class_agnostic, num_masks):
+    head = head_of(class_agnostic=class_agnostic)
+    features, boxes = features_of(rng), tf.constant(random_boxes(rng, 2, 5))
+    valid = tf.constant(rng.random((2, 5)) < 0.7)
+    expected = head(features, boxes, valid)
+    assert head.config.mask_side == SIDE
+    assert expected.shape == (2, 5, SIDE, SIDE, num_masks)
+    run = tf.function(lambda f, b, v: head(f, b, v))
+    specs = {k: tf.TensorSpec([None, None, None, 4]) for k in features}
+    concrete = run.get_concrete_function(specs, tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None], tf.bool))
+    np.testing.assert_allclose(concrete(features, boxes, valid), expected, atol=1e-6)
+
+
+def test_mask_is_laid_as_the_roi_is(rng):
+    """Features that grow downwards give masks that grow downwards, not sideways."""
+    head = head_of(conv_dims=())
+    head.deconv.set_weights([np.ones((2, 2, 8, 4)) / 4, np.zeros(8)])
+    head.mask_logits.set_weights([np.ones((1, 1, 8, 3)) / 8, np.zeros(3)])
+    rows = {k: np.broadcast_to(np.arange(64 // s)[None, :, None, None], (1, 64 // s, 64 // s, 4)) for k, s in
+            STRIDES.items()}  # fmt: skip
+    features = {k: tf.constant(v, tf.float32) for k, v in rows.items()}
+    found = head(features, tf.constant([[[8.0, 8.0, 56.0, 56.0]]]), tf.ones([1, 1], tf.bool)).numpy()[0, 0, ..., 0]
+    # On p2 the RoI spans rows 2 to 14 in three bins, whose middles are 4, 8 and 12; each bin becomes two cells
+    np.testing.assert_allclose(found, np.repeat([4, 4, 8, 8, 12, 12], SIDE).reshape(SIDE, SIDE), atol=1e-5)
+
+
+def test_paper_sized_head_has_the_papers_weights():
+    head = MaskHeadConfig().build(80, 256, STRIDES)
+    shapes = {v.path.split("mask_head/")[-1]: tuple(v.shape) for v in head.weights}
+    expected = {}
+    for i in range(1, 5):
+        expected |= {f"convs/conv{i}/kernel": (3, 3, 256, 256), f"convs/conv{i}/bias": (256,)}
+    expected |= {"deconv/kernel": (2, 2, 256, 256), "deconv/bias": (256,)}
+    expected |= {"mask_logits/kernel": (1, 1, 256, 80), "mask_logits/bias": (80,)}
+    assert shapes == expected
+    assert head.config.mask_side == 28
+    kernels = [head.convs.convs[i].weights[0].numpy() for i in range(4)]
+    assert not any(np.array_equal(kernels[0], kernel) for kernel in kernels[1:])
+    # He et al., by fan-out
+    assert np.std(kernels[0]) == pytest.approx(math.sqrt(2 / (9 * 256)), rel=0.02)
+
+
+# Targets
+
+
+def test_head_trains_on_the_first_slots_only():
+    rois = rois_of([[2, 1, 0, 0, 0], [1, 1, 1, 0, 0]])
+    own = head_of().rois_for(rois)
+    np.testing.assert_array_equal(own.class_ids, [[2, 1, 0], [1, 1, 1]])
+    assert own.boxes.shape == (2, 3, 4)
+    assert head_of(num_foreground=99).rois_for(rois).class_ids.shape == (2, 5)
+
+
+def test_targets_by_hand():
+    """An object whose left half is filled, seen through itself, its left half, its right half and from afar."""
+    mask = np.zeros((MASK_SIDE, MASK_SIDE), np.uint8)
+    mask[:, : MASK_SIDE // 2] = 1
+    batch = stack([truth([{"box": (0, 0, 9, 9)}, {"box": (10, 20, 30, 44), "mask": mask}])])
+    boxes = [[10, 20, 30, 44], [10, 20, 30, 32], [10, 32, 30, 44], [40, 50, 60, 60]]
+    rois = rois_of([[1] * 4], [boxes], [[1] * 4])
+    targets = head_of().targets(rois, batch).numpy()[0]
+    half = np.zeros((SIDE, SIDE))
+    half[:, : SIDE // 2] = 1
+    np.testing.assert_array_equal(
+        targets, [half, np.ones((SIDE, SIDE)), np.zeros((SIDE, SIDE)), np.zeros((SIDE, SIDE))]
+    )
+
+
+def test_targets_equal_the_slow_ones(rng):
+    masks = [(rng.random((MASK_SIDE, MASK_SIDE)) < 0.5).astype(np.uint8) for _ in range(4)]
+    objects = [{"box": box, "mask": mask} for box, mask in zip(random_boxes(rng, 4), masks, strict=True)]
+    gt_index = rng.integers(0, 4, (1, 8))
+    boxes = np.stack([objects[g]["box"] for g in gt_index[0]]) + rng.normal(0, 1.5, (8, 4)).astype(np.float32)
+    targets = head_of().targets(rois_of([[1] * 8], boxes[None], gt_index), stack([truth(objects)])).numpy()[0]
+    for target, box, g in zip(targets, boxes, gt_index[0], strict=True):
+        values = reference.crop(masks[g], objects[g]["box"], box, SIDE)
+        certain = np.abs(values - 0.5) > 1e-3
+        np.testing.assert_array_equal(target[certain], values[certain] >= 0.5)
+
+
+# Loss
+
+
+def test_loss_by_hand():
+    """Mean over the pixels of a mask, then over the two foreground RoIs; the background RoI does not count."""
+    logits = np.full((1, 3, SIDE, SIDE, 3), 7.0, np.float32)
+    logits[0, 0, ..., 1] = 0.0  # ln 2 each, whatever the target
+    logits[0, 1, ..., 0] = math.log(3.0)
+    targets = np.zeros((1, 3, SIDE, SIDE), np.float32)
+    targets[0, 1, 0] = 1.0  # one row of six
+    found = loss_of(head_of(), tf.constant(logits), tf.constant(targets), rois_of([[2, 1, 0]]))
+    second = math.log(4) - math.log(3) / SIDE
+    assert float(found) == pytest.approx((math.log(2) + second) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_loss_equals_the_slow_one(rng, class_agnostic):
+    class_ids = np.array([[3, 1, 0], [2, 0, 0]])
+    logits = rng.normal(size=(2, 3, SIDE, SIDE, 1 if class_agnostic else 3)).astype(np.float32)
+    targets = (rng.random((2, 3, SIDE, SIDE)) < 0.5).astype(np.float32)
+    found = loss_of(head_of(class_agnostic=class_agnostic, loss_weight=2.0), tf.constant(logits),
+                    tf.constant(targets), rois_of(class_ids))  # fmt: skip
+    total = 0.0
+    for b, s in np.argwhere(class_ids > 0):
+        own = logits[b, s, ..., 0 if class_agnostic else class_ids[b, s] - 1]
+        pairs = zip(own.ravel(), targets[b, s].ravel(), strict=True)
+        total += sum(slow.sigmoid_cross_entropy(x, t) for x, t in pairs) / SIDE**2
+    assert float(found) == pytest.approx(2 * total / 3, rel=1e-4)
+
+
+def test_gradient_of_every_other_class_is_exactly_zero(rng):
+    """Masks of classes do not compete, and only positive RoIs have a mask loss. Ref: Mask R-CNN, section 3."""
+    class_ids = np.array([[3, 1, 0], [2, 0, 0]])
+    logits = tf.constant(rng.normal(size=(2, 3, SIDE, SIDE, 3)), tf.float32)
+    targets = tf.constant(rng.random((2, 3, SIDE, SIDE)) < 0.5, tf.float32)
+    head, rois = head_of(), rois_of(class_ids)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = loss_of(head, logits, targets, rois)
+    gradient = tape.gradient(loss, logits).numpy()
+    own = np.zeros((2, 3, SIDE, SIDE, 3), bool)
+    for b, s in np.argwhere(class_ids > 0):
+        own[b, s, ..., class_ids[b, s] - 1] = True
+    assert (gradient[~own] == 0.0).all()
+    expected = (1 / (1 + np.exp(-logits.numpy())) - targets.numpy()[..., None]) / SIDE**2 / 3
+    np.testing.assert_allclose(gradient[own], expected[own], atol=1e-6)
+
+
+def test_no_foreground_is_zero_with_zero_gradient(rng):
+    logits = tf.constant(rng.normal(size=(1, 3, SIDE, SIDE, 3)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = loss_of(head_of(), logits, tf.zeros([1, 3, SIDE, SIDE]), rois_of([[0, 0, 0]]))
+    assert float(loss) == 0.0
+    assert not tape.gradient(loss, logits).numpy().any()
+
+
+# Detections
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_detections_get_the_mask_of_their_class(rng, class_agnostic):
+    logits = rng.normal(size=(1, 4, SIDE, SIDE, 1 if class_agnostic else 3)).astype(np.float32)
+    detections = Detections(
+        tf.zeros([1, 4, 4]), tf.constant([[3, 1, 2, 0]]), tf.zeros([1, 4]), tf.constant([[True, True, True, False]])
+    )
+    found = head_of(class_agnostic=class_agnostic).attach(detections, tf.constant(logits))
+    probs = 1 / (1 + np.exp(-logits[0]))
+    expected = [probs[i, ..., 0 if class_agnostic else k] for i, k in enumerate((2, 0, 1))]
+    np.testing.assert_allclose(found.masks[0, :3], expected, atol=1e-6)
+    assert not found.masks[0, 3].numpy().any()
+    assert set(found.to_dict()) == {"boxes", "class_ids", "scores", "valid", "masks"}

@@ -78,13 +78,14 @@ class MaskRCNN(keras.Model):
         category_ids: Sequence[int] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        # True boxes stay float32 under a half-precision policy; the layers cast features themselves.
+        super().__init__(autocast=False, **kwargs)
         if isinstance(config, dict):
             config = MaskRCNNConfig.from_dict(config)
         self.config = config = config or MaskRCNNConfig()
         c = config.num_classes
-        self.class_names = tuple(class_names or (f"class {k}" for k in range(1, c + 1)))
-        self.category_ids = tuple(int(k) for k in (category_ids or range(1, c + 1)))
+        self.class_names = tuple((f"class {k}" for k in range(1, c + 1)) if class_names is None else class_names)
+        self.category_ids = tuple(int(k) for k in (range(1, c + 1) if category_ids is None else category_ids))
         for name in ("class_names", "category_ids"):
             if len(getattr(self, name)) != c:
                 raise ValueError(f"{name}: expected {c} entries, one per class, got {len(getattr(self, name))}")
@@ -140,11 +141,13 @@ class MaskRCNN(keras.Model):
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> tf.Tensor:
         """The sum of the loss terms (and of layer regularisers); also logs each term under its name."""
-        del x, y, sample_weight, training
+        del y, sample_weight, training
         if "rpn_objectness" not in y_pred:
             raise ValueError("the batch has no ground truth; make the pipeline with with_truth=True")
+        # Keras averages the total by pictures; the terms must too, or they do not add up after a smaller last batch.
+        num_pictures = tf.shape(x["image"])[0]
         for name, value in y_pred.items():
-            self.loss_trackers[name].update_state(value)
+            self.loss_trackers[name].update_state(value, sample_weight=num_pictures)
         return tf.add_n([*y_pred.values(), *(tf.cast(extra, tf.float32) for extra in self.losses)])
 
     def compile(self, optimizer: Any = "sgd", **kwargs: Any) -> None:
@@ -155,6 +158,11 @@ class MaskRCNN(keras.Model):
         self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in names}
         kwargs.setdefault("jit_compile", False)  # on CPUs XLA is slower here, on GPUs the NMS kernel is not compiled
         super().compile(optimizer=optimizer, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a model read from a .keras file as it was; Keras leaves that to whoever overrides `compile`."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
         """Detections, also where the batch carries truth."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -35,7 +35,7 @@ class FPN(keras.layers.Layer):
     added; a 3x3 convolution of each sum is the level. p6 is every second cell of p5 and serves the RPN only.
     """
 
-    strides = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+    strides: ClassVar[dict[str, int]] = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 
     def __init__(self, config: FPNConfig | dict[str, Any], in_channels: dict[str, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)

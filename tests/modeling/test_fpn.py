@@ -21,7 +21,7 @@ def _slow_fpn(features: dict[str, np.ndarray], weights: dict[str, np.ndarray]) -
     for level in ("c5", "c4", "c3", "c2"):
         n = level[1]
         merged = features[level] @ weights[f"lateral{n}/kernel"][0, 0] + weights[f"lateral{n}/bias"]
-        _, height, width, channels = merged.shape
+        _, height, width, _channels = merged.shape
         if above is not None:
             for y in range(height):
                 for x in range(width):

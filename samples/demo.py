@@ -9,14 +9,17 @@ import sys
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 from nuts.dataset import Nuts
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 import mrcnn
+
+mrcnn.quiet_start()  # before Keras, which would import TensorFlow aloud
+import keras  # noqa: E402
 
 HERE = Path(__file__).parent
 NUCLEI, NUTS = HERE / "nuclei", HERE / "nuts"
@@ -51,7 +54,7 @@ def find_nuclei(checkpoint, out):
     model = mrcnn.load_model(checkpoint)
     data = mrcnn.load_coco(NUCLEI / "pictures/annotations.json", NUCLEI / "pictures")
     result = mrcnn.evaluate(model, data, batch_size=4, out=out / "nuclei", progress=console.is_terminal)
-    console.print(str(result))
+    print(result)
     draw_beside_truth(model, data, out / "nuclei")
     return model, data, result
 
@@ -107,7 +110,10 @@ def export_and_compare(model, data, out):
     saved = mrcnn.export_saved_model(model, out / "saved_model")
     files = [picture["path"] for picture in data.image_info]
     answers = out / "served.npz"
-    subprocess.run([sys.executable, str(HERE / "serve.py"), str(saved), str(answers), *files], check=True)
+    command = [sys.executable, str(HERE / "serve.py"), str(saved), str(answers), *files]
+    process = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{process.stderr}")
     served = np.load(answers)
     num, box_error, score_error, pixels = 0, 0.0, 0.0, 0
     same = True
@@ -127,13 +133,14 @@ def export_and_compare(model, data, out):
     return saved, answers, agree, differences
 
 
-def summary(rows):
-    table = Table(title="mrcnn demo", title_justify="left", expand=False)
-    for column in ("what", "result", "where it lies"):
+def summary(rows, out):
+    table = Table(
+        box=box.SIMPLE, title=f"What was found; files lie in {out}/", title_justify="left", title_style="bold"
+    )
+    for column in ("what", "result", "file"):
         table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*map(str, row))
-    console.print()
+    for what, result, file in rows:
+        table.add_row(what, result, str(file.relative_to(out)))
     console.print(table)
 
 
@@ -144,25 +151,26 @@ def main():
     parser.add_argument("--steps", type=int, default=60, help="of the fine-tuning")
     args = parser.parse_args()
     started = time.monotonic()
-    mrcnn.quiet_start()
     out = args.out
 
     model, data, nuclei = find_nuclei(args.checkpoint, out)
     first, last, seen, unseen = fine_tune_nuts(args.checkpoint, args.steps, out)
     saved, answers, agree, agreement = export_and_compare(model, data, out)
 
+    served = f"{'agrees' if agree else 'DIFFERS'}: {agreement}"
     summary(
         [
-            ("nuclei, 12 unseen pictures, box AP / AP50", ap(nuclei, "box"), out / "nuclei/metrics.json"),
-            ("nuclei, 12 unseen pictures, mask AP / AP50", ap(nuclei, "mask"), out / "nuclei/metrics.json"),
-            ("nuclei, detections in COCO format", len(nuclei.detections), out / "nuclei/detections.json"),
-            ("nuclei, drawn beside the truth", f"{len(data)} pictures", out / "nuclei/*.png"),
+            (f"nuclei, {len(data)} unseen pictures: box AP / AP50", ap(nuclei, "box"), out / "nuclei/metrics.json"),
+            ("  mask AP / AP50", ap(nuclei, "mask"), out / "nuclei/metrics.json"),
+            ("  detections, COCO format", str(len(nuclei.detections)), out / "nuclei/detections.json"),
+            ("  drawn beside the truth", f"{len(data)} pictures", out / "nuclei/*.png"),
             (f"nuts, loss over {args.steps} steps", f"{first:.2f} -> {last:.2f}", out / "nuts/model.safetensors"),
-            ("nuts, the 4 pictures trained on, mask AP / AP50", ap(seen, "mask"), out / "nuts/*.png"),
-            ("nuts, 2 unseen pictures, mask AP / AP50", ap(unseen, "mask"), out / "nuts/metrics.json"),
+            ("  4 pictures trained on: mask AP / AP50", ap(seen, "mask"), out / "nuts/*.png"),
+            ("  2 unseen pictures: mask AP / AP50", ap(unseen, "mask"), out / "nuts/metrics.json"),
             ("SavedModel", f"{size_of(saved):.0f} MB", saved),
-            ("  in a process without mrcnn", f"{'agrees' if agree else 'DIFFERS'}: {agreement}", answers),
-        ]
+            ("  in a process without mrcnn", served, answers),
+        ],
+        out,
     )
     console.print(f"{time.monotonic() - started:.0f} seconds")
     sys.exit(0 if agree and last < first else 1)

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+import mrcnn
+from mrcnn import cli
+
+NUCLEI = Path(__file__).parent / "data/nuclei_tiny"
+COMMANDS = {
+    "train": ["--recipe", "--train", "--train-images", "--val", "--val-images", "--out", "--set", "--weights"],
+    "evaluate": ["--model", "--data", "--images", "--out"],
+    "detect": ["--model", "--out", "PICTURE|DIR|GLOB"],
+    "export": ["--model", "--out"],
+    "inspect": ["--data", "--images", "--out"],
+    "recipes": ["NAME|FILE"],
+}
+
+
+def invoke(*args: object):
+    return CliRunner(env={"COLUMNS": "120", "NO_COLOR": "1"}).invoke(cli.app, [str(arg) for arg in args])
+
+
+def refused(*args: object) -> str:
+    """The one line of a refusal."""
+    result = invoke(*args)
+    assert result.exit_code == 2, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("mrcnn: ")
+    assert "Traceback" not in result.output
+    return lines[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_every_option(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    for option in COMMANDS[command]:
+        assert option in result.output
+
+
+def test_without_arguments_the_commands_are_listed():
+    result = invoke()
+    assert result.exit_code == 0
+    assert all(command in result.output for command in COMMANDS)
+
+
+def test_version():
+    assert invoke("--version").output.strip() == f"mrcnn {mrcnn.__version__}"
+
+
+def test_recipes_are_listed_and_printed_as_yaml():
+    listed = invoke("recipes").output
+    assert all(name in listed for name in mrcnn.recipes.named())
+    printed = invoke("recipes", "mask_rcnn_r101_fpn").output
+    assert mrcnn.Recipe.from_dict(yaml.safe_load(printed)) == mrcnn.recipes.get("mask_rcnn_r101_fpn")
+
+
+LITE = "mask_rcnn_efficientnet_lite0_fpn"
+DATA = NUCLEI / "annotations.json"
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        (["trian"], r"No such command 'trian'"),
+        (["train", "--recipe", LITE], r"Missing option '--train'.*mrcnn train --help"),
+        (["train", "--recipe", "mask_rcnn_r50", "--train", DATA, "--out", "o"], r"mask_rcnn_r50.*mask_rcnn_r50_fpn"),
+        (["train", "--recipe", "no/such.yaml", "--train", DATA, "--out", "o"], r"no/such\.yaml: No such file"),
+        (["train", "--recipe", LITE, "--train", "absent.json", "--out", "o"], r"absent\.json: no such annotation"),
+        (["train", "--recipe", LITE, "--train", DATA, "--out", "o", "--set", "lr"], r"--set lr: expected KEY=VALUE"),
+        (
+            ["train", "--recipe", LITE, "--train", DATA, "--out", "o", "--set", "train.lr=1"],
+            r"train\.lr: no field 'lr'",
+        ),
+        (["train", "--recipe", LITE, "--train", DATA, "--out", "o", "--set", "train.seed=[1]"], r"train\.seed.*int"),
+        (
+            ["train", "--recipe", LITE, "--train", DATA, "--out", "o", "--val-images", "x"],
+            r"--val-images without --val",
+        ),
+        (["evaluate", "--model", "absent", "--data", DATA, "--out", "o"], r"absent: no such file"),
+        (["evaluate", "--model", "absent", "--data", "absent.json", "--out", "o"], r"absent\.json: no such annotation"),
+        (["detect", "--model", "absent", "--out", "o", "absent.png"], r"absent\.png: no such file or folder"),
+        (["detect", "--model", "absent", "--out", "o", "absent*.png"], r"absent\*\.png: matches no file"),
+        (["detect", "--model", "absent", "--out", "o", NUCLEI], r"nuclei_tiny: a folder without pictures"),
+        (["detect", "--model", NUCLEI, "--out", "o", NUCLEI / "images"], r"nuclei_tiny: a folder without model"),
+        (["detect", "--model", DATA, "--out", "o", NUCLEI / "images"], r"annotations\.json: not a safetensors file"),
+        (["detect", "--model", DATA, "--out", "o", "--score", "2", "x"], r"'--score': .*1"),
+        (["export", "--model", "absent", "--out", "o"], r"absent: no such file"),
+        (["inspect", "--data", NUCLEI, "--out", "o"], r"expected a COCO JSON file, found a folder"),
+        (["inspect", "--data", DATA, "--images", "absent", "--out", "o"], r"absent"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(args, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert re.search(said, refused(*args))
+    assert not list(tmp_path.iterdir())  # nothing was begun
+
+
+def test_a_broken_annotation_names_file_record_and_reason(tmp_path):
+    content = json.loads(DATA.read_text())
+    content["annotations"][1]["category_id"] = 99
+    file = tmp_path / "broken.json"
+    file.write_text(json.dumps(content))
+    line = refused("train", "--recipe", LITE, "--train", file, "--train-images", NUCLEI / "images", "--out", tmp_path)
+    number = content["annotations"][1]["id"]
+    assert str(file) in line and f"annotation {number}" in line and "category 99" in line
+
+
+def test_a_run_is_not_overwritten_unasked(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    assert "holds a run already" in refused("train", "--recipe", LITE, "--train", DATA, "--out", tmp_path)
+
+
+def test_debug_shows_the_traceback_wherever_it_stands():
+    for args in (("--debug", "recipes", "absent"), ("recipes", "absent", "--debug")):
+        result = invoke(*args)
+        assert isinstance(result.exception, mrcnn.SettingsError)
+
+
+def test_an_error_of_our_own_making_is_exit_code_1_and_one_line(monkeypatch):
+    monkeypatch.setattr(mrcnn.recipes, "named", lambda: 1 / 0)
+    result = invoke("recipes")
+    assert result.exit_code == 1
+    assert result.stderr.strip() == "mrcnn: ZeroDivisionError: division by zero (--debug shows where)"
+
+
+def test_pictures_are_files_folders_and_patterns_each_once(tmp_path):
+    for name in ("b.png", "a.JPG", "c.txt"):
+        (tmp_path / name).touch()
+    a, b, c = (tmp_path / name for name in ("a.JPG", "b.png", "c.txt"))
+    assert cli._pictures([str(b), str(tmp_path)]) == [b, a]
+    assert cli._pictures([str(tmp_path / "*.*")]) == [a, b, c]
+    assert cli._unique_names([Path("x/a.png"), Path("y/a.jpg"), Path("a_2.png"), Path("b.png")]) == [
+        "a",
+        "a_2",
+        "a_2_2",
+        "b",
+    ]
+
+
+def test_inspect_counts_measures_draws_and_lists_faults(tmp_path):
+    content = json.loads(DATA.read_text())
+    content["annotations"][0]["bbox"][2] = 0
+    content["annotations"][1]["category_id"] = 99
+    content["images"].append({"id": 7, "file_name": "absent.png", "height": 8, "width": 8})
+    file = tmp_path / "some.json"
+    file.write_text(json.dumps(content))
+    out = tmp_path / "out"
+    result = invoke("inspect", "--data", file, "--images", NUCLEI / "images", "--out", out, "--recipe", LITE)
+    assert result.exit_code == 0, result.output
+    report = json.loads((out / "report.json").read_text())
+    assert report["pictures"] == 2
+    assert report["objects"] == len(content["annotations"]) - 2 == report["per_class"]["nucleus"]
+    assert {fault["kind"] for fault in report["faults"]} == {"zero area box", "unknown category", "missing picture"}
+    assert sum(fault["fatal"] for fault in report["faults"]) == 2
+    for picture in ("boxes.png", "sample_21.png", "sample_369.png"):
+        assert Image.open(out / picture).size[0] > 100
+    for said in ("nucleus", "category 99", "absent.png", "anchor sizes"):
+        assert said in result.output
+
+
+def test_inspect_takes_a_set_without_objects(tmp_path):
+    content = json.loads(DATA.read_text()) | {"annotations": []}
+    file = tmp_path / "empty.json"
+    file.write_text(json.dumps(content))
+    result = invoke("inspect", "--data", file, "--images", NUCLEI / "images", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "2 pictures (2 without objects), 0 objects" in result.output
+    assert not (tmp_path / "out/boxes.png").exists()
+
+
+def test_anchor_fit_by_hand():
+    """A 32 x 32 box against anchors of 32 and 64: exact; a 16 x 16 one: a quarter of the area, IoU 0.25."""
+    from mrcnn.inspection import _best_anchor_iou
+
+    found = _best_anchor_iou(np.array([[32.0, 32.0], [16.0, 16.0], [32.0, 64.0]]), ((32.0,), (64.0,)), (1.0,))
+    np.testing.assert_allclose(found, [1.0, 0.25, 0.5], rtol=1e-6)
+
+
+TINY = [
+    *("--set", "data.short_sides=[64]", "--set", "data.long_side=96", "--set", "data.mask_side=28"),
+    *("--set", "model.input.short_side=64", "--set", "model.input.long_side=96", "--set", "model.rpn.channels=32"),
+    *(
+        "--set",
+        "model.neck.channels=32",
+        "--set",
+        "model.box_head.fc_dims=[32]",
+        "--set",
+        "model.heads.0.conv_dims=[32]",
+    ),
+    *("--set", "train.images=2", "--set", "train.batch_size=2"),
+]
+
+
+def _train(out: Path, images: Path = NUCLEI / "images", *more: object):
+    base = ["train", "--recipe", LITE, "--train", DATA, "--train-images", images, "--out", out, "--weights", "none"]
+    return invoke(*base, *TINY, *more)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A run of one step, made by the command."""
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    result = _train(folder, NUCLEI / "images", "--val", DATA, "--val-images", NUCLEI / "images")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_train_leaves_a_whole_run(run):
+    names = {path.name for path in run.iterdir()}
+    assert names == {"model.safetensors", "best.safetensors", "recipe.yaml", "history.csv", "curves.png"}
+    kept = mrcnn.recipes.get(run / "recipe.yaml")
+    assert kept.train.images == 2 and kept.model.neck.channels == 32
+    assert mrcnn.load_model(run).class_names == ("nucleus",)
+
+
+def test_evaluate_writes_metrics_and_detections(run, tmp_path):
+    result = invoke("evaluate", "--model", run, "--data", DATA, "--images", NUCLEI / "images", "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert {"box/AP", "mask/AP50", "mask/ARl"} <= set(json.loads((tmp_path / "metrics.json").read_text())["numbers"])
+    assert isinstance(json.loads((tmp_path / "detections.json").read_text()), list)
+
+
+def test_evaluate_refuses_other_classes(run, tmp_path):
+    content = json.loads(DATA.read_text())
+    content["categories"][0]["name"] = "star"
+    file = tmp_path / "stars.json"
+    file.write_text(json.dumps(content))
+    line = refused("evaluate", "--model", run, "--data", file, "--images", NUCLEI / "images", "--out", tmp_path / "o")
+    assert "star" in line and "nucleus" in line
+
+
+def test_detect_draws_every_picture_and_writes_coco_results(run, tmp_path):
+    out = tmp_path / "found"
+    pictures = sorted((NUCLEI / "images").glob("*.png"))
+    result = invoke("detect", "--model", run, NUCLEI / "images", "--out", out, "--score", 0)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in out.iterdir()} == {"detections.json", *(p.name for p in pictures)}
+    found = json.loads((out / "detections.json").read_text())
+    for one in found:
+        assert {"image_id", "category_id", "bbox", "score", "segmentation", "file_name"} <= set(one)
+        assert one["file_name"] == str(pictures[one["image_id"] - 1])
+
+
+def test_detect_names_a_damaged_picture(run, tmp_path):
+    damaged = tmp_path / "cut.png"
+    whole = next((NUCLEI / "images").glob("*.png")).read_bytes()
+    damaged.write_bytes(whole[: len(whole) // 2])
+    assert "cut.png" in refused("detect", "--model", run, damaged, "--out", tmp_path / "out")
+
+
+def test_export_writes_a_saved_model(run, tmp_path):
+    result = invoke("export", "--model", run, "--out", tmp_path / "served")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "served/saved_model.pb").is_file()
+    (tmp_path / "notes.txt").touch()
+    assert "not a SavedModel" in refused("export", "--model", run, "--out", tmp_path)
+
+
+def test_training_starts_from_a_checkpoint_and_says_what_fitted(run, tmp_path):
+    result = _train(tmp_path / "run", NUCLEI / "images", "--weights", run)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"\d+ loaded, 0 skipped for their shape, 0 missing, 0 unused", result.output)
+
+
+def test_a_damaged_picture_met_while_training_is_named(tmp_path):
+    for path in (NUCLEI / "images").glob("*.png"):
+        (tmp_path / path.name).write_bytes(path.read_bytes()[:5000])
+    result = _train(tmp_path / "run", tmp_path)
+    assert result.exit_code == 2, result.output
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith("mrcnn: ") and ".png" in line and "damaged or cut off" in line
+    assert re.search(r"picture id '?(21|369)", line)

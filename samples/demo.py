@@ -9,17 +9,17 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-from nuts.dataset import Nuts
-from rich import box
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
 import mrcnn
 
-mrcnn.quiet_start()  # before Keras, which would import TensorFlow aloud
+mrcnn.quiet_start()  # first of all: what follows would import TensorFlow aloud
+
 import keras  # noqa: E402
+import numpy as np  # noqa: E402
+from nuts.dataset import Nuts  # noqa: E402
+from rich import box  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: E402
+from rich.table import Table  # noqa: E402
 
 HERE = Path(__file__).parent
 NUCLEI, NUTS = HERE / "nuclei", HERE / "nuts"
@@ -128,9 +128,10 @@ def export_and_compare(model, data, out):
             score_error = max(score_error, float(np.abs(here.scores - there["scores"]).max()))
             pixels += int((here.masks != there["masks"]).sum())
     agree = same and box_error < 1e-3 and score_error < 1e-4
-    differences = f"boxes to {box_error:.0e} px, scores to {score_error:.0e}, {pixels} mask pixels differ"
-    console.print(f"  {num} detections in {len(files)} pictures; {'both agree' if agree else 'THEY DIFFER'}")
-    return saved, answers, agree, differences
+    differences = f"boxes to {box_error:.0e} px, scores to {score_error:.0e}, {pixels} mask pixels off"
+    verdict = "both agree" if agree else "THEY DIFFER"
+    console.print(f"  {num} detections in {len(files)} pictures: {verdict} ({differences})")
+    return saved, answers, agree
 
 
 def summary(rows, out):
@@ -138,7 +139,7 @@ def summary(rows, out):
         box=box.SIMPLE, title=f"What was found; files lie in {out}/", title_justify="left", title_style="bold"
     )
     for column in ("what", "result", "file"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, no_wrap=True)
     for what, result, file in rows:
         table.add_row(what, result, str(file.relative_to(out)))
     console.print(table)
@@ -155,20 +156,19 @@ def main():
 
     model, data, nuclei = find_nuclei(args.checkpoint, out)
     first, last, seen, unseen = fine_tune_nuts(args.checkpoint, args.steps, out)
-    saved, answers, agree, agreement = export_and_compare(model, data, out)
+    saved, answers, agree = export_and_compare(model, data, out)
 
-    served = f"{'agrees' if agree else 'DIFFERS'}: {agreement}"
     summary(
         [
-            (f"nuclei, {len(data)} unseen pictures: box AP / AP50", ap(nuclei, "box"), out / "nuclei/metrics.json"),
+            (f"nuclei, {len(data)} unseen: box AP / AP50", ap(nuclei, "box"), out / "nuclei/metrics.json"),
             ("  mask AP / AP50", ap(nuclei, "mask"), out / "nuclei/metrics.json"),
-            ("  detections, COCO format", str(len(nuclei.detections)), out / "nuclei/detections.json"),
+            ("  detections", str(len(nuclei.detections)), out / "nuclei/detections.json"),
             ("  drawn beside the truth", f"{len(data)} pictures", out / "nuclei/*.png"),
             (f"nuts, loss over {args.steps} steps", f"{first:.2f} -> {last:.2f}", out / "nuts/model.safetensors"),
-            ("  4 pictures trained on: mask AP / AP50", ap(seen, "mask"), out / "nuts/*.png"),
-            ("  2 unseen pictures: mask AP / AP50", ap(unseen, "mask"), out / "nuts/metrics.json"),
+            ("  4 trained on: mask AP / AP50", ap(seen, "mask"), out / "nuts/*.png"),
+            ("  2 unseen: mask AP / AP50", ap(unseen, "mask"), out / "nuts/metrics.json"),
             ("SavedModel", f"{size_of(saved):.0f} MB", saved),
-            ("  in a process without mrcnn", served, answers),
+            ("  in a process without mrcnn", "agrees" if agree else "DIFFERS", answers),
         ],
         out,
     )

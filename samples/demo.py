@@ -88,6 +88,7 @@ def fine_tune_nuts(checkpoint, steps, out):
             "train.warmup_images": 40,
         }
     )
+    keras.utils.set_random_seed(0)  # of the layers that start anew
     model = recipe.build_model(train_data.class_names)
     report = mrcnn.load_weights(model, checkpoint)
     console.print(f"  from the nuclei weights: {len(report.loaded)} arrays fit, of other classes are:")

@@ -83,9 +83,10 @@ class RPN(keras.layers.Layer):
         self.config = config
         self.strides = dict(strides)
         self.cells = [anchor_ops.cell_anchors(sizes, config.anchors.ratios) for sizes in config.anchors.sizes]
-        unit = {"kernel_initializer": normal_initializer(0.01)}
         per_cell = config.anchors.per_cell
-        self.conv = ConvNorm(config.channels, 3, activation="relu", name="conv", **unit)
+        self.conv = ConvNorm(
+            config.channels, 3, activation="relu", name="conv", kernel_initializer=normal_initializer(0.01)
+        )
         self.objectness = ConvNorm(per_cell, 1, name="objectness", kernel_initializer=normal_initializer(0.01))
         self.deltas = ConvNorm(4 * per_cell, 1, name="deltas", kernel_initializer=normal_initializer(0.01))
 

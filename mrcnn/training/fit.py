@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -79,7 +78,7 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         kept = dataclasses.replace(recipe, model=model.config)
         kept.save(folder / "recipe.yaml")
-        stages.append(RunDirectory(folder, extra=_extra(kept)))
+        stages.append(RunDirectory(folder, extra={"recipe": kept.to_dict()}))
     try:
         return model.fit(
             timer.wrap(batches),
@@ -100,7 +99,3 @@ def _data_fault(message: str) -> str | None:
     """What the data room said, out of TensorFlow's report on a worker; None where it is about something else."""
     found = re.search(r"\bDataError: (.*?)\s*(?:\nTraceback |\n\n|\Z)", message, re.DOTALL)
     return found.group(1) if found else None
-
-
-def _extra(recipe: Recipe) -> dict[str, Any]:
-    return {"recipe": recipe.to_dict()}

@@ -14,6 +14,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, Fault
 from mrcnn.data.formats.coco import save_json
 from mrcnn.drawing import draw_array, save_picture
+from mrcnn.files import whole_file
 from mrcnn.ops.resize import resized_shape
 from mrcnn.recipes import Recipe
 
@@ -205,9 +206,8 @@ def _draw_boxes(found: Inspection, path: Path) -> Path:
         axis.set(xlabel=title, ylabel="objects")
         axis.legend(frameon=False)
     figure.suptitle(f"{len(found.sides)} objects; {found.poor_fit:.1%} fit no anchor (best IoU under {POOR_FIT:g})")
-    temporary = path.with_name(f".{path.name}.partial.png")
-    figure.savefig(temporary, dpi=110)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, dpi=110)
     return path
 
 

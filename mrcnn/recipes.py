@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from mrcnn.data.pipeline import DataConfig
+from mrcnn.files import whole_file
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.base import RoiPoolConfig
@@ -84,9 +85,8 @@ class Recipe(Settings):
         path = Path(path)
         data = self.to_dict()
         text = json.dumps(data, indent=2) if path.suffix == ".json" else yaml.safe_dump(data, sort_keys=False)
-        temporary = path.with_name(path.name + ".partial")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def _mask_rcnn_resnet(depth: Literal[50, 101]) -> Recipe:

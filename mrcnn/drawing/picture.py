@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mrcnn.drawing.colours import Colours, assign, text_colour
+from mrcnn.files import whole_file
 from mrcnn.structures import Instances
 
 Picture = Union[np.ndarray, str, os.PathLike]  # noqa: UP007 - a runtime alias, read by Python 3.10 too
@@ -120,9 +121,7 @@ def draw_panels(
 def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     """Write u8[h, w, 3] as the format its suffix names (.png, .jpg, ...), under a temporary name then renamed."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
-    try:
+    with whole_file(path) as temporary:
         image = Image.fromarray(as_rgb(picture))
         if path.suffix.lower() == ".png":
             image.save(temporary, compress_level=4)
@@ -130,9 +129,6 @@ def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
             image.save(temporary, quality=92)
         else:
             image.save(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

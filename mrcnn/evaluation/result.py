@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.files import whole_file
+
 METRICS_FILE = "metrics.json"
 DETECTIONS_FILE = "detections.json"
 
@@ -104,9 +106,5 @@ def _plain(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with whole_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
+from mrcnn.files import whole_file
 from mrcnn.training.evaluation_run import evaluate
 from mrcnn.weights.checkpoint import save_checkpoint
 
@@ -91,12 +91,13 @@ class RunDirectory(keras.callbacks.Callback):
             self.best = row[self.best_by]
             save_checkpoint(self.model, self.path / "best.safetensors", extra=self.extra)
         columns = list(dict.fromkeys(name for r in self.rows for name in r))
-        temporary = self.path / "history.csv.partial"
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            whole_file(self.path / "history.csv") as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.path / "history.csv")
         self._draw_curves()
 
     def _draw_curves(self) -> None:
@@ -116,6 +117,5 @@ class RunDirectory(keras.callbacks.Callback):
         right.set(xlabel="epoch", ylabel="validation", ylim=(0, 1))
         if right.lines:
             right.legend(fontsize=7)
-        temporary = self.path / "curves.partial.png"
-        figure.savefig(temporary, dpi=110)
-        os.replace(temporary, self.path / "curves.png")
+        with whole_file(self.path / "curves.png") as temporary:
+            figure.savefig(temporary, dpi=110)

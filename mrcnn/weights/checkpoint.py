@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mrcnn.files import whole_file
 from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
 
 FORMAT = "mrcnn/1"
@@ -70,23 +70,9 @@ def save_checkpoint(
         text = json.dumps(metadata)
     except TypeError as error:
         raise WeightsError(f"{path}: not written, extra is not plain data ({error})") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    try:
+    with whole_file(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata={_KEY: text})
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
     return path
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 class Tensors(Mapping):

@@ -139,7 +139,7 @@ def test_history_has_a_row_per_epoch_and_a_column_for_whatever_came(tmp_path):
         {"epoch": "2", "loss": "1.5", "val_mask/AP": "0.25"},
         {"epoch": "3", "loss": "1.0", "val_mask/AP": ""},
     ]
-    assert not list(tmp_path.glob("*partial*"))
+    assert not list(tmp_path.glob("*.part*"))
 
 
 def test_curves_are_drawn_with_and_without_validation(tmp_path):

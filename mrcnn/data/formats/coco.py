@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +27,7 @@ import numpy as np
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, Fault, refuse
 from mrcnn.data.rasterize import check_rle
+from mrcnn.files import whole_file
 from mrcnn.structures import Annotation
 
 logger = logging.getLogger("mrcnn")
@@ -346,15 +346,6 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
 
 
 def save_json(data: Any, path: str | os.PathLike[str]) -> None:
-    """Writes JSON under a temporary name in the same folder, then renames: readers never see half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(data, file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    """Writes JSON; the file appears whole or not at all."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(data, file)

@@ -1,0 +1,29 @@
+"""Writing files so that readers, and a run cut short, never see half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary name to write to; on leaving without an error the file gets its real name, else it vanishes.
+
+    Args:
+        path: the file wanted. Its folder is created; a file of that name is replaced, at the end, in one step.
+
+    Yields:
+        A free name in the same folder, with the same suffix (writers choose the format by it).
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.{secrets.token_hex(4)}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

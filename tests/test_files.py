@@ -1,0 +1,51 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import stat
+
+import pytest
+
+from mrcnn.files import whole_file
+
+
+def test_the_file_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "numbers.csv"
+    with whole_file(path) as temporary:
+        temporary.write_text("1,2", encoding="utf-8")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".csv"
+    assert path.read_text(encoding="utf-8") == "1,2"
+    assert [p.name for p in path.parent.iterdir()] == ["numbers.csv"]
+
+
+def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "numbers.csv"
+    path.write_text("old", encoding="utf-8")
+
+    def write_half():
+        with whole_file(path) as temporary:
+            temporary.write_text("ne", encoding="utf-8")
+            raise RuntimeError("disk full")
+
+    with pytest.raises(RuntimeError, match="disk full"):
+        write_half()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["numbers.csv"]
+
+
+def test_permissions_are_those_of_an_ordinary_new_file(tmp_path):
+    (tmp_path / "ordinary").write_text("", encoding="utf-8")
+    with whole_file(tmp_path / "ours") as temporary:
+        temporary.write_text("", encoding="utf-8")
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == stat.S_IMODE((tmp_path / "ordinary").stat().st_mode)
+
+
+def test_two_writers_do_not_meet(tmp_path):
+    path = tmp_path / "x"
+    with whole_file(path) as first, whole_file(path) as second:
+        assert first != second
+        first.write_text("1", encoding="utf-8")
+        second.write_text("2", encoding="utf-8")
+    assert path.read_text(encoding="utf-8") in "12"

@@ -3,46 +3,69 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+import itertools
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from mrcnn.modeling.backbones.base import LEVELS, ConvNorm
+from mrcnn.modeling.neck import Neck, NeckConfig, check_levels
 from mrcnn.modeling.normalize import NormKind
-from mrcnn.settings import Settings
+from mrcnn.settings import SettingsError
 
 
 @dataclasses.dataclass(frozen=True)
-class FPNConfig(Settings):
+class FPNConfig(NeckConfig):
     """Settings of the pyramid."""
 
     channels: int = 256  # of every level
     norm: NormKind = "none"  # none: the convolutions have a bias
+    epsilon: float = 1e-5  # of the norm
 
-    def build(self, in_channels: dict[str, int], name: str = "fpn") -> FPN:
-        """The layer with its weights created, for feature maps of the given channels."""
-        layer = FPN(self, in_channels, name=name)
+    def build(self, in_channels: Mapping[str, int], strides: Mapping[str, int], name: str = "fpn") -> FPN:
+        """The layer with its weights created; see `NeckConfig.build`."""
+        check_levels(LEVELS, in_channels, "neck")
+        if any(strides[coarse] != 2 * strides[fine] for fine, coarse in itertools.pairwise(LEVELS)):
+            found = ", ".join(f"{level} {strides[level]}" for level in LEVELS)
+            raise SettingsError(f"neck: a pyramid needs every map at twice the stride of the one before, got {found}")
+        layer = FPN(self, in_channels, strides, name=name)
         layer.build()
         return layer
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class FPN(keras.layers.Layer):
+class FPN(Neck):
     """Feature maps c2..c5 to a pyramid p2..p6 of equal channels.
 
     Every map passes a 1x1 lateral convolution; from the top down the coarser sum is enlarged twofold (nearest) and
     added; a 3x3 convolution of each sum is the level. p6 is every second cell of p5 and serves the RPN only.
     """
 
-    strides: ClassVar[dict[str, int]] = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
-
-    def __init__(self, config: FPNConfig | dict[str, Any], in_channels: dict[str, int], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        config: FPNConfig | dict[str, Any],
+        in_channels: Mapping[str, int],
+        in_strides: Mapping[str, int],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.config = FPNConfig.from_dict(config) if isinstance(config, dict) else config
-        self.in_channels = dict(in_channels)
+        self.in_channels, self.in_strides = dict(in_channels), dict(in_strides)
         self.laterals = [self._conv(1, f"lateral{level[1:]}") for level in LEVELS]
         self.outputs = [self._conv(3, f"output{level[1:]}") for level in LEVELS]
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Pixels per cell of p2..p6."""
+        levels = {f"p{level[1:]}": self.in_strides[level] for level in LEVELS}
+        return {**levels, "p6": 2 * levels["p5"]}
+
+    @property
+    def channels(self) -> int:
+        """Channels of every level."""
+        return self.config.channels
 
     def _conv(self, kernel_size: int, name: str) -> ConvNorm:
         # Uniform by fan-in, gain 1: what Caffe2's XavierFill does in the published training code.
@@ -51,6 +74,7 @@ class FPN(keras.layers.Layer):
             self.config.channels,
             kernel_size,
             norm=self.config.norm,
+            epsilon=self.config.epsilon,
             kernel_initializer=initializer,
             name=name,
             dtype=self.dtype_policy,
@@ -95,7 +119,12 @@ class FPN(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Plain data from which Keras can rebuild the layer."""
-        return {**super().get_config(), "config": self.config.to_dict(), "in_channels": self.in_channels}
+        return {
+            **super().get_config(),
+            "config": self.config.to_dict(),
+            "in_channels": dict(self.in_channels),
+            "in_strides": dict(self.in_strides),
+        }
 
 
 def _upsample(coarse: tf.Tensor, fine: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ from mrcnn.modeling.base import RoiHeadConfig
 from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.neck import NeckConfig
 from mrcnn.modeling.normalize import NormalizePixels
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
 from mrcnn.modeling.rpn import RPNConfig
@@ -37,7 +38,7 @@ class MaskRCNNConfig(Settings):
 
     num_classes: int = 80  # C, things only
     backbone: BackboneConfig = ResNetConfig()
-    neck: FPNConfig = FPNConfig()
+    neck: NeckConfig = FPNConfig()
     rpn: RPNConfig = RPNConfig()
     roi_sampler: RoiSamplerConfig = RoiSamplerConfig()
     box_head: BoxHeadConfig = BoxHeadConfig()
@@ -92,8 +93,8 @@ class MaskRCNN(keras.Model):
 
         self.normalize = NormalizePixels(config.backbone.pixel_norm, name="normalize")
         self.backbone = config.backbone.build("backbone")
-        self.neck = config.neck.build(config.backbone.channels, name="fpn")
-        channels, strides = config.neck.channels, self.neck.strides
+        self.neck = config.neck.build(config.backbone.channels, config.backbone.strides, name="fpn")
+        channels, strides = self.neck.channels, self.neck.strides
         self.rpn = config.rpn.build(channels, strides, name="rpn")
         self.box_head = config.box_head.build(c, channels, strides, name="box_head")
         self.heads = [head.build(c, channels, strides, name=head_name(head)) for head in config.heads]

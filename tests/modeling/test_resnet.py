@@ -26,14 +26,14 @@ CAFFE = PixelNorm(mean=(123.675, 116.28, 103.53), std=(1.0, 1.0, 1.0), bgr=True)
 def test_features_equal_detectron2(tag: str, config: ResNetConfig, neck: FPNConfig) -> None:
     """Pixels, ResNet-50 and pyramid with drawn weights: relative error at most 1e-4 at every tap."""
     golden = np.load(GOLDEN / "r50_fpn_features.npz")
-    backbone, fpn = config.build(), neck.build(config.channels)
+    backbone, fpn = config.build(), neck.build(config.channels, config.strides)
     for weight in backbone.weights + fpn.weights:
         parts = weight.path.removeprefix("fpn/").split("/")
         weight.assign(drawn(parts[0], parts[-1], tuple(weight.shape)))
     picture = cv2.imread(str(GOLDEN / "000000491525_resized_320x427.png"))[..., ::-1]
     padded = np.full((1, 320, 448, 3), 77, np.uint8)
     padded[0, :320, :427] = picture
-    pixels = NormalizePixels(config.pixel_norm)(padded, np.array([[320, 427]], np.int32))
+    pixels = NormalizePixels(config.pixel_norm)(padded, np.array([[0, 0, 320, 427]], np.int32))
     taps = {"input": pixels, **fpn(backbone(pixels))}
     assert set(taps) == {key.split("/")[1] for key in golden.files if key.startswith(tag)}
     for name, tap in taps.items():

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.modeling.backbones.base import LEVELS
 from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
 
@@ -59,7 +60,7 @@ class _House(keras.Model):
         super().__init__(**kwargs)
         picture = keras.Input((None, None, 3))
         self.backbone = keras.Model(picture, keras.layers.Conv2D(2, 1, name="stem_conv1")(picture), name="backbone")
-        self.fpn = FPNConfig(channels=4).build({"c2": 2, "c3": 2, "c4": 2, "c5": 2})
+        self.fpn = FPNConfig(channels=4).build(dict.fromkeys(LEVELS, 2), {"c2": 4, "c3": 8, "c4": 16, "c5": 32})
         self.head = keras.layers.Dense(2, name="head")
 
     def build(self, *_: object) -> None:

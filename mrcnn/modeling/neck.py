@@ -1,0 +1,120 @@
+"""What stands between backbone and heads: the interface of a neck, and the neck that does nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mrcnn.settings import Settings, SettingsError
+
+
+@dataclasses.dataclass(frozen=True)
+class NeckConfig(Settings):
+    """Base of the settings of necks."""
+
+    def build(self, in_channels: Mapping[str, int], strides: Mapping[str, int], name: str = "neck") -> Neck:
+        """The layer with its weights created.
+
+        Args:
+            in_channels: channels of every feature map of the backbone, by name.
+            strides: pixels per cell of every feature map of the backbone, by name.
+            name: layer name.
+
+        Raises:
+            SettingsError: a level the backbone does not have, or maps that do not fit together.
+        """
+        raise NotImplementedError
+
+
+class Neck(keras.layers.Layer):
+    """Feature maps of a backbone to the maps that RPN and heads see.
+
+    `call` takes a dict of maps [B, ceil(H / stride), ceil(W / stride), in_channels[name]] and returns a dict of maps
+    [B, ceil(H / stride), ceil(W / stride), channels] at `strides`.
+    """
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Pixels per cell of each map that comes out, by name, fine to coarse."""
+        raise NotImplementedError
+
+    @property
+    def channels(self) -> int:
+        """Channels of every map that comes out."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class PassThroughConfig(NeckConfig):
+    """Settings of a model without a pyramid: RPN and heads see the backbone's own maps.
+
+    Ref: Mask R-CNN, section 3, "C4"; with a dilated res5 and level c5 it is detectron2's "DC5".
+    """
+
+    levels: tuple[str, ...] = ("c4",)
+
+    def build(self, in_channels: Mapping[str, int], strides: Mapping[str, int], name: str = "neck") -> PassThrough:
+        """The layer; see `NeckConfig.build`."""
+        check_levels(self.levels, in_channels, "neck.levels")
+        if len({in_channels[level] for level in self.levels}) != 1:
+            found = ", ".join(f"{level} {in_channels[level]}" for level in self.levels)
+            raise SettingsError(f"neck.levels: RPN and heads need maps of equal channels, got {found}")
+        return PassThrough(self, in_channels, strides, name=name)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class PassThrough(Neck):
+    """Hands the backbone's maps of the named levels on under their names. No weights."""
+
+    def __init__(
+        self,
+        config: PassThroughConfig | dict[str, Any],
+        in_channels: Mapping[str, int],
+        in_strides: Mapping[str, int],
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.config = PassThroughConfig.from_dict(config) if isinstance(config, dict) else config
+        self.in_channels, self.in_strides = dict(in_channels), dict(in_strides)
+        self.built = True
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Pixels per cell of each map that comes out, by name."""
+        return {level: self.in_strides[level] for level in self.config.levels}
+
+    @property
+    def channels(self) -> int:
+        """Channels of every map that comes out."""
+        return self.in_channels[self.config.levels[0]]
+
+    def call(self, features: dict[str, tf.Tensor], training: bool | None = None) -> dict[str, tf.Tensor]:
+        """The named maps, unchanged."""
+        del training
+        return {level: features[level] for level in self.config.levels}
+
+    def compute_output_shape(self, features_shape: dict[str, tuple]) -> dict[str, tuple]:
+        """Shapes of the named maps."""
+        return {level: tuple(features_shape[level]) for level in self.config.levels}
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which Keras can rebuild the layer."""
+        return {
+            **super().get_config(),
+            "config": self.config.to_dict(),
+            "in_channels": dict(self.in_channels),
+            "in_strides": dict(self.in_strides),
+        }
+
+
+def check_levels(levels: tuple[str, ...], available: Mapping[str, int], field: str) -> None:
+    """Raise SettingsError if a level is not among the backbone's maps."""
+    absent = [level for level in levels if level not in available]
+    if absent or not levels:
+        raise SettingsError(
+            f"{field}: {', '.join(absent) or 'empty'}; the backbone has {', '.join(available) or 'no map'}"
+        )

@@ -1,4 +1,4 @@
-"""What RoI heads have in common: the interface the model calls, pooling, and small stacks of layers."""
+"""What RoI heads have in common: the interface the model calls, and small stacks of layers."""
 
 from __future__ import annotations
 
@@ -11,47 +11,9 @@ import tensorflow as tf
 
 from mrcnn.modeling.backbones.base import ConvNorm
 from mrcnn.modeling.normalize import NormKind
-from mrcnn.ops.roi_align import multilevel_roi_align
+from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.settings import Settings
 from mrcnn.structures import Batch, Detections, LossTerm, RoiSample
-
-
-@dataclasses.dataclass(frozen=True)
-class RoiPoolConfig(Settings):
-    """How a head sees its RoIs: RoIAlign on the pyramid level that suits each RoI's size."""
-
-    size: int = 7  # bins per axis
-    sampling_ratio: int = 2  # samples per bin and axis; 0: ceil(RoI side / bins)
-    aligned: bool = False  # half-cell shift; False as in the paper
-    canonical_size: float = 224.0  # RoIs of this side (pixels) ...
-    canonical_level: int = 4  # ... are pooled from this level. Ref: FPN, equation 1
-    levels: tuple[str, ...] = ("p2", "p3", "p4", "p5")
-
-    def pool(
-        self, features: Mapping[str, tf.Tensor], strides: Mapping[str, int], boxes: tf.Tensor, valid: tf.Tensor
-    ) -> tf.Tensor:
-        """Features under each RoI.
-
-        Args:
-            features: pyramid levels [B, H / stride, W / stride, C] by name.
-            strides: pixels per cell of each level.
-            boxes: f32[B, S, 4], pixels of the padded picture.
-            valid: bool[B, S]; invalid RoIs give zeros.
-
-        Returns:
-            [B, S, size, size, C].
-        """
-        return multilevel_roi_align(
-            [features[level] for level in self.levels],
-            boxes,
-            [strides[level] for level in self.levels],
-            self.size,
-            self.sampling_ratio,
-            self.aligned,
-            valid,
-            canonical_level=self.canonical_level,
-            canonical_size=self.canonical_size,
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +28,12 @@ class RoiHeadConfig(Settings):
         """Names of the loss terms of the head."""
         raise NotImplementedError
 
-    def build(self, num_classes: int, in_channels: int, strides: Mapping[str, int], name: str) -> RoiHead:
+    def build(self, num_classes: int, pooler: RoiPooler, name: str) -> RoiHead:
         """The head with its weights created.
 
         Args:
             num_classes: C, things only.
-            in_channels: channels of every pyramid level.
-            strides: pixels per cell of each level, by name.
+            pooler: what the head sees its RoIs through, made from `pool`.
             name: layer name.
         """
         raise NotImplementedError
@@ -87,20 +48,30 @@ class RoiHead(keras.layers.Layer):
 
     config: RoiHeadConfig
 
-    def __init__(self, config: RoiHeadConfig, strides: Mapping[str, int], **kwargs: Any) -> None:
+    def __init__(self, config: RoiHeadConfig, pooler: RoiPooler, **kwargs: Any) -> None:
         # Boxes stay float32 under a half-precision policy: bfloat16 knows whole pixels up to 256 only.
         super().__init__(autocast=False, **kwargs)
         self.config = config
-        self.strides = dict(strides)
+        self.pooler = pooler
 
     def call(
         self,
         features: Mapping[str, tf.Tensor],
         boxes: tf.Tensor,
         valid: tf.Tensor,
+        window: tf.Tensor,
         training: bool | None = None,
     ) -> Any:
-        """Predictions of the head for boxes f32[B, S, 4], pixels of the padded picture."""
+        """Predictions of the head for each RoI.
+
+        Args:
+            features: pyramid levels [B, H / stride, W / stride, C] by name.
+            boxes: f32[B, S, 4], the RoIs in pixels of the padded picture.
+            valid: bool[B, S]; the others are padding: what is predicted for them means nothing, and they take no part
+                in batch statistics.
+            window: f32[B, 4], (y1, x1, y2, x2) of the picture inside the padding; boxes a head makes are clipped to it.
+            training: whether batch norm uses, and learns from, the statistics of this batch.
+        """
         raise NotImplementedError
 
     def rois_for(self, rois: RoiSample) -> RoiSample:
@@ -120,9 +91,10 @@ class RoiHead(keras.layers.Layer):
         raise NotImplementedError
 
 
-def first_slots(rois: RoiSample, num: int) -> RoiSample:
-    """The first `num` RoIs, where the sampler puts the foreground."""
-    return RoiSample(*(field[:, :num] for field in rois))
+def foreground_rois(rois: RoiSample, num: int) -> RoiSample:
+    """The first `num` RoIs, where the sampler puts the foreground; those that are background count as padding."""
+    first = RoiSample(*(field[:, :num] for field in rois))
+    return first._replace(valid=first.valid & first.foreground)
 
 
 def select_class(values: tf.Tensor, class_index: tf.Tensor) -> tf.Tensor:
@@ -161,18 +133,66 @@ def split_rois(x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     return tf.reshape(x, [*shape[:2], *x.shape[1:]])
 
 
+def norm_of_rois(norm: keras.layers.Layer, x: tf.Tensor, valid: tf.Tensor, training: bool | None) -> tf.Tensor:
+    """Applies a normalisation layer to RoIs; batch statistics are those of the valid RoIs.
+
+    Args:
+        norm: any layer of `make_norm`.
+        x: [N, ..., channels].
+        valid: bool[N]; padding slots hold no picture and would drag the statistics towards it.
+        training: see `RoiHead.call`.
+
+    Returns:
+        [N, ..., channels] in the dtype of `x`.
+
+    Empty: without any valid RoI the moving statistics stay as they are.
+    """
+    if not isinstance(norm, keras.layers.BatchNormalization):
+        return norm(x)
+    if not training:
+        return norm(x, training=False)
+    weights = tf.reshape(valid, [-1, *[1] * (len(x.shape) - 2)])
+    weights = tf.broadcast_to(weights, tf.shape(x)[:-1])  # [N, ...]
+    moving = (norm.moving_mean, norm.moving_variance)
+    before = [tf.identity(statistic) for statistic in moving]
+    y = norm(x, training=True, mask=weights)
+    for statistic, old in zip(moving, before, strict=True):
+        statistic.assign(tf.where(tf.reduce_any(valid), statistic, old))
+    return y
+
+
+class RoiConv(ConvNorm):
+    """A 3x3 convolution with norm and ReLU on RoIs."""
+
+    def call(self, inputs: tf.Tensor, valid: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """[N, h, w, in] -> [N, h, w, out]; `valid` bool[N], see `norm_of_rois`."""
+        if not isinstance(self.norm, keras.layers.BatchNormalization):
+            return super().call(inputs, training=training)
+        outputs = self._convolve(inputs, tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype))
+        return tf.nn.relu(norm_of_rois(self.norm, outputs, valid, training))
+
+
 class ConvStack(keras.layers.Layer):
     """3x3 convolutions with ReLU, as the mask and keypoint heads and deep box heads use.
 
     Args:
-        filters: output channels of each convolution.
+        filters: output channels of each convolution; may be empty.
         norm: see `make_norm`; "none" gives the convolutions a bias.
+        epsilon: of the norm.
     """
 
-    def __init__(self, filters: Sequence[int], norm: NormKind = "none", **kwargs: Any) -> None:
+    def __init__(self, filters: Sequence[int], norm: NormKind = "none", epsilon: float = 1e-5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.convs = [
-            ConvNorm(f, 3, norm=norm, activation="relu", kernel_initializer=fan_out_initializer(), name=f"conv{i}")
+            RoiConv(
+                f,
+                3,
+                norm=norm,
+                epsilon=epsilon,
+                activation="relu",
+                kernel_initializer=fan_out_initializer(),
+                name=f"conv{i}",
+            )
             for i, f in enumerate(filters, start=1)
         ]
 
@@ -183,15 +203,17 @@ class ConvStack(keras.layers.Layer):
             input_shape = conv.compute_output_shape(input_shape)
         self.built = True
 
-    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """[N, h, w, in] -> [N, h, w, filters[-1]]."""
+    def call(self, x: tf.Tensor, valid: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """[N, h, w, in] -> [N, h, w, filters[-1]]; `valid` bool[N], see `norm_of_rois`."""
         for conv in self.convs:
-            x = conv(x, training=training)
+            x = conv(x, valid, training=training)
         return x
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
+    def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
         """[N, h, w, filters[-1]]."""
-        return self.convs[-1].compute_output_shape(input_shape) if self.convs else input_shape
+        for conv in self.convs:
+            input_shape = conv.compute_output_shape(input_shape)
+        return input_shape
 
 
 def fan_out_initializer() -> keras.initializers.Initializer:

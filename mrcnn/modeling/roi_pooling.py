@@ -1,0 +1,117 @@
+"""How heads see their RoIs: the settings of the RoI operator, and the pooler that applies it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+from mrcnn.ops.roi_align import multilevel_roi_align
+from mrcnn.settings import Settings, SettingsError
+
+
+@dataclasses.dataclass(frozen=True)
+class RoiPoolConfig(Settings):
+    """How a head sees its RoIs: one operator on the pyramid level that suits each RoI's size."""
+
+    size: int = 7  # bins per axis
+    sampling_ratio: int = 2  # samples per bin and axis; 0: ceil(RoI side / bins). For "align"
+    aligned: bool = False  # half-cell shift; False as in the paper. For "align"
+    canonical_size: float = 224.0  # RoIs of this side (pixels) ...
+    canonical_level: int = 4  # ... are pooled from this level. Ref: FPN, equation 1
+    levels: tuple[str, ...] = ("p2", "p3", "p4", "p5")
+    op: Literal["align", "pool", "warp", "crop"] = "align"
+    level_rule: Literal["floor_inside", "floor_after", "round_image_area"] = "floor_inside"
+    level_epsilon: float = 1e-6  # keeps a RoI of exactly canonical_size on its level; where it is added, the rule says
+    end_offset: float = 0.0  # pixels added to y2 and x2 before pooling; -1: corners are the last pixels inside
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise SettingsError(f"pool.size: expected at least 1, got {self.size}")
+        if self.sampling_ratio < 0:
+            raise SettingsError(f"pool.sampling_ratio: expected 0 (adaptive) or more, got {self.sampling_ratio}")
+        if not self.levels:
+            raise SettingsError("pool.levels: expected at least one level name, got none")
+
+    def pool(
+        self, features: Mapping[str, tf.Tensor], strides: Mapping[str, int], boxes: tf.Tensor, valid: tf.Tensor
+    ) -> tf.Tensor:
+        """Features under each RoI.
+
+        Args:
+            features: pyramid levels [B, H / stride, W / stride, C] by name.
+            strides: pixels per cell of each level.
+            boxes: f32[B, S, 4], pixels of the padded picture.
+            valid: bool[B, S]; invalid RoIs give zeros.
+
+        Returns:
+            [B, S, size, size, C].
+        """
+        return multilevel_roi_align(
+            [features[level] for level in self.levels],
+            boxes,
+            [strides[level] for level in self.levels],
+            self.size,
+            self.sampling_ratio,
+            self.aligned,
+            valid,
+            canonical_level=self.canonical_level,
+            canonical_size=self.canonical_size,
+        )
+
+
+class RoiPooler:
+    """Features of each RoI as a head receives them: pooled, then passed through a stage that heads may share.
+
+    Not a layer, so that Keras does not take `stage` for a part of every head that holds the pooler.
+
+    Args:
+        config: the operator.
+        strides: pixels per cell of each level, by name.
+        channels: channels of every level.
+        stage: layer [N, size, size, channels] -> [N, h, h, out_channels] run on all RoIs, as the fifth stage of a
+            ResNet in a C4 model; None: what was pooled is what the head receives.
+    """
+
+    def __init__(
+        self, config: RoiPoolConfig, strides: Mapping[str, int], channels: int, stage: keras.layers.Layer | None = None
+    ) -> None:
+        missing = [level for level in config.levels if level not in strides]
+        if missing:
+            raise SettingsError(f"pool.levels: no level {missing[0]!r} in the neck, there are {', '.join(strides)}")
+        self.config, self.strides, self.channels, self.stage = config, dict(strides), channels, stage
+        shape = (None, config.size, config.size, channels)
+        if stage is not None:
+            shape = tuple(stage.compute_output_shape(shape))
+        self.out_size: int = shape[1]  # bins per axis of the result
+        self.out_channels: int = shape[3]
+
+    def __call__(
+        self,
+        features: Mapping[str, tf.Tensor],
+        boxes: tf.Tensor,
+        valid: tf.Tensor,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Features under each RoI.
+
+        Args:
+            features: pyramid levels [B, H / stride, W / stride, channels] by name.
+            boxes: f32[B, S, 4], pixels of the padded picture; no gradient flows into them.
+            valid: bool[B, S]; for invalid RoIs zeros are pooled.
+            training: handed to the stage.
+
+        Returns:
+            [B, S, out_size, out_size, out_channels] in the dtype of the features.
+
+        Empty: S = 0 gives an empty result.
+        """
+        pooled = self.config.pool(features, self.strides, boxes, valid)  # [B, S, size, size, channels]
+        if self.stage is None:
+            return pooled
+        merged = self.stage(tf.reshape(pooled, [-1, *pooled.shape[2:]]), training=training)  # [B * S, ...]
+        shape = [*tf.unstack(tf.shape(pooled)[:2]), self.out_size, self.out_size, self.out_channels]
+        return tf.ensure_shape(tf.reshape(merged, shape), [*pooled.shape[:2], *shape[2:]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -15,21 +15,14 @@ from mrcnn.modeling.base import RoiHeadConfig
 from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.input import InputConfig, content_window, detection_window, proposal_window
 from mrcnn.modeling.neck import NeckConfig
 from mrcnn.modeling.normalize import NormalizePixels
+from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
 from mrcnn.modeling.rpn import RPNConfig
 from mrcnn.settings import Settings, SettingsError
 from mrcnn.structures import TRUTH_KEY, Batch, LossTerm
-
-
-@dataclasses.dataclass(frozen=True)
-class InputConfig(Settings):
-    """How a picture of any size becomes input at inference."""
-
-    short_side: int = 800  # pixels, unless the longer side would exceed ...
-    long_side: int = 1333
-    divisor: int = 32  # height and width are padded to multiples of this
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,8 +89,10 @@ class MaskRCNN(keras.Model):
         self.neck = config.neck.build(config.backbone.channels, config.backbone.strides, name="fpn")
         channels, strides = self.neck.channels, self.neck.strides
         self.rpn = config.rpn.build(channels, strides, name="rpn")
-        self.box_head = config.box_head.build(c, channels, strides, name="box_head")
-        self.heads = [head.build(c, channels, strides, name=head_name(head)) for head in config.heads]
+        self.box_head = config.box_head.build(c, RoiPooler(config.box_head.pool, strides, channels), name="box_head")
+        self.heads = [
+            head.build(c, RoiPooler(head.pool, strides, channels), name=head_name(head)) for head in config.heads
+        ]
         self.loss_trackers: dict[str, keras.metrics.Mean] = {}
         self.built = True
 
@@ -111,18 +106,24 @@ class MaskRCNN(keras.Model):
         if TRUTH_KEY in batch:
             terms = self.loss_terms(features, output, batch, training)
             return {name: term.total / term.count for name, term in terms.items()}
-        proposals = self.rpn.propose(output, batch["content_shape"], for_training=False)
-        pred = self.box_head(features, proposals.boxes, proposals.valid, training=training)
-        detections = self.box_head.detect(pred, proposals, batch["content_shape"])
+        proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=False)
+        window = self._window(detection_window, batch)
+        pred = self.box_head(features, proposals.boxes, proposals.valid, window, training=training)
+        detections = self.box_head.detect(pred, proposals, window)
         for head in self.heads:
-            pred = head(features, detections.boxes, detections.valid, training=training)
+            pred = head(features, detections.boxes, detections.valid, window, training=training)
             detections = head.attach(detections, pred)
         return detections.to_dict()
 
     def extract_features(self, batch: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Pyramid levels p2..p6 by name, [B, ceil(H / stride), ceil(W / stride), channels]."""
-        pixels = self.normalize(batch["image"], batch["content_shape"])
+        zeroed = self.config.input.padding_pixels == "zero_input"
+        pixels = self.normalize(batch["image"], self._window(content_window, batch) if zeroed else None)
         return self.neck(self.backbone(pixels, training=training), training=training)
+
+    def _window(self, which: Callable[..., tf.Tensor], batch: Batch) -> tf.Tensor:
+        """f32[B, 4], one of the windows of `modeling.input` for the pictures of a batch."""
+        return which(tf.shape(batch["image"])[1:3], batch["content_shape"], self.config.input)
 
     def loss_terms(
         self, features: dict[str, tf.Tensor], output: Any, batch: Batch, training: bool | None = None
@@ -130,11 +131,12 @@ class MaskRCNN(keras.Model):
         """Every loss as sum and count, for a batch with truth."""
         batch = _without_empty_slots(batch)
         terms = self.rpn.loss(output, batch)
-        proposals = self.rpn.propose(output, batch["content_shape"], for_training=True)
+        proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=True)
         rois = sample_rois(proposals, batch, self.config.roi_sampler)
+        window = self._window(detection_window, batch)
         for head in (self.box_head, *self.heads):
             own = head.rois_for(rois)
-            pred = head(features, own.boxes, own.valid, training=training)
+            pred = head(features, own.boxes, own.valid, window, training=training)
             terms |= head.loss(pred, head.targets(own, batch), own)
         return terms
 

@@ -49,12 +49,13 @@ class NormalizePixels(keras.layers.Layer):
     def build(self, *_: Any) -> None:
         """Nothing to build: the layer has no weights."""
 
-    def call(self, image: tf.Tensor, content_shape: tf.Tensor | None = None) -> tf.Tensor:
+    def call(self, image: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
         """Normalise.
 
         Args:
             image: u8 or float [B, H, W, channels], RGB, 0-255.
-            content_shape: i32[B, 2], height and width of the picture inside the padding; None: no padding.
+            window: i32 or f32[B, 4], (y1, x1, y2, x2) of the picture inside the padding; None: no padding, or padding
+                that is to be normalised like pixels.
 
         Returns:
             [B, H, W, channels] in the compute dtype.
@@ -65,19 +66,21 @@ class NormalizePixels(keras.layers.Layer):
         pixels = (tf.cast(image, tf.float32) - tf.constant(mean)) * tf.constant([1.0 / s for s in std])
         if self.config.bgr:
             pixels = tf.reverse(pixels, [-1])
-        if content_shape is not None:
+        if window is not None:
             shape = tf.shape(image)
-            rows = tf.range(shape[1])[None] < content_shape[:, :1]  # [B, H]
-            columns = tf.range(shape[2])[None] < content_shape[:, 1:]  # [B, W]
+            edges = tf.cast(window, tf.int32)[:, tf.newaxis]  # [B, 1, 4]
+            y, x = tf.range(shape[1]), tf.range(shape[2])
+            rows = (y >= edges[..., 0]) & (y < edges[..., 2])  # [B, H]
+            columns = (x >= edges[..., 1]) & (x < edges[..., 3])  # [B, W]
             inside = rows[:, :, None, None] & columns[:, None, :, None]  # [B, H, W, 1]
             pixels = tf.where(inside, pixels, 0.0)
         return tf.cast(pixels, self.compute_dtype)
 
-    def compute_output_shape(self, image_shape: tuple, content_shape: tuple | None = None) -> tuple:
+    def compute_output_shape(self, image_shape: tuple, window: tuple | None = None) -> tuple:
         """Shape of the picture."""
         return tuple(image_shape)
 
-    def compute_output_spec(self, image: Any, content_shape: Any = None) -> keras.KerasTensor:
+    def compute_output_spec(self, image: Any, window: Any = None) -> keras.KerasTensor:
         """The picture's shape in the compute dtype."""
         return keras.KerasTensor(image.shape, dtype=self.compute_dtype)
 

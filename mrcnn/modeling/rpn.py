@@ -125,12 +125,12 @@ class RPN(keras.layers.Layer):
             sizes.append(size)
         return RPNOutput(tf.concat(logits, 1), tf.concat(deltas, 1), tf.concat(grids, 0), sizes)
 
-    def propose(self, output: RPNOutput, content_shape: tf.Tensor, for_training: bool) -> Proposals:
+    def propose(self, output: RPNOutput, window: tf.Tensor, for_training: bool) -> Proposals:
         """The best boxes of each picture: top-k per level, decoded, clipped, then NMS within each level.
 
         Args:
             output: this layer's predictions.
-            content_shape: i32[B, 2], height and width of the picture inside the padding; boxes are clipped to it.
+            window: f32[B, 4], (y1, x1, y2, x2), pixels of the padded picture; boxes are clipped to it.
             for_training: use the larger training counts.
 
         Returns:
@@ -151,7 +151,7 @@ class RPN(keras.layers.Layer):
             boxes.append(box_ops.decode_deltas(level_deltas, level_anchors))
             levels.append(tf.fill(tf.shape(level_logits), level))
             start += size
-        all_boxes = box_ops.clip_boxes(tf.concat(boxes, 1), content_shape)
+        all_boxes = box_ops.clip_boxes(tf.concat(boxes, 1), window)
         all_scores = tf.concat(scores, 1)
         index, valid = batched_nms(
             all_boxes,

@@ -77,19 +77,22 @@ def pairwise_coverage(a: Tensor, b: Tensor) -> Tensor:
     return tf.math.divide_no_nan(_pairwise_intersection(a, b), area(a)[..., :, tf.newaxis])
 
 
-def clip_boxes(boxes: Tensor, shape: Tensor) -> Tensor:
-    """Moves box sides into the picture.
+def clip_boxes(boxes: Tensor, window: Tensor) -> Tensor:
+    """Moves box sides into a window.
 
     Args:
         boxes: f32[..., N, 4], pixels.
-        shape: i32 or f32[..., 2], (height, width) of the picture, one per leading index of `boxes`.
+        window: i32 or f32[..., 4], (y1, x1, y2, x2), or [..., 2], the (height, width) of one that starts at the origin;
+            one per leading index of `boxes`.
 
     Returns:
-        f32[..., N, 4]; a box outside the picture becomes empty.
+        f32[..., N, 4]; a box outside the window becomes empty.
     """
-    boxes, shape = _as_float(boxes), _as_float(shape)
-    limit = tf.concat([shape, shape], axis=-1)[..., tf.newaxis, :]  # [..., 1, 4]
-    return tf.maximum(tf.minimum(boxes, limit), 0.0)
+    boxes, window = _as_float(boxes), _as_float(window)[..., tf.newaxis, :]  # window [..., 1, 2 or 4]
+    end = window[..., -2:]
+    origin = tf.concat([tf.zeros_like(end), window[..., :-2]], axis=-1)[..., -2:]
+    low, high = tf.concat([origin, origin], axis=-1), tf.concat([end, end], axis=-1)  # [..., 1, 4]
+    return tf.maximum(tf.minimum(boxes, high), low)
 
 
 def _to_center(boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -22,9 +22,10 @@ def test_bgr_reverses_after_normalising() -> None:
 
 def test_padding_is_zero_whatever_it_held() -> None:
     image = np.full((2, 4, 5, 3), 200, np.uint8)
-    out = NormalizePixels()(image, np.array([[3, 4], [4, 5]], np.int32)).numpy()
-    assert (out[0, 3:] == 0).all() and (out[0, :, 4:] == 0).all()
-    assert (out[0, :3, :4] != 0).all() and (out[1] != 0).all()
+    out = NormalizePixels()(image, np.array([[1, 0, 3, 4], [0, 0, 4, 5]], np.float32)).numpy()
+    assert (out[0, :1] == 0).all() and (out[0, 3:] == 0).all() and (out[0, :, 4:] == 0).all()
+    assert (out[0, 1:3, :4] != 0).all() and (out[1] != 0).all()
+    assert (NormalizePixels()(image).numpy() != 0).all()
 
 
 def test_pixels_keep_precision_under_mixed_precision() -> None:

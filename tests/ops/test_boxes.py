@@ -59,6 +59,12 @@ def test_clip_to_each_picture():
     np.testing.assert_array_equal(clipped, expected)
 
 
+def test_clip_to_a_window_that_starts_elsewhere():
+    boxes = np.array([[[-1, -2, 5, 50], [30, 30, 40, 40]]], np.float32)
+    clipped = in_every_mode(box_ops.clip_boxes, boxes, np.array([[1, 3, 32, 35]], np.float32))
+    np.testing.assert_array_equal(clipped, [[[1, 3, 5, 35], [30, 30, 32, 35]]])
+
+
 def test_encode_and_decode_equal_reference(rng):
     boxes, anchors = random_boxes(rng, 20), random_boxes(rng, 20)
     weights = (10.0, 10.0, 5.0, 5.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from mrcnn.files import whole_file
 from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
+from mrcnn.weights.stored_array import StoredArray
 
 FORMAT = "mrcnn/1"
 MODEL_FILE = "model.safetensors"
@@ -75,37 +76,25 @@ def save_checkpoint(
     return path
 
 
-class Tensors(Mapping):
-    """Arrays of a checkpoint by name; read from the file only when the values are asked for."""
+_DTYPES = {
+    **{f"F{8 * size}": f"f{size}" for size in (2, 4, 8)},
+    **{f"{letter}{8 * size}": f"{kind}{size}" for letter, kind in (("I", "i"), ("U", "u")) for size in (1, 2, 4, 8)},
+    "BOOL": "?",
+}
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+
+def _stored(path: Path, name: str, shape: list[int], dtype: str) -> StoredArray:
+    """One array of a safetensors file; what NumPy has no type for, such as bfloat16, becomes float32."""
+
+    def read() -> np.ndarray:
         with safetensors.safe_open(path, "numpy") as file:
-            self._stubs = {name: _Stub(path, name, tuple(file.get_slice(name).get_shape())) for name in file.keys()}  # noqa: SIM118
+            value = file.get_tensor(name)
+        return value if dtype in _DTYPES else value.astype(np.float32)
 
-    def __getitem__(self, name: str) -> _Stub:
-        return self._stubs[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stubs)
-
-    def __len__(self) -> int:
-        return len(self._stubs)
+    return StoredArray(tuple(shape), _DTYPES.get(dtype, "f4"), read)
 
 
-class _Stub:
-    """One array in the file: its shape now, its values on np.asarray."""
-
-    def __init__(self, path: Path, name: str, shape: tuple[int, ...]) -> None:
-        self.path, self.name, self.shape = path, name, shape
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        with safetensors.safe_open(self.path, "numpy") as file:
-            value = file.get_tensor(self.name)  # bfloat16 arrives as the ml_dtypes type
-        return value if dtype is None else value.astype(dtype)
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Tensors]:
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, StoredArray]]:
     """Metadata and lazily read arrays of a checkpoint.
 
     Args:
@@ -121,7 +110,10 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Tenso
     try:
         with safetensors.safe_open(path, "numpy") as file:
             text = (file.metadata() or {}).get(_KEY, "{}")
-        tensors = Tensors(path)
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {
+                name: _stored(path, name, part.get_shape(), str(part.get_dtype())) for name, part in slices.items()
+            }
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
     try:

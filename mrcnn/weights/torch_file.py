@@ -6,21 +6,25 @@ rebuilding of tensors and the making of plain containers, and names whatever els
 
 from __future__ import annotations
 
-import collections
 import io
 import math
 import os
 import pickle
-import pickletools
 import struct
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from mrcnn.weights import numpy_pickle
+from mrcnn.weights.file_kind import file_kind
+from mrcnn.weights.numpy_pickle import PickledArray
 from mrcnn.weights.report import WeightsError
+from mrcnn.weights.safe_pickle import leaves, load_pickle, reading
+from mrcnn.weights.stored_array import StoredArray
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the format before PyTorch 1.6
 _LEGACY_PROTOCOL = 1001
@@ -37,10 +41,8 @@ _DTYPES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-_MAX_NODES = 1_000_000  # of all containers and their items
-_MAX_DEPTH = 64  # of containers in containers
 _MAX_SHARING = 16  # bytes of arrays per byte of file
-_REFUSED_OPCODES = {"INST", "OBJ", "NEWOBJ_EX", "PERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"}
+_LOCAL_HEADER = "<4s5H3L2H"  # of a record in a zip archive
 
 
 def read_torch_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -57,49 +59,41 @@ def read_torch_file(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         WeightsError: no such file, another kind of file, a damaged one, or one that asks for more than tensors and
             plain containers; the message names the file and the thing.
     """
+    arrays, _ = open_torch_file(path)
+    return {name: np.asarray(array) for name, array in arrays.items()}
+
+
+def open_torch_file(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray], dict[str, Any]]:
+    """All tensors of a .pth file, still in the file, and the plain values beside them.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (arrays, plain values) by name, as `read_torch_file` names them. NumPy arrays in the file count as tensors.
+
+    Raises:
+        WeightsError: as `read_torch_file`; what is damaged inside an array's numbers is found when it is read.
+    """
     path = Path(path)
-    if path.is_dir():
-        raise WeightsError(f"{path}: a folder, not a weights file")
-    if not path.exists():
-        raise WeightsError(f"{path}: no such file")
-    try:
-        with path.open("rb") as file:
-            head = file.read(512)
-            file.seek(0)
-            if head.startswith(b"PK"):
-                root, fetch = _open_zip(file, path)
-            elif head.startswith(b"\x80") and b"\x8a\n" in head[:4]:
-                root, fetch = _open_legacy(file, path)
-            else:
-                raise WeightsError(f"{path}: {_what_it_is(head)}, not a file written by torch.save")
-            return _flatten(root, fetch, path)
-    except WeightsError:
-        raise
-    except (pickle.UnpicklingError, EOFError, struct.error, zipfile.BadZipFile) as error:
-        raise WeightsError(f"{path}: truncated or damaged ({error})") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, NotImplementedError) as error:
-        raise WeightsError(f"{path}: damaged ({type(error).__name__}: {error})") from error
-    except (MemoryError, RecursionError) as error:
-        raise WeightsError(f"{path}: refused, it unpacks to an unreasonable size or depth") from error
-
-
-def _what_it_is(head: bytes) -> str:
-    text = head.lstrip().lower()
-    if not head:
-        return "an empty file"
-    if text.startswith((b"<!doctype html", b"<html", b"<?xml")):
-        return "a web page (the download failed?)"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer (run git lfs pull)"
-    if head.startswith(b"\x89HDF"):
-        return "an HDF5 file"
-    if head[257:262] == b"ustar":
-        return "a tar archive (PyTorch before 0.2; save it again with a newer one)"
-    if head[8:9] == b"{" and head[:8] != head[8:16]:
-        return "a safetensors file"
-    if head.startswith(b"\x80"):
-        return "a plain pickle"
-    return "an unknown kind of file"
+    kind = file_kind(path)
+    what = {"pickle": "a plain pickle", "hdf5": "an HDF5 file", "safetensors": "a safetensors file"}.get(kind)
+    if what is not None:
+        raise WeightsError(f"{path}: {what}, not a file written by torch.save")
+    with reading(path), path.open("rb") as file:
+        root, fetch = (_open_zip if kind == "torch_zip" else _open_legacy)(file, path)
+        tensors, plain = leaves(root, (_Tensor, PickledArray))
+        if not tensors:
+            raise WeightsError(f"{path}: holds no tensor")
+        # Several tensors may share a storage, as tied weights do, but not without end.
+        own = [tensor for tensor in tensors.values() if isinstance(tensor, _Tensor)]
+        size = sum(math.prod(tensor.checked().shape) * tensor.storage.itemsize for tensor in own)
+        if size > _MAX_SHARING * path.stat().st_size:
+            raise MemoryError
+        return {
+            name: tensor.stored(name, path) if isinstance(tensor, PickledArray) else tensor.stored(fetch, path)
+            for name, tensor in tensors.items()
+        }, plain
 
 
 # What a pickle can get hold of is a NamedTuple: its BUILD instruction can change attributes of anything else.
@@ -125,8 +119,12 @@ class _Tensor(NamedTuple):
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def array(self, fetch: Callable[[_Storage], bytes]) -> np.ndarray:
-        """The numbers, copied out of the storage."""
+    def checked(self) -> _Tensor:
+        """Itself.
+
+        Raises:
+            ValueError: it is impossible, or reaches beyond its storage.
+        """
         ints = (self.offset, *self.shape, *self.strides)
         if not all(isinstance(i, int) and i >= 0 for i in ints) or len(self.shape) != len(self.strides):
             raise ValueError(f"impossible tensor shape {self.shape}, strides {self.strides}, offset {self.offset}")
@@ -136,16 +134,29 @@ class _Tensor(NamedTuple):
         # bytes could ask for any amount of memory.
         if size and (last >= self.storage.size or size > self.storage.size):
             raise ValueError(f"tensor of shape {self.shape} reaches beyond its storage of {self.storage.size} elements")
-        dtype = "<u2" if self.storage.dtype == _BFLOAT16 else self.storage.dtype
-        flat = np.frombuffer(fetch(self.storage), dtype)
-        if not size:
-            array = np.zeros(self.shape, dtype)
-        else:
-            strides = tuple(s * flat.itemsize for s in self.strides)
-            array = np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides).copy()
-        if self.storage.dtype == _BFLOAT16:
-            array = (array.astype(np.uint32) << 16).view(np.float32)
-        return array
+        return self
+
+    def stored(self, fetch: _Fetch, path: Path) -> StoredArray:
+        """The tensor, read from the file when asked for."""
+        in_file = np.dtype("<u2" if self.storage.dtype == _BFLOAT16 else self.storage.dtype)
+        dtype = np.dtype(np.float32) if self.storage.dtype == _BFLOAT16 else in_file.newbyteorder("=")
+        read_storage = fetch(self.storage)  # looks whether it is there
+
+        def read() -> np.ndarray:
+            if 0 in self.shape:
+                return np.zeros(self.shape, dtype)
+            with reading(path):
+                flat = np.frombuffer(read_storage(), in_file)
+                strides = tuple(s * flat.itemsize for s in self.strides)
+                array = np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides).copy()
+                if self.storage.dtype == _BFLOAT16:
+                    array = (array.astype(np.uint32) << 16).view(np.float32)
+                return array
+
+        return StoredArray(self.shape, dtype, read)
+
+
+_Fetch = Callable[[_Storage], Callable[[], bytes]]
 
 
 class _StorageType(NamedTuple):
@@ -169,8 +180,8 @@ class _Rebuild(NamedTuple):
         raise pickle.UnpicklingError(f"impossible {self.what}")
 
 
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): collections.OrderedDict,
+_ALLOWED: Mapping[tuple[str, str], Any] = {
+    **numpy_pickle.ALLOWED,
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_tensor"): _Rebuild("tensor"),
     ("torch._utils", "_rebuild_tensor_v2"): _Rebuild("tensor"),
@@ -179,55 +190,24 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the names of `_ALLOWED` and storages; everything else is refused."""
-
-    def __init__(self, data: bytes, path: Path) -> None:
-        super().__init__(io.BytesIO(data), encoding="utf-8")
-        self._path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for module.name."""
-        if (module, name) not in _ALLOWED:
-            raise _refusal(self._path, f"{module}.{name}")
-        return _ALLOWED[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        """The storage a tensor refers to."""
-        if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
-            raise pickle.UnpicklingError(f"unknown reference {pid!r:.80}")
-        kind, key, _, size, *view = pid[1:]
-        if not isinstance(kind, _StorageType) or not isinstance(size, int) or size < 0:
-            raise pickle.UnpicklingError(f"impossible storage {pid!r:.80}")
-        root = None
-        if view and view[0] is not None:
-            view_key, offset, view_size = view[0]
-            return _Storage(str(view_key), kind.dtype, int(view_size), (str(key), int(offset)))
-        return _Storage(str(key), kind.dtype, size, root)
-
-
-def _refusal(path: Path, name: str) -> WeightsError:
-    return WeightsError(f"{path}: refused, the file asks for {name}; only tensors and plain containers are read")
+def _storage(pid: Any) -> _Storage:
+    """The storage a tensor refers to."""
+    if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
+        raise pickle.UnpicklingError(f"unknown reference {pid!r:.80}")
+    kind, key, _, size, *view = pid[1:]
+    if not isinstance(kind, _StorageType) or not isinstance(size, int) or size < 0:
+        raise pickle.UnpicklingError(f"impossible storage {pid!r:.80}")
+    if view and view[0] is not None:
+        view_key, offset, view_size = view[0]
+        return _Storage(str(view_key), kind.dtype, int(view_size), (str(key), int(offset)))
+    return _Storage(str(key), kind.dtype, size)
 
 
 def _unpickle(file: BinaryIO, path: Path) -> Any:
-    """The next pickle of the file, after a look at each of its instructions."""
-    start = file.tell()
-    for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
-        if opcode.name in _REFUSED_OPCODES:
-            raise _refusal(path, f"the pickle instruction {opcode.name}")
-        if opcode.name == "GLOBAL":
-            module, _, name = str(argument).partition(" ")
-            if (module, name) not in _ALLOWED:
-                raise _refusal(path, f"{module}.{name}")
-        if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > count:
-            raise pickle.UnpicklingError("memo index out of range")  # would allocate that many slots
-    end = file.tell()
-    file.seek(start)
-    return _Unpickler(file.read(end - start), path).load()
+    return load_pickle(file, path, _ALLOWED, reference=_storage, encoding="utf-8")
 
 
-def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage], bytes]]:
+def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
     """The format before PyTorch 1.6: five pickles, then every storage as its length and its bytes."""
     if _unpickle(file, path) != _MAGIC or _unpickle(file, path) != _LEGACY_PROTOCOL:
         raise WeightsError(f"{path}: a plain pickle, not a file written by torch.save")
@@ -235,7 +215,7 @@ def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage], 
         raise WeightsError(f"{path}: written on a big-endian machine, which is not supported")
     root = _unpickle(file, path)
     storages: dict[str, _Storage] = {}
-    for tensor in _tensors(root).values():
+    for tensor in leaves(root, _Tensor)[0].values():
         storages.setdefault(tensor.storage.root[0] if tensor.storage.root else tensor.storage.key, tensor.storage)
     end = os.fstat(file.fileno()).st_size
     places: dict[str, tuple[int, int]] = {}
@@ -252,26 +232,30 @@ def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage], 
             raise EOFError(f"ends inside storage {key}: {stop - end} bytes are missing")
         file.seek(stop)
 
-    def fetch(storage: _Storage) -> bytes:
+    def fetch(storage: _Storage) -> Callable[[], bytes]:
         key, offset = storage.root or (storage.key, 0)
         place, size = places[key]
         if offset < 0 or offset + storage.size > size:
             raise ValueError(f"storage {key} has {size} elements, {offset + storage.size} are asked for")
-        file.seek(place + offset * storage.itemsize)
-        return file.read(storage.size * storage.itemsize)
+        return lambda: _read_at(path, place + offset * storage.itemsize, storage.size * storage.itemsize)
 
     return root, fetch
 
 
-def _open_zip(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage], bytes]]:
+def _read_at(path: Path, place: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(place)
+        data = file.read(size)
+    if len(data) != size:
+        raise EOFError(f"ends {size - len(data)} bytes early")
+    return data
+
+
+def _open_zip(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
     """The format since PyTorch 1.6: a zip archive, NAME/data.pkl and one uncompressed record per storage."""
-    if not zipfile.is_zipfile(file):
-        raise WeightsError(f"{path}: truncated or damaged (a zip archive without its directory)")
     archive = zipfile.ZipFile(file)
     records = {info.filename: info for info in archive.infolist()}
     pickles = [name for name in records if name.count("/") == 1 and name.endswith("/data.pkl")]
-    if len(pickles) != 1:
-        raise WeightsError(f"{path}: a zip archive without data.pkl, not a file written by torch.save")
     prefix = pickles[0].removesuffix("data.pkl")
     if f"{prefix}constants.pkl" in records:
         raise WeightsError(f"{path}: a TorchScript program, not weights; save its state_dict() with torch.save")
@@ -285,45 +269,30 @@ def _open_zip(file: BinaryIO, path: Path) -> tuple[Any, Callable[[_Storage], byt
         raise WeightsError(f"{path}: written on a big-endian machine, which is not supported")
     root = _unpickle(io.BytesIO(archive.read(pickles[0])), path)
 
-    def fetch(storage: _Storage) -> bytes:
+    def fetch(storage: _Storage) -> Callable[[], bytes]:
         name = f"{prefix}data/{storage.key}"
         if name not in records:
             raise ValueError(f"storage {storage.key} is not in the archive")
-        data = archive.read(name)
-        if len(data) != storage.size * storage.itemsize:
-            raise ValueError(f"storage {storage.key} has {len(data)} bytes, expected {storage.size * storage.itemsize}")
-        return data
+        size = storage.size * storage.itemsize
+        if records[name].file_size != size:
+            raise ValueError(f"storage {storage.key} has {records[name].file_size} bytes, expected {size}")
+        place = _place(file, records[name])
+
+        def read() -> bytes:
+            data = _read_at(path, place, size)
+            if zlib.crc32(data) != records[name].CRC:
+                raise ValueError(f"storage {storage.key} has other bytes than its checksum says")
+            return data
+
+        return read
 
     return root, fetch
 
 
-def _tensors(root: Any) -> dict[str, _Tensor]:
-    """All tensors below the root by name; what is neither tensor nor container is passed over."""
-    found: dict[str, _Tensor] = {}
-    visits = 0
-    stack = [("", root, 0)]
-    while stack:
-        prefix, node, depth = stack.pop()
-        visits += 1
-        if visits > _MAX_NODES or depth > _MAX_DEPTH:  # containers that contain each other many times, or themselves
-            raise MemoryError
-        if isinstance(node, _Tensor):
-            if prefix in found:
-                raise ValueError(f"two tensors named {prefix}")
-            found[prefix] = node
-        elif isinstance(node, (dict, list, tuple)):
-            items = dict.items(node) if isinstance(node, dict) else enumerate(node)
-            below = [(f"{prefix}.{key}" if prefix else str(key), value, depth + 1) for key, value in items]
-            stack.extend(reversed(below))
-    return found
-
-
-def _flatten(root: Any, fetch: Callable[[_Storage], bytes], path: Path) -> dict[str, np.ndarray]:
-    tensors = _tensors(root)
-    if not tensors:
-        raise WeightsError(f"{path}: holds no tensor")
-    # Several tensors may share a storage, as tied weights do, but not without end.
-    size = sum(math.prod(tensor.shape) * tensor.storage.itemsize for tensor in tensors.values())
-    if size > _MAX_SHARING * path.stat().st_size:
-        raise MemoryError
-    return {name: tensor.array(fetch) for name, tensor in tensors.items()}
+def _place(file: BinaryIO, record: zipfile.ZipInfo) -> int:
+    """Where an uncompressed record's bytes begin; asking the archive for each would read its directory each time."""
+    file.seek(record.header_offset)
+    mark, *numbers, name_size, extra_size = struct.unpack(_LOCAL_HEADER, file.read(struct.calcsize(_LOCAL_HEADER)))
+    if mark != b"PK\x03\x04" or numbers[1] & 1:
+        raise zipfile.BadZipFile(f"record {record.filename} is not where the directory says, or is encrypted")
+    return file.tell() + name_size + extra_size

@@ -1,0 +1,127 @@
+"""Reader of the .h5 weights files of Keras 1, 2 and tf.keras: groups with `layer_names` and `weight_names`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from mrcnn.weights.report import WeightsError
+from mrcnn.weights.safe_pickle import reading
+from mrcnn.weights.stored_array import StoredArray
+
+_MAX_EXPANSION = 16  # bytes of arrays per byte of file
+_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # what h5py itself brings; others load programs
+
+
+def open_keras_h5(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray], dict[str, Any]]:
+    """All weights of a Keras .h5 file, still in the file, and its plain attributes.
+
+    Args:
+        path: a weights file (`save_weights`) or a whole model (`save`), whose "model_weights" are taken.
+
+    Returns:
+        (arrays, attributes). Arrays by "layer/leaf", e.g. "conv1/kernel"; the layers of a model nested in the model
+        count as its own: "rpn_model/rpn_conv_shared/kernel:0" gives "rpn_conv_shared/kernel". Attributes: those that
+        are text, e.g. "keras_version".
+
+    Raises:
+        WeightsError: no HDF5 file, a damaged one, one of another writer, or one that refers to other files.
+    """
+    path = Path(path)
+    with reading(path), _opened(path) as file:
+        root = _step(file, "model_weights", path) if "model_weights" in file else file
+        if not isinstance(root, h5py.Group) or not any(key.startswith("layer_names") for key in root.attrs):
+            what = (
+                "a Keras 3 .weights.h5 file"
+                if "_layer_checkpoint_dependencies" in root or "layers" in root
+                else ("an HDF5 file without Keras' layer_names")
+            )
+            raise WeightsError(f"{path}: {what}, expected the .h5 format of Keras 2 (model.save_weights of a .h5 path)")
+        arrays: dict[str, StoredArray] = {}
+        size = 0
+        for layer in _names(root, "layer_names"):
+            group = _step(root, layer, path)
+            weights = _names(group, "weight_names")
+            scopes = {weight.rpartition("/")[0] for weight in weights}
+            for weight in weights:
+                scope, _, leaf = weight.rpartition("/")
+                # One layer's scope may carry a suffix (conv1_2) that TensorFlow added; its group has the plain name.
+                own = layer if len(scopes) == 1 else scope.rpartition("/")[2]
+                name = f"{own}/{leaf.partition(':')[0]}"
+                if name in arrays:
+                    raise WeightsError(f"{path}: two weights named {name}")
+                dataset = _step(group, weight, path)
+                arrays[name] = _stored(dataset, f"{layer}/{weight}", path)
+                size += dataset.size * dataset.dtype.itemsize
+        if not arrays:
+            raise WeightsError(f"{path}: a Keras file that holds no weights")
+        if size > _MAX_EXPANSION * path.stat().st_size:
+            raise MemoryError
+        attributes = {**file.attrs, **root.attrs}
+        return arrays, {key: _text(value) for key, value in attributes.items() if isinstance(value, (str, bytes))}
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise WeightsError(f"{path}: truncated, damaged or no HDF5 file ({error})") from error
+
+
+def _step(group: h5py.Group, name: str, path: Path) -> Any:
+    """What lies below a group under a name of several parts, each of which lies in this very file."""
+    item: Any = group
+    for part in name.split("/"):
+        link = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
+        if link is None:
+            raise WeightsError(f"{path}: damaged, {name} is listed in {group.name} but not there")
+        if isinstance(link, h5py.ExternalLink):
+            raise WeightsError(f"{path}: refused, {name} is a link into another file ({link.filename})")
+        if not isinstance(link, h5py.HardLink):
+            raise WeightsError(f"{path}: refused, {name} is a symbolic link ({getattr(link, 'path', link)})")
+        item = item[part]
+    return item
+
+
+def _stored(dataset: Any, name: str, path: Path) -> StoredArray:
+    """A dataset whose numbers lie in this very file, read when asked for."""
+    if not isinstance(dataset, h5py.Dataset):
+        raise WeightsError(f"{path}: damaged, {name} is a group, expected an array")
+    if dataset.external or dataset.is_virtual:
+        raise WeightsError(f"{path}: refused, the numbers of {name} lie in another file")
+    properties = dataset.id.get_create_plist()
+    for index in range(properties.get_nfilters()):
+        code = properties.get_filter(index)[0]
+        if code not in _FILTERS:
+            raise WeightsError(f"{path}: refused, {name} is packed with HDF5 filter {code}; known: {_FILTERS}")
+    if dataset.dtype.kind not in "fiub" or dataset.shape is None:
+        raise WeightsError(f"{path}: {name} has dtype {dataset.dtype}, expected numbers")
+    full = dataset.name
+
+    def read() -> np.ndarray:
+        with reading(path), _opened(path) as file:
+            return np.asarray(file[full], dataset_dtype)
+
+    dataset_dtype = dataset.dtype.newbyteorder("=")
+    return StoredArray(dataset.shape, dataset_dtype, read)
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    """A list of names, which Keras cuts into attributes name0, name1, … where it is long."""
+    if not isinstance(group, h5py.Group):
+        raise ValueError(f"expected a group with {attribute}")
+    if attribute in group.attrs:
+        parts = [group.attrs[attribute]]
+    else:
+        parts = []
+        while f"{attribute}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{attribute}{len(parts)}"])
+    return [_text(name) for part in parts for name in np.atleast_1d(part)]
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,158 @@
+"""Checkpoints of detectron2: R-CNN models of its zoo and others built alike, .pkl or .pth.
+
+Ref: detectron2, modeling/backbone, proposal_generator/rpn.py, roi_heads; configs/.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mrcnn.weights.architecture import Architecture, Family
+from mrcnn.weights.coco_classes import coco_classes
+from mrcnn.weights.name_map import ROI_STAGE, Converted, convert_all, infer, leaf_of
+from mrcnn.weights.report import WeightsError
+
+_IGNORED = r"\.num_batches_tracked$|anchor_generator\.cell_anchors|^pixel_(mean|std)$"
+_PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
+_RPN = {"objectness_logits": "objectness", "anchor_deltas": "deltas"}
+_MASK = {"deconv": "deconv", "predictor": "mask_logits"}
+
+
+def _stage(number: str | None) -> str:
+    """A cascade has its stages between the head's name and the layer's."""
+    return "" if number is None else f"stage{int(number) + 1}/"
+
+
+_LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
+    (r"backbone\.(?:bottom_up\.)?stem\.conv1", lambda m: "backbone/stem_conv1"),
+    (
+        r"backbone\.(?:bottom_up\.)?res([2-5])\.(\d+)\.(conv[123]|shortcut)",
+        lambda m: f"backbone/stage{m[1]}_block{int(m[2]) + 1}_{m[3]}",
+    ),
+    (r"backbone\.fpn_(lateral|output)([2-5])", lambda m: f"fpn/{m[1]}{m[2]}"),
+    (r"proposal_generator\.rpn_head\.conv", lambda m: "rpn/conv"),
+    (r"proposal_generator\.rpn_head\.conv\.conv(\d+)", lambda m: f"rpn/conv{int(m[1]) + 1}"),
+    (r"proposal_generator\.rpn_head\.(objectness_logits|anchor_deltas)", lambda m: f"rpn/{_RPN[m[1]]}"),
+    (r"roi_heads\.res5\.(\d+)\.(conv[123]|shortcut)", lambda m: f"{ROI_STAGE}/block{int(m[1]) + 1}_{m[2]}"),
+    (r"roi_heads\.box_head\.(?:(\d)\.)?conv(\d+)", lambda m: f"box_head/{_stage(m[1])}convs/conv{m[2]}"),
+    (r"roi_heads\.box_head\.(?:(\d)\.)?fc(\d+)", lambda m: f"box_head/{_stage(m[1])}fc{m[2]}"),
+    (
+        r"roi_heads\.box_predictor\.(?:(\d)\.)?(cls_score|bbox_pred)",
+        lambda m: f"box_head/{_stage(m[1])}{_PREDICTORS[m[2]]}",
+    ),
+    (r"roi_heads\.mask_head\.mask_fcn(\d+)", lambda m: f"mask_head/convs/conv{m[1]}"),
+    (r"roi_heads\.mask_head\.(deconv|predictor)", lambda m: f"mask_head/{_MASK[m[1]]}"),
+    (r"roi_heads\.keypoint_head\.conv_fcn(\d+)", lambda m: f"keypoint_head/convs/conv{m[1]}"),
+    (r"roi_heads\.keypoint_head\.score_lowres", lambda m: "keypoint_head/deconv"),
+)
+_UNSUPPORTED = (
+    (r"conv2_offset\.", "deformable convolutions are not supported"),
+    (r"mask_head\.(point_head|coarse_head)\.", "PointRend is not supported"),
+    (r"^head\.(cls_subnet|cls_score|bbox_subnet)\.", "RetinaNet is not supported"),
+    (r"backbone\.bottom_up\.(s1|net)\.|backbone\.net\.", "only ResNet and ResNeXt backbones are supported"),
+    (r"roi_heads\.densepose", "DensePose is not supported"),
+    (r"trident", "TridentNet is not supported"),
+)
+
+
+def matches(arrays: Mapping[str, Any]) -> bool:
+    """True if the names are those of a detector of detectron2, supported or not."""
+    return any(re.match(r"proposal_generator\.|backbone\.(bottom_up|stem|fpn_lateral\d)\.", name) for name in arrays)
+
+
+def describe(
+    arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, source: str = "detectron2 weights"
+) -> Architecture:
+    """The network that the weights are of.
+
+    What names and shapes do not tell is decided as the published configurations do: ResNeXt: ImageNet's standard
+    deviation, stride in the 3x3; group norm: plain pixels, stride in the 3x3; any other ResNet: plain pixels, stride
+    in the 1x1. A file that holds `pixel_std` decides about the pixels itself.
+
+    Args:
+        arrays: anything with `shape`, by name.
+        metadata: plain values beside them in the file; not used.
+        source: the file, for messages.
+
+    Raises:
+        WeightsError: another kind of network, or an incomplete one.
+    """
+    del metadata
+    for pattern, message in _UNSUPPORTED:
+        sign = next((name for name in arrays if re.search(pattern, name)), None)
+        if sign is not None:
+            raise WeightsError(f"{source}: {message} (it has {sign})")
+    found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "last", source)
+    backbone, neck, box_head, mask_head = found.backbone, found.neck, found.box_head, found.mask_head
+    norm = backbone.norm
+    if norm == "gn" and neck.norm == "none":
+        norm = "frozen_bn"  # early files leave out the statistics, which are folded into scale and shift
+    elif norm == "bn":
+        is_live = neck.norm == "bn" or any(name.endswith(".num_batches_tracked") for name in arrays)
+        norm = "sync_bn" if is_live else "frozen_bn"
+    stride_in_1x1 = backbone.groups == 1 and norm != "gn"
+    kind = _published_kind(norm, backbone.groups)
+    assumptions = [f"stride in the {'1x1' if stride_in_1x1 else '3x3'} convolution, as in {kind}"]
+    family: Family = "detectron2_imagenet_pixels" if backbone.groups > 1 else "detectron2"
+    std = arrays.get("pixel_std")
+    if std is not None:
+        family = "detectron2_imagenet_pixels" if float(np.max(np.asarray(std))) > 2.0 else "detectron2"
+    else:
+        divided = "divided by ImageNet's standard deviation" if family.endswith("pixels") else "not divided"
+        assumptions.append(f"pixels {divided}, as in {kind}")
+    classes = coco_classes(found.num_classes, found.keypoint_head is not None)
+    return dataclasses.replace(
+        found,
+        family=family,
+        backbone=dataclasses.replace(backbone, norm=norm, stride_in_1x1=stride_in_1x1),
+        neck=dataclasses.replace(neck, norm=_live(neck.norm)),
+        box_head=dataclasses.replace(box_head, conv_norm=_live(box_head.conv_norm)),
+        mask_head=mask_head and dataclasses.replace(mask_head, norm=_live(mask_head.norm)),
+        class_names=classes and classes[0],
+        category_ids=classes and classes[1],
+        assumptions=(*assumptions, "standard anchors and the RoIAlign of the base configuration"),
+    )
+
+
+def _live(norm: Any) -> Any:
+    """Batch norm outside the backbone is the synchronised one in all published models."""
+    return "sync_bn" if norm == "bn" else norm
+
+
+def _published_kind(norm: str, groups: int) -> str:
+    """The published models whose configuration decides."""
+    if groups > 1:
+        return "the ResNeXt models"
+    return {"gn": "the models with group norm", "sync_bn": "mask_rcnn_R_50_FPN_3x_syncbn"}.get(
+        norm, "the models that start from MSRA's ResNets"
+    )
+
+
+def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
+    """The weights by our variable names, in our layouts; see `Converted`.
+
+    Args:
+        arrays: as for `describe`.
+        architecture: what `describe` gave.
+    """
+    return convert_all(arrays, _ours(arrays), architecture, "last", _IGNORED)
+
+
+def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
+    """Our variable name -> name in the file."""
+    ours: dict[str, str] = {}
+    for name in arrays:
+        split = re.fullmatch(r"(.*?)\.(norm\.)?(\w+)", name)
+        leaf = split and leaf_of(split[3], split[2] is not None)
+        if not leaf:
+            continue
+        for pattern, layer in _LAYERS:
+            match = re.fullmatch(pattern, split[1])
+            if match:
+                ours[f"{layer(match)}/{leaf}"] = name
+    return ours

@@ -1,0 +1,138 @@
+"""Checkpoints of torchvision's Mask, Faster and Keypoint R-CNN with a ResNet and a pyramid, both versions.
+
+Ref: torchvision, models/detection/{mask_rcnn,faster_rcnn,keypoint_rcnn,backbone_utils}.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mrcnn.weights.architecture import Architecture
+from mrcnn.weights.coco_classes import coco_classes
+from mrcnn.weights.name_map import Converted, convert_all, infer, leaf_of, lone_conv
+from mrcnn.weights.report import WeightsError
+
+_IGNORED = r"\.num_batches_tracked$"
+_PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
+_RPN = {"cls_logits": "objectness", "bbox_pred": "deltas"}
+_FPN = {"inner": "lateral", "layer": "output"}
+_MASK = {"conv5_mask": "deconv", "mask_fcn_logits": "mask_logits"}
+_BACKBONE = r"backbone\.body\."
+# Our layer, and whether its norm is meant, by their layer. A module of convolution and norm numbers them 0 and 1;
+# files written before torchvision 0.14 know no such modules in pyramid, RPN and mask head.
+_LAYERS: tuple[tuple[str, Callable[[re.Match[str]], tuple[str, bool]]], ...] = (
+    (rf"{_BACKBONE}(conv|bn)1", lambda m: ("backbone/stem_conv1", m[1] == "bn")),
+    (
+        rf"{_BACKBONE}layer([1-4])\.(\d+)\.(conv|bn)([123])",
+        lambda m: (f"backbone/stage{int(m[1]) + 1}_block{int(m[2]) + 1}_conv{m[4]}", m[3] == "bn"),
+    ),
+    (
+        rf"{_BACKBONE}layer([1-4])\.(\d+)\.downsample\.([01])",
+        lambda m: (f"backbone/stage{int(m[1]) + 1}_block{int(m[2]) + 1}_shortcut", m[3] == "1"),
+    ),
+    (
+        r"backbone\.fpn\.(inner|layer)_blocks\.(\d)(?:\.([01]))?",
+        lambda m: (f"fpn/{_FPN[m[1]]}{int(m[2]) + 2}", m[3] == "1"),
+    ),
+    (r"rpn\.head\.conv(?:\.(\d+)\.0)?", lambda m: (f"rpn/conv{int(m[1] or 0) + 1}", False)),
+    (r"rpn\.head\.(cls_logits|bbox_pred)", lambda m: (f"rpn/{_RPN[m[1]]}", False)),
+    (r"roi_heads\.box_head\.fc([67])", lambda m: (f"box_head/fc{int(m[1]) - 5}", False)),
+    (r"roi_heads\.box_head\.(\d+)\.([01])", lambda m: (f"box_head/convs/conv{int(m[1]) + 1}", m[2] == "1")),
+    (r"roi_heads\.box_head\.(\d+)", lambda m: (f"box_head/fc_module{m[1]}", False)),
+    (r"roi_heads\.box_predictor\.(cls_score|bbox_pred)", lambda m: (f"box_head/{_PREDICTORS[m[1]]}", False)),
+    (r"roi_heads\.mask_head\.mask_fcn(\d+)", lambda m: (f"mask_head/convs/conv{m[1]}", False)),
+    (r"roi_heads\.mask_head\.(\d+)\.([01])", lambda m: (f"mask_head/convs/conv{int(m[1]) + 1}", m[2] == "1")),
+    (r"roi_heads\.mask_predictor\.(conv5_mask|mask_fcn_logits)", lambda m: (f"mask_head/{_MASK[m[1]]}", False)),
+    (r"roi_heads\.keypoint_head\.(\d+)", lambda m: (f"keypoint_head/convs/conv{int(m[1]) // 2 + 1}", False)),
+    (r"roi_heads\.keypoint_predictor\.kps_score_lowres", lambda m: ("keypoint_head/deconv", False)),
+)
+_UNSUPPORTED = (
+    (r"^head\.(classification_head|regression_head)\.", "RetinaNet, FCOS and SSD are not supported"),
+    (rf"^({_BACKBONE}\d+\.|backbone\.\d+\.)", "only ResNet and ResNeXt backbones are supported"),
+    (r"^backbone\.fpn\.extra_blocks\.", "a pyramid with further convolutions is not supported"),
+)
+
+
+def matches(arrays: Mapping[str, Any]) -> bool:
+    """True if the names are those of a detector of torchvision, supported or not."""
+    return any(re.match(rf"{_BACKBONE}|backbone\.fpn\.|rpn\.head\.", name) for name in arrays)
+
+
+def describe(
+    arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, source: str = "torchvision weights"
+) -> Architecture:
+    """The network that the weights are of.
+
+    What names and shapes do not tell is decided as torchvision's constructors do: norms in the pyramid mean version 2,
+    batch norm with epsilon 1e-5 everywhere; else the backbone's norm is frozen with epsilon 0, as with the COCO
+    weights, unless the file counts batches, which frozen norms do not.
+
+    Args:
+        arrays: anything with `shape`, by name.
+        metadata: plain values beside them in the file; not used.
+        source: the file, for messages.
+
+    Raises:
+        WeightsError: another kind of network, or an incomplete one.
+    """
+    del metadata
+    for pattern, message in _UNSUPPORTED:
+        sign = next((name for name in arrays if re.search(pattern, name)), None)
+        if sign is not None:
+            raise WeightsError(f"{source}: {message} (it has {sign})")
+    found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "first", source)
+    is_v2 = found.neck.norm == "bn"
+    assumptions = ["pixels, anchors and RoIAlign as in torchvision's constructors"]
+    if is_v2:
+        norm, epsilon = "bn", 1e-5
+    elif any(name.endswith(".num_batches_tracked") for name in arrays):
+        norm, epsilon = "bn", 1e-5
+        assumptions.append("batch norm with epsilon 1e-5, since the file counts batches")
+    else:
+        norm, epsilon = "frozen_bn", 0.0
+        assumptions.append("frozen batch norm with epsilon 0, as with the COCO weights; 1e-5 if begun from ImageNet's")
+    classes = coco_classes(found.num_classes, found.keypoint_head is not None)
+    return dataclasses.replace(
+        found,
+        family="torchvision_v2" if is_v2 else "torchvision",
+        backbone=dataclasses.replace(found.backbone, norm=norm, epsilon=epsilon),
+        class_names=classes and classes[0],
+        category_ids=classes and classes[1],
+        assumptions=tuple(assumptions),
+    )
+
+
+def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
+    """The weights by our variable names, in our layouts; see `Converted`.
+
+    Args:
+        arrays: as for `describe`.
+        architecture: what `describe` gave.
+    """
+    return convert_all(arrays, _ours(arrays), architecture, "first", _IGNORED)
+
+
+def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
+    """Our variable name -> name in the file."""
+    ours: dict[str, str] = {}
+    for name in arrays:
+        theirs, _, their_leaf = name.rpartition(".")
+        for pattern, layer in _LAYERS:
+            match = re.fullmatch(pattern, theirs)
+            if match:
+                our_layer, is_norm = layer(match)
+                leaf = leaf_of(their_leaf, is_norm)
+                if leaf is not None:
+                    ours[f"{our_layer}/{leaf}"] = name
+                break
+    # The dense layers of a deep box head are numbered on after the convolutions and the flattening.
+    modules = sorted({int(m[1]) for m in (re.match(r"box_head/fc_module(\d+)/", name) for name in ours) if m})
+    for number, module in enumerate(modules, start=1):
+        for leaf in ("kernel", "bias"):
+            theirs = ours.pop(f"box_head/fc_module{module}/{leaf}", None)
+            if theirs is not None:
+                ours[f"box_head/fc{number}/{leaf}"] = theirs
+    return lone_conv(ours, "rpn/conv")

@@ -149,16 +149,23 @@ def norm_of_rois(norm: keras.layers.Layer, x: tf.Tensor, valid: tf.Tensor, train
     """
     if not isinstance(norm, keras.layers.BatchNormalization):
         return norm(x)
-    if not training:
+    if not (training and norm.trainable):
         return norm(x, training=False)
-    weights = tf.reshape(valid, [-1, *[1] * (len(x.shape) - 2)])
-    weights = tf.broadcast_to(weights, tf.shape(x)[:-1])  # [N, ...]
-    moving = (norm.moving_mean, norm.moving_variance)
-    before = [tf.identity(statistic) for statistic in moving]
-    y = norm(x, training=True, mask=weights)
-    for statistic, old in zip(moving, before, strict=True):
-        statistic.assign(tf.where(tf.reduce_any(valid), statistic, old))
-    return y
+    inputs = tf.cast(x, tf.float32)
+    counted = tf.reshape(valid, [-1, *[1] * (len(x.shape) - 1)])
+    replica = tf.distribute.get_replica_context()
+
+    def total(values: tf.Tensor) -> tf.Tensor:
+        own = tf.reduce_sum(tf.where(counted, values, 0.0), list(range(len(x.shape) - 1)))
+        return replica.all_reduce(tf.distribute.ReduceOp.SUM, own) if norm.synchronized and replica else own
+
+    count = total(tf.ones_like(inputs))  # [channels]
+    mean = total(inputs) / tf.maximum(count, 1.0)
+    variance = total(tf.square(inputs - mean)) / tf.maximum(count, 1.0)
+    for moving, value in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
+        moving.assign(tf.where(count > 0.0, norm.momentum * moving + (1.0 - norm.momentum) * value, moving))
+    outputs = tf.nn.batch_normalization(inputs, mean, variance, norm.beta, norm.gamma, norm.epsilon)
+    return tf.cast(outputs, x.dtype)
 
 
 class RoiConv(ConvNorm):

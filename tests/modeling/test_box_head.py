@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.base import RoiPoolConfig, select_class
+from mrcnn.modeling.base import select_class
 from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, BoxTarget
+from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.structures import Proposals, RoiSample
 from tests.reference import boxes as reference
 from tests.reference import losses as slow
@@ -19,10 +20,12 @@ from tests.truth import stack, truth
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 SMALL = {"pool": RoiPoolConfig(size=3), "fc_dims": (8,)}
 NUM_CLASSES = 3
+WINDOW = tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2)
 
 
 def head_of(num_classes=NUM_CLASSES, **changes):
-    return BoxHeadConfig(**(SMALL | changes)).build(num_classes, 4, STRIDES)
+    config = BoxHeadConfig(**(SMALL | changes))
+    return config.build(num_classes, RoiPooler(config.pool, STRIDES, 4))
 
 
 def features_of(rng, height=64, width=64, batch=2):
@@ -60,10 +63,10 @@ def test_shapes_and_open_shapes(rng, class_agnostic, num_boxes, conv_dims, norm)
     head = head_of(class_agnostic=class_agnostic, conv_dims=conv_dims, conv_norm=norm)
     features, boxes = features_of(rng), tf.constant(random_boxes(rng, 2, 5))
     valid = tf.constant(rng.random((2, 5)) < 0.7)
-    expected = head(features, boxes, valid)
+    expected = head(features, boxes, valid, WINDOW)
     assert expected.class_logits.shape == (2, 5, 4)
     assert expected.deltas.shape == (2, 5, 4, num_boxes)
-    run = tf.function(lambda f, b, v: head(f, b, v))
+    run = tf.function(lambda f, b, v: head(f, b, v, WINDOW))
     specs = {k: tf.TensorSpec([None, None, None, 4]) for k in features}
     concrete = run.get_concrete_function(specs, tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None], tf.bool))
     for ours, theirs in zip(concrete(features, boxes, valid), expected, strict=True):
@@ -73,17 +76,18 @@ def test_shapes_and_open_shapes(rng, class_agnostic, num_boxes, conv_dims, norm)
 def test_prediction_of_a_roi_depends_on_that_roi_only(rng):
     head = head_of()
     features, boxes, valid = features_of(rng), random_boxes(rng, 2, 5), tf.ones([2, 5], tf.bool)
-    expected = head(features, tf.constant(boxes), valid)
+    expected = head(features, tf.constant(boxes), valid, WINDOW)
     order = rng.permutation(5)
-    found = head(features, tf.constant(boxes[:, order]), valid)
+    found = head(features, tf.constant(boxes[:, order]), valid, WINDOW)
     np.testing.assert_allclose(found.class_logits, expected.class_logits.numpy()[:, order], atol=1e-5)
     np.testing.assert_allclose(found.deltas, expected.deltas.numpy()[:, order], atol=1e-5)
-    second = head({k: v[1:] for k, v in features.items()}, tf.constant(boxes[1:]), valid[1:])
+    second = head({k: v[1:] for k, v in features.items()}, tf.constant(boxes[1:]), valid[1:], WINDOW[1:])
     np.testing.assert_allclose(second.class_logits[0], expected.class_logits[1], atol=1e-5)
 
 
 def test_paper_sized_head_has_the_papers_weights():
-    head = BoxHeadConfig().build(80, 256, STRIDES)
+    config = BoxHeadConfig()
+    head = config.build(80, RoiPooler(config.pool, STRIDES, 256))
     shapes = {v.path.split("box_head/")[-1]: tuple(v.shape) for v in head.weights}
     assert shapes == {
         "fc1/kernel": (7 * 7 * 256, 1024),
@@ -99,21 +103,23 @@ def test_paper_sized_head_has_the_papers_weights():
     assert 0.0009 < head.deltas.kernel.numpy().std() < 0.0011
 
 
-def test_boxes_stay_float32_under_half_precision(rng, monkeypatch):
+def test_boxes_stay_float32_under_half_precision(rng):
     """A coordinate of 1001 is 1000 in bfloat16; the head must pool from where it was told."""
     seen = []
 
-    def pool(self, features, strides, boxes, valid):
-        seen.append((features["p2"].dtype, boxes.dtype, boxes.numpy().tolist()))
-        return tf.zeros([1, 1, 3, 3, 4], features["p2"].dtype)
+    class Pooler(RoiPooler):
+        def __call__(self, features, boxes, valid, training=None):
+            seen.append((features["p2"].dtype, boxes.dtype, boxes.numpy().tolist()))
+            return tf.zeros([1, 1, 3, 3, 4], features["p2"].dtype)
 
-    monkeypatch.setattr(RoiPoolConfig, "pool", pool)
     features = {k: tf.cast(v, tf.bfloat16) for k, v in features_of(rng, batch=1).items()}
     box = [1.0, 257.0, 601.0, 1001.0]
+    config = BoxHeadConfig(**SMALL)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        pred = head_of()(features, tf.constant([[box]]), tf.ones([1, 1], tf.bool))
+        head = config.build(NUM_CLASSES, Pooler(config.pool, STRIDES, 4))
+        pred = head(features, tf.constant([[box]]), tf.ones([1, 1], tf.bool), WINDOW[:1])
     finally:
         keras.config.set_dtype_policy(before)
     assert seen == [(tf.bfloat16, tf.float32, [[box]])]
@@ -220,7 +226,8 @@ def detect(head, probs, boxes, deltas=None, valid=None, content=((64, 64),)):
     valid = np.ones((batch, num), bool) if valid is None else np.asarray(valid)
     proposals = Proposals(boxes, tf.zeros([batch, num]), tf.constant(valid))
     pred = BoxPrediction(logits, tf.constant(np.asarray(deltas, np.float32)))
-    return head.detect(pred, proposals, tf.constant(np.asarray(content, np.int32)))
+    content = np.asarray(content, np.float32)
+    return head.detect(pred, proposals, tf.constant(np.concatenate([np.zeros_like(content), content], -1)))
 
 
 def test_detections_by_hand():
@@ -304,19 +311,19 @@ def test_open_shapes_detect_as_static_ones(rng):
     expected = detect(head, probs, boxes, content=[[64, 64]] * 2)
 
     @tf.function
-    def run(logits, deltas, boxes, valid, content):
-        return head.detect(BoxPrediction(logits, deltas), Proposals(boxes, boxes[..., 0], valid), content)
+    def run(logits, deltas, boxes, valid, window):
+        return head.detect(BoxPrediction(logits, deltas), Proposals(boxes, boxes[..., 0], valid), window)
 
     concrete = run.get_concrete_function(
         tf.TensorSpec([None, None, 4]),
         tf.TensorSpec([None, None, 4, 3]),
         tf.TensorSpec([None, None, 4]),
         tf.TensorSpec([None, None], tf.bool),
-        tf.TensorSpec([None, 2], tf.int32),
+        tf.TensorSpec([None, 4]),
     )
     found = concrete(
         tf.constant(logits_for(probs)), tf.zeros([2, 5, 4, 3]), tf.constant(boxes), tf.ones([2, 5], tf.bool),
-        tf.constant([[64, 64]] * 2)
+        WINDOW
     )  # fmt: skip
     for ours, theirs in zip(found[:4], expected[:4], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.base import RoiPoolConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.structures import Detections, RoiSample
 from tests.reference import losses as slow
 from tests.reference import masks as reference
@@ -17,12 +17,14 @@ from tests.truth import MASK_SIDE, stack, truth
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 NUM_CLASSES = 3
+WINDOW = tf.constant([[0.0, 0.0, 64.0, 64.0]] * 2)
 SIDE = 6
 
 
 def head_of(**changes):
     fields = {"pool": RoiPoolConfig(size=SIDE // 2), "conv_dims": (8,), "deconv_dim": 8, "num_foreground": 3}
-    return MaskHeadConfig(**(fields | changes)).build(NUM_CLASSES, 4, STRIDES)
+    config = MaskHeadConfig(**(fields | changes))
+    return config.build(NUM_CLASSES, RoiPooler(config.pool, STRIDES, 4))
 
 
 def features_of(rng, batch=2):
@@ -58,10 +60,10 @@ def test_shapes_and_open_shapes(rng, class_agnostic, num_masks):
     head = head_of(class_agnostic=class_agnostic)
     features, boxes = features_of(rng), tf.constant(random_boxes(rng, 2, 5))
     valid = tf.constant(rng.random((2, 5)) < 0.7)
-    expected = head(features, boxes, valid)
-    assert head.config.mask_side == SIDE
+    expected = head(features, boxes, valid, WINDOW)
+    assert head.mask_side == SIDE
     assert expected.shape == (2, 5, SIDE, SIDE, num_masks)
-    run = tf.function(lambda f, b, v: head(f, b, v))
+    run = tf.function(lambda f, b, v: head(f, b, v, WINDOW))
     specs = {k: tf.TensorSpec([None, None, None, 4]) for k in features}
     concrete = run.get_concrete_function(specs, tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None], tf.bool))
     np.testing.assert_allclose(concrete(features, boxes, valid), expected, atol=1e-6)
@@ -75,13 +77,15 @@ def test_mask_is_laid_as_the_roi_is(rng):
     rows = {k: np.broadcast_to(np.arange(64 // s)[None, :, None, None], (1, 64 // s, 64 // s, 4)) for k, s in
             STRIDES.items()}  # fmt: skip
     features = {k: tf.constant(v, tf.float32) for k, v in rows.items()}
-    found = head(features, tf.constant([[[8.0, 8.0, 56.0, 56.0]]]), tf.ones([1, 1], tf.bool)).numpy()[0, 0, ..., 0]
+    box = tf.constant([[[8.0, 8.0, 56.0, 56.0]]])
+    found = head(features, box, tf.ones([1, 1], tf.bool), WINDOW[:1]).numpy()[0, 0, ..., 0]
     # On p2 the RoI spans rows 2 to 14 in three bins, whose middles are 4, 8 and 12; each bin becomes two cells
     np.testing.assert_allclose(found, np.repeat([4, 4, 8, 8, 12, 12], SIDE).reshape(SIDE, SIDE), atol=1e-5)
 
 
 def test_paper_sized_head_has_the_papers_weights():
-    head = MaskHeadConfig().build(80, 256, STRIDES)
+    config = MaskHeadConfig()
+    head = config.build(80, RoiPooler(config.pool, STRIDES, 256))
     shapes = {v.path.split("mask_head/")[-1]: tuple(v.shape) for v in head.weights}
     expected = {}
     for i in range(1, 5):
@@ -89,7 +93,7 @@ def test_paper_sized_head_has_the_papers_weights():
     expected |= {"deconv/kernel": (2, 2, 256, 256), "deconv/bias": (256,)}
     expected |= {"mask_logits/kernel": (1, 1, 256, 80), "mask_logits/bias": (80,)}
     assert shapes == expected
-    assert head.config.mask_side == 28
+    assert head.mask_side == 28
     kernels = [head.convs.convs[i].weights[0].numpy() for i in range(4)]
     assert not any(np.array_equal(kernels[0], kernel) for kernel in kernels[1:])
     # He et al., by fan-out
@@ -103,6 +107,7 @@ def test_head_trains_on_the_first_slots_only():
     rois = rois_of([[2, 1, 0, 0, 0], [1, 1, 1, 0, 0]])
     own = head_of().rois_for(rois)
     np.testing.assert_array_equal(own.class_ids, [[2, 1, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(own.valid, [[True, True, False], [True, True, True]])
     assert own.boxes.shape == (2, 3, 4)
     assert head_of(num_foreground=99).rois_for(rois).class_ids.shape == (2, 5)
 

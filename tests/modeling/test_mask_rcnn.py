@@ -337,7 +337,7 @@ def test_recipe_is_the_papers():
     assert (box.pool.size, box.fc_dims, box.conv_dims, box.class_agnostic) == (7, (1024, 1024), (), False)
     assert (box.delta_weights, box.smooth_l1_beta) == ((10, 10, 5, 5), 1.0)
     assert (box.score_threshold, box.nms_iou, box.max_detections) == (0.05, 0.5, 100)
-    assert (mask.pool.size, mask.mask_side, mask.num_foreground) == (14, 28, 128)
+    assert (mask.pool.size, mask.num_foreground) == (14, 128)
     assert (mask.conv_dims, mask.conv_norm, mask.deconv_dim, mask.class_agnostic) == ((256,) * 4, "none", 256, False)
     for head in (box, mask):
         assert head.pool.levels == ("p2", "p3", "p4", "p5")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -13,14 +14,15 @@ from mrcnn.modeling.base import (
     ConvStack,
     RoiHead,
     RoiHeadConfig,
-    RoiPoolConfig,
     float32_output,
     merge_rois,
+    norm_of_rois,
     normal_initializer,
     select_class,
     split_rois,
 )
-from mrcnn.modeling.normalize import NormKind
+from mrcnn.modeling.normalize import NormKind, make_norm
+from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses
 from mrcnn.ops.nms import batched_nms
@@ -34,11 +36,19 @@ class BoxHeadConfig(RoiHeadConfig):
     pool: RoiPoolConfig = RoiPoolConfig(size=7)
     conv_dims: tuple[int, ...] = ()  # 3x3 convolutions before the fully connected layers
     conv_norm: NormKind = "none"
+    reduce: Literal["flatten", "mean"] = "flatten"  # of the bins of a RoI: all of them, or their mean as in C4 models
     fc_dims: tuple[int, ...] = (1024, 1024)
+    fc_norm: NormKind = "none"
+    norm_epsilon: float = 1e-5  # of conv_norm and fc_norm
     class_agnostic: bool = False  # one box per RoI instead of one per class
     delta_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # (dy, dx, dh, dw)
+    max_log_scale: float | None = box_ops.MAX_LOG_SCALE  # bound of log dh and log dw; None: no bound
     smooth_l1_beta: float = 1.0
-    score_threshold: float = 0.05  # detections need a score above this
+    # "per_class": every class whose score is above the threshold may give a detection; "best_class": only the most
+    # probable one, if it is a thing and its score reaches the threshold.
+    detection_rule: Literal["per_class", "best_class"] = "per_class"
+    score_threshold: float = 0.05
+    min_size: float = 0.0  # detections with a side of at most this many pixels are dropped
     nms_iou: float = 0.5  # within a class
     max_detections: int = 100  # per picture, over all classes
 
@@ -47,10 +57,10 @@ class BoxHeadConfig(RoiHeadConfig):
         """See `RoiHeadConfig.loss_names`."""
         return ("roi_class", "roi_box")
 
-    def build(self, num_classes: int, in_channels: int, strides: Mapping[str, int], name: str = "box_head") -> BoxHead:
+    def build(self, num_classes: int, pooler: RoiPooler, name: str = "box_head") -> BoxHead:
         """See `RoiHeadConfig.build`."""
-        layer = BoxHead(self, num_classes, strides, name=name)
-        layer.build((None, None, self.pool.size, self.pool.size, in_channels))
+        layer = BoxHead(self, num_classes, pooler, name=name)
+        layer.build((None, None, pooler.out_size, pooler.out_size, pooler.out_channels))
         return layer
 
 
@@ -69,19 +79,27 @@ class BoxTarget(NamedTuple):
 
 
 class BoxHead(RoiHead):
-    """RoIAlign, optional convolutions, fully connected layers, then class logits and per-class box deltas."""
+    """Pooling, optional convolutions, fully connected layers, then class logits and per-class box deltas."""
 
     config: BoxHeadConfig
 
-    def __init__(self, config: BoxHeadConfig, num_classes: int, strides: Mapping[str, int], **kwargs: Any) -> None:
-        super().__init__(config, strides, **kwargs)
+    def __init__(self, config: BoxHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
+        super().__init__(config, pooler, **kwargs)
         self.num_classes = num_classes
         self.num_boxes = 1 if config.class_agnostic else num_classes
-        self.convs = ConvStack(config.conv_dims, config.conv_norm, name="convs") if config.conv_dims else None
+        self.convs = None
+        if config.conv_dims:
+            self.convs = ConvStack(config.conv_dims, config.conv_norm, config.norm_epsilon, name="convs")
         xavier = {"kernel_initializer": keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")}
+        normed = config.fc_norm != "none"
         self.fcs = [
-            keras.layers.Dense(dim, activation="relu", name=f"fc{i}", **xavier)
+            keras.layers.Dense(dim, None if normed else "relu", not normed, name=f"fc{i}", **xavier)
             for i, dim in enumerate(config.fc_dims, start=1)
+        ]
+        self.fc_norms = [
+            make_norm(config.fc_norm, config.norm_epsilon, f"fc{i}_norm", channels=dim)
+            for i, dim in enumerate(config.fc_dims, start=1)
+            if normed
         ]
         self.class_logits = keras.layers.Dense(
             num_classes + 1, kernel_initializer=normal_initializer(0.01), name="class_logits"
@@ -98,10 +116,12 @@ class BoxHead(RoiHead):
         if self.convs is not None:
             self.convs.build(shape)
             shape = self.convs.compute_output_shape(shape)
-        width = shape[1] * shape[2] * shape[3]
+        width = shape[3] * (1 if self.config.reduce == "mean" else shape[1] * shape[2])
         for fc in self.fcs:
             fc.build((None, width))
             width = fc.units
+        for norm, fc in zip(self.fc_norms, self.fcs, strict=False):
+            norm.build((None, fc.units))
         self.class_logits.build((None, width))
         self.deltas.build((None, width))
         self.built = True
@@ -111,17 +131,41 @@ class BoxHead(RoiHead):
         features: Mapping[str, tf.Tensor],
         boxes: tf.Tensor,
         valid: tf.Tensor,
+        window: tf.Tensor,
         training: bool | None = None,
     ) -> BoxPrediction:
         """Class and deltas of each RoI; see `RoiHead.call`."""
-        pooled = merge_rois(self.config.pool.pool(features, self.strides, boxes, valid))
+        x = merge_rois(self.pooler(features, boxes, valid, training=training))
+        valid = tf.reshape(valid, [-1])  # [B * S]
         if self.convs is not None:
-            pooled = self.convs(pooled, training=training)
-        x = tf.reshape(pooled, [-1, pooled.shape[1] * pooled.shape[2] * pooled.shape[3]])
-        for fc in self.fcs:
+            x = self.convs(x, valid, training=training)
+        if self.config.reduce == "mean":
+            x = tf.reduce_mean(x, [1, 2])
+        else:
+            x = tf.reshape(x, [-1, x.shape[1] * x.shape[2] * x.shape[3]])
+        for i, fc in enumerate(self.fcs):
             x = fc(x)
+            if self.fc_norms:
+                x = tf.nn.relu(norm_of_rois(self.fc_norms[i], x, valid, training))
         deltas = tf.reshape(float32_output(self.deltas(x)), [-1, 4, self.num_boxes])
         return BoxPrediction(split_rois(float32_output(self.class_logits(x)), boxes), split_rois(deltas, boxes))
+
+    def refine(self, pred: BoxPrediction, boxes: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
+        """The boxes the deltas make of the RoIs.
+
+        Args:
+            pred: predictions on `boxes`.
+            boxes: f32[B, S, 4], pixels of the padded picture.
+            window: f32[B, 4], (y1, x1, y2, x2) the boxes are clipped to.
+
+        Returns:
+            f32[B, S, C, 4], or [B, S, 1, 4] when class-agnostic.
+        """
+        config = self.config
+        deltas = tf.einsum("bskc->bsck", pred.deltas)
+        limit = math.inf if config.max_log_scale is None else config.max_log_scale
+        refined = box_ops.decode_deltas(deltas, boxes[:, :, tf.newaxis], config.delta_weights, limit)
+        return box_ops.clip_boxes(refined, window[:, tf.newaxis])
 
     def targets(self, rois: RoiSample, batch: Batch) -> BoxTarget:
         """Class of each RoI and the deltas to its object."""
@@ -140,36 +184,54 @@ class BoxHead(RoiHead):
             "roi_box": LossTerm(weight * losses.masked_sum(box, rois.foreground), count),
         }
 
-    def detect(self, pred: BoxPrediction, proposals: Proposals, content_shape: tf.Tensor) -> Detections:
+    def detect(self, pred: BoxPrediction, proposals: Proposals, window: tf.Tensor) -> Detections:
         """Final boxes: score threshold, NMS within each class, the best over all classes.
 
         Args:
             pred: predictions on `proposals.boxes`.
             proposals: P boxes per picture.
-            content_shape: i32[B, 2]; boxes are clipped to it.
+            window: f32[B, 4], (y1, x1, y2, x2) in pixels of the padded picture; boxes are clipped to it.
 
         Returns:
             Detections with D = max_detections slots.
         """
-        config = self.config
-        probs = tf.nn.softmax(pred.class_logits)[..., 1:]  # [B, P, C]
-        batch, num_proposals = tf.shape(probs)[0], tf.shape(probs)[1]
-        deltas = tf.einsum("bpkc->bpck", pred.deltas)  # [B, P, C or 1, 4]
-        boxes = box_ops.decode_deltas(deltas, proposals.boxes[:, :, tf.newaxis], config.delta_weights)
-        boxes = box_ops.clip_boxes(boxes, content_shape[:, tf.newaxis])
-        boxes = tf.broadcast_to(boxes, [batch, num_proposals, self.num_classes, 4])
-        boxes = tf.reshape(boxes, [batch, -1, 4])  # [B, P * C, 4]
-        scores = tf.reshape(probs, [batch, -1])
-        classes = tf.broadcast_to(tf.range(self.num_classes), tf.shape(probs))
-        valid = tf.repeat(proposals.valid, self.num_classes, axis=1) & box_ops.is_nonempty(boxes)
-        classes = tf.reshape(classes, [batch, -1])
-        index, keep = batched_nms(
-            boxes, scores, classes, config.nms_iou, config.max_detections, config.score_threshold, valid
-        )
-        zero_padding = tf.cast(keep, tf.float32)
-        return Detections(
-            boxes=tf.gather(boxes, index, batch_dims=1) * zero_padding[..., tf.newaxis],  # [B, D, 4]
-            class_ids=(tf.gather(classes, index, batch_dims=1) + 1) * tf.cast(keep, tf.int32),
-            scores=tf.gather(scores, index, batch_dims=1) * zero_padding,
-            valid=keep,
-        )
+        probs = tf.nn.softmax(pred.class_logits)
+        return detections_of(probs, self.refine(pred, proposals.boxes, window), proposals.valid, self.config)
+
+
+def detections_of(probs: tf.Tensor, boxes: tf.Tensor, valid: tf.Tensor, config: BoxHeadConfig) -> Detections:
+    """Detections from class probabilities and refined boxes.
+
+    Args:
+        probs: f32[B, P, C + 1], background first.
+        boxes: f32[B, P, C, 4] or, one for all classes, [B, P, 1, 4]; pixels of the padded picture.
+        valid: bool[B, P].
+        config: the rule, its thresholds and the number of slots.
+
+    Returns:
+        Detections with D = max_detections slots.
+    """
+    batch, num, num_classes = tf.shape(probs)[0], tf.shape(probs)[1], probs.shape[-1] - 1
+    threshold = config.score_threshold
+    if config.detection_rule == "best_class":
+        best = tf.argmax(probs, -1, output_type=tf.int32)
+        classes = tf.maximum(best - 1, 0)  # [B, P]
+        scores = tf.reduce_max(probs, -1)
+        valid &= (best > 0) & (scores >= threshold)
+        boxes = tf.gather(boxes, classes, batch_dims=2) if boxes.shape[2] != 1 else boxes[:, :, 0]  # [B, P, 4]
+        threshold = -math.inf
+    else:
+        classes = tf.broadcast_to(tf.range(num_classes), [batch, num, num_classes])
+        classes = tf.reshape(classes, [batch, -1])  # [B, P * C]
+        scores = tf.reshape(probs[..., 1:], [batch, -1])
+        valid = tf.repeat(valid, num_classes, axis=1)
+        boxes = tf.reshape(tf.broadcast_to(boxes, [batch, num, num_classes, 4]), [batch, -1, 4])
+    valid &= box_ops.is_nonempty(boxes, config.min_size)
+    index, keep = batched_nms(boxes, scores, classes, config.nms_iou, config.max_detections, threshold, valid)
+    zero_padding = tf.cast(keep, tf.float32)
+    return Detections(
+        boxes=tf.gather(boxes, index, batch_dims=1) * zero_padding[..., tf.newaxis],  # [B, D, 4]
+        class_ids=(tf.gather(classes, index, batch_dims=1) + 1) * tf.cast(keep, tf.int32),
+        scores=tf.gather(scores, index, batch_dims=1) * zero_padding,
+        valid=keep,
+    )

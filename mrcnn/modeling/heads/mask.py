@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -14,18 +14,18 @@ from mrcnn.modeling.base import (
     ConvStack,
     RoiHead,
     RoiHeadConfig,
-    RoiPoolConfig,
     fan_out_initializer,
-    first_slots,
     float32_output,
+    foreground_rois,
     merge_rois,
     normal_initializer,
     select_class,
     split_rois,
 )
 from mrcnn.modeling.normalize import NormKind
+from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import losses
-from mrcnn.ops.masks import crop_masks
+from mrcnn.ops import masks as mask_ops
 from mrcnn.structures import Batch, Detections, LossTerm, RoiSample
 
 
@@ -35,42 +35,42 @@ class MaskHeadConfig(RoiHeadConfig):
 
     pool: RoiPoolConfig = RoiPoolConfig(size=14)
     num_foreground: int = 128  # foreground RoIs per picture it trains on; F of the sampler or fewer
-    conv_dims: tuple[int, ...] = (256, 256, 256, 256)
+    conv_dims: tuple[int, ...] = (256, 256, 256, 256)  # none: the transposed convolution takes what was pooled
     conv_norm: NormKind = "none"
+    norm_epsilon: float = 1e-5
     deconv_dim: int = 256
     class_agnostic: bool = False  # one mask per RoI instead of one per class
+    # What the mask should be. "grid": the object's stored mask, cropped to its box, seen through the RoI. "project":
+    # the batch holds full-frame masks, and RoIAlign of such a mask, set at one half, is the target; "project_soft":
+    # without setting.
+    target: Literal["grid", "project", "project_soft"] = "grid"
+    # How a mask is laid on the picture, see `ops.masks.paste_masks`.
+    paste: Literal["exact", "padded_integer", "integer_resize"] = "exact"
 
     @property
     def loss_names(self) -> tuple[str, ...]:
         """See `RoiHeadConfig.loss_names`."""
         return ("roi_mask",)
 
-    @property
-    def mask_side(self) -> int:
-        """M, side of the predicted mask."""
-        return 2 * self.pool.size
-
-    def build(
-        self, num_classes: int, in_channels: int, strides: Mapping[str, int], name: str = "mask_head"
-    ) -> MaskHead:
+    def build(self, num_classes: int, pooler: RoiPooler, name: str = "mask_head") -> MaskHead:
         """See `RoiHeadConfig.build`."""
-        layer = MaskHead(self, num_classes, strides, name=name)
-        layer.build((None, None, self.pool.size, self.pool.size, in_channels))
+        layer = MaskHead(self, num_classes, pooler, name=name)
+        layer.build((None, None, pooler.out_size, pooler.out_size, pooler.out_channels))
         return layer
 
 
 class MaskHead(RoiHead):
-    """RoIAlign, convolutions, a transposed convolution that doubles the resolution, one mask logit per class.
+    """Pooling, convolutions, a transposed convolution that doubles the resolution, one mask logit per class.
 
     Sigmoid per class: masks of different classes do not compete, the box head alone decides the class.
     """
 
     config: MaskHeadConfig
 
-    def __init__(self, config: MaskHeadConfig, num_classes: int, strides: Mapping[str, int], **kwargs: Any) -> None:
-        super().__init__(config, strides, **kwargs)
+    def __init__(self, config: MaskHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
+        super().__init__(config, pooler, **kwargs)
         self.num_masks = 1 if config.class_agnostic else num_classes
-        self.convs = ConvStack(config.conv_dims, config.conv_norm, name="convs")
+        self.convs = ConvStack(config.conv_dims, config.conv_norm, config.norm_epsilon, name="convs")
         self.deconv = keras.layers.Conv2DTranspose(
             config.deconv_dim,
             2,
@@ -80,6 +80,11 @@ class MaskHead(RoiHead):
             name="deconv",
         )
         self.mask_logits = ConvNorm(self.num_masks, 1, kernel_initializer=normal_initializer(0.001), name="mask_logits")
+
+    @property
+    def mask_side(self) -> int:
+        """M, side of the predicted mask."""
+        return 2 * self.pooler.out_size
 
     def build(self, input_shape: tuple) -> None:
         """Create the weights for pooled features [B, S, h, w, C]."""
@@ -97,21 +102,25 @@ class MaskHead(RoiHead):
         features: Mapping[str, tf.Tensor],
         boxes: tf.Tensor,
         valid: tf.Tensor,
+        window: tf.Tensor,
         training: bool | None = None,
     ) -> tf.Tensor:
         """Mask logits f32[B, S, M, M, C] (or 1 when class-agnostic); see `RoiHead.call`."""
-        pooled = merge_rois(self.config.pool.pool(features, self.strides, boxes, valid))
-        x = self.deconv(self.convs(pooled, training=training))
+        pooled = merge_rois(self.pooler(features, boxes, valid, training=training))
+        x = self.deconv(self.convs(pooled, tf.reshape(valid, [-1]), training=training))
         return split_rois(float32_output(self.mask_logits(x)), boxes)
 
     def rois_for(self, rois: RoiSample) -> RoiSample:
-        """Foreground slots only: the mask loss is defined on positive RoIs."""
-        return first_slots(rois, self.config.num_foreground)
+        """Foreground only: the mask loss is defined on positive RoIs."""
+        return foreground_rois(rois, self.config.num_foreground)
 
     def targets(self, rois: RoiSample, batch: Batch) -> tf.Tensor:
-        """f32[B, F, M, M] in {0, 1}: the matched object's mask inside each RoI."""
-        side = self.config.mask_side
-        return crop_masks(batch["gt_masks"], batch["gt_boxes"], rois.gt_index, rois.boxes, side)
+        """f32[B, F, M, M] in {0, 1}, or between when soft: the matched object's mask inside each RoI."""
+        config, side = self.config, self.mask_side
+        if config.target == "grid":
+            return mask_ops.crop_masks(batch["gt_masks"], batch["gt_boxes"], rois.gt_index, rois.boxes, side)
+        soft = config.target == "project_soft"
+        return mask_ops.project_masks(batch["gt_masks"], rois.gt_index, rois.boxes, side, config.pool.aligned, soft)
 
     def loss(self, pred: tf.Tensor, targets: tf.Tensor, rois: RoiSample) -> dict[str, LossTerm]:
         """Average binary cross-entropy on the mask of the true class of foreground RoIs."""

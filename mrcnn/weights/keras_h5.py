@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,11 @@ def open_keras_h5(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray],
         for layer in _names(root, "layer_names"):
             group = _step(root, layer, path)
             weights = _names(group, "weight_names")
-            scopes = {weight.rpartition("/")[0] for weight in weights}
             for weight in weights:
                 scope, _, leaf = weight.rpartition("/")
-                # One layer's scope may carry a suffix (conv1_2) that TensorFlow added; its group has the plain name.
-                own = layer if len(scopes) == 1 else scope.rpartition("/")[2]
+                own = scope.rpartition("/")[2]
+                if not own or re.fullmatch(rf"{re.escape(layer)}_\d+", own):
+                    own = layer  # TensorFlow added a number, as in conv1_2, where the name was taken
                 name = f"{own}/{leaf.partition(':')[0]}"
                 if name in arrays:
                     raise WeightsError(f"{path}: two weights named {name}")

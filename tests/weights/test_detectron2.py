@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrcnn.weights import detectron, detectron2, matterport, torchvision
+from mrcnn.weights.open_file import read_arrays
+from mrcnn.weights.report import WeightsError
+from tests.reference.containers import write_torch_zip
+from tests.reference.state_dicts import Shape, golden_shapes, narrow
+
+GOLDENS = {
+    "d2_mask_r50_fpn": "detectron2 R-50-FPN, 80 classes, box + mask",
+    "d2_mask_r50_fpn_roipool": "detectron2 R-50-FPN, 80 classes, box + mask",
+    "d2_mask_r50_fpn_agnostic": "detectron2 R-50-FPN, 80 classes, box + mask",
+    "d2_mask_r50_fpn_gn": "detectron2 R-50-FPN GN, 80 classes, box + mask",
+    "d2_mask_r50_c4": "detectron2 R-50-C4, 80 classes, box + mask",
+    "d2_mask_r50_dc5": "detectron2 R-50-DC5, 80 classes, box + mask",
+    "d2_mask_x50_32x4d_fpn": "detectron2_imagenet_pixels X-50-32x4d-FPN, 80 classes, box + mask",
+    "d2_keypoint_r50_fpn": "detectron2 R-50-FPN, 1 class, box + 17 keypoints",
+    "d2_cascade_r50_fpn": "detectron2 R-50-FPN, 80 classes, cascade box + mask",
+}
+
+
+@pytest.mark.parametrize("name", GOLDENS)
+def test_every_array_of_a_published_network_becomes_one_of_ours(name: str) -> None:
+    arrays = golden_shapes(name)
+    assert detectron2.matches(arrays)
+    assert not any(other.matches(arrays) for other in (torchvision, detectron, matterport))
+    network = detectron2.describe(arrays)
+    assert str(network) == GOLDENS[name]
+    ours = detectron2.to_ours(arrays, network)
+    assert ours.unused == ()
+    assert sorted(source for key in ours for source in ours.source_of(key)) == sorted(arrays)
+
+
+def test_feature_pyramid() -> None:
+    network = detectron2.describe(golden_shapes("d2_mask_r50_fpn"))
+    assert network.backbone.norm == "frozen_bn"
+    assert network.backbone.stride_in_1x1
+    assert (network.rpn.anchors_per_cell, network.rpn.num_convs, network.rpn.channels) == (3, 1, 256)
+    assert network.box_head.fc_dims == (1024, 1024)
+    assert (network.box_head.pool_size, network.box_head.class_agnostic) == (7, False)
+    assert network.mask_head.conv_dims == (256,) * 4
+    assert network.keypoint_head is None
+    assert network.class_names[0] == "person"
+    assert network.class_names[79] == "toothbrush"
+    assert network.category_ids[79] == 90
+    assert any("1x1" in assumption for assumption in network.assumptions)
+
+
+def test_c4_runs_res5_on_rois() -> None:
+    network = detectron2.describe(golden_shapes("d2_mask_r50_c4"))
+    assert (network.neck.kind, network.neck.channels) == ("c4", 1024)
+    assert network.rpn.anchors_per_cell == 15
+    assert network.box_head.fc_dims == ()
+    assert network.mask_head.conv_dims == ()
+    ours = detectron2.to_ours(golden_shapes("d2_mask_r50_c4"), network)
+    assert ours["roi_stage/block1_shortcut/kernel"].shape == (1, 1, 1024, 2048)
+    assert ours.source_of("roi_stage/block3_conv2/norm/gamma") == ("roi_heads.res5.2.conv2.norm.weight",)
+
+
+def test_dilated_c5() -> None:
+    network = detectron2.describe(golden_shapes("d2_mask_r50_dc5"))
+    assert (network.neck.kind, network.neck.channels, network.rpn.anchors_per_cell) == ("dc5", 2048, 15)
+    assert network.box_head.pool_size == 7
+
+
+def test_group_norm_has_its_stride_in_the_3x3() -> None:
+    network = detectron2.describe(golden_shapes("d2_mask_r50_fpn_gn"))
+    assert (network.backbone.norm, network.backbone.stride_in_1x1) == ("gn", False)
+    assert (network.neck.norm, network.box_head.conv_norm, network.mask_head.norm) == ("gn", "gn", "gn")
+    assert (network.box_head.conv_dims, network.box_head.fc_dims) == ((256,) * 4, (1024,))
+
+
+def test_resnext_has_other_pixels() -> None:
+    arrays = golden_shapes("d2_mask_x50_32x4d_fpn")
+    network = detectron2.describe(arrays)
+    assert (network.backbone.groups, network.backbone.width_per_group) == (32, 4)
+    assert not network.backbone.stride_in_1x1
+    assert detectron2.to_ours(arrays, network)["backbone/stage2_block1_conv2/kernel"].shape == (3, 3, 4, 128)
+
+
+@pytest.mark.parametrize(("std", "family"), [(1.0, "detectron2"), (57.0, "detectron2_imagenet_pixels")])
+def test_pixels_that_a_file_states_are_believed(std: float, family: str) -> None:
+    arrays = golden_shapes("d2_mask_r50_fpn") | {
+        "pixel_std": np.full((3, 1, 1), std),
+        "pixel_mean": np.zeros((3, 1, 1)),
+    }
+    network = detectron2.describe(arrays)
+    assert network.family == family
+    assert detectron2.to_ours(arrays, network).unused == ()
+
+
+def test_agnostic_heads() -> None:
+    network = detectron2.describe(golden_shapes("d2_mask_r50_fpn_agnostic"))
+    assert network.box_head.class_agnostic
+    assert network.mask_head.class_agnostic
+
+
+def test_cascade() -> None:
+    arrays = golden_shapes("d2_cascade_r50_fpn")
+    network = detectron2.describe(arrays)
+    assert (network.box_head.num_stages, network.box_head.class_agnostic) == (3, True)
+    ours = detectron2.to_ours(arrays, network)
+    assert ours["box_head/stage3/fc1/kernel"].shape == (12544, 1024)
+    assert ours.source_of("box_head/stage1/deltas/bias") == ("roi_heads.box_predictor.0.bbox_pred.bias",)
+
+
+def test_keypoints() -> None:
+    network = detectron2.describe(golden_shapes("d2_keypoint_r50_fpn"))
+    assert (network.class_names, network.category_ids) == (("person",), (1,))
+    assert network.keypoint_head.conv_dims == (512,) * 8
+    assert not network.box_head.class_agnostic  # one class: the question does not arise
+
+
+def test_synchronised_norms_and_two_rpn_convolutions() -> None:
+    arrays = golden_shapes("d2_mask_r50_fpn_gn")
+    for name in [name for name in arrays if name.endswith("norm.weight")]:
+        for leaf in ("running_mean", "running_var"):
+            arrays[name.replace("norm.weight", f"norm.{leaf}")] = arrays[name]
+        arrays[name.replace("norm.weight", "norm.num_batches_tracked")] = Shape()
+    for leaf in ("weight", "bias"):
+        shape = arrays.pop(f"proposal_generator.rpn_head.conv.{leaf}")
+        for i in (0, 1):
+            arrays[f"proposal_generator.rpn_head.conv.conv{i}.{leaf}"] = shape
+    network = detectron2.describe(arrays)
+    assert (network.backbone.norm, network.neck.norm, network.box_head.conv_norm) == ("sync_bn",) * 3
+    assert (network.rpn.num_convs, network.backbone.stride_in_1x1) == (2, True)
+    ours = detectron2.to_ours(arrays, network)
+    assert ours.source_of("rpn/conv2/kernel") == ("proposal_generator.rpn_head.conv.conv1.weight",)
+    assert ours.unused == ()
+
+
+def test_early_files_without_statistics() -> None:
+    arrays = {k: v for k, v in narrow(golden_shapes("d2_mask_r50_fpn")).items() if "running" not in k}
+    network = detectron2.describe(arrays)
+    assert network.backbone.norm == "frozen_bn"
+    variance = detectron2.to_ours(arrays, network)["backbone/stem_conv1/norm/moving_variance"]
+    np.testing.assert_allclose(np.asarray(variance), 1, atol=1e-4)
+
+
+def test_what_a_panoptic_file_has_more_is_not_used() -> None:
+    arrays = golden_shapes("d2_mask_r50_fpn")
+    arrays["sem_seg_head.predictor.weight"] = Shape(54, 128, 1, 1)
+    arrays["proposal_generator.anchor_generator.cell_anchors.0"] = Shape(3, 4)
+    assert detectron2.to_ours(arrays, detectron2.describe(arrays)).unused == ("sem_seg_head.predictor.weight",)
+
+
+def test_another_number_of_classes_has_no_names() -> None:
+    arrays = golden_shapes("d2_mask_r50_fpn")
+    for leaf, sides in {"weight": (1024,), "bias": ()}.items():
+        arrays[f"roi_heads.box_predictor.cls_score.{leaf}"] = Shape(9, *sides)
+        arrays[f"roi_heads.box_predictor.bbox_pred.{leaf}"] = Shape(32, *sides)
+    arrays["roi_heads.mask_head.predictor.weight"] = Shape(8, 256, 1, 1)
+    network = detectron2.describe(arrays)
+    assert (network.num_classes, network.class_names) == (8, None)
+
+
+def zoo_pickle(path: Path, state: dict[str, np.ndarray]) -> None:
+    path.write_bytes(pickle.dumps({"model": state, "__author__": "Detectron2 Model Zoo"}, protocol=2))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("model.pkl", zoo_pickle), ("model.pth", write_torch_zip)], ids=["pickle", "torch"]
+)
+def test_from_the_containers_of_the_zoo(tmp_path: Path, name: str, write) -> None:
+    state = narrow(golden_shapes("d2_mask_r50_fpn"))
+    write(tmp_path / name, state)
+    contents = read_arrays(tmp_path / name)
+    network = detectron2.describe(contents.arrays, contents.metadata, name)
+    ours = detectron2.to_ours(contents.arrays, network)
+    assert len(ours) == len(state)
+    score = state["roi_heads.box_predictor.cls_score.weight"]  # [81, 16], background last
+    np.testing.assert_array_equal(np.asarray(ours["box_head/class_logits/kernel"])[:, 1:], score[:-1].T)
+    np.testing.assert_array_equal(np.asarray(ours["box_head/class_logits/kernel"])[:, 0], score[-1])
+    mean = "backbone.bottom_up.res3.1.conv2.norm.running_mean"
+    np.testing.assert_array_equal(np.asarray(ours["backbone/stage3_block2_conv2/norm/moving_mean"]), state[mean])
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("backbone.bottom_up.res3.0.conv2_offset.weight", "deformable"),
+        ("roi_heads.mask_head.point_head.fc1.weight", "PointRend"),
+        ("head.cls_subnet.0.weight", "RetinaNet"),
+        ("backbone.bottom_up.s1.b1.a.weight", "only ResNet"),
+    ],
+)
+def test_networks_that_are_not_supported_are_named(extra: str, message: str) -> None:
+    arrays = golden_shapes("d2_mask_r50_fpn") | {extra: Shape(1)}
+    with pytest.raises(WeightsError, match=f"^file.pkl: {message}.*{extra}"):
+        detectron2.describe(arrays, source="file.pkl")
+
+
+def test_a_network_without_rpn_is_refused() -> None:
+    arrays = {k: v for k, v in golden_shapes("d2_mask_r50_fpn").items() if not k.startswith("proposal_generator")}
+    with pytest.raises(WeightsError, match=r"not a whole Mask, Faster or Keypoint R-CNN.*rpn/objectness"):
+        detectron2.describe(arrays)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("backbone.bottom_up.stem.conv1.weight", (32, 3, 3, 3), r"the stem is \[32, 3, 3, 3\]"),
+        ("roi_heads.box_predictor.bbox_pred.weight", (100, 1024), "100 box values for 80 classes"),
+        ("roi_heads.mask_head.predictor.weight", (79, 256, 1, 1), "79 masks for 80 classes"),
+        ("proposal_generator.rpn_head.anchor_deltas.weight", (15, 256, 1, 1), r"\[15, 256, 1, 1\], expected 12"),
+        ("roi_heads.box_head.fc1.weight", (1024, 12545), "a square of bins"),
+    ],
+)
+def test_shapes_that_contradict_each_other(name: str, shape: tuple[int, ...], message: str) -> None:
+    arrays = golden_shapes("d2_mask_r50_fpn") | {name: Shape(*shape)}
+    with pytest.raises(WeightsError, match=message):
+        detectron2.describe(arrays)
+
+
+def test_another_depth_is_refused() -> None:
+    arrays = {k: v for k, v in golden_shapes("d2_mask_r50_fpn").items() if ".res4.5." not in k}
+    with pytest.raises(WeightsError, match=r"stages of \[3, 4, 5, 3\] blocks"):
+        detectron2.describe(arrays)

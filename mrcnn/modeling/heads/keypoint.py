@@ -1,0 +1,133 @@
+"""Keypoint head: one heatmap per joint and RoI. Ref: Mask R-CNN, section 5."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from mrcnn.modeling.base import (
+    ConvStack,
+    RoiHead,
+    RoiHeadConfig,
+    fan_out_initializer,
+    float32_output,
+    foreground_rois,
+    merge_rois,
+    split_rois,
+)
+from mrcnn.modeling.normalize import NormKind
+from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
+from mrcnn.ops import keypoints as keypoint_ops
+from mrcnn.ops import losses
+from mrcnn.structures import Batch, Detections, LossTerm, RoiSample
+
+
+@dataclasses.dataclass(frozen=True)
+class KeypointHeadConfig(RoiHeadConfig):
+    """Settings of the keypoint head; defaults are the paper's, with the 17 joints of COCO's people."""
+
+    pool: RoiPoolConfig = RoiPoolConfig(size=14)
+    num_joints: int = 17  # J
+    num_foreground: int = 128  # foreground RoIs per picture it trains on; F of the sampler or fewer
+    conv_dims: tuple[int, ...] = (512,) * 8
+    conv_norm: NormKind = "none"
+    norm_epsilon: float = 1e-5
+    score: Literal["logit", "prob"] = "prob"  # third number of a predicted keypoint, see `ops.keypoints`
+
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """See `RoiHeadConfig.loss_names`."""
+        return ("roi_keypoint",)
+
+    def build(self, num_classes: int, pooler: RoiPooler, name: str = "keypoint_head") -> KeypointHead:
+        """See `RoiHeadConfig.build`; the joints are the same for all classes."""
+        layer = KeypointHead(self, pooler, name=name)
+        layer.build((None, None, pooler.out_size, pooler.out_size, pooler.out_channels))
+        return layer
+
+
+class KeypointTarget(NamedTuple):
+    """Where each joint of each RoI's object lies."""
+
+    cells: tf.Tensor  # i32[B, F, J], row * side + column in the grid of the prediction
+    usable: tf.Tensor  # bool[B, F, J], labelled and inside a foreground RoI
+
+
+class KeypointHead(RoiHead):
+    """Pooling, convolutions, a transposed convolution to twice and an interpolation to four times the resolution.
+
+    Every joint has a map of its own over the RoI, and a softmax over the map's cells: a joint is in one place.
+    """
+
+    config: KeypointHeadConfig
+
+    def __init__(self, config: KeypointHeadConfig, pooler: RoiPooler, **kwargs: Any) -> None:
+        super().__init__(config, pooler, **kwargs)
+        self.convs = ConvStack(config.conv_dims, config.conv_norm, config.norm_epsilon, name="convs")
+        self.deconv = keras.layers.Conv2DTranspose(
+            config.num_joints, 4, strides=2, padding="same", kernel_initializer=fan_out_initializer(), name="deconv"
+        )
+
+    @property
+    def map_side(self) -> int:
+        """Cells per axis of the predicted maps."""
+        return 4 * self.pooler.out_size
+
+    def build(self, input_shape: tuple) -> None:
+        """Create the weights for pooled features [B, S, h, w, C]."""
+        if self.built:
+            return
+        shape = (None, *input_shape[2:])
+        self.convs.build(shape)
+        self.deconv.build(self.convs.compute_output_shape(shape))
+        self.built = True
+
+    def call(
+        self,
+        features: Mapping[str, tf.Tensor],
+        boxes: tf.Tensor,
+        valid: tf.Tensor,
+        window: tf.Tensor,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Heatmap logits f32[B, S, N, N, J], N = map_side; see `RoiHead.call`."""
+        pooled = merge_rois(self.pooler(features, boxes, valid, training=training))
+        x = float32_output(self.deconv(self.convs(pooled, tf.reshape(valid, [-1]), training=training)))
+        return split_rois(tf.image.resize(x, [self.map_side, self.map_side], "bilinear"), boxes)
+
+    def rois_for(self, rois: RoiSample) -> RoiSample:
+        """Foreground only: the background has no joints."""
+        return foreground_rois(rois, self.config.num_foreground)
+
+    def targets(self, rois: RoiSample, batch: Batch) -> KeypointTarget:
+        """The cell of each labelled joint of the matched object that lies inside the RoI.
+
+        Raises:
+            ValueError: the batch has no keypoints, or not as many joints as the head.
+        """
+        if "gt_keypoints" not in batch:
+            raise ValueError("the keypoint head trains on gt_keypoints, but the batch has none: the data has no joints")
+        found = batch["gt_keypoints"].shape[2]
+        if found != self.config.num_joints:
+            raise ValueError(f"gt_keypoints: expected {self.config.num_joints} joints per object, got {found}")
+        keypoints = tf.gather(batch["gt_keypoints"], rois.gt_index, batch_dims=1)  # [B, F, J, 3]
+        cells, usable = keypoint_ops.keypoint_cells(keypoints, rois.boxes, self.map_side)
+        return KeypointTarget(cells, usable & rois.foreground[..., tf.newaxis])
+
+    def loss(self, pred: tf.Tensor, targets: KeypointTarget, rois: RoiSample) -> dict[str, LossTerm]:
+        """Average over the usable joints of all RoIs of the cross-entropy over a map's cells."""
+        maps = tf.reshape(pred, [*tf.unstack(tf.shape(pred)[:2]), self.map_side**2, self.config.num_joints])
+        logits = tf.transpose(maps, [0, 1, 3, 2])  # [B, F, J, N * N]
+        values = losses.softmax_cross_entropy(logits, targets.cells)
+        count = tf.reduce_sum(tf.cast(targets.usable, tf.float32))
+        total = self.config.loss_weight * losses.masked_sum(values, targets.usable)
+        return {"roi_keypoint": LossTerm(total, count)}
+
+    def attach(self, detections: Detections, pred: tf.Tensor) -> Detections:
+        """Adds the place and the score of every joint of each detection."""
+        keypoints = keypoint_ops.decode_keypoints(pred, detections.boxes, detections.valid, self.config.score)
+        return detections._replace(keypoints=keypoints)

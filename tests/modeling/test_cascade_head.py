@@ -1,0 +1,154 @@
+"""Cascade of box heads: what each stage sees, is trained on, and gives to the features and to the detections."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.modeling.heads.box import BoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
+from mrcnn.modeling.roi_sampler import label_rois
+from mrcnn.settings import SettingsError
+from mrcnn.structures import Proposals, RoiSample
+from tests.reference import boxes as reference
+from tests.truth import stack, truth
+
+STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+NUM_CLASSES = 3
+WINDOW = tf.constant([[0.0, 0.0, 64.0, 60.0]] * 2)
+WEIGHTS = ((10, 10, 5, 5), (20, 20, 10, 10), (30, 30, 15, 15))
+
+
+def head_of(**changes):
+    config = CascadeBoxHeadConfig(**({"pool": RoiPoolConfig(size=2), "fc_dims": (6,)} | changes))
+    head = config.build(NUM_CLASSES, RoiPooler(config.pool, STRIDES, 4))
+    for stage in head.stages:  # deltas that move boxes by some pixels
+        stage.deltas.kernel.assign(stage.deltas.kernel * 2000.0)
+    return head
+
+
+def features_of(rng, batch=2):
+    return {k: tf.constant(rng.normal(size=(batch, 64 // s, 64 // s, 4)), tf.float32) for k, s in STRIDES.items()}
+
+
+def random_boxes(rng, *shape):
+    corner = rng.uniform(0, 40, (*shape, 2))
+    return np.concatenate([corner, corner + rng.uniform(3, 24, (*shape, 2))], -1).astype(np.float32)
+
+
+def test_settings_and_names():
+    head = head_of()
+    names = {v.path.split("box_head/")[-1] for v in head.weights}
+    layers = ("fc1", "class_logits", "deltas")
+    assert names == {f"stage{k}/{layer}/{w}" for k in (1, 2, 3) for layer in layers for w in ("kernel", "bias")}
+    assert head.config.loss_names == (
+        "roi_class_1", "roi_box_1", "roi_class_2", "roi_box_2", "roi_class_3", "roi_box_3"
+    )  # fmt: skip
+    assert BoxHeadConfig.from_dict(head.config.to_dict()) == head.config
+    with pytest.raises(SettingsError, match="got 2 and 3"):
+        CascadeBoxHeadConfig(stage_ious=(0.5, 0.6))
+    with pytest.raises(SettingsError, match="class_agnostic"):
+        CascadeBoxHeadConfig(class_agnostic=False)
+
+
+def test_each_stage_sees_what_the_one_before_made(rng):
+    head, features = head_of(), features_of(rng)
+    boxes, valid = random_boxes(rng, 2, 5), tf.constant(rng.random((2, 5)) < 0.8)
+    found = head(features, tf.constant(boxes), valid, WINDOW)
+    np.testing.assert_array_equal(found[0].boxes, boxes)
+    np.testing.assert_array_equal(found[0].valid, valid)
+    for k in (1, 2):
+        for b, s in np.ndindex(2, 5):
+            before = found[k - 1]
+            delta = before.pred.deltas[b, s, :, 0].numpy().astype(float)
+            expected = reference.decode(delta, before.boxes[b, s].numpy().astype(float), WEIGHTS[k - 1])
+            expected = np.clip(expected, 0, [64, 60, 64, 60])
+            np.testing.assert_allclose(found[k].boxes[b, s], expected, atol=1e-3)
+        sides = found[k].boxes.numpy()[..., 2:] - found[k].boxes.numpy()[..., :2]
+        np.testing.assert_array_equal(found[k].valid, found[k - 1].valid & (sides > 0).all(-1))
+        alone = head.stages[k](features, found[k].boxes, found[k].valid, WINDOW)
+        np.testing.assert_allclose(found[k].pred.class_logits, alone.class_logits, atol=1e-5)
+    assert np.abs(found[2].boxes - boxes).max() > 2
+
+
+def test_features_see_the_mean_of_the_losses_and_weights_all_of_them(rng):
+    head, features = head_of(), features_of(rng, 1)
+    boxes, valid = tf.constant(random_boxes(rng, 1, 4)), tf.ones([1, 4], tf.bool)
+    found = head(features, boxes, valid, WINDOW[:1])
+    variables = [stage.fcs[0].kernel for stage in head.stages]
+
+    def gradients(run):
+        with tf.GradientTape() as tape:
+            tape.watch(features["p2"])
+            total = tf.add_n([tf.reduce_sum(pred.class_logits**2) for pred in run()])
+        return tape.gradient(total, [features["p2"], *(v.value for v in variables)])
+
+    whole = gradients(lambda: [stage.pred for stage in head(features, boxes, valid, WINDOW[:1])])
+
+    def plain_stages():
+        plain = RoiPooler(head.config.pool, STRIDES, 4)
+        result = []
+        for stage, at in zip(head.stages, found, strict=True):
+            scaled, stage.pooler = stage.pooler, plain
+            result.append(stage(features, at.boxes, at.valid, WINDOW[:1]))
+            stage.pooler = scaled
+        return result
+
+    plain = gradients(plain_stages)
+    np.testing.assert_allclose(whole[0], plain[0] / 3, rtol=1e-4, atol=1e-6)
+    for ours, theirs in zip(whole[1:], plain[1:], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_losses_match_each_stage_at_its_own_iou(rng):
+    """Every stage alone, on its boxes labelled by the slow matcher."""
+    head = head_of()
+    truths = [truth([{"box": box, "class_id": k} for k, box in enumerate(random_boxes(rng, 3), start=1)]) for _ in "ab"]
+    boxes = np.stack([t["gt_boxes"][[0, 1, 2, 0, 1, 2]] for t in truths]) + rng.normal(0, 1, (2, 6, 4)).astype("f")
+    batch, valid = stack(truths), tf.constant([[True] * 6, [True] * 4 + [False] * 2])
+    found = head(features_of(rng), tf.constant(boxes), valid, WINDOW)
+    rois = label_rois(found[0].boxes, valid, batch, 0.5)
+    terms = head.loss(found, head.targets(rois, batch), rois)
+    assert tuple(terms) == head.config.loss_names
+    for k, iou in enumerate((0.5, 0.6, 0.7)):
+        class_ids, gt_index = np.zeros((2, 6), np.int32), np.zeros((2, 6), np.int32)
+        for b, t in enumerate(truths):
+            index, labels, _ = reference.match(
+                found[k].boxes[b].numpy(), t["gt_boxes"], t["gt_valid"], t["gt_crowd"], iou, iou, False
+            )
+            gt_index[b] = index
+            class_ids[b] = np.where(np.array(labels) == 1, t["gt_class_ids"][index], 0) * found[k].valid[b].numpy()
+        own = RoiSample(found[k].boxes, tf.constant(class_ids), tf.constant(gt_index), class_ids > 0, found[k].valid)
+        expected = head.stages[k].loss(found[k].pred, head.stages[k].targets(own, batch), own)
+        for name in ("roi_class", "roi_box"):
+            np.testing.assert_allclose(terms[f"{name}_{k + 1}"], expected[name], rtol=1e-5)
+
+
+def test_labels_of_given_boxes_by_hand():
+    batch = stack([truth([{"box": (0, 0, 10, 10), "class_id": 2}, {"box": (20, 0, 60, 60), "crowd": True}])])
+    boxes = tf.constant([[[0, 0, 10, 6.5], [0, 0, 10, 5.5], [30, 10, 40, 20], [0, 0, 10, 10]]], tf.float32)
+    rois = label_rois(boxes, tf.constant([[True, True, True, False]]), batch, 0.6)
+    np.testing.assert_array_equal(rois.class_ids, [[2, 0, 0, 0]])
+    np.testing.assert_array_equal(rois.foreground, [[True, False, False, False]])
+    np.testing.assert_array_equal(rois.valid, [[True, True, False, False]])  # the third lies in the crowd
+    np.testing.assert_array_equal(rois.boxes, boxes)
+    nothing = label_rois(boxes, tf.ones([1, 4], tf.bool), stack([truth([])]), 0.5)
+    assert not nothing.foreground.numpy().any()
+
+
+def test_detections_take_mean_scores_and_last_boxes(rng):
+    head = head_of(score_threshold=0.0, max_detections=6)
+    boxes = tf.constant(random_boxes(rng, 2, 2))
+    proposals = Proposals(boxes, tf.zeros([2, 2]), tf.constant([[True, True], [True, False]]))
+    pred = head(features_of(rng), boxes, proposals.valid, WINDOW)
+    found = head.detect(pred, proposals, WINDOW)
+    probs = np.mean([tf.nn.softmax(stage.pred.class_logits).numpy() for stage in pred], axis=0)
+    last = head.stages[2].refine(pred[2].pred, pred[2].boxes, WINDOW).numpy()[:, :, 0]
+    for d in np.flatnonzero(found.valid[0]):
+        p = int(np.abs(last[0] - found.boxes[0, d]).sum(-1).argmin())
+        np.testing.assert_allclose(found.boxes[0, d], last[0, p], atol=1e-4)
+        assert float(found.scores[0, d]) == pytest.approx(probs[0, p, int(found.class_ids[0, d])], abs=1e-5)
+    assert found.valid.numpy()[0].sum() >= 3
+    assert found.valid.numpy()[1].sum() <= 3

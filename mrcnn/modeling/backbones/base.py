@@ -7,12 +7,14 @@ import re
 from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mrcnn.modeling.normalize import FrozenBatchNorm, NormKind, PixelNorm, make_norm
 from mrcnn.settings import Settings
 
 LEVELS = ("c2", "c3", "c4", "c5")
+CHUNK = 64  # input channels of the dense convolutions that a grouped one is made of
 _ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
 
 
@@ -31,7 +33,7 @@ class BackboneConfig(Settings):
 
     @property
     def channels(self) -> dict[str, int]:
-        """Channels of each feature map, by name c2..c5."""
+        """Channels of each feature map, by name: c2..c5, or fewer."""
         raise NotImplementedError
 
     @property
@@ -74,6 +76,9 @@ class ConvNorm(keras.layers.Layer):
         padding: "symmetric" pads (kernel_size - 1) / 2 on every side as Caffe and PyTorch do; "same" is TensorFlow's
             rule, which at stride 2 may pad less before than after.
         depthwise: one filter per input channel.
+        groups: channels are split into this many groups that do not see each other. Ref: Aggregated Residual
+            Transformations for Deep Neural Networks, section 3.3.
+        dilation: cells between the kernel's taps; more than 1 goes with stride 1 only.
         norm, epsilon, momentum: see `make_norm`.
         activation: None, "relu" or "relu6".
         kernel_initializer: name, config or instance of a Keras initializer.
@@ -87,6 +92,8 @@ class ConvNorm(keras.layers.Layer):
         *,
         padding: Literal["symmetric", "same"] = "symmetric",
         depthwise: bool = False,
+        groups: int = 1,
+        dilation: int = 1,
         norm: NormKind = "none",
         epsilon: float = 1e-5,
         momentum: float = 0.9,
@@ -97,18 +104,28 @@ class ConvNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         if (filters is None) != depthwise:
             raise ValueError("ConvNorm: filters is needed for a convolution and None for a depthwise one")
+        if groups < 1 or (groups > 1 and (depthwise or filters % groups)):
+            raise ValueError(f"ConvNorm: expected groups to divide the {filters} filters, got {groups}")
+        if dilation < 1 or (dilation > 1 and (depthwise or stride > 1)):
+            raise ValueError(f"ConvNorm: dilation {dilation} goes with stride 1 and not with depthwise")
         if activation not in _ACTIVATIONS:
             raise ValueError(f"ConvNorm: unknown activation {activation!r}")
         self.filters, self.kernel_size, self.stride, self.padding = filters, kernel_size, stride, padding
         self.depthwise, self.activation = depthwise, activation
+        self.groups, self.dilation = groups, dilation
         self.norm_kind, self.epsilon, self.momentum = norm, epsilon, momentum
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.norm: keras.layers.Layer | None = None
 
     def build(self, input_shape: tuple) -> None:
-        """Create the kernel [k, k, in, out] ([k, k, in, 1] when depthwise) and the norm's or the bias' vectors."""
+        """Create the kernel and the norm's or the bias' vectors.
+
+        The kernel is [k, k, in / groups, out], or [k, k, in, 1] when depthwise.
+        """
         channels, k = input_shape[-1], self.kernel_size
-        shape = (k, k, channels, 1 if self.depthwise else self.filters)
+        if channels % self.groups:
+            raise ValueError(f"ConvNorm: {self.groups} groups do not divide the {channels} channels that come in")
+        shape = (k, k, channels // self.groups, 1 if self.depthwise else self.filters)
         # autocast off: folding the norm happens in float32, then the product is cast.
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer, autocast=False)
         outputs = channels if self.depthwise else self.filters
@@ -146,7 +163,9 @@ class ConvNorm(keras.layers.Layer):
             if padding == "SAME" and self.kernel_size > 3:
                 return _large_depthwise(inputs, kernel, self.stride)
             return tf.nn.depthwise_conv2d(inputs, kernel, [1, self.stride, self.stride, 1], padding)
-        return tf.nn.conv2d(inputs, kernel, self.stride, padding)
+        if self.groups > 1:
+            return grouped_conv2d(inputs, kernel, self.groups, self.stride, padding, self.dilation)
+        return tf.nn.conv2d(inputs, kernel, self.stride, padding, dilations=self.dilation)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """[B, ceil(H / stride), ceil(W / stride), out]."""
@@ -163,12 +182,44 @@ class ConvNorm(keras.layers.Layer):
             "stride": self.stride,
             "padding": self.padding,
             "depthwise": self.depthwise,
+            "groups": self.groups,
+            "dilation": self.dilation,
             "norm": self.norm_kind,
             "epsilon": self.epsilon,
             "momentum": self.momentum,
             "activation": self.activation,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+
+def grouped_conv2d(
+    inputs: tf.Tensor, kernel: tf.Tensor, groups: int, stride: int = 1, padding: Any = "SAME", dilation: int = 1
+) -> tf.Tensor:
+    """Grouped convolution as a few dense ones, since TensorFlow has no usable gradient of it on the CPU.
+
+    Neighbouring groups are taken together until they have CHUNK channels, and their kernels are laid on the diagonal
+    of a dense kernel. The zeros cost arithmetic, but far less than small convolutions lose: benchmarks/
+    grouped_convolution.py compares the ways.
+
+    Args:
+        inputs: [B, H, W, in].
+        kernel: [k, k, in / groups, out]; output channels group after group.
+        groups: divides in and out.
+        stride, padding, dilation: as in `tf.nn.conv2d`.
+
+    Returns:
+        [B, H', W', out].
+    """
+    per_group, outputs = kernel.shape[2], kernel.shape[3]
+    together = max(m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * per_group <= CHUNK))
+    num_chunks = groups // together
+    own = np.kron(np.eye(together), np.ones((per_group, outputs // groups)))  # [chunk in, chunk out], 1 inside a group
+    own = tf.constant(own, kernel.dtype)
+    convolved = [
+        tf.nn.conv2d(x, tf.tile(k, [1, 1, together, 1]) * own, stride, padding, dilations=dilation)
+        for x, k in zip(tf.split(inputs, num_chunks, -1), tf.split(kernel, num_chunks, -1), strict=True)
+    ]
+    return tf.concat(convolved, -1)
 
 
 def _large_depthwise(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:

@@ -1,4 +1,8 @@
-"""ResNet-50, -101 and -152. Ref: Deep Residual Learning for Image Recognition, table 1."""
+"""ResNet and ResNeXt of 50, 101 and 152 layers.
+
+Ref: Deep Residual Learning for Image Recognition, table 1; Aggregated Residual Transformations for Deep Neural
+Networks, table 1.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,14 @@ import keras
 
 from mrcnn.modeling.backbones.base import BackboneConfig, ConvNorm, freeze_stages
 from mrcnn.modeling.normalize import NormKind
+from mrcnn.settings import SettingsError
 
 _BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 
 @dataclasses.dataclass(frozen=True)
 class ResNetConfig(BackboneConfig):
-    """Settings of a ResNet."""
+    """Settings of a ResNet, or with groups of a ResNeXt."""
 
     depth: Literal[50, 101, 152] = 50
     norm: NormKind = "frozen_bn"
@@ -24,46 +29,113 @@ class ResNetConfig(BackboneConfig):
     # The paper halves the resolution in a block's first 1x1 convolution; most weights published since do it in the
     # 3x3, which loses less and is a little better.
     stride_in_1x1: bool = False
+    groups: int = 1  # of the 3x3 convolutions; ResNeXt-50-32x4d: 32
+    width_per_group: int = 64  # channels of a group's 3x3 in stage 2, doubled per stage; ResNeXt-50-32x4d: 4
+    last_stage: Literal[4, 5] = 5  # 4: features end at c4, and stage 5 may serve as a head ("C4")
+    dilate_c5: bool = False  # stage 5 keeps the stride of c4 and spreads its 3x3 kernels instead ("DC5")
+    # Which cells the 3x3 max-pooling sees at an even side: one row more before (Caffe, PyTorch) or after (TensorFlow).
+    stem_pool: Literal["symmetric", "same"] = "symmetric"
+
+    def __post_init__(self) -> None:
+        if self.groups < 1 or self.width_per_group < 1:
+            raise SettingsError(
+                f"groups and width_per_group: expected at least 1, got {self.groups} and {self.width_per_group}"
+            )
+        if self.dilate_c5 and self.last_stage < 5:
+            raise SettingsError(f"dilate_c5: there is no stage 5 with last_stage {self.last_stage}")
 
     @property
     def channels(self) -> dict[str, int]:
-        """Channels of each feature map, by name c2..c5."""
-        return {"c2": 256, "c3": 512, "c4": 1024, "c5": 2048}
+        """Channels of each feature map, by name c2..c5 (or c4)."""
+        return {f"c{stage}": Stage(stage).channels for stage in range(2, self.last_stage + 1)}
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Pixels per cell of each feature map, by name c2..c5 (or c4)."""
+        return {level: 16 if level == "c5" and self.dilate_c5 else 2 ** int(level[1:]) for level in self.channels}
 
     def build(self, name: str = "backbone") -> keras.Model:
         """The network: pictures [B, H, W, 3] -> {"c2": ..., "c5": ...}; see `BackboneConfig.build`."""
-        unit = {"norm": self.norm, "epsilon": self.epsilon, "kernel_initializer": _initializer}
         picture = keras.Input((None, None, len(self.pixel_norm.mean)), name="picture")
-        x = ConvNorm(64, 7, 2, activation="relu", name="stem_conv1", **_fresh(unit))(picture)
-        x = keras.layers.ZeroPadding2D(1, name="stem_pad")(x)  # zeros are neutral: nothing after a ReLU is below 0
-        x = keras.layers.MaxPooling2D(3, 2, padding="valid", name="stem_pool")(x)
+        x = _conv(64, 7, 2, "relu", self.norm, self.epsilon, name="stem_conv1")(picture)
+        if self.stem_pool == "symmetric":
+            x = keras.layers.ZeroPadding2D(1, name="stem_pad")(x)  # neutral: nothing after a ReLU is below 0
+        padding = "valid" if self.stem_pool == "symmetric" else "same"
+        x = keras.layers.MaxPooling2D(3, 2, padding=padding, name="stem_pool")(x)
         features = {}
-        for stage, num_blocks in enumerate(_BLOCKS[self.depth], start=2):
-            for block in range(1, num_blocks + 1):
-                stride = 2 if stage > 2 and block == 1 else 1
-                x = self._block(x, 64 * 2 ** (stage - 2), stride, f"stage{stage}_block{block}", block == 1, unit)
-            features[f"c{stage}"] = x
+        for number in range(2, self.last_stage + 1):
+            dilated = number == 5 and self.dilate_c5
+            stage = Stage(
+                number,
+                num_blocks=_BLOCKS[self.depth][number - 2],
+                stride=1 if number == 2 or dilated else 2,
+                dilation=2 if dilated else 1,
+                stride_in_1x1=self.stride_in_1x1,
+                groups=self.groups,
+                width_per_group=self.width_per_group,
+                norm=self.norm,
+                epsilon=self.epsilon,
+            )
+            x = stage(x, f"stage{number}_")
+            features[f"c{number}"] = x
         model = keras.Model(picture, features, name=name)
         freeze_stages(model, self.freeze_at)
         return model
 
-    def _block(self, x: Any, width: int, stride: int, name: str, project: bool, unit: dict) -> Any:
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of a ResNet: bottleneck blocks, of which the first changes resolution and channels."""
+
+    number: int  # 2 to 5
+    num_blocks: int = 3
+    stride: int = 2
+    dilation: int = 1  # of all its 3x3 convolutions
+    stride_in_1x1: bool = False
+    groups: int = 1
+    width_per_group: int = 64  # in stage 2
+    norm: NormKind = "frozen_bn"
+    epsilon: float = 1e-5
+
+    @property
+    def channels(self) -> int:
+        """Channels the stage yields: 256 for stage 2, 2048 for stage 5."""
+        return 64 * 2**self.number
+
+    def __call__(self, x: Any, prefix: str) -> Any:
+        """Append the stage to the Keras tensor `x`; its layers are named prefix + "block1_conv1" and so on."""
+        for block in range(1, self.num_blocks + 1):
+            x = self._block(x, self.stride if block == 1 else 1, f"{prefix}block{block}", block == 1)
+        return x
+
+    def _block(self, x: Any, stride: int, name: str, project: bool) -> Any:
         """Bottleneck: 1x1 reduce, 3x3, 1x1 expand, plus the input (projected in the first block of a stage)."""
+        width = self.groups * self.width_per_group * 2 ** (self.number - 2)
         strides = (stride, 1) if self.stride_in_1x1 else (1, stride)
-        y = ConvNorm(width, 1, strides[0], activation="relu", name=f"{name}_conv1", **_fresh(unit))(x)
-        y = ConvNorm(width, 3, strides[1], activation="relu", name=f"{name}_conv2", **_fresh(unit))(y)
-        y = ConvNorm(4 * width, 1, name=f"{name}_conv3", **_fresh(unit))(y)
+        norm = (self.norm, self.epsilon)
+        y = _conv(width, 1, strides[0], "relu", *norm, name=f"{name}_conv1")(x)
+        inner = {"groups": self.groups, "dilation": self.dilation, "name": f"{name}_conv2"}
+        y = _conv(width, 3, strides[1], "relu", *norm, **inner)(y)
+        y = _conv(self.channels, 1, 1, None, *norm, name=f"{name}_conv3")(y)
         if project:
-            x = ConvNorm(4 * width, 1, stride, name=f"{name}_shortcut", **_fresh(unit))(x)
+            x = _conv(self.channels, 1, stride, None, *norm, name=f"{name}_shortcut")(x)
         y = keras.layers.Add(name=f"{name}_add")([x, y])
         return keras.layers.ReLU(name=f"{name}_out")(y)
 
 
-def _initializer() -> keras.initializers.Initializer:
-    """He et al.'s normal initialisation by fan-out, as in the published training code."""
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-
-
-def _fresh(unit: dict) -> dict:
-    """The unit's arguments with an initializer of its own: one shared instance would draw equal kernels."""
-    return {**unit, "kernel_initializer": unit["kernel_initializer"]()}
+def _conv(
+    filters: int, kernel_size: int, stride: int, activation: str | None, norm: NormKind, epsilon: float, **kwargs: Any
+) -> ConvNorm:
+    """ConvNorm with He et al.'s normal initialisation by fan-out, as in the published training code."""
+    # An initializer of its own for each: one shared instance would draw equal kernels.
+    initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+    return ConvNorm(
+        filters,
+        kernel_size,
+        stride,
+        activation=activation,
+        norm=norm,
+        epsilon=epsilon,
+        kernel_initializer=initializer,
+        **kwargs,
+    )

@@ -78,10 +78,17 @@ class Detections(NamedTuple):
 
 
 class LossTerm(NamedTuple):
-    """A loss as the sum over its elements and the number it is divided by (kept apart for several replicas)."""
+    """A loss as the sum over its elements and the number it is divided by.
+
+    Kept apart, for only sums can be added up over replicas and parts of a batch: the mean of means is another loss.
+    """
 
     total: Tensor  # f32[]
-    count: Tensor  # f32[], at least 1
+    count: Tensor  # f32[], at least 0
+
+    def mean(self) -> Tensor:
+        """f32[], total / count. Empty: 0."""
+        return self.total / tf.maximum(self.count, 1.0)
 
 
 def batch_spec(

@@ -51,7 +51,7 @@ def rois_of(class_ids, valid=None, boxes=None, gt_index=None):
 
 
 def values(terms):
-    return {name: float(term.total) / float(term.count) for name, term in terms.items()}
+    return {name: float(term.mean()) for name, term in terms.items()}
 
 
 # Predictions
@@ -187,7 +187,7 @@ def test_gradient_reaches_the_true_class_of_foreground_only(rng):
     with tf.GradientTape() as tape:
         tape.watch([logits, deltas])
         terms = head.loss(BoxPrediction(logits, deltas), BoxTarget(rois.class_ids, tf.zeros([1, 4, 4])), rois)
-        total = tf.add_n([t.total / t.count for t in terms.values()])
+        total = tf.add_n([t.mean() for t in terms.values()])
     by_logit, by_delta = (g.numpy()[0] for g in tape.gradient(total, [logits, deltas]))
     np.testing.assert_array_equal((by_logit != 0).all(-1), valid[0])
     expected = np.zeros((4, 4, 3), bool)

@@ -49,7 +49,7 @@ def rois_of(class_ids, boxes=None, gt_index=None):
 
 def loss_of(head, logits, targets, rois):
     term = head.loss(logits, targets, rois)["roi_mask"]
-    return term.total / term.count
+    return term.mean()
 
 
 # Predictions

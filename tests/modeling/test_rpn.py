@@ -57,8 +57,8 @@ def test_call_lays_anchors_and_predictions_in_one_order(rng):
     """A prediction that depends on its cell and anchor lands at that cell's and anchor's row."""
     config = small(anchors=AnchorConfig(sizes=((8.0, 12.0), (16.0, 24.0)), ratios=(0.5, 2.0)))
     rpn = config.build(8, STRIDES)
-    rpn.conv.set_weights([np.zeros((3, 3, 8, 8)), np.zeros(8)])
-    rpn.conv.weights[0].assign(np.eye(8)[None, None] * (np.arange(9).reshape(3, 3, 1, 1) == 4))  # passes through
+    rpn.convs[0].set_weights([np.zeros((3, 3, 8, 8)), np.zeros(8)])
+    rpn.convs[0].weights[0].assign(np.eye(8)[None, None] * (np.arange(9).reshape(3, 3, 1, 1) == 4))  # passes through
     rpn.objectness.set_weights([np.full((1, 1, 8, 4), 0.125), np.arange(4) * 100.0])
     rpn.deltas.set_weights([np.full((1, 1, 8, 16), 0.125), np.arange(16) * 100.0])
     sizes = {"p2": (6, 8), "p3": (3, 4)}
@@ -95,6 +95,46 @@ def test_weights_are_shared_by_levels_and_few():
     assert all(0.005 < kernel.std() < 0.015 for kernel in kernels)
     # Equal draws would tie what should be independent
     assert not np.allclose(kernels[1].ravel()[:256], kernels[2].ravel()[:256])
+
+
+def test_several_convolutions_are_numbered(rng):
+    rpn = small(num_convs=2).build(8, STRIDES)
+    names = [v.path.split("rpn/")[-1] for v in rpn.weights]
+    assert names[:4] == ["conv1/kernel", "conv1/bias", "conv2/kernel", "conv2/bias"]
+    features = {k: v for k, v in features_of(rng).items() if k != "p4"}
+    hidden = tf.nn.relu(tf.nn.conv2d(features["p2"], rpn.convs[0].weights[0], 1, "SAME"))
+    hidden = tf.nn.relu(tf.nn.conv2d(hidden, rpn.convs[1].weights[0], 1, "SAME"))
+    logits = tf.reshape(tf.nn.conv2d(hidden, rpn.objectness.weights[0], 1, "SAME"), [2, -1])
+    np.testing.assert_allclose(rpn(features).logits[:, : logits.shape[1]], logits, atol=1e-5)
+
+
+def test_one_level_of_any_name():
+    rpn = small(levels=("c4",), anchors=AnchorConfig(sizes=((8.0, 16.0),))).build(8, {"c4": 16})
+    out = rpn({"c4": tf.zeros([1, 2, 3, 8])})
+    assert out.level_sizes == [2 * 3 * 6]
+    np.testing.assert_allclose(out.anchors, reference.anchors(2, 3, 16, [8, 16], [0.5, 1, 2]), atol=1e-5)
+    with pytest.raises(SettingsError, match="rpn.levels: no level 'p2' in the neck, there are c4"):
+        small().build(8, {"c4": 16})
+
+
+def test_stride_from_sizes():
+    """40 pixels in 3 cells of nominal stride 16: 13 pixels apart, whether sizes are known before or not."""
+    anchors = AnchorConfig(sizes=((8.0,), (16.0,)), ratios=(1.0,), stride="from_sizes")
+    rpn = small(anchors=anchors, levels=("p2", "p4")).build(8, STRIDES)
+    features = {"p2": tf.zeros([1, 10, 8, 8]), "p4": tf.zeros([1, 3, 2, 8])}
+    specs = {k: tf.TensorSpec([None, None, None, 8]) for k in features}
+    for run in (rpn, tf.function(rpn.call).get_concrete_function(specs)):
+        centres = run(features).anchors[80:, :2] + 8
+        np.testing.assert_allclose(centres, [[y, x] for y in (0, 13, 26) for x in (0, 16)])
+
+
+def test_anchor_conventions():
+    wide = AnchorConfig(ratio_is="width_over_height", ratios=(0.5,), end_offset=-1.0).cells(0, 4)
+    tall = AnchorConfig(ratios=(2.0,)).cells(0, 4)
+    np.testing.assert_allclose(wide, tall + [0, 0, -1, -1], atol=1e-5)
+    rpn = small(anchors=AnchorConfig(sizes=((8.0,), (16.0,)), ratios=(1.0,), offset=0.5)).build(8, STRIDES)
+    out = rpn({"p2": tf.zeros([1, 1, 2, 8]), "p3": tf.zeros([1, 1, 1, 8])})
+    np.testing.assert_allclose(out.anchors, [[-2, -2, 6, 6], [-2, 2, 6, 10], [-4, -4, 12, 12]])
 
 
 def test_open_shapes_predict_and_propose_as_static_ones(rng):
@@ -212,11 +252,40 @@ def test_no_gradient_flows_through_proposals(rng):
     assert tape.gradient(total, [output.logits, output.deltas]) == [None, None]
 
 
+def test_one_nms_over_all_levels():
+    """The best three of all levels enter; what overlaps on another level is dropped as on the same."""
+    anchors = [[0, 0, 8, 8], [0, 0, 8, 9], [20, 20, 28, 28], [10, 10, 12, 12]]
+    output = output_of([[2.0, 1.0, 0.5, 0.0]], np.zeros((1, 4, 4)), anchors, [1, 3])
+    rpn = small(nms_across_levels=True, pre_nms_test=3, post_nms_test=4).build(8, STRIDES)
+    found = rpn.propose(output, tf.constant([[0.0, 0.0, 32.0, 32.0]]), for_training=False)
+    np.testing.assert_array_equal(found.valid[0], [True, True, False, False])
+    np.testing.assert_allclose(found.boxes[0, :2], [[0, 0, 8, 8], [20, 20, 28, 28]])
+
+
+def test_delta_weights_and_bound_of_proposals_are_the_settings():
+    deltas = np.array([[[1.0, 2.0, 0.0, 10.0]]])
+    output = output_of([[1.0]], deltas, [[0, 0, 8, 8]])
+    window = tf.constant([[-1e9, -1e9, 1e9, 1e9]])
+    for bound, width in ((None, 8 * math.exp(5)), (1.0, 8 * math.e)):
+        config = small(delta_weights=(4.0, 8.0, 1.0, 2.0), max_log_scale=bound, post_nms_test=1)
+        y1, x1, y2, x2 = config.build(8, STRIDES).propose(output, window, for_training=False).boxes[0, 0].numpy()
+        assert (y1, y2, x2 - x1) == pytest.approx((2, 10, width), rel=1e-5)
+        assert (x1 + x2) / 2 == pytest.approx(6, abs=1e-3)
+
+
+def test_proposals_without_area_survive_a_negative_min_size():
+    output = output_of([[1.0, 0.5]], np.zeros((1, 2, 4)), [[2, 2, 6, 6], [40, 0, 48, 8]])
+    for min_size, expected in ((0.0, [True, False]), (-1.0, [True, True])):
+        rpn = small(post_nms_test=2, min_size=min_size).build(8, STRIDES)
+        found = rpn.propose(output, tf.constant([[0.0, 0.0, 32.0, 32.0]]), for_training=False)
+        np.testing.assert_array_equal(found.valid[0], expected)
+
+
 # Losses
 
 
 def values(terms):
-    return {name: float(term.total) / float(term.count) for name, term in terms.items()}
+    return {name: float(term.mean()) for name, term in terms.items()}
 
 
 def test_losses_by_hand():
@@ -238,6 +307,36 @@ def test_losses_by_hand():
     beta = 1 / 9
     box = 0.5 * 0.05**2 / beta + (0.5 - beta / 2) + (1.0 - beta / 2)
     assert found == {"rpn_objectness": pytest.approx(objectness / 8), "rpn_box": pytest.approx(box / 8)}
+
+
+def test_losses_divided_by_the_anchors_sampled():
+    """As the hand numbers above; three anchors take part, in slots for a million."""
+    gt = truth([{"box": (0, 0, 8, 8)}], slots=2)
+    anchors = [[0, 0, 8, 8], [0, 0, 8, 16], [20, 20, 28, 28], [20, 0, 28, 8]]
+    output = output_of([[2.0, 50.0, -1.0, 3.0]], np.full((1, 4, 4), 0.5), anchors)
+    objectness = math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))
+    for normalizer, count in (("sampled", 3.0), ("batch_per_image", 1e6)):
+        config = small(batch_per_image=1_000_000, positive_fraction=1.0, normalizer=normalizer)
+        found = values(config.build(8, STRIDES).loss(output, stack([gt])))
+        assert found["rpn_objectness"] == pytest.approx(objectness / count)
+        assert found["rpn_box"] == pytest.approx(4 * (0.5 - 1 / 18) / count)
+
+
+def test_slots_beyond_the_anchors_leave_the_share_of_positives():
+    """64 slots at most half positive are more than the 4 anchors: all three positives take part."""
+    gt = truth([{"box": (0, 0, 8, 8)}], slots=1)
+    output = output_of([[1.0] * 4], np.zeros((1, 4, 4)), [[0, 0, 8, 8]] * 3 + [[20, 20, 28, 28]])
+    found = small(batch_per_image=64).build(8, STRIDES).loss(output, stack([gt]))
+    total = 3 * math.log1p(math.exp(-1)) + math.log1p(math.exp(1))
+    assert float(found["rpn_objectness"].total) == pytest.approx(total)
+
+
+def test_targets_carry_the_delta_weights():
+    gt = truth([{"box": (1, 2, 9, 10)}], slots=1)
+    target = [4 / 8, 8 * 2 / 8, 0, 0]
+    output = output_of([[0.0]], [[target]], [[0, 0, 8, 8]])
+    found = small(delta_weights=(4.0, 8.0, 1.0, 2.0)).build(8, STRIDES).loss(output, stack([gt]))
+    assert float(found["rpn_box"].total) == pytest.approx(0, abs=1e-6)
 
 
 def slow_losses(output, gt, index, foreground, num):
@@ -277,7 +376,7 @@ def test_gradient_reaches_only_the_sampled_anchors(rng):
     with tf.GradientTape() as tape:
         tape.watch([output.logits, output.deltas])
         terms = rpn.loss(output, stack([gt]))
-        total = tf.add_n([t.total / t.count for t in terms.values()])
+        total = tf.add_n([t.mean() for t in terms.values()])
     by_logit, by_delta = (np.asarray(tf.convert_to_tensor(g))[0] for g in tape.gradient(total, output[:2]))
     arguments = (output.anchors.numpy(), gt["gt_boxes"], gt["gt_valid"], gt["gt_crowd"], 0.7, 0.3, True)
     labels = np.array(reference.match(*arguments)[1])
@@ -324,7 +423,7 @@ def test_strange_truth_gives_finite_losses_and_gradients(rng, objects):
     features, batch = features_of(rng, batch=1), stack([truth(objects)])
     with tf.GradientTape() as tape:
         terms = rpn.loss(rpn(features), batch)
-        total = tf.add_n([t.total / t.count for t in terms.values()])
+        total = tf.add_n([t.mean() for t in terms.values()])
     assert np.isfinite(total)
     for gradient in tape.gradient(total, rpn.trainable_variables):
         assert gradient is None or np.isfinite(tf.convert_to_tensor(gradient)).all()

@@ -174,7 +174,7 @@ class BoxHead(RoiHead):
 
     def loss(self, pred: BoxPrediction, targets: BoxTarget, rois: RoiSample) -> dict[str, LossTerm]:
         """Both terms are divided by the number of sampled RoIs. Ref: Fast R-CNN, equation 1."""
-        count = tf.maximum(tf.reduce_sum(tf.cast(rois.valid, tf.float32)), 1.0)
+        count = tf.reduce_sum(tf.cast(rois.valid, tf.float32))
         deltas = select_class(pred.deltas, tf.maximum(targets.class_ids - 1, 0))  # [B, S, 4]
         box = tf.reduce_sum(losses.smooth_l1(deltas, targets.deltas, self.config.smooth_l1_beta), -1)
         classes = losses.softmax_cross_entropy(pred.class_logits, targets.class_ids)

@@ -39,7 +39,11 @@ class MaskHeadConfig(RoiHeadConfig):
     conv_norm: NormKind = "none"
     norm_epsilon: float = 1e-5
     deconv_dim: int = 256
-    class_agnostic: bool = False  # one mask per RoI instead of one per class
+    mlp_dims: tuple[int, ...] = ()  # fully connected layers in place of all convolutions. Ref: table 2e
+    class_agnostic: bool = False  # one mask per RoI instead of one per class. Ref: section 4.2
+    # "sigmoid": every class has a mask of its own; "softmax": the classes, and background, compete for each pixel.
+    # Ref: table 2b
+    loss: Literal["sigmoid", "softmax"] = "sigmoid"
     # What the mask should be. "grid": the object's stored mask, cropped to its box, seen through the RoI. "project":
     # the batch holds full-frame masks, and RoIAlign of such a mask, set at one half, is the target; "project_soft":
     # without setting.
@@ -69,7 +73,17 @@ class MaskHead(RoiHead):
 
     def __init__(self, config: MaskHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
         super().__init__(config, pooler, **kwargs)
-        self.num_masks = 1 if config.class_agnostic else num_classes
+        num_masks = 1 if config.class_agnostic else num_classes
+        self.num_masks = num_masks + (config.loss == "softmax")  # background first
+        small = normal_initializer(0.001)
+        if config.mlp_dims:
+            self.fcs = [
+                keras.layers.Dense(dim, activation="relu", kernel_initializer="he_normal", name=f"fc{i}")
+                for i, dim in enumerate(config.mlp_dims, start=1)
+            ]
+            pixels = self.num_masks * self.mask_side**2
+            self.mask_logits = keras.layers.Dense(pixels, kernel_initializer=small, name="mask_logits")
+            return
         self.convs = ConvStack(config.conv_dims, config.conv_norm, config.norm_epsilon, name="convs")
         self.deconv = keras.layers.Conv2DTranspose(
             config.deconv_dim,
@@ -79,7 +93,7 @@ class MaskHead(RoiHead):
             kernel_initializer=fan_out_initializer(),
             name="deconv",
         )
-        self.mask_logits = ConvNorm(self.num_masks, 1, kernel_initializer=normal_initializer(0.001), name="mask_logits")
+        self.mask_logits = ConvNorm(self.num_masks, 1, kernel_initializer=small, name="mask_logits")
 
     @property
     def mask_side(self) -> int:
@@ -91,6 +105,14 @@ class MaskHead(RoiHead):
         if self.built:
             return
         shape = (None, *input_shape[2:])
+        if self.config.mlp_dims:
+            width = shape[1] * shape[2] * shape[3]
+            for fc in self.fcs:
+                fc.build((None, width))
+                width = fc.units
+            self.mask_logits.build((None, width))
+            self.built = True
+            return
         self.convs.build(shape)
         shape = self.convs.compute_output_shape(shape)
         self.deconv.build(shape)
@@ -105,10 +127,16 @@ class MaskHead(RoiHead):
         window: tf.Tensor,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Mask logits f32[B, S, M, M, C] (or 1 when class-agnostic); see `RoiHead.call`."""
+        """Mask logits f32[B, S, M, M, C], or 1 when class-agnostic, and 1 more with softmax; see `RoiHead.call`."""
         pooled = merge_rois(self.pooler(features, boxes, valid, training=training))
-        x = self.deconv(self.convs(pooled, tf.reshape(valid, [-1]), training=training))
-        return split_rois(float32_output(self.mask_logits(x)), boxes)
+        if self.config.mlp_dims:
+            x = tf.reshape(pooled, [-1, pooled.shape[1] * pooled.shape[2] * pooled.shape[3]])
+            for fc in self.fcs:
+                x = fc(x)
+            logits = tf.reshape(self.mask_logits(x), [-1, self.mask_side, self.mask_side, self.num_masks])
+        else:
+            logits = self.mask_logits(self.deconv(self.convs(pooled, tf.reshape(valid, [-1]), training=training)))
+        return split_rois(float32_output(logits), boxes)
 
     def rois_for(self, rois: RoiSample) -> RoiSample:
         """Foreground only: the mask loss is defined on positive RoIs."""
@@ -123,14 +151,28 @@ class MaskHead(RoiHead):
         return mask_ops.project_masks(batch["gt_masks"], rois.gt_index, rois.boxes, side, config.pool.aligned, soft)
 
     def loss(self, pred: tf.Tensor, targets: tf.Tensor, rois: RoiSample) -> dict[str, LossTerm]:
-        """Average binary cross-entropy on the mask of the true class of foreground RoIs."""
-        logits = select_class(pred, tf.maximum(rois.class_ids - 1, 0))  # [B, F, M, M]
-        per_roi = tf.reduce_mean(losses.sigmoid_cross_entropy(logits, targets), [-2, -1])
-        count = tf.maximum(tf.reduce_sum(tf.cast(rois.foreground, tf.float32)), 1.0)
+        """Average cross-entropy over the pixels of foreground RoIs; with sigmoid, of the true class' mask alone."""
+        if self.config.loss == "softmax":
+            channel = self._channel(rois.class_ids)[..., tf.newaxis, tf.newaxis]  # [B, F, 1, 1]
+            per_pixel = losses.softmax_cross_entropy(pred, tf.where(targets >= 0.5, channel, 0))
+        else:
+            per_pixel = losses.sigmoid_cross_entropy(select_class(pred, self._channel(rois.class_ids)), targets)
+        per_roi = tf.reduce_mean(per_pixel, [-2, -1])  # [B, F]
+        count = tf.reduce_sum(tf.cast(rois.foreground, tf.float32))
         total = self.config.loss_weight * losses.masked_sum(per_roi, rois.foreground)
         return {"roi_mask": LossTerm(total, count)}
 
     def attach(self, detections: Detections, pred: tf.Tensor) -> Detections:
         """Adds the k-th mask of each detection of class k, as probabilities."""
-        probs = tf.sigmoid(select_class(pred, tf.maximum(detections.class_ids - 1, 0)))  # [B, D, M, M]
+        channel = self._channel(detections.class_ids)
+        if self.config.loss == "softmax":
+            probs = select_class(tf.nn.softmax(pred), channel)  # [B, D, M, M]
+        else:
+            probs = tf.sigmoid(select_class(pred, channel))
         return detections._replace(masks=tf.where(detections.valid[..., tf.newaxis, tf.newaxis], probs, 0.0))
+
+    def _channel(self, class_ids: tf.Tensor) -> tf.Tensor:
+        """Where in the prediction the mask of a class from 1 lies, i32 as `class_ids`; some channel for background."""
+        first = 1 if self.config.loss == "softmax" else 0
+        index = tf.zeros_like(class_ids) if self.config.class_agnostic else tf.maximum(class_ids - 1, 0)
+        return index + first

@@ -50,11 +50,13 @@ class NeckArchitecture:
 
 @dataclasses.dataclass(frozen=True)
 class RPNArchitecture:
-    """The convolutions of the region proposal network."""
+    """The convolutions of the region proposal network, and its anchors where the file has them."""
 
     anchors_per_cell: int = 3
     num_convs: int = 1
     channels: int = 256
+    anchor_sizes: tuple[tuple[float, ...], ...] | None = None  # of each level, pixels; None: the family's
+    anchor_ratios: tuple[float, ...] | None = None  # height / width; None: the family's
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 
 from mrcnn.weights.architecture import Architecture
 from mrcnn.weights.coco_classes import coco_classes
-from mrcnn.weights.name_map import ROI_STAGE, Converted, convert_all, infer, leaf_of
+from mrcnn.weights.name_map import ROI_STAGE, Converted, convert_all, expect_standard_anchors, infer, leaf_of
 from mrcnn.weights.report import WeightsError
 
 _IGNORED = r"_momentum$|^lr$|^kps_score_[wb]$|^conv1_b$|^(fc1000|pred)_[wb]$"
@@ -72,6 +72,7 @@ def describe(
         if sign is not None:
             raise WeightsError(f"{source}: {message} (it has {sign})")
     found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "first", source)
+    expect_standard_anchors(found, source)
     norm = "gn" if "conv1_gn_s" in arrays else "frozen_bn"
     assumptions = ["pixels, anchors and RoIAlign as in the published baselines"]
     stride_in_1x1 = _stride_in_1x1((metadata or {}).get("cfg"))

@@ -12,12 +12,20 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.weights.architecture import Architecture, Family
+from mrcnn.weights.architecture import Architecture, Family, RPNArchitecture
 from mrcnn.weights.coco_classes import coco_classes
-from mrcnn.weights.name_map import ROI_STAGE, Converted, convert_all, infer, leaf_of
+from mrcnn.weights.name_map import (
+    ROI_STAGE,
+    Converted,
+    convert_all,
+    expect_standard_anchors,
+    infer,
+    leaf_of,
+)
 from mrcnn.weights.report import WeightsError
 
 _IGNORED = r"\.num_batches_tracked$|anchor_generator\.cell_anchors|^pixel_(mean|std)$"
+_ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
 _PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
 _RPN = {"objectness_logits": "objectness", "anchor_deltas": "deltas"}
 _MASK = {"deconv": "deconv", "predictor": "mask_logits"}
@@ -105,18 +113,48 @@ def describe(
     else:
         divided = "divided by ImageNet's standard deviation" if family.endswith("pixels") else "not divided"
         assumptions.append(f"pixels {divided}, as in {kind}")
+    rpn = _with_anchors(found.rpn, arrays, source)
+    if rpn.anchor_sizes is None:
+        expect_standard_anchors(found, source)
+        assumptions.append("anchors as in the base configuration")
     classes = coco_classes(found.num_classes, found.keypoint_head is not None)
     return dataclasses.replace(
         found,
         family=family,
         backbone=dataclasses.replace(backbone, norm=norm, stride_in_1x1=stride_in_1x1),
         neck=dataclasses.replace(neck, norm=_live(neck.norm)),
+        rpn=rpn,
         box_head=dataclasses.replace(box_head, conv_norm=_live(box_head.conv_norm)),
         mask_head=mask_head and dataclasses.replace(mask_head, norm=_live(mask_head.norm)),
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
-        assumptions=(*assumptions, "standard anchors and the RoIAlign of the base configuration"),
+        assumptions=(*assumptions, "RoIAlign as in the base configuration"),
     )
+
+
+def _with_anchors(rpn: RPNArchitecture, arrays: Mapping[str, Any], source: str) -> RPNArchitecture:
+    """With the sizes and ratios of the anchors, which many files hold as boxes (x1, y1, x2, y2) around a cell."""
+    sizes: list[tuple[float, ...]] = []
+    ratios: set[tuple[float, ...]] = set()
+    while f"{_ANCHORS}{len(sizes)}" in arrays:
+        boxes = np.asarray(arrays[f"{_ANCHORS}{len(sizes)}"], np.float64).reshape(-1, 4)
+        width, height = (boxes[:, 2:] - boxes[:, :2]).T
+        ours = {
+            "size": tuple(dict.fromkeys(np.sqrt(width * height).round(2).tolist())),
+            "ratio": tuple(dict.fromkeys((height / width).round(4).tolist())),
+        }
+        if len(ours["size"]) * len(ours["ratio"]) != len(boxes) or len(boxes) != rpn.anchors_per_cell:
+            raise WeightsError(
+                f"{source}: {_ANCHORS}{len(sizes)} has {len(boxes)} anchors, expected {rpn.anchors_per_cell}, "
+                "each of its sizes in each of its ratios"
+            )
+        sizes.append(ours["size"])
+        ratios.add(ours["ratio"])
+    if not sizes:
+        return rpn
+    if len(ratios) > 1:
+        raise WeightsError(f"{source}: anchors of other ratios on other levels are not supported")
+    return dataclasses.replace(rpn, anchor_sizes=tuple(sizes), anchor_ratios=ratios.pop())
 
 
 def _live(norm: Any) -> Any:

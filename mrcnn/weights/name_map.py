@@ -227,6 +227,20 @@ def infer(shapes: Mapping[str, tuple[int, ...]], background: Literal["first", "l
     )
 
 
+def expect_standard_anchors(network: Architecture, source: str) -> None:
+    """Refuse a number of anchors per cell that cannot be that of the family's anchors.
+
+    Raises:
+        WeightsError: neither 3 on a pyramid nor 15 on a single map.
+    """
+    expected = 3 if network.neck.kind == "fpn" else 15
+    if network.rpn.anchors_per_cell != expected:
+        raise WeightsError(
+            f"{source}: {network.rpn.anchors_per_cell} anchors per cell, expected {expected}; "
+            "the file does not say what other anchors these are"
+        )
+
+
 class _Look:
     """Shapes by name, with a message for a name that is not there."""
 
@@ -290,6 +304,8 @@ def _neck(look: _Look) -> NeckArchitecture:
 def _box_head(look: _Look, background: str) -> tuple[int, BoxHeadArchitecture]:
     """Number of things, and the head."""
     num_stages = look.count("box_head/stage{}/class_logits/kernel") or 1
+    if num_stages not in (1, 3):
+        raise WeightsError(f"{look.source}: a cascade of {num_stages} stages, expected 3")
     head = "box_head/stage1" if look.has("box_head/stage1/") else "box_head"
     convs, fcs = look.widths(f"{head}/convs/conv{{}}/kernel"), look.widths(f"{head}/fc{{}}/kernel")
     num_classes = look(f"{head}/class_logits/kernel")[0] - 1

@@ -12,7 +12,7 @@ from typing import Any
 
 from mrcnn.weights.architecture import Architecture
 from mrcnn.weights.coco_classes import coco_classes
-from mrcnn.weights.name_map import Converted, convert_all, infer, leaf_of, lone_conv
+from mrcnn.weights.name_map import Converted, convert_all, expect_standard_anchors, infer, leaf_of, lone_conv
 from mrcnn.weights.report import WeightsError
 
 _IGNORED = r"\.num_batches_tracked$"
@@ -84,6 +84,7 @@ def describe(
         if sign is not None:
             raise WeightsError(f"{source}: {message} (it has {sign})")
     found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "first", source)
+    expect_standard_anchors(found, source)
     is_v2 = found.neck.norm == "bn"
     assumptions = ["pixels, anchors and RoIAlign as in torchvision's constructors"]
     if is_v2:

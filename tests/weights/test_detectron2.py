@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -146,8 +147,50 @@ def test_early_files_without_statistics() -> None:
 def test_what_a_panoptic_file_has_more_is_not_used() -> None:
     arrays = golden_shapes("d2_mask_r50_fpn")
     arrays["sem_seg_head.predictor.weight"] = Shape(54, 128, 1, 1)
-    arrays["proposal_generator.anchor_generator.cell_anchors.0"] = Shape(3, 4)
     assert detectron2.to_ours(arrays, detectron2.describe(arrays)).unused == ("sem_seg_head.predictor.weight",)
+
+
+def with_anchors(arrays: dict, sizes: list[list[float]], ratios: list[float]) -> dict:
+    """As detectron2 stores them: boxes around the corner of a cell, sizes slow, ratios fast."""
+    for level, of_level in enumerate(sizes):
+        sides = [(size / ratio**0.5, size * ratio**0.5) for size in of_level for ratio in ratios]
+        boxes = np.array([(-w / 2, -h / 2, w / 2, h / 2) for w, h in sides], np.float32)
+        arrays[f"proposal_generator.anchor_generator.cell_anchors.{level}"] = boxes
+    return arrays
+
+
+def test_anchors_that_a_file_states_are_read() -> None:
+    sizes, ratios = [[20.0], [40.0], [80.0], [160.0], [320.0]], [0.5, 1.0, 3.0]
+    arrays = with_anchors(golden_shapes("d2_mask_r50_fpn"), sizes, ratios)
+    network = detectron2.describe(arrays)
+    assert network.rpn.anchor_sizes == ((20.0,), (40.0,), (80.0,), (160.0,), (320.0,))
+    assert network.rpn.anchor_ratios == (0.5, 1.0, 3.0)
+    assert detectron2.to_ours(arrays, network).unused == ()
+    single = with_anchors(golden_shapes("d2_mask_r50_c4"), [[32.0, 64.0, 128.0, 256.0, 512.0]], [0.5, 1.0, 2.0])
+    assert detectron2.describe(single).rpn.anchor_sizes == ((32.0, 64.0, 128.0, 256.0, 512.0),)
+
+
+def test_anchors_that_contradict_the_shapes() -> None:
+    arrays = with_anchors(golden_shapes("d2_mask_r50_fpn"), [[20.0, 30.0]], [0.5, 1.0, 2.0])
+    with pytest.raises(WeightsError, match=r"cell_anchors\.0 has 6 anchors, expected 3"):
+        detectron2.describe(arrays)
+
+
+def test_unknown_anchors_are_refused() -> None:
+    arrays = golden_shapes("d2_mask_r50_fpn")
+    for leaf, sides in {"weight": (256, 1, 1), "bias": ()}.items():
+        arrays[f"proposal_generator.rpn_head.objectness_logits.{leaf}"] = Shape(9, *sides)
+        arrays[f"proposal_generator.rpn_head.anchor_deltas.{leaf}"] = Shape(36, *sides)
+    with pytest.raises(WeightsError, match="9 anchors per cell, expected 3"):
+        detectron2.describe(arrays)
+
+
+def test_a_cascade_of_two_stages_is_refused() -> None:
+    arrays = {
+        k: v for k, v in golden_shapes("d2_cascade_r50_fpn").items() if not re.match(r"roi_heads\.box_.*\.2\.", k)
+    }
+    with pytest.raises(WeightsError, match="a cascade of 2 stages, expected 3"):
+        detectron2.describe(arrays)
 
 
 def test_another_number_of_classes_has_no_names() -> None:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.base import select_class
+from mrcnn.modeling.base import norm_of_rois, select_class
 from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, BoxTarget
+from mrcnn.modeling.normalize import make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.structures import Proposals, RoiSample
 from tests.reference import boxes as reference
@@ -124,6 +125,72 @@ def test_boxes_stay_float32_under_half_precision(rng):
         keras.config.set_dtype_policy(before)
     assert seen == [(tf.bfloat16, tf.float32, [[box]])]
     assert pred.class_logits.dtype == pred.deltas.dtype == tf.float32
+
+
+def test_normed_layers_without_fc_bias(rng):
+    """Every fully connected layer, then its norm, then ReLU; the output layers keep their bias."""
+    head = head_of(fc_dims=(6, 5), fc_norm="frozen_bn", norm_epsilon=0.5)
+    names = {v.path.split("box_head/")[-1] for v in head.weights}
+    norm = {"gamma", "beta", "moving_mean", "moving_variance"}
+    expected = {f"fc{i}_norm/{w}" for i in (1, 2) for w in norm} | {"fc1/kernel", "fc2/kernel"}
+    assert names == expected | {f"{layer}/{w}" for layer in ("class_logits", "deltas") for w in ("kernel", "bias")}
+    for variable in head.weights:
+        variable.assign(rng.uniform(0.5, 1.5, variable.shape) * (0.1 if "kernel" in variable.path else 1.0))
+    features, boxes, valid = features_of(rng), tf.constant(random_boxes(rng, 2, 3)), tf.ones([2, 3], tf.bool)
+    x = head.pooler(features, boxes, valid).numpy().reshape(6, -1)
+    for fc, layer in zip(head.fcs, head.fc_norms, strict=True):
+        gamma, beta, mean, variance = (
+            w.numpy() for w in (layer.gamma, layer.beta, layer.moving_mean, layer.moving_variance)
+        )
+        x = np.maximum((x @ fc.kernel.numpy() - mean) / np.sqrt(variance + 0.5) * gamma + beta, 0)
+    expected = x @ head.class_logits.kernel.numpy() + head.class_logits.bias.numpy()
+    np.testing.assert_allclose(
+        head(features, boxes, valid, WINDOW).class_logits.numpy().reshape(6, -1), expected, rtol=1e-4
+    )
+
+
+def test_mean_over_bins_feeds_the_outputs_directly(rng):
+    head = head_of(fc_dims=(), reduce="mean")
+    assert tuple(head.class_logits.kernel.shape) == (4, NUM_CLASSES + 1)
+    features, boxes, valid = features_of(rng), tf.constant(random_boxes(rng, 2, 3)), tf.ones([2, 3], tf.bool)
+    pooled = head.pooler(features, boxes, valid).numpy().mean((2, 3))
+    found = head(features, boxes, valid, WINDOW)
+    np.testing.assert_allclose(found.class_logits, pooled @ head.class_logits.kernel.numpy(), atol=1e-6)
+
+
+# Batch statistics
+
+
+@pytest.mark.parametrize("layers", [{"conv_dims": (3,), "conv_norm": "bn"}, {"fc_norm": "bn"}])
+def test_batch_statistics_are_those_of_the_valid_rois(rng, layers):
+    """What lies in padding slots, and how many there are, changes nothing; not even the moving statistics."""
+    features, boxes = features_of(rng), random_boxes(rng, 2, 6)
+    results = []
+    for padding in (0, 2):
+        keras.utils.set_random_seed(1)
+        head = head_of(**layers)
+        shown = boxes[:, : 4 + padding]
+        valid = np.broadcast_to(np.arange(4 + padding) < 4, shown.shape[:2])
+        pred = head(features, tf.constant(shown), tf.constant(valid), WINDOW, training=True)
+        results.append([pred.class_logits[:, :4], *(v.numpy() for v in head.weights if "moving" in v.path)])
+    assert len(results[0]) == 3
+    for alone, padded in zip(*results, strict=True):
+        np.testing.assert_allclose(padded, alone, atol=1e-5)
+
+
+def test_batch_norm_by_hand():
+    norm = make_norm("bn", 0.25, momentum=0.9)
+    norm.build((None, 2))
+    x = tf.constant([[1.0, 0.0], [5.0, 0.0], [99.0, 7.0]])
+    found = norm_of_rois(norm, x, tf.constant([True, True, False]), training=True)
+    np.testing.assert_allclose(found[:2], [[-2 / 4.25**0.5, 0], [2 / 4.25**0.5, 0]], rtol=1e-5)
+    np.testing.assert_allclose(norm.moving_mean, [0.3, 0.0], rtol=1e-5)
+    np.testing.assert_allclose(norm.moving_variance, [0.9 + 0.4, 0.9], rtol=1e-5)
+    # Without any valid RoI nothing is learnt; in inference the moving statistics are used
+    norm_of_rois(norm, x, tf.zeros([3], tf.bool), training=True)
+    np.testing.assert_allclose(norm.moving_mean, [0.3, 0.0], rtol=1e-5)
+    found = norm_of_rois(norm, x, tf.ones([3], tf.bool), training=False)
+    np.testing.assert_allclose(found[0, 0], (1 - 0.3) / (1.3 + 0.25) ** 0.5, rtol=1e-5)
 
 
 # Targets and losses
@@ -278,6 +345,51 @@ def test_detections_equal_the_slow_ones(rng, class_agnostic):
         np.testing.assert_allclose(found.boxes[b][:n], [candidates[i] for i in kept], atol=1e-3)
         for field in (found.boxes, found.class_ids, found.scores):
             assert not field.numpy()[b, n:].any()
+
+
+def test_only_the_best_class_of_each_roi():
+    """The rule of matterport's code: arg max, background included; a score at the threshold counts."""
+    boxes = [[[0, 0, 10, 10], [20, 0, 30, 10], [40, 0, 50, 10], [0, 30, 10, 40], [0, 30, 10, 41]]]
+    probs = [
+        [
+            [0.5, 0.4, 0.0],  # class 1 only, though class 2 is above the threshold too
+            [0.3, 0.0, 0.25],  # background is more probable
+            [0.0, 0.0, 0.49],  # arg max is background again
+            [0.0, 0.7, 0.0],
+            [0.8, 0.0, 0.0],  # overlaps the one before, in another class
+        ]
+    ]
+    deltas = np.zeros((1, 5, 4, 3))
+    deltas[0, 0, 0] = [10.0, 20.0, 30.0]  # class 1 moves one side down, class 2 two
+    head = head_of(detection_rule="best_class", score_threshold=0.45, max_detections=4)
+    found = detect(head, probs, boxes, deltas)
+    np.testing.assert_array_equal(found.class_ids[0], [1, 2, 1, 0])
+    np.testing.assert_allclose(found.scores[0], [0.8, 0.7, 0.5, 0], atol=1e-5)
+    np.testing.assert_allclose(found.boxes[0, 2], [10, 0, 20, 10], atol=1e-4)
+    agnostic = head_of(detection_rule="best_class", score_threshold=0.45, max_detections=4, class_agnostic=True)
+    found = detect(agnostic, probs, boxes)
+    np.testing.assert_allclose(found.boxes[0], [*np.array(boxes)[0, [4, 3, 0]], [0] * 4], atol=1e-4)
+
+
+def test_a_window_that_is_not_in_the_corner():
+    window = tf.constant([[8.0, 4.0, 30.0, 20.0]])
+    proposals = Proposals(tf.constant([[[0.0, 0.0, 40.0, 40.0]]]), tf.zeros([1, 1]), tf.ones([1, 1], tf.bool))
+    head = head_of(max_detections=1)
+    pred = BoxPrediction(tf.constant(logits_for([[[0.9, 0.0, 0.0]]])), tf.zeros([1, 1, 4, 3]))
+    np.testing.assert_allclose(head.detect(pred, proposals, window).boxes[0], [[8, 4, 30, 20]])
+
+
+def test_tiny_boxes_and_growth_have_their_bounds():
+    probs, boxes = [[[0.9, 0, 0], [0.8, 0, 0]]], [[[0, 0, 9, 9], [30, 30, 31, 31]]]
+    assert detect(head_of(min_size=0.5), probs, boxes).valid.numpy().sum() == 2
+    assert detect(head_of(min_size=1.0), probs, boxes).valid.numpy().sum() == 1
+    deltas = np.zeros((1, 1, 4, 3))
+    deltas[..., 2:, :] = 5.0 * math.log(100.0)  # a hundredfold
+    small = [[[2000, 2000, 2001, 2001]]]
+    content = [[4000, 4000]]
+    for bound, side in ((math.log(1000 / 16), 62.5), (None, 100.0)):
+        found = detect(head_of(max_log_scale=bound), [probs[0][:1]], small, deltas, content=content)
+        np.testing.assert_allclose(found.boxes[0, 0, 2] - found.boxes[0, 0, 0], side, rtol=1e-4)
 
 
 def test_class_agnostic_classes_share_the_box():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -100,6 +101,32 @@ def test_paper_sized_head_has_the_papers_weights():
     assert np.std(kernels[0]) == pytest.approx(math.sqrt(2 / (9 * 256)), rel=0.02)
 
 
+def test_multilayer_perceptron_gives_the_same_masks_another_way(rng):
+    """Ref: Mask R-CNN, table 2e."""
+    head = head_of(mlp_dims=(7, 6))
+    shapes = {v.path.split("mask_head/")[-1]: tuple(v.shape) for v in head.weights if "kernel" in v.path}
+    pooled = (SIDE // 2) ** 2 * 4
+    outputs = NUM_CLASSES * SIDE**2
+    assert shapes == {"fc1/kernel": (pooled, 7), "fc2/kernel": (7, 6), "mask_logits/kernel": (6, outputs)}
+    found = head(features_of(rng), tf.constant(random_boxes(rng, 2, 5)), tf.ones([2, 5], tf.bool), WINDOW)
+    assert found.shape == (2, 5, SIDE, SIDE, NUM_CLASSES)
+
+
+def test_batch_statistics_are_those_of_the_foreground(rng):
+    """Background RoIs among the foreground slots change neither masks nor moving statistics."""
+    features, boxes = features_of(rng), random_boxes(rng, 2, 3)
+    results = []
+    for num in (2, 3):
+        keras.utils.set_random_seed(1)
+        head = head_of(conv_norm="bn")
+        rois = rois_of(np.array([[2, 1, 0], [1, 3, 0]])[:, :num], boxes[:, :num])
+        own = head.rois_for(rois)
+        pred = head(features, own.boxes, own.valid, WINDOW, training=True)
+        results.append([pred[:, :2], *(v.numpy() for v in head.weights if "moving" in v.path)])
+    for alone, padded in zip(*results, strict=True):
+        np.testing.assert_allclose(padded, alone, atol=1e-6)
+
+
 # Targets
 
 
@@ -194,6 +221,28 @@ def test_no_foreground_is_zero_with_zero_gradient(rng):
         loss = loss_of(head_of(), logits, tf.zeros([1, 3, SIDE, SIDE]), rois_of([[0, 0, 0]]))
     assert float(loss) == 0.0
     assert not tape.gradient(loss, logits).numpy().any()
+
+
+@pytest.mark.parametrize("class_agnostic", [False, True])
+def test_softmax_lets_classes_compete_for_pixels(rng, class_agnostic):
+    """Ref: Mask R-CNN, table 2b."""
+    head = head_of(loss="softmax", class_agnostic=class_agnostic)
+    channels = 2 if class_agnostic else NUM_CLASSES + 1
+    assert tuple(head.mask_logits.kernel.shape) == (1, 1, 8, channels)
+    class_ids = np.array([[3, 1, 0]])
+    logits = rng.normal(size=(1, 3, SIDE, SIDE, channels)).astype(np.float32)
+    targets = (rng.random((1, 3, SIDE, SIDE)) < 0.5).astype(np.float32)
+    found = loss_of(head, tf.constant(logits), tf.constant(targets), rois_of(class_ids))
+    total = 0.0
+    for s, y, x in np.ndindex(2, SIDE, SIDE):
+        own = 1 if class_agnostic else class_ids[0, s]
+        total += slow.softmax_cross_entropy(logits[0, s, y, x], own if targets[0, s, y, x] else 0) / SIDE**2
+    assert float(found) == pytest.approx(total / 2, rel=1e-4)
+    detections = Detections(tf.zeros([1, 3, 4]), tf.constant(class_ids), tf.zeros([1, 3]), tf.constant(class_ids > 0))
+    masks = head.attach(detections, tf.constant(logits)).masks.numpy()
+    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(masks[0, 0], probs[0, 0, ..., 1 if class_agnostic else 3], atol=1e-6)
+    assert not masks[0, 2].any()
 
 
 # Detections

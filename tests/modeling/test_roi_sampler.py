@@ -99,6 +99,16 @@ def test_every_roi_is_what_it_says(rng, fraction):
     assert {tuple(box) for box in rois.boxes} <= known
 
 
+def test_everything_takes_part_where_all_may_be_foreground(rng):
+    """More slots than boxes and no bound on foreground: nothing is left to chance."""
+    boxes = many_boxes(rng, OBJECTS, 20)
+    rois = sample(boxes, OBJECTS[:2], RoiSamplerConfig(num_rois=40, positive_fraction=1.0))
+    assert rois.valid.sum() == 22
+    everything = np.concatenate([boxes.astype(np.float32), truth(OBJECTS[:2])["gt_boxes"][:2]])
+    assert {tuple(box) for box in rois.boxes[:22]} == {tuple(box) for box in everything}
+    np.testing.assert_array_equal(rois.foreground, np.arange(40) < rois.foreground.sum())
+
+
 def test_seed_decides_the_draw(rng):
     boxes, config = many_boxes(rng, OBJECTS), RoiSamplerConfig(num_rois=16)
     first, again, other = (sample(boxes, OBJECTS, config, seed=s) for s in ((1, 2), (1, 2), (1, 9)))

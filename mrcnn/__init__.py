@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from mrcnn.training.fit import train as train
     from mrcnn.training.freezing import set_trainable as set_trainable
     from mrcnn.weights.checkpoint import load_model as load_model
-    from mrcnn.weights.checkpoint import load_weights as load_weights
     from mrcnn.weights.checkpoint import save_checkpoint as save_checkpoint
     from mrcnn.weights.imagenet import load_imagenet as load_imagenet
+    from mrcnn.weights.pretrained import describe_weights as describe_weights
+    from mrcnn.weights.pretrained import load_pretrained as load_pretrained
+    from mrcnn.weights.pretrained import load_weights as load_weights
     from mrcnn.weights.report import WeightsError as WeightsError
 
 _HOME = {
@@ -52,6 +54,7 @@ _HOME = {
     "Recipe": "mrcnn.recipes",
     "SettingsError": "mrcnn.settings",
     "WeightsError": "mrcnn.weights.report",
+    "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",
     "draw": "mrcnn.drawing",
     "evaluate": "mrcnn.training.evaluation_run",
@@ -61,7 +64,8 @@ _HOME = {
     "load_coco": "mrcnn.data.formats.coco",
     "load_imagenet": "mrcnn.weights.imagenet",
     "load_model": "mrcnn.weights.checkpoint",
-    "load_weights": "mrcnn.weights.checkpoint",
+    "load_pretrained": "mrcnn.weights.pretrained",
+    "load_weights": "mrcnn.weights.pretrained",
     "make_pipeline": "mrcnn.data.pipeline",
     "quiet_start": "mrcnn.quiet",
     "read_picture": "mrcnn.data.pictures",

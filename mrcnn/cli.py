@@ -85,7 +85,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Model = Annotated[Path, typer.Option("--model", metavar="RUN", help="A run's folder, or a .safetensors file.")]
+Model = Annotated[
+    Path, typer.Option("--model", metavar="RUN", help="A run's folder, or any file `mrcnn weights` knows.")
+]
 Annotations = Annotated[Path, typer.Option("--data", metavar="ANN.json", help="Annotations in COCO format.")]
 Images = Annotated[
     Path | None,
@@ -188,7 +190,9 @@ def evaluate(model: Model, data: Annotations, out: Out, images: Images = None, b
     """Measure a model: the COCO numbers for boxes and masks, as metrics.json and detections.json."""
     mrcnn.quiet_start()
     dataset = mrcnn.load_coco(data, images)
-    result = mrcnn.evaluate(mrcnn.load_model(model), dataset, batch_size=batch_size, out=out, progress=_at_terminal())
+    result = mrcnn.evaluate(
+        mrcnn.load_pretrained(model), dataset, batch_size=batch_size, out=out, progress=_at_terminal()
+    )
     console.print(escape(str(result)))
     _written(out / "metrics.json", out / RESULTS_FILE)
 
@@ -207,7 +211,7 @@ def detect(
     """
     files = _pictures(pictures)
     mrcnn.quiet_start()
-    network = mrcnn.load_model(model)
+    network = mrcnn.load_pretrained(model)
     names = _unique_names(files)
     table = Table("picture", "found", "drawn as", box=None)
     results: list[dict[str, Any]] = []
@@ -264,7 +268,7 @@ def export(
 ) -> None:
     """Write a SavedModel that takes raw pictures and needs TensorFlow alone."""
     mrcnn.quiet_start()
-    mrcnn.export_saved_model(mrcnn.load_model(model), out, height=height, width=width)
+    mrcnn.export_saved_model(mrcnn.load_pretrained(model), out, height=height, width=width)
     _written(out)
 
 
@@ -290,6 +294,46 @@ def inspect(
     if len(found.faults) > 10:
         console.print(f"  and {len(found.faults) - 10} more in {escape(str(out / 'report.json'))}")
     _written(*found.files)
+
+
+WeightsFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE", help="Weights of torchvision, detectron2, Detectron, matterport or mrcnn, or a run's folder."
+    ),
+]
+
+
+@app.command(no_args_is_help=True)
+def convert(
+    file: WeightsFile,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
+    half: Annotated[bool, typer.Option("--half", help="Store kernels in float16: half the size.")] = False,
+) -> None:
+    """Rewrite weights of any known program in this package's format, settings and class names included."""
+    if out.suffix != ".safetensors":
+        raise typer.BadParameter(f"{out}: expected a name that ends in .safetensors")
+    mrcnn.quiet_start()
+    model = mrcnn.load_pretrained(file)
+    mrcnn.save_checkpoint(model, out, dtype="float16" if half else "float32", extra={"converted_from": file.name})
+    console.print(f"{escape(str(file))}: {model.config.profile}, {model.config.num_classes} classes")
+    _written(out)
+
+
+@app.command(no_args_is_help=True)
+def weights(
+    file: WeightsFile,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="NAME|FILE", help="Say what a model of this recipe would take from the file.")
+    ] = None,
+) -> None:
+    """Say what a weights file is: family, backbone, classes, heads, and what in it is of no use."""
+    mrcnn.quiet_start()
+    console.print(escape(str(mrcnn.describe_weights(file))))
+    if recipe is not None:
+        settings = mrcnn.recipes.get(recipe)
+        model = mrcnn.MaskRCNN(settings.model)
+        console.print(escape(str(mrcnn.load_weights(model, file))))
 
 
 @app.command()

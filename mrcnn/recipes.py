@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,13 +16,18 @@ from mrcnn.data.pipeline import DataConfig
 from mrcnn.files import whole_file
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.base import RoiPoolConfig
 from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
-from mrcnn.modeling.mask_rcnn import InputConfig, MaskRCNN, MaskRCNNConfig
+from mrcnn.modeling.input import InputConfig
+from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
+from mrcnn.modeling.neck import PassThroughConfig
+from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
-from mrcnn.modeling.rpn import RPNConfig
+from mrcnn.modeling.roi_stage import Res5Config
+from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
 from mrcnn.settings import Settings, SettingsError
 
 REFERENCE_BATCH = 16
@@ -89,12 +94,63 @@ class Recipe(Settings):
             temporary.write_text(text, encoding="utf-8")
 
 
-def _mask_rcnn_resnet(depth: Literal[50, 101]) -> Recipe:
-    """The paper's FPN recipe. Ref: Mask R-CNN, section 3.1; Feature Pyramid Networks, section 5.1."""
+def _paper(**model: Any) -> Recipe:
+    """The paper's FPN recipe with other rooms. Ref: Mask R-CNN, section 3.1; Feature Pyramid Networks, section 5.1."""
     return Recipe(
-        model=MaskRCNNConfig(backbone=ResNetConfig(depth=depth)),
+        model=MaskRCNNConfig(**model),
         data=DataConfig(short_sides=(800,), long_side=1333, flip_horizontal=0.5, max_instances=100, mask_side=112),
     )
+
+
+def _mask_rcnn_c4() -> Recipe:
+    """RPN and heads on the stride-16 map, res5 on each RoI. Ref: Mask R-CNN, section 3 and figure 4 (left)."""
+    pool = RoiPoolConfig(size=14, levels=("c4",))
+    recipe = _paper(
+        backbone=ResNetConfig(last_stage=4),
+        neck=PassThroughConfig(levels=("c4",)),
+        rpn=_one_map_rpn("c4", channels=1024),
+        roi_stage=Res5Config(),
+        box_head=BoxHeadConfig(pool=pool, fc_dims=(), reduce="mean"),
+        heads=(MaskHeadConfig(pool=pool, conv_dims=()),),
+        input=InputConfig(divisor=16),
+    )
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, divisor=16))
+
+
+def _mask_rcnn_dc5() -> Recipe:
+    """RPN and heads on res5, dilated so that it keeps stride 16. Ref: Deformable ConvNets, section 4.1."""
+    return _paper(
+        backbone=ResNetConfig(dilate_c5=True),
+        neck=PassThroughConfig(levels=("c5",)),
+        rpn=_one_map_rpn("c5", channels=2048),
+        box_head=BoxHeadConfig(pool=RoiPoolConfig(size=7, levels=("c5",))),
+        heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14, levels=("c5",))),),
+    )
+
+
+def _one_map_rpn(level: str, channels: int) -> RPNConfig:
+    """All anchor sizes on one map. Ref: Faster R-CNN, section 3.3; 12,000 and 6,000 as in its published code."""
+    sizes = ((32.0, 64.0, 128.0, 256.0, 512.0),)
+    return RPNConfig(
+        anchors=AnchorConfig(sizes=sizes), levels=(level,), channels=channels, pre_nms_train=12_000, pre_nms_test=6_000
+    )
+
+
+def _mask_rcnn_gn() -> Recipe:
+    """Group norm throughout, four convolutions in the box head. Ref: Group Normalization, section 4.2."""
+    return _paper(
+        backbone=ResNetConfig(norm="gn"),
+        neck=FPNConfig(norm="gn"),
+        box_head=BoxHeadConfig(conv_dims=(256,) * 4, conv_norm="gn", fc_dims=(1024,)),
+        heads=(MaskHeadConfig(conv_norm="gn"),),
+    )
+
+
+def _keypoint_rcnn() -> Recipe:
+    """People and their 17 joints, scale jitter in training. Ref: Mask R-CNN, section 5."""
+    recipe = _paper(num_classes=1, heads=(KeypointHeadConfig(),))
+    scales = tuple(range(640, 801, 32))
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, short_sides=scales, num_joints=17))
 
 
 def _mask_rcnn_efficientnet_lite0() -> Recipe:
@@ -126,9 +182,17 @@ def _mask_rcnn_efficientnet_lite0() -> Recipe:
     )
 
 
-_NAMED = {
-    "mask_rcnn_r50_fpn": lambda: _mask_rcnn_resnet(50),
-    "mask_rcnn_r101_fpn": lambda: _mask_rcnn_resnet(101),
+_NAMED: dict[str, Callable[[], Recipe]] = {
+    "mask_rcnn_r50_fpn": _paper,
+    "mask_rcnn_r101_fpn": lambda: _paper(backbone=ResNetConfig(depth=101)),
+    "mask_rcnn_r152_fpn": lambda: _paper(backbone=ResNetConfig(depth=152)),
+    "mask_rcnn_x101_32x8d_fpn": lambda: _paper(backbone=ResNetConfig(depth=101, groups=32, width_per_group=8)),
+    "mask_rcnn_r50_c4": _mask_rcnn_c4,
+    "mask_rcnn_r50_dc5": _mask_rcnn_dc5,
+    "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
+    "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
+    "faster_rcnn_r50_fpn": lambda: _paper(heads=()),
+    "keypoint_rcnn_r50_fpn": _keypoint_rcnn,
     "mask_rcnn_efficientnet_lite0_fpn": _mask_rcnn_efficientnet_lite0,
 }
 

@@ -20,7 +20,9 @@ from mrcnn.modeling.neck import NeckConfig
 from mrcnn.modeling.normalize import NormalizePixels
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
+from mrcnn.modeling.roi_stage import RoiStageConfig
 from mrcnn.modeling.rpn import RPNConfig
+from mrcnn.modeling.train_step import COUNTS_KEY, TrainStep, loss_shares
 from mrcnn.settings import Settings, SettingsError
 from mrcnn.structures import TRUTH_KEY, Batch, LossTerm
 
@@ -34,9 +36,11 @@ class MaskRCNNConfig(Settings):
     neck: NeckConfig = FPNConfig()
     rpn: RPNConfig = RPNConfig()
     roi_sampler: RoiSamplerConfig = RoiSamplerConfig()
+    roi_stage: RoiStageConfig | None = None  # layers that run on every pooled RoI before any head: res5 of a C4 model
     box_head: BoxHeadConfig = BoxHeadConfig()
     heads: tuple[RoiHeadConfig, ...] = (MaskHeadConfig(),)  # further branches, run on the detections
     input: InputConfig = InputConfig()
+    profile: str = "mrcnn"  # whose conventions the settings follow; the name is informative, the settings decide
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:
@@ -44,14 +48,14 @@ class MaskRCNNConfig(Settings):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
-class MaskRCNN(keras.Model):
+class MaskRCNN(TrainStep):
     """Finds every object of the known classes in a picture: box, class, score and mask.
 
     Input is one batch as `structures.batch_spec` states it: a dict with `image` u8[B, H, W, 3] in RGB, padded right
     and below, `content_shape` i32[B, 2] and, in training, the `gt_*` keys and `seed`.
 
     * With truth the model returns its losses, a dict of f32[] (`rpn_objectness`, `rpn_box`, `roi_class`, `roi_box`,
-      `roi_mask`), and `fit` minimises their sum. `training` decides on batch statistics only.
+      `roi_mask`), and `fit` minimises their sum; see `TrainStep`. `training` decides on batch statistics only.
     * Without truth it returns detections, a dict of `boxes` f32[B, D, 4] in pixels of the padded picture,
       `class_ids` i32[B, D] from 1, `scores` f32[B, D], `valid` bool[B, D], `masks` f32[B, D, M, M], probabilities
       inside the box. `mrcnn.detect` turns them into `Instances` in pixels of the original picture.
@@ -89,11 +93,13 @@ class MaskRCNN(keras.Model):
         self.neck = config.neck.build(config.backbone.channels, config.backbone.strides, name="fpn")
         channels, strides = self.neck.channels, self.neck.strides
         self.rpn = config.rpn.build(channels, strides, name="rpn")
-        self.box_head = config.box_head.build(c, RoiPooler(config.box_head.pool, strides, channels), name="box_head")
-        self.heads = [
-            head.build(c, RoiPooler(head.pool, strides, channels), name=head_name(head)) for head in config.heads
-        ]
-        self.loss_trackers: dict[str, keras.metrics.Mean] = {}
+        self.roi_stage = config.roi_stage and config.roi_stage.build(channels, name="roi_stage")
+
+        def pooler(head: RoiHeadConfig) -> RoiPooler:
+            return RoiPooler(head.pool, strides, channels, self.roi_stage)
+
+        self.box_head = config.box_head.build(c, pooler(config.box_head), name="box_head")
+        self.heads = [head.build(c, pooler(head), name=head_name(head)) for head in config.heads]
         self.built = True
 
     def build(self, *_: Any) -> None:
@@ -105,7 +111,7 @@ class MaskRCNN(keras.Model):
         output = self.rpn(features, training=training)
         if TRUTH_KEY in batch:
             terms = self.loss_terms(features, output, batch, training)
-            return {name: term.total / term.count for name, term in terms.items()}
+            return loss_shares(terms, batch.get(COUNTS_KEY))
         proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=False)
         window = self._window(detection_window, batch)
         pred = self.box_head(features, proposals.boxes, proposals.valid, window, training=training)
@@ -140,37 +146,16 @@ class MaskRCNN(keras.Model):
             terms |= head.loss(pred, head.targets(own, batch), own)
         return terms
 
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> tf.Tensor:
-        """The sum of the loss terms (and of layer regularisers); also logs each term under its name."""
-        del y, sample_weight, training
-        if "rpn_objectness" not in y_pred:
-            raise ValueError("the batch has no ground truth; make the pipeline with with_truth=True")
-        # Keras averages the total by pictures; the terms must too, or they do not add up after a smaller last batch.
-        num_pictures = tf.shape(x["image"])[0]
-        for name, value in y_pred.items():
-            self.loss_trackers[name].update_state(value, sample_weight=num_pictures)
-        return tf.add_n([*y_pred.values(), *(tf.cast(extra, tf.float32) for extra in self.losses)])
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """See `TrainStep.loss_names`."""
+        heads = (self.config.box_head, *self.config.heads)
+        return ("rpn_objectness", "rpn_box", *(name for head in heads for name in head.loss_names))
 
-    def compile(self, optimizer: Any = "sgd", **kwargs: Any) -> None:
-        """As in Keras; no `loss` is needed, the model brings its own."""
-        names = ["rpn_objectness", "rpn_box"]
-        for head in (self.config.box_head, *self.config.heads):
-            names += head.loss_names
-        self.loss_trackers = {name: keras.metrics.Mean(name=name) for name in names}
-        kwargs.setdefault("jit_compile", False)  # on CPUs XLA is slower here, on GPUs the NMS kernel is not compiled
-        super().compile(optimizer=optimizer, **kwargs)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles a model read from a .keras file as it was; Keras leaves that to whoever overrides `compile`."""
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-    def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Detections, also where the batch carries truth."""
-        batch = keras.utils.unpack_x_y_sample_weight(data)[0]
-        return self({k: v for k, v in batch.items() if not k.startswith("gt_")}, training=False)
+    def batch_terms(self, batch: Batch, training: bool | None = None) -> dict[str, LossTerm]:
+        """See `TrainStep.batch_terms`."""
+        features = self.extract_features(batch, training)
+        return self.loss_terms(features, self.rpn(features, training=training), batch, training)
 
     def get_config(self) -> dict[str, Any]:
         """Plain data from which Keras rebuilds the model."""

@@ -1,0 +1,273 @@
+"""Profiles: what a family of weights fixes beyond its arrays, one frozen value per family.
+
+Two programs that share every array still see different pictures, lay different anchors and paste masks differently.
+A profile states all of that in terms of the rooms' own settings; a network's architecture (depth, heads, classes) is
+filled in by `Profile.model_config`. No other place knows a family by name.
+
+Sources: the public code and configuration files of torchvision (models/detection), detectron2 (config/defaults.py,
+the Base-*.yaml files), Detectron (core/config.py, the 12_2017 baselines) and matterport/Mask_RCNN (config.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import replace
+
+from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.fpn import FPNConfig
+from mrcnn.modeling.heads.box import BoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
+from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.input import InputConfig
+from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+from mrcnn.modeling.neck import NeckConfig, PassThroughConfig
+from mrcnn.modeling.normalize import PixelNorm
+from mrcnn.modeling.roi_pooling import RoiPoolConfig
+from mrcnn.modeling.roi_sampler import RoiSamplerConfig
+from mrcnn.modeling.roi_stage import Res5Config
+from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.settings import Settings
+from mrcnn.weights.architecture import Architecture, Family
+
+_PYRAMID_SIZES = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))
+_ONE_MAP_SIZES = ((32.0, 64.0, 128.0, 256.0, 512.0),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile(Settings):
+    """The conventions of one family of weights, as settings of the rooms.
+
+    Fields that an architecture decides (sizes, channels, numbers of layers and classes) hold the family's most common
+    value here.
+    """
+
+    family: Family
+    pixel_norm: PixelNorm
+    input: InputConfig
+    anchors: AnchorConfig  # of a pyramid; a single map has all sizes at once
+    rpn: RPNConfig  # on a pyramid
+    rpn_single_map: RPNConfig  # on c4 or c5
+    pool: RoiPoolConfig
+    roi_sampler: RoiSamplerConfig = RoiSamplerConfig()
+    box_head: BoxHeadConfig = BoxHeadConfig()
+    mask_head: MaskHeadConfig = MaskHeadConfig()
+    keypoint_head: KeypointHeadConfig = KeypointHeadConfig()
+    keypoint_box_beta: float | None = None  # smooth L1 beta of the box head in keypoint networks; None: the same
+    keypoint_post_nms_train: int | None = None  # proposals in training of keypoint networks; None: the same
+    stem_pool: str = "symmetric"
+    freeze_at: int = 2
+
+    def model_config(self, network: Architecture) -> MaskRCNNConfig:
+        """Settings of a model of this family.
+
+        Args:
+            network: what the arrays say about it.
+        """
+        backbone = ResNetConfig(
+            depth=network.backbone.depth,
+            groups=network.backbone.groups,
+            width_per_group=network.backbone.width_per_group,
+            norm=network.backbone.norm,
+            epsilon=network.backbone.epsilon,
+            stride_in_1x1=network.backbone.stride_in_1x1,
+            last_stage=4 if network.neck.kind == "c4" else 5,
+            dilate_c5=network.neck.kind == "dc5",
+            stem_pool=self.stem_pool,
+            pixel_norm=self.pixel_norm,
+            freeze_at=self.freeze_at,
+        )
+        stage = None
+        if network.neck.kind == "c4":
+            stage = Res5Config(
+                norm=backbone.norm,
+                epsilon=backbone.epsilon,
+                stride_in_1x1=backbone.stride_in_1x1,
+                groups=backbone.groups,
+                width_per_group=backbone.width_per_group,
+            )
+        pool = self._pool(network)
+        heads = []
+        if network.mask_head is not None:
+            heads.append(
+                replace(
+                    self.mask_head,
+                    pool=replace(pool, size=14),
+                    conv_dims=network.mask_head.conv_dims,
+                    conv_norm=network.mask_head.norm,
+                    norm_epsilon=network.mask_head.norm_epsilon,
+                    deconv_dim=network.mask_head.deconv_dim,
+                    class_agnostic=network.mask_head.class_agnostic,
+                )
+            )
+        if network.keypoint_head is not None:
+            heads.append(
+                replace(
+                    self.keypoint_head,
+                    pool=replace(pool, size=14),
+                    num_joints=network.keypoint_head.num_keypoints,
+                    conv_dims=network.keypoint_head.conv_dims,
+                )
+            )
+        return MaskRCNNConfig(
+            num_classes=network.num_classes,
+            backbone=backbone,
+            neck=self._neck(network),
+            rpn=self._rpn(network),
+            roi_sampler=self.roi_sampler,
+            roi_stage=stage,
+            box_head=self._box_head(network, pool),
+            heads=tuple(heads),
+            input=self.input if network.neck.kind != "c4" else replace(self.input, divisor=1),
+            profile=self.family,
+        )
+
+    def _neck(self, network: Architecture) -> NeckConfig:
+        if network.neck.kind == "fpn":
+            return FPNConfig(channels=network.neck.channels, norm=network.neck.norm, epsilon=network.neck.epsilon)
+        return PassThroughConfig(levels=(network.neck.kind.removeprefix("d"),))
+
+    def _rpn(self, network: Architecture) -> RPNConfig:
+        if network.neck.kind == "fpn":
+            rpn = replace(self.rpn, anchors=self.anchors)
+        else:
+            level = network.neck.kind.removeprefix("d")
+            rpn = replace(self.rpn_single_map, anchors=replace(self.anchors, sizes=_ONE_MAP_SIZES), levels=(level,))
+        if network.keypoint_head is not None and self.keypoint_post_nms_train is not None:
+            rpn = replace(rpn, post_nms_train=self.keypoint_post_nms_train)
+        return replace(rpn, channels=network.rpn.channels, num_convs=network.rpn.num_convs)
+
+    def _pool(self, network: Architecture) -> RoiPoolConfig:
+        if network.neck.kind == "fpn":
+            return self.pool
+        return replace(self.pool, levels=(network.neck.kind.removeprefix("d"),))
+
+    def _box_head(self, network: Architecture, pool: RoiPoolConfig) -> BoxHeadConfig:
+        head = network.box_head
+        on_res5 = network.neck.kind == "c4"
+        beta = self.box_head.smooth_l1_beta
+        if network.keypoint_head is not None and self.keypoint_box_beta is not None:
+            beta = self.keypoint_box_beta
+        changes = {
+            "pool": replace(pool, size=14 if on_res5 else head.pool_size),
+            "conv_dims": head.conv_dims,
+            "conv_norm": head.conv_norm,
+            "fc_dims": head.fc_dims,
+            "fc_norm": head.fc_norm,
+            "norm_epsilon": head.norm_epsilon,
+            "reduce": "flatten" if head.fc_dims else "mean",
+            "class_agnostic": head.class_agnostic,
+            "smooth_l1_beta": beta,
+        }
+        if head.num_stages == 1:
+            return replace(self.box_head, **changes)
+        shared = {f.name for f in dataclasses.fields(CascadeBoxHeadConfig)}
+        settings = {f.name: getattr(self.box_head, f.name) for f in dataclasses.fields(self.box_head)}
+        settings |= changes
+        del settings["delta_weights"]  # of a cascade each stage has its own
+        return CascadeBoxHeadConfig(**{name: value for name, value in settings.items() if name in shared})
+
+
+_IMAGENET = PixelNorm()
+
+TORCHVISION = Profile(
+    family="torchvision",
+    pixel_norm=PixelNorm(
+        mean=tuple(255 * m for m in (0.485, 0.456, 0.406)), std=tuple(255 * s for s in (0.229, 0.224, 0.225))
+    ),
+    input=InputConfig(rounding="floor", interpolation="linear"),
+    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, rounding="corners"),
+    rpn=RPNConfig(min_size=1e-3, normalizer="sampled"),
+    rpn_single_map=RPNConfig(
+        anchors=AnchorConfig(sizes=_ONE_MAP_SIZES), levels=("c4",), min_size=1e-3, normalizer="sampled"
+    ),
+    pool=RoiPoolConfig(level_rule="floor_after", level_epsilon=1e-6),
+    box_head=BoxHeadConfig(smooth_l1_beta=1.0 / 9.0, min_size=1e-2),
+    mask_head=MaskHeadConfig(paste="padded_integer", target="project_soft"),
+    keypoint_head=KeypointHeadConfig(score="logit"),
+)
+
+TORCHVISION_V2 = replace(TORCHVISION, family="torchvision_v2")
+
+DETECTRON2 = Profile(
+    family="detectron2",
+    pixel_norm=PixelNorm(mean=(123.675, 116.28, 103.53), std=(1.0, 1.0, 1.0), bgr=True),
+    input=InputConfig(),
+    anchors=AnchorConfig(sizes=_PYRAMID_SIZES),
+    rpn=RPNConfig(smooth_l1_beta=0.0, post_nms_train=1000),
+    rpn_single_map=RPNConfig(
+        anchors=AnchorConfig(sizes=_ONE_MAP_SIZES),
+        levels=("c4",),
+        smooth_l1_beta=0.0,
+        pre_nms_train=12000,
+        pre_nms_test=6000,
+    ),
+    pool=RoiPoolConfig(sampling_ratio=0, aligned=True, level_epsilon=1e-8),
+    box_head=BoxHeadConfig(smooth_l1_beta=0.0),
+    mask_head=MaskHeadConfig(target="project"),
+    keypoint_box_beta=0.5,
+    keypoint_post_nms_train=1500,
+)
+
+DETECTRON2_IMAGENET_PIXELS = replace(
+    DETECTRON2,
+    family="detectron2_imagenet_pixels",
+    pixel_norm=PixelNorm(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), bgr=True),
+)
+
+DETECTRON = Profile(
+    family="detectron",
+    pixel_norm=PixelNorm(mean=(122.7717, 115.9465, 102.9801), std=(1.0, 1.0, 1.0), bgr=True),
+    input=InputConfig(interpolation="linear", rounding="half_even", clip_to="canvas", end_offset=0.0),
+    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, rounding="detectron", order="ratio_major"),
+    rpn=RPNConfig(),
+    rpn_single_map=RPNConfig(
+        anchors=AnchorConfig(sizes=_ONE_MAP_SIZES), levels=("c4",), pre_nms_train=12000, pre_nms_test=6000
+    ),
+    pool=RoiPoolConfig(end_offset=-1.0),
+    mask_head=MaskHeadConfig(paste="padded_integer", target="project"),
+    keypoint_head=KeypointHeadConfig(),
+)
+
+MATTERPORT = Profile(
+    family="matterport",
+    pixel_norm=PixelNorm(mean=(123.7, 116.8, 103.9), std=(1.0, 1.0, 1.0)),
+    input=InputConfig(
+        short_side=800,
+        long_side=1024,
+        divisor=64,
+        never_shrink_for_short=True,
+        rounding="half_even",
+        interpolation="linear_black_u8",
+        canvas="square",
+        padding="centre",
+        padding_pixels="black",
+        end_offset=-1.0,
+    ),
+    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, ratio_is="width_over_height"),
+    rpn=RPNConfig(
+        delta_weights=(10.0, 10.0, 5.0, 5.0),
+        max_log_scale=None,
+        nms_across_levels=True,
+        pre_nms_train=6000,
+        pre_nms_test=6000,
+        smooth_l1_beta=1.0,
+        normalizer="sampled",
+        channels=512,
+    ),
+    rpn_single_map=RPNConfig(anchors=AnchorConfig(sizes=_ONE_MAP_SIZES), levels=("c4",)),
+    pool=RoiPoolConfig(op="crop", level_rule="round_image_area"),
+    roi_sampler=RoiSamplerConfig(num_rois=200, positive_fraction=0.33),
+    box_head=BoxHeadConfig(
+        detection_rule="best_class", score_threshold=0.7, nms_iou=0.3, max_log_scale=None, smooth_l1_beta=1.0
+    ),
+    mask_head=MaskHeadConfig(paste="integer_resize"),
+    stem_pool="same",
+    freeze_at=0,
+)
+
+PROFILES: dict[str, Profile] = {
+    profile.family: profile
+    for profile in (TORCHVISION, TORCHVISION_V2, DETECTRON2, DETECTRON2_IMAGENET_PIXELS, DETECTRON, MATTERPORT)
+}
+"""Every family of weights that can be read, by name."""

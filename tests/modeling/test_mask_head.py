@@ -166,6 +166,19 @@ def test_targets_equal_the_slow_ones(rng):
         np.testing.assert_array_equal(target[certain], values[certain] >= 0.5)
 
 
+@pytest.mark.parametrize("target", ["project", "project_soft"])
+def test_targets_from_full_frame_masks_by_hand(target):
+    """An object that fills the left three of the four columns of pixels each cell covers; the picture ends at 40."""
+    masks = np.zeros((1, 2, 48, 48), np.uint8)
+    masks[0, 1, 8:32, 8:27] = 1
+    batch = {"gt_masks": tf.constant(masks), "content_shape": tf.constant([[40, 48]])}
+    pool = RoiPoolConfig(size=SIDE // 2, aligned=True)
+    head = head_of(target=target, pool=pool)
+    found = head.targets(rois_of([[1]], [[[8, 8, 32, 32]]], [[1]]), batch).numpy()[0, 0]
+    expected = np.array([1, 1, 1, 1, 0.75, 0])
+    np.testing.assert_allclose(found, np.tile(expected if target == "project_soft" else np.ceil(expected), (SIDE, 1)))
+
+
 # Loss
 
 

@@ -44,9 +44,9 @@ class MaskHeadConfig(RoiHeadConfig):
     # "sigmoid": every class has a mask of its own; "softmax": the classes, and background, compete for each pixel.
     # Ref: table 2b
     loss: Literal["sigmoid", "softmax"] = "sigmoid"
-    # What the mask should be. "grid": the object's stored mask, cropped to its box, seen through the RoI. "project":
-    # the batch holds full-frame masks, and RoIAlign of such a mask, set at one half, is the target; "project_soft":
-    # without setting.
+    # What the mask should be. "grid": gt_masks are cropped to their boxes and seen through the RoI. "project": gt_masks
+    # are u8[B, G, H, W], in the frame of the padded picture, and the target is where RoIAlign of the mask is at least
+    # one half; "project_soft": what RoIAlign gives.
     target: Literal["grid", "project", "project_soft"] = "grid"
     # How a mask is laid on the picture, see `ops.masks.paste_masks`.
     paste: Literal["exact", "padded_integer", "integer_resize"] = "exact"
@@ -147,8 +147,15 @@ class MaskHead(RoiHead):
         config, side = self.config, self.mask_side
         if config.target == "grid":
             return mask_ops.crop_masks(batch["gt_masks"], batch["gt_boxes"], rois.gt_index, rois.boxes, side)
-        soft = config.target == "project_soft"
-        return mask_ops.project_masks(batch["gt_masks"], rois.gt_index, rois.boxes, side, config.pool.aligned, soft)
+        return mask_ops.project_masks(
+            batch["gt_masks"],
+            rois.gt_index,
+            rois.boxes,
+            side,
+            config.pool.aligned,
+            soft=config.target == "project_soft",
+            content_shape=batch["content_shape"],
+        )
 
     def loss(self, pred: tf.Tensor, targets: tf.Tensor, rois: RoiSample) -> dict[str, LossTerm]:
         """Average cross-entropy over the pixels of foreground RoIs; with sigmoid, of the true class' mask alone."""

@@ -7,10 +7,8 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from mrcnn.ops.resize import Interpolation, Rounding, padded_shape, resized_shape
 from mrcnn.settings import Settings, SettingsError
-
-Rounding = Literal["half_up", "half_even", "floor"]
-Interpolation = Literal["antialias_u8", "linear", "linear_black_u8"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,11 +33,22 @@ class InputConfig(Settings):
     padding_pixels: Literal["zero_input", "black"] = "zero_input"  # padding is 0 after, or before, normalising
     clip_to: Literal["content", "canvas"] = "content"  # what proposals are clipped to; detections always to the content
     end_offset: float = 0.0  # of y2 and x2 of the model's boxes from the box's edge; -1: they name the last pixel
+    whole_pixels: bool = False  # boxes are rounded to whole pixels of the original picture, half to even
 
     def __post_init__(self) -> None:
         for name in ("short_side", "long_side", "divisor"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"input.{name}: expected at least 1, got {getattr(self, name)}")
+
+    def content_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) to which a picture of the given size is resized."""
+        return resized_shape(height, width, self.short_side, self.long_side, self.rounding, self.never_shrink_for_short)
+
+    def canvas_size(self, content_height: int, content_width: int) -> tuple[int, int]:
+        """(height, width) of the canvas for a resized picture."""
+        if self.canvas == "square":
+            content_height = content_width = max(self.long_side, content_height, content_width)
+        return padded_shape(content_height, content_width, self.divisor)
 
 
 def content_window(image_shape: Any, content_shape: tf.Tensor, config: InputConfig) -> tf.Tensor:

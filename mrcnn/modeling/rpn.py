@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mrcnn.modeling.backbones.base import ConvNorm
@@ -26,7 +27,15 @@ class AnchorConfig(Settings):
     """Anchor boxes: one tuple of sizes per pyramid level, the same aspect ratios on all."""
 
     sizes: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))  # sqrt(area), pixels
-    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width
+    ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width, unless ratio_is says otherwise
+    ratio_is: Literal["height_over_width", "width_over_height"] = "height_over_width"
+    order: anchor_ops.Order = "size_major"  # of a cell's anchors and so of the channels: sizes or ratios vary slowest
+    rounding: anchor_ops.Rounding = "none"  # see `ops.anchors.cell_anchors`
+    offset: float = 0.0  # centre of a cell's anchors, in strides: 0 its corner, 0.5 its middle
+    # "nominal": each level's own. "from_sizes": canvas side // cells, which differs where the canvas is no multiple of
+    # the level's stride; the canvas is the first level times its stride.
+    stride: Literal["nominal", "from_sizes"] = "nominal"
+    end_offset: float = 0.0  # of y2 and x2 from the box's edge, as `InputConfig.end_offset`
 
     def __post_init__(self) -> None:
         counts = {len(level) for level in self.sizes}
@@ -38,6 +47,13 @@ class AnchorConfig(Settings):
         """Anchors per feature cell."""
         return len(self.sizes[0]) * len(self.ratios)
 
+    def cells(self, level: int, stride: float) -> np.ndarray:
+        """f32[per_cell, 4], the anchors of one cell of a level (its place among the sizes), centred at the origin."""
+        tall = self.ratio_is == "height_over_width"
+        ratios = [ratio if tall else 1.0 / ratio for ratio in self.ratios]
+        cells = anchor_ops.cell_anchors(self.sizes[level], ratios, self.order, self.rounding, stride)
+        return cells + np.array([0.0, 0.0, self.end_offset, self.end_offset], np.float32)
+
 
 @dataclasses.dataclass(frozen=True)
 class RPNConfig(Settings):
@@ -45,23 +61,31 @@ class RPNConfig(Settings):
 
     anchors: AnchorConfig = AnchorConfig()
     levels: tuple[str, ...] = ("p2", "p3", "p4", "p5", "p6")
-    channels: int = 256  # of the hidden convolution
+    channels: int = 256  # of the hidden convolutions
+    num_convs: int = 1  # hidden convolutions
     fg_iou: float = 0.7  # anchors that overlap an object at least so much are positive
     bg_iou: float = 0.3  # below this, negative; between, ignored
     batch_per_image: int = 256  # anchors sampled per picture for the loss
     positive_fraction: float = 0.5
+    # Losses are divided by batch_per_image times the pictures, or by the number of anchors actually sampled.
+    normalizer: Literal["batch_per_image", "sampled"] = "batch_per_image"
+    delta_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)  # (dy, dx, dh, dw)
+    max_log_scale: float | None = box_ops.MAX_LOG_SCALE  # of decoded dh and dw; None: unbounded
     smooth_l1_beta: float = 1.0 / 9.0
     nms_iou: float = 0.7
-    pre_nms_train: int = 2000  # best anchors per level that enter NMS
+    nms_across_levels: bool = False  # one NMS, and one choice of the best before it, for all levels together
+    pre_nms_train: int = 2000  # best anchors that enter NMS, per level unless nms_across_levels
     pre_nms_test: int = 1000
     post_nms_train: int = 2000  # proposals per picture
     post_nms_test: int = 1000
-    min_size: float = 0.0  # proposals with a side of at most this many pixels are dropped
+    min_size: float = 0.0  # proposals with a side of at most this many pixels are dropped; negative: none are
     loss_weight: float = 1.0
 
     def __post_init__(self) -> None:
         if len(self.anchors.sizes) != len(self.levels):
             raise SettingsError(f"rpn: {len(self.levels)} levels but anchor sizes for {len(self.anchors.sizes)}")
+        if self.num_convs < 1:
+            raise SettingsError(f"rpn.num_convs: expected at least 1, got {self.num_convs}")
 
     def build(self, in_channels: int, strides: Mapping[str, int], name: str = "rpn") -> RPN:
         """The network with its weights created, for a pyramid of the given channels and strides."""
@@ -82,11 +106,16 @@ class RPN(keras.layers.Layer):
         super().__init__(**kwargs)
         self.config = config
         self.strides = dict(strides)
-        self.cells = [anchor_ops.cell_anchors(sizes, config.anchors.ratios) for sizes in config.anchors.sizes]
+        missing = [level for level in config.levels if level not in self.strides]
+        if missing:
+            raise SettingsError(f"rpn.levels: no level {missing[0]!r} in the neck, there are {', '.join(strides)}")
+        self.cells = [config.anchors.cells(i, self.strides[level]) for i, level in enumerate(config.levels)]
         per_cell = config.anchors.per_cell
-        self.conv = ConvNorm(
-            config.channels, 3, activation="relu", name="conv", kernel_initializer=normal_initializer(0.01)
-        )
+        names = ["conv"] if config.num_convs == 1 else [f"conv{i}" for i in range(1, config.num_convs + 1)]
+        self.convs = [
+            ConvNorm(config.channels, 3, activation="relu", name=name, kernel_initializer=normal_initializer(0.01))
+            for name in names
+        ]
         self.objectness = ConvNorm(per_cell, 1, name="objectness", kernel_initializer=normal_initializer(0.01))
         self.deltas = ConvNorm(4 * per_cell, 1, name="deltas", kernel_initializer=normal_initializer(0.01))
 
@@ -94,8 +123,9 @@ class RPN(keras.layers.Layer):
         """Create the weights, shared by all levels."""
         if self.built:
             return
-        self.conv.build(input_shape)
         hidden = (*input_shape[:-1], self.config.channels)
+        for i, conv in enumerate(self.convs):
+            conv.build(hidden if i else input_shape)
         self.objectness.build(hidden)
         self.deltas.build(hidden)
         self.built = True
@@ -111,17 +141,24 @@ class RPN(keras.layers.Layer):
             RPNOutput over A = sum of cells x anchors per cell.
         """
         logits, deltas, grids, sizes = [], [], [], []
+        anchors, finest = self.config.anchors, self.config.levels[0]
+        canvas = [side * self.strides[finest] for side in _height_width(features[finest])]
         for level, cells in zip(self.config.levels, self.cells, strict=True):
             feature = features[level]
-            hidden = self.conv(feature, training=training)
+            hidden = feature
+            for conv in self.convs:
+                hidden = conv(hidden, training=training)
             level_logits = float32_output(self.objectness(hidden))
             level_deltas = float32_output(self.deltas(hidden))
-            height, width = (feature.shape[i] if feature.shape[i] is not None else tf.shape(feature)[i] for i in (1, 2))
+            height, width = _height_width(feature)
+            stride = self.strides[level]
+            if anchors.stride == "from_sizes":
+                stride = (canvas[0] // height, canvas[1] // width)
             size = height * width * len(cells)
             batch = tf.shape(feature)[0]
             logits.append(tf.reshape(level_logits, [batch, size]))
             deltas.append(tf.reshape(level_deltas, [batch, size, 4]))
-            grids.append(anchor_ops.grid_anchors(height, width, self.strides[level], cells))
+            grids.append(anchor_ops.grid_anchors(height, width, stride, cells, anchors.offset))
             sizes.append(size)
         return RPNOutput(tf.concat(logits, 1), tf.concat(deltas, 1), tf.concat(grids, 0), sizes)
 
@@ -140,15 +177,16 @@ class RPN(keras.layers.Layer):
         pre_nms = config.pre_nms_train if for_training else config.pre_nms_test
         post_nms = config.post_nms_train if for_training else config.post_nms_test
         logits, deltas = tf.stop_gradient(output.logits), tf.stop_gradient(output.deltas)
+        level_sizes = [sum(output.level_sizes)] if config.nms_across_levels else output.level_sizes
         scores, boxes, levels = [], [], []
         start: Any = 0
-        for level, size in enumerate(output.level_sizes):
+        for level, size in enumerate(level_sizes):
             count = min(pre_nms, size) if isinstance(size, int) else tf.minimum(pre_nms, size)
             level_logits, index = tf.math.top_k(logits[:, start : start + size], count)
             level_deltas = tf.gather(deltas[:, start : start + size], index, batch_dims=1)  # [B, k, 4]
             level_anchors = tf.gather(output.anchors[start : start + size], index)  # [B, k, 4]
             scores.append(level_logits)
-            boxes.append(box_ops.decode_deltas(level_deltas, level_anchors))
+            boxes.append(box_ops.decode_deltas(level_deltas, level_anchors, config.delta_weights, config.max_log_scale))
             levels.append(tf.fill(tf.shape(level_logits), level))
             start += size
         all_boxes = box_ops.clip_boxes(tf.concat(boxes, 1), window)
@@ -156,7 +194,7 @@ class RPN(keras.layers.Layer):
         index, valid = batched_nms(
             all_boxes,
             all_scores,
-            tf.concat(levels, 1),
+            None if config.nms_across_levels else tf.concat(levels, 1),
             config.nms_iou,
             post_nms,
             valid=box_ops.is_nonempty(all_boxes, config.min_size),
@@ -169,7 +207,7 @@ class RPN(keras.layers.Layer):
         )
 
     def loss(self, output: RPNOutput, batch: Batch) -> dict[str, LossTerm]:
-        """Objectness and box loss on sampled anchors, both divided by the anchors sampled per picture.
+        """Objectness and box loss on sampled anchors, both divided by what `config.normalizer` says.
 
         Args:
             output: this layer's predictions.
@@ -179,6 +217,12 @@ class RPN(keras.layers.Layer):
             "rpn_objectness" and "rpn_box". Ref: Faster R-CNN, equation 1.
         """
         config = self.config
+        n, fraction = config.batch_per_image, config.positive_fraction
+        num_anchors = output.anchors.shape[0]
+        if num_anchors is not None and num_anchors < n:  # slots that cannot be filled would only cost memory
+            max_positives = int(n * fraction)
+            n = num_anchors
+            fraction = min(1.0, (max_positives + 0.5) / max(n, 1))
 
         def one_picture(truth: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
             matches = match_boxes(
@@ -190,11 +234,10 @@ class RPN(keras.layers.Layer):
                 config.bg_iou,
                 allow_low_quality=True,
             )
-            sample = sample_labels(matches.labels, config.batch_per_image, config.positive_fraction, truth["seed"])
+            sample = sample_labels(matches.labels, n, fraction, truth["seed"])
             gt_boxes = tf.gather(truth["gt_boxes"], tf.gather(matches.gt_index, sample.index))
             return sample.index, sample.foreground, sample.valid, gt_boxes
 
-        n = config.batch_per_image
         # Picture by picture: the overlap matrix of a large picture alone has A x G entries.
         index, foreground, valid, gt_boxes = tf.map_fn(
             one_picture,
@@ -208,12 +251,19 @@ class RPN(keras.layers.Layer):
         )
         logits = tf.gather(output.logits, index, batch_dims=1)  # [B, n]
         deltas = tf.gather(output.deltas, index, batch_dims=1)  # [B, n, 4]
-        targets = box_ops.encode_deltas(gt_boxes, tf.gather(output.anchors, index))
+        targets = box_ops.encode_deltas(gt_boxes, tf.gather(output.anchors, index), config.delta_weights)
         objectness = losses.sigmoid_cross_entropy(logits, tf.cast(foreground, tf.float32))
         box = tf.reduce_sum(losses.smooth_l1(deltas, targets, config.smooth_l1_beta), -1)
-        count = tf.cast(n * tf.shape(index)[0], tf.float32)
+        count = tf.cast(config.batch_per_image * tf.shape(index)[0], tf.float32)
+        if config.normalizer == "sampled":
+            count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)
         weight = config.loss_weight
         return {
             "rpn_objectness": LossTerm(weight * losses.masked_sum(objectness, valid), count),
             "rpn_box": LossTerm(weight * losses.masked_sum(box, foreground), count),
         }
+
+
+def _height_width(feature: tf.Tensor) -> list[Any]:
+    """Rows and columns of a feature map, int where known, else i32[]."""
+    return [feature.shape[i] if feature.shape[i] is not None else tf.shape(feature)[i] for i in (1, 2)]

@@ -129,7 +129,7 @@ def decode_deltas(
     deltas: Tensor,
     reference: Tensor,
     weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
-    max_log_scale: float = MAX_LOG_SCALE,
+    max_log_scale: float | None = MAX_LOG_SCALE,
 ) -> Tensor:
     """Applies regression deltas to reference boxes; the inverse of `encode_deltas`.
 
@@ -137,7 +137,7 @@ def decode_deltas(
         deltas: f32[..., 4], (dy, dx, log dh, log dw) times weights.
         reference: f32[..., 4], pixels; broadcasts against `deltas`.
         weights: the multipliers used when encoding.
-        max_log_scale: upper bound of log dh and log dw, against overflow of the exponential.
+        max_log_scale: upper bound of log dh and log dw, against overflow of the exponential; None: unbounded.
 
     Returns:
         f32[..., 4], pixels, not clipped to any picture.
@@ -147,7 +147,8 @@ def decode_deltas(
     deltas = _as_float(deltas) / tf.constant(weights, tf.float32)
     center, size = _to_center(_as_float(reference))
     center = center + deltas[..., :2] * size
-    half = 0.5 * size * tf.exp(tf.minimum(deltas[..., 2:], max_log_scale))
+    log_scale = deltas[..., 2:] if max_log_scale is None else tf.minimum(deltas[..., 2:], max_log_scale)
+    half = 0.5 * size * tf.exp(log_scale)
     return tf.concat([center - half, center + half], axis=-1)
 
 
@@ -170,7 +171,7 @@ def is_nonempty(boxes: Tensor, min_size: float = 0.0) -> Tensor:
 
     Args:
         boxes: f32[..., 4], pixels.
-        min_size: pixels, exclusive.
+        min_size: pixels, exclusive; negative: boxes without area, once clipped, count too.
 
     Returns:
         bool[...].

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import tensorflow as tf
 
 Tensor = tf.Tensor
+Paste = Literal["exact", "padded_integer", "integer_resize"]
 
 # Box coordinates carry rounding errors, so a sample that is exactly half covered may come out just below one half.
 _HALF = 0.5 - 1e-4
@@ -53,6 +56,91 @@ def crop_masks(gt_masks: Tensor, gt_boxes: Tensor, gt_index: Tensor, boxes: Tens
     return tf.cast(sampled >= _HALF, tf.float32)
 
 
+def project_masks(
+    gt_masks: Tensor,
+    gt_index: Tensor,
+    boxes: Tensor,
+    mask_side: int,
+    aligned: bool,
+    soft: bool,
+    content_shape: Tensor | None = None,
+) -> Tensor:
+    """Mask targets from full-frame masks: RoIAlign of the matched object's mask at the picture's own scale.
+
+    Every bin averages ceil(side / M) samples per axis, as many as the RoI needs. Both axes are independent, so a target
+    is two small matrix products around the part of the mask its RoI covers; RoIs are taken one by one, and memory stays
+    that of one mask. No gradient. Works eagerly and in a graph; sizes are data, so not under XLA.
+
+    Args:
+        gt_masks: u8[B, G, H, W], 0 or 1, in the frame of the padded picture.
+        gt_index: i32[B, S], the object each RoI was matched to.
+        boxes: f32[B, S, 4], RoIs, pixels of the padded picture.
+        mask_side: M.
+        aligned: True subtracts half a pixel, so that samples lie where pixel centres say (detectron2); False takes a
+            pixel's value at its corner and RoIs for at least one pixel large (torchvision).
+        soft: return the covered share instead of 0 and 1.
+        content_shape: i32[B, 2], height and width of the picture, which starts at the origin: masks end there, and
+            their last row and column extend half a pixel, as where masks are not padded. None: H x W.
+
+    Returns:
+        f32[B, S, M, M], the share covered, or unless `soft` 1 where it is at least half, else 0.
+
+    Empty: S = 0 gives an empty result. G must be at least 1.
+
+    Ref: Mask R-CNN, section 3 ("the intersection between an RoI and its associated ground-truth mask").
+    """
+    batch, slots, height, width = tf.unstack(tf.shape(gt_masks))
+    if content_shape is None:
+        content_shape = tf.tile([[height, width]], [batch, 1])
+    num_rois = tf.shape(boxes)[1]
+    masks = tf.reshape(gt_masks, [-1, height, width])  # [B * G, H, W]
+    flat = {
+        "mask": tf.reshape(gt_index + slots * tf.range(batch)[:, tf.newaxis], [-1]),  # [B * S]
+        "box": tf.reshape(tf.cast(boxes, tf.float32), [-1, 4]),
+        "content": tf.repeat(tf.cast(content_shape, tf.int32), num_rois, axis=0),
+    }
+
+    def project(roi: dict[str, Tensor]) -> Tensor:
+        top, bottom, rows = _project_weights(roi["box"][0], roi["box"][2], mask_side, roi["content"][0], aligned)
+        left, right, columns = _project_weights(roi["box"][1], roi["box"][3], mask_side, roi["content"][1], aligned)
+        window = tf.cast(masks[roi["mask"], top:bottom, left:right], tf.float32)
+        return tf.matmul(tf.matmul(rows, window), columns, transpose_b=True)  # [M, M]
+
+    shares = tf.map_fn(project, flat, fn_output_signature=tf.TensorSpec([mask_side, mask_side], tf.float32))
+    shares = tf.stop_gradient(tf.reshape(shares, [batch, num_rois, mask_side, mask_side]))
+    return shares if soft else tf.cast(shares >= 0.5, tf.float32)
+
+
+def _project_weights(
+    low: Tensor, high: Tensor, bins: int, size: Tensor, aligned: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """First and end pixel (i32[]) one axis of a RoI samples, and the weights f32[bins, end - first] of its bins."""
+    offset = 0.5 if aligned else 0.0
+    start, extent = low - offset, high - low
+    if not aligned:
+        extent = tf.maximum(extent, 1.0)
+    bin_size = extent / bins
+    num_samples = tf.maximum(tf.math.ceil(bin_size), 1.0)
+    sample = tf.range(num_samples)  # [T]
+    bin_start = start + tf.range(bins, dtype=tf.float32)[:, tf.newaxis] * bin_size
+    place = bin_start + (sample + 0.5) * bin_size / num_samples  # [bins, T]
+    last = tf.cast(size - 1, tf.float32)
+    # A sample up to one pixel beyond the mask takes the value at its edge, one further out counts as not covered.
+    inside = (place >= -1.0) & (place <= last + 1.0)
+    place = tf.clip_by_value(place, 0.0, last)
+    lower = tf.floor(place)
+    share = place - lower
+    taps = tf.stack([lower, tf.minimum(lower + 1.0, last)], axis=-1)  # [bins, T, 2]
+    weights = tf.stack([1.0 - share, share], axis=-1)
+    weights = tf.where(inside[..., tf.newaxis], weights, 0.0) / num_samples
+    first = tf.cast(tf.reduce_min(taps), tf.int32)
+    end = tf.cast(tf.reduce_max(taps), tf.int32) + 1
+    span = end - first
+    cell = tf.cast(taps, tf.int32) - first + tf.range(bins)[:, tf.newaxis, tf.newaxis] * span
+    total = tf.math.unsorted_segment_sum(tf.reshape(weights, [-1]), tf.reshape(cell, [-1]), bins * span)
+    return first, end, tf.reshape(total, [bins, span])
+
+
 def _paste_weights(low: float, high: float, mask_side: int, size: int) -> tuple[int, np.ndarray]:
     """First pixel of the window one axis of a box reaches, and its bilinear weights f32[window, M]."""
     cell = (high - low) / mask_side
@@ -63,35 +151,87 @@ def _paste_weights(low: float, high: float, mask_side: int, size: int) -> tuple[
     return first, np.maximum(1.0 - np.abs(u[:, None] - np.arange(mask_side)), 0.0).astype(np.float32)
 
 
-def paste_masks(masks: np.ndarray, boxes: np.ndarray, height: int, width: int, threshold: float = 0.5) -> np.ndarray:
-    """Full-frame masks from masks in boxes; host side.
+def paste_masks(
+    masks: np.ndarray,
+    boxes: np.ndarray,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+    convention: Paste = "exact",
+) -> np.ndarray:
+    """Full-frame masks from masks in boxes; host side. Only the window of the box is touched.
 
-    The mask is sampled bilinearly, zero outside, at each pixel centre: (x + 0.5 - x1) / (x2 - x1) * M - 0.5. Only the
-    window of the box is touched.
+    * "exact": the mask is sampled bilinearly, zero outside, at each pixel centre: (x + 0.5 - x1) / (x2 - x1) * M - 0.5
+      (detectron2).
+    * "padded_integer": the mask gets a border of zeros and the box grows with it, to (M + 2) / M; its corners are cut
+      to integers and name the first and the last pixel, between which the mask is stretched (Detectron, torchvision).
+    * "integer_resize": the mask is stretched between the corners of a box in whole pixels, zero outside (matterport).
 
     Args:
         masks: f32[n, M, M], probabilities inside the box.
-        boxes: f32[n, 4], pixels of the picture.
+        boxes: f32[n, 4], pixels of the picture; for "integer_resize" corners are rounded, half to even.
         height, width: of the picture.
-        threshold: lowest probability that counts as object.
+        threshold: lowest probability that counts as object; with "padded_integer" the highest that does not.
+        convention: see above.
 
     Returns:
-        bool[n, height, width]; all False for a box that is empty or not finite.
+        bool[n, height, width]; all False for a box that is empty or not finite ("padded_integer": not finite).
 
     Empty: n = 0 gives bool[0, height, width].
 
     Ref: Mask R-CNN, section 3.1 (inference).
     """
+    paste = {"exact": _paste_exact, "padded_integer": _paste_padded_integer, "integer_resize": _paste_integer_resize}[
+        convention
+    ]
     pasted = np.zeros((len(masks), height, width), bool)
-    for target, mask, box in zip(pasted, np.asarray(masks, np.float32), np.asarray(boxes, np.float64), strict=True):
-        y1, x1, y2, x2 = box
-        if not (np.isfinite(box).all() and y2 > y1 and x2 > x1):
-            continue
-        top, rows = _paste_weights(y1, y2, mask.shape[0], height)
-        left, columns = _paste_weights(x1, x2, mask.shape[1], width)
-        window = rows @ mask @ columns.T
-        target[top : top + len(rows), left : left + len(columns)] = window >= threshold
+    boxes = np.asarray(boxes, np.float32 if convention == "padded_integer" else np.float64)
+    for target, mask, box in zip(pasted, np.asarray(masks, np.float32), boxes, strict=True):
+        if np.isfinite(box).all():
+            paste(target, mask, box, threshold)
     return pasted
+
+
+def _paste_exact(target: np.ndarray, mask: np.ndarray, box: np.ndarray, threshold: float) -> None:
+    y1, x1, y2, x2 = box
+    if y2 <= y1 or x2 <= x1:
+        return
+    top, rows = _paste_weights(y1, y2, mask.shape[0], target.shape[0])
+    left, columns = _paste_weights(x1, x2, mask.shape[1], target.shape[1])
+    target[top : top + len(rows), left : left + len(columns)] = rows @ mask @ columns.T >= threshold
+
+
+def _paste_padded_integer(target: np.ndarray, mask: np.ndarray, box: np.ndarray, threshold: float) -> None:
+    centre, half = (box[2:] + box[:2]) * np.float32(0.5), (box[2:] - box[:2]) * np.float32(0.5)
+    half = half * np.float32((mask.shape[0] + 2) / mask.shape[0])
+    low, high = np.trunc(centre - half).astype(int), np.trunc(centre + half).astype(int)
+    top, rows = _stretch(low[0], max(high[0] - low[0] + 1, 1), mask.shape[0] + 2, target.shape[0], "edge")
+    left, columns = _stretch(low[1], max(high[1] - low[1] + 1, 1), mask.shape[1] + 2, target.shape[1], "edge")
+    window = rows @ np.pad(mask, 1) @ columns.T
+    target[top : top + len(rows), left : left + len(columns)] = window > threshold
+
+
+def _paste_integer_resize(target: np.ndarray, mask: np.ndarray, box: np.ndarray, threshold: float) -> None:
+    y1, x1, y2, x2 = np.round(box).astype(int)
+    if y2 <= y1 or x2 <= x1:
+        return
+    top, rows = _stretch(y1, y2 - y1, mask.shape[0], target.shape[0], "zero")
+    left, columns = _stretch(x1, x2 - x1, mask.shape[1], target.shape[1], "zero")
+    # scikit-image keeps the result within the range of its input, so zeros beyond the edge darken, but no further.
+    window = np.clip(rows @ mask @ columns.T, mask.min(), mask.max())
+    target[top : top + len(rows), left : left + len(columns)] = window >= threshold
+
+
+def _stretch(start: int, length: int, side: int, size: int, outside: Literal["edge", "zero"]) -> tuple[int, np.ndarray]:
+    """First pixel that `side` cells stretched over `length` pixels reach, and bilinear weights f32[pixels, side].
+
+    Beyond the outermost cell centres the edge value holds, or interpolation goes towards zero.
+    """
+    first, end = min(max(start, 0), size), min(max(start + length, 0), size)
+    u = (np.arange(first, end) - start + 0.5) * (side / length) - 0.5
+    if outside == "edge":
+        u = np.clip(u, 0, side - 1)
+    return first, np.maximum(1.0 - np.abs(u[:, None] - np.arange(side)), 0.0).astype(np.float32)
 
 
 def paste_mask(mask: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float = 0.5) -> np.ndarray:

@@ -2,26 +2,54 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 import numpy as np
 from PIL import Image
 
+Rounding = Literal["half_up", "half_even", "floor"]
+Interpolation = Literal["antialias_u8", "linear", "linear_black_u8"]
 
-def resized_shape(height: int, width: int, short_side: int, long_side: int) -> tuple[int, int]:
+
+def resized_shape(
+    height: int,
+    width: int,
+    short_side: int,
+    long_side: int,
+    rounding: Rounding = "half_up",
+    never_shrink_for_short: bool = False,
+) -> tuple[int, int]:
     """The size a picture is resized to: shorter side `short_side`, unless the longer would exceed `long_side`.
 
     Args:
         height, width: of the picture, pixels.
         short_side: wanted length of the shorter side.
         long_side: largest length of the longer side.
+        rounding: of the sides. "half_up" as Detectron and detectron2; "half_even" as matterport, which also lets the
+            longer side exceed `long_side` by what rounding takes away; "floor" as torchvision, whose scale is float32.
+        never_shrink_for_short: a shorter side above `short_side` stays; matterport's rule.
 
     Returns:
-        (height, width), each at least 1, rounded half up.
+        (height, width), each at least 1.
 
     Ref: Mask R-CNN, section 3.1 (800 and 1333).
     """
-    scale = short_side / min(height, width)
-    if scale * max(height, width) > long_side:
-        scale = long_side / max(height, width)
+    shorter, longer = min(height, width), max(height, width)
+    if rounding == "floor":
+        scale = np.float32(short_side) / np.float32(shorter)
+        if never_shrink_for_short:
+            scale = max(scale, np.float32(1.0))
+        scale = float(min(scale, np.float32(long_side) / np.float32(longer)))
+        return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
+    scale = short_side / shorter
+    if never_shrink_for_short:
+        scale = max(scale, 1.0)
+    reached = scale * longer
+    if (round(reached) if rounding == "half_even" else reached) > long_side:
+        scale = long_side / longer
+    if rounding == "half_even":
+        return max(1, round(height * scale)), max(1, round(width * scale))
     return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
@@ -30,24 +58,32 @@ def padded_shape(height: int, width: int, divisor: int) -> tuple[int, int]:
     return -(-height // divisor) * divisor, -(-width // divisor) * divisor
 
 
-def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Resizes a picture, pixel centres at half integers, linear in between, averaging when it shrinks.
+def resize_image(
+    image: np.ndarray, shape: tuple[int, int], interpolation: Interpolation = "antialias_u8"
+) -> np.ndarray:
+    """Resizes a picture, pixel centres at half integers.
 
-    The triangle filter grows with the reduction factor, so small objects do not vanish between samples. This is what
-    `tf.image.resize(image, shape, "bilinear", antialias=True)` computes, to within one grey level.
+    * "antialias_u8": a triangle filter that grows with the reduction factor, so small objects do not vanish between
+      samples; what `tf.image.resize(image, shape, "bilinear", antialias=True)` computes, to within one grey level.
+    * "linear": bilinear between the four nearest pixels, the edge repeated beyond the picture; not rounded. What
+      `torch.nn.functional.interpolate(..., align_corners=False)` and `cv2.resize` of float pixels compute.
+    * "linear_black_u8": bilinear, black beyond the picture, fractions cut off; scikit-image's order 1 cast to bytes.
 
     Args:
         image: u8[h, w, c] or u8[h, w].
         shape: (height, width) wanted.
+        interpolation: see above.
 
     Returns:
-        u8[height, width, c] (or u8[height, width]); the same array where the size already fits.
+        u8[height, width, c] (or u8[height, width]), float32 for "linear"; the same pixels where the size already fits.
     """
     height, width = int(shape[0]), int(shape[1])
-    if image.shape[:2] == (height, width):
-        return image
     if image.dtype != np.uint8:
         raise ValueError(f"resize_image: expected a uint8 picture, got {image.dtype}")
+    if image.shape[:2] == (height, width):
+        return image.astype(np.float32) if interpolation == "linear" else image
+    if interpolation != "antialias_u8":
+        return _resize_linear(image, height, width, interpolation == "linear_black_u8")
     if image.ndim == 2 or image.shape[2] == 3:
         # One axis at a time: which of them Pillow takes first depends on its version, and it rounds in between, so
         # the same picture would be resized to other bytes elsewhere (and the exported graph could not follow).
@@ -59,15 +95,47 @@ def resize_image(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.stack([resize_image(image[..., i], shape) for i in range(image.shape[2])], axis=-1)
 
 
-def pad_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Puts a picture into the upper left corner of a black canvas.
+def _linear_taps(size: int, new_size: int, black: bool, nudge: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The two source pixels of each target pixel along one axis, i64[2, new_size], and their weights f64[2, new_size].
 
     Args:
-        image: u8[h, w, c], no larger than the canvas.
+        size, new_size: pixels before and after.
+        black: what lies beyond the edges counts with weight 0, instead of repeating the edge.
+        nudge: take the next smaller float64 for the scale.
+    """
+    scale = size / new_size
+    start = 0.5 * scale - 0.5
+    place = start + (np.nextafter(scale, 0.0) if nudge else scale) * np.arange(new_size)
+    first = np.floor(place).astype(np.int64)
+    taps = np.stack([first, first + 1])
+    weights = np.stack([1.0 - (place - first), place - first])
+    if black:
+        weights = np.where((taps >= 0) & (taps < size), weights, 0.0)
+    return np.clip(taps, 0, size - 1), weights
+
+
+def _resize_linear(image: np.ndarray, height: int, width: int, black_u8: bool) -> np.ndarray:
+    pixels = image.astype(np.float64 if black_u8 else np.float32)
+    for axis, size in ((1, width), (0, height)):
+        # scikit-image's column scale is off by its last bits, and where interpolation meets a grey level exactly, the
+        # cut then takes it one level down: so nudged 0 of 800 sampled pixels of matterport's own input differ, else 5.
+        taps, weights = _linear_taps(image.shape[axis], size, black_u8, nudge=black_u8 and axis == 1)
+        weights = weights.astype(pixels.dtype).reshape([2] + [-1 if i == axis else 1 for i in range(image.ndim)])
+        pixels = np.take(pixels, taps[0], axis) * weights[0] + np.take(pixels, taps[1], axis) * weights[1]
+    # scikit-image keeps the range of the picture, then the cast cuts off
+    return np.clip(pixels, image.min(), image.max()).astype(np.uint8) if black_u8 else pixels
+
+
+def pad_image(image: np.ndarray, height: int, width: int, centre: bool = False) -> np.ndarray:
+    """Puts a picture on a black canvas.
+
+    Args:
+        image: u8 or f32[h, w, c], no larger than the canvas.
         height, width: of the canvas.
+        centre: into the middle (the odd pixel below and right) instead of the upper left corner.
 
     Returns:
-        u8[height, width, c]; the same array where the size already fits.
+        [height, width, c] of the picture's dtype; the same array where the size already fits.
 
     Raises:
         ValueError: the picture is larger than the canvas.
@@ -78,5 +146,6 @@ def pad_image(image: np.ndarray, height: int, width: int) -> np.ndarray:
     if h > height or w > width:
         raise ValueError(f"pad_image: a picture of {h} x {w} does not fit a canvas of {height} x {width}")
     canvas = np.zeros((height, width, *image.shape[2:]), image.dtype)
-    canvas[:h, :w] = image
+    top, left = ((height - h) // 2, (width - w) // 2) if centre else (0, 0)
+    canvas[top : top + h, left : left + w] = image
     return canvas

@@ -123,7 +123,7 @@ def test_stride_from_sizes():
     rpn = small(anchors=anchors, levels=("p2", "p4")).build(8, STRIDES)
     features = {"p2": tf.zeros([1, 10, 8, 8]), "p4": tf.zeros([1, 3, 2, 8])}
     specs = {k: tf.TensorSpec([None, None, None, 8]) for k in features}
-    for run in (rpn, tf.function(rpn.call).get_concrete_function(specs)):
+    for run in (rpn, tf.function(lambda f: rpn(f), input_signature=[specs])):
         centres = run(features).anchors[80:, :2] + 8
         np.testing.assert_allclose(centres, [[y, x] for y in (0, 13, 26) for x in (0, 16)])
 
@@ -131,7 +131,7 @@ def test_stride_from_sizes():
 def test_anchor_conventions():
     wide = AnchorConfig(ratio_is="width_over_height", ratios=(0.5,), end_offset=-1.0).cells(0, 4)
     tall = AnchorConfig(ratios=(2.0,)).cells(0, 4)
-    np.testing.assert_allclose(wide, tall + [0, 0, -1, -1], atol=1e-5)
+    np.testing.assert_allclose(wide, tall + np.array([0, 0, -1, -1]), atol=1e-5)
     rpn = small(anchors=AnchorConfig(sizes=((8.0,), (16.0,)), ratios=(1.0,), offset=0.5)).build(8, STRIDES)
     out = rpn({"p2": tf.zeros([1, 1, 2, 8]), "p3": tf.zeros([1, 1, 1, 8])})
     np.testing.assert_allclose(out.anchors, [[-2, -2, 6, 6], [-2, 2, 6, 10], [-4, -4, 12, 12]])

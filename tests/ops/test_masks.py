@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.ops.masks import crop_binary_mask, crop_masks, paste_mask, paste_masks
+from mrcnn.ops.masks import crop_binary_mask, crop_masks, paste_mask, paste_masks, project_masks
 from tests.ops.execution import in_every_mode
 from tests.reference import masks as reference
 
@@ -129,3 +129,77 @@ def test_crop_binary_mask_of_one_pixel():
 @pytest.mark.parametrize("box", [(2, 2, 2, 4), (3, 3, 1, 1), (np.nan, 0, 1, 1), (50, 50, 60, 60)])
 def test_crop_binary_mask_of_unusable_boxes(box):
     np.testing.assert_array_equal(crop_binary_mask(np.ones((5, 5), np.uint8), box, 4), np.zeros((4, 4)))
+
+
+@pytest.mark.parametrize(
+    "box", [(3.2, 4.1, 17.9, 21.4), (-5.5, -3, 12, 60), (0, 0, 24, 30), (7.3, 8.2, 8.1, 8.8), (30, 40, 50, 60)]
+)
+def test_padded_integer_paste_equals_reference(rng, box):
+    mask = rng.uniform(size=(1, 7, 7)).astype(np.float32)
+    pasted = paste_masks(mask, np.array([box]), 24, 30, convention="padded_integer")
+    assert_equal_off_the_threshold(pasted[0], reference.paste_padded_integer(mask[0], box, 24, 30))
+
+
+@pytest.mark.parametrize("box", [(3, 4, 18, 21), (-5, -3, 12, 60), (0, 0, 24, 30), (7, 8, 8, 9), (30, 40, 50, 60)])
+def test_integer_resize_paste_equals_reference(rng, box):
+    mask = rng.uniform(size=(1, 7, 7)).astype(np.float32)
+    pasted = paste_masks(mask, np.array([box]), 24, 30, convention="integer_resize")
+    assert_equal_off_the_threshold(pasted[0], reference.paste_integer_resize(mask[0], box, 24, 30))
+
+
+def test_pasted_full_masks_by_hand():
+    """Stretched over its box the mask fills it; a border of zeros takes what lies nearer to the border."""
+    ones, box = np.ones((1, 4, 4)), np.array([[2, 2, 6, 6]])
+    expected = np.zeros((10, 10), bool)
+    expected[2:6, 2:6] = True
+    np.testing.assert_array_equal(paste_masks(ones, box, 10, 10, convention="integer_resize")[0], expected)
+    # The box grows to 1 .. 7, seven pixels for six cells: pixel p lies at (p - 0.5) * 6 / 7 - 0.5.
+    inside = [0.5 < (p - 0.5) * 6 / 7 - 0.5 < 4.5 for p in range(10)]
+    np.testing.assert_array_equal(
+        paste_masks(ones, box, 10, 10, convention="padded_integer")[0], np.outer(inside, inside)
+    )
+
+
+@pytest.mark.parametrize("convention", ["padded_integer", "integer_resize"])
+def test_paste_conventions_of_nothing_and_of_unusable_boxes(convention):
+    assert paste_masks(np.zeros((0, 28, 28)), np.zeros((0, 4)), 5, 6, convention=convention).shape == (0, 5, 6)
+    boxes = np.array([[np.nan, 0, 4, 4], [0, 0, np.inf, 4], [-90, -90, -80, -80], [50, 50, 60, 60]])
+    assert not paste_masks(np.ones((4, 8, 8)), boxes, 5, 6, convention=convention).any()
+
+
+ROIS = [(3.2, 4.1, 17.9, 21.4), (0, 0, 20, 26), (5.3, 5.2, 5.9, 6.1), (-3, -4, 9.5, 40), (15, 20, 24, 30), (9, 9, 9, 9)]
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_projected_masks_equal_reference(rng, aligned):
+    masks = (rng.uniform(size=(2, 3, 24, 30)) < 0.6).astype(np.uint8)
+    masks[:, :, 20:] = masks[:, :, :, 26:] = 0  # padding
+    index = np.array([[0, 1, 2, 0, 1, 2], [2, 1, 0, 0, 0, 1]], np.int32)
+    boxes = np.array([ROIS, ROIS[::-1]], np.float32)
+    content = np.array([[20, 26]] * 2, np.int32)
+    shares = project_masks(masks, index, boxes, 5, aligned, True, content)
+    halves = project_masks(masks, index, boxes, 5, aligned, False, content)
+    for b in range(2):
+        for s in range(6):
+            expected = reference.project(masks[b, index[b, s], :20, :26], boxes[b, s], 5, aligned)
+            np.testing.assert_allclose(shares[b, s], expected, atol=1e-5)
+            assert_equal_off_the_threshold(halves[b, s].numpy().astype(bool), expected)
+
+
+def test_projection_of_a_large_roi_sees_every_pixel():
+    """A bin of 40 x 40 pixels of which one in 16 is set; a fixed number of samples would miss or overrate them."""
+    mask = np.zeros((1, 1, 80, 80), np.uint8)
+    mask[:, :, ::4, ::4] = 1
+    shares = project_masks(mask, [[0]], [[[0.5, 0.5, 80.5, 80.5]]], 2, True, True)
+    # Samples lie between pixels; bins share row 40 by halves, and row 80 would be beyond the mask.
+    np.testing.assert_allclose(shares[0, 0], np.outer([10, 9.5], [10, 9.5]) / 40**2, rtol=1e-5)
+
+
+def test_projection_in_a_graph_and_of_no_rois(rng):
+    masks = (rng.uniform(size=(1, 2, 24, 30)) < 0.6).astype(np.uint8)
+    boxes = np.array([ROIS], np.float32)
+    specs = [tf.TensorSpec([None] * 4, tf.uint8), tf.TensorSpec([None] * 2, tf.int32), tf.TensorSpec([None] * 3)]
+    run = tf.function(lambda m, i, b: project_masks(m, i, b, 5, False, True), input_signature=specs)
+    index = np.zeros((1, 6), np.int32)
+    np.testing.assert_allclose(run(masks, index, boxes), project_masks(masks, index, boxes, 5, False, True), atol=1e-6)
+    assert run(masks, index[:, :0], boxes[:, :0]).shape == (1, 0, 5, 5)

@@ -21,6 +21,31 @@ def test_resized_shape_of_hand_numbers(height, width, expected):
     assert resized_shape(height, width, 800, 1333) == expected
 
 
+@pytest.mark.parametrize(
+    "height, width, rounding, never_shrink, expected",
+    [
+        (480, 640, "floor", False, (320, 426)),
+        (640, 480, "floor", False, (426, 320)),
+        (480, 640, "half_up", False, (320, 427)),
+        (300, 1000, "floor", False, (153, 512)),
+        (480, 640, "half_even", True, (384, 512)),  # shrunk for the longer side alone
+        (400, 500, "half_even", True, (400, 500)),  # the shorter side is above 320 and stays
+        (400, 500, "floor", True, (400, 500)),
+        (160, 200, "half_even", True, (320, 400)),
+        (1, 9, "floor", False, (56, 512)),
+        (1, 5000, "floor", False, (1, 511)),  # 512 / 5000 in float32 is just too small
+    ],
+)
+def test_resized_shape_by_the_rules_of_others(height, width, rounding, never_shrink, expected):
+    assert resized_shape(height, width, 320, 512, rounding, never_shrink) == expected
+
+
+def test_half_even_rounding_of_hand_numbers():
+    assert resized_shape(5, 10, 3, 100, "half_up") == (3, 6)
+    assert resized_shape(4, 10, 5, 100, "half_up") == (5, 13)
+    assert resized_shape(4, 10, 5, 100, "half_even") == (5, 12)
+
+
 def test_padded_shape():
     assert padded_shape(800, 1067, 32) == (800, 1088)
     assert padded_shape(1, 33, 32) == (32, 64)
@@ -70,3 +95,58 @@ def test_pad_keeps_the_picture_upper_left(rng):
 def test_pad_refuses_a_picture_that_does_not_fit():
     with pytest.raises(ValueError, match="3 x 4"):
         pad_image(np.zeros((3, 4, 3), np.uint8), 8, 3)
+
+
+def slow_linear(image, shape, black):
+    """Bilinear values one by one, the edge repeated or black beyond it."""
+    result = np.zeros((*shape, image.shape[2]))
+    for i in range(shape[0]):
+        for j in range(shape[1]):
+            y = (i + 0.5) * image.shape[0] / shape[0] - 0.5
+            x = (j + 0.5) * image.shape[1] / shape[1] - 0.5
+            for row in (int(np.floor(y)), int(np.floor(y)) + 1):
+                for column in (int(np.floor(x)), int(np.floor(x)) + 1):
+                    weight = (1 - abs(y - row)) * (1 - abs(x - column))
+                    near = min(max(row, 0), image.shape[0] - 1), min(max(column, 0), image.shape[1] - 1)
+                    if not black or near == (row, column):
+                        result[i, j] += weight * image[near]
+    return result
+
+
+@pytest.mark.parametrize("shape", [(14, 25), (5, 4), (9, 30), (1, 1)])
+def test_linear_resize_equals_reference(rng, shape):
+    image = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    resized = resize_image(image, shape, "linear")
+    assert resized.dtype == np.float32
+    np.testing.assert_allclose(resized, slow_linear(image, shape, False), atol=1e-3)
+    np.testing.assert_allclose(resized, tf.image.resize(image, shape, "bilinear"), atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(14, 25), (5, 4), (9, 30)])
+def test_linear_black_resize_cuts_off(rng, shape):
+    image = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    image[4, 4] = 0
+    resized = resize_image(image, shape, "linear_black_u8")
+    assert resized.dtype == np.uint8
+    expected = slow_linear(image, shape, True)
+    clear = np.abs(expected - np.round(expected)) > 1e-6  # a whole grey level may fall either way
+    np.testing.assert_array_equal(resized[clear], np.floor(expected)[clear])
+    assert np.abs(resized - expected).max() <= 1 + 1e-6
+
+
+def test_linear_black_keeps_the_range_of_the_picture():
+    assert (resize_image(np.full((3, 3, 1), 77, np.uint8), (6, 6), "linear_black_u8") == 77).all()
+
+
+def test_linear_keeps_pixels_of_a_picture_that_fits(rng):
+    image = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    resized = resize_image(image, (9, 11), "linear")
+    assert resized.dtype == np.float32
+    np.testing.assert_array_equal(resized, image)
+
+
+def test_centred_padding_leaves_the_odd_pixel_below_and_right(rng):
+    image = rng.integers(1, 256, (3, 4, 3)).astype(np.uint8)
+    padded = pad_image(image, 6, 9, centre=True)
+    np.testing.assert_array_equal(padded[1:4, 2:6], image)
+    assert (padded != 0).all(-1).sum() == 12

@@ -59,3 +59,60 @@ def coverage(mask, box, side):
                     wide = max(0.0, min(left + cell_width, column + 1) - max(left, column))
                     result[i, j] += mask[row, column] * tall * wide
     return result / (cell_height * cell_width)
+
+
+def project(mask, box, side, aligned):
+    """Mean of each bin's samples, [side, side]: RoIAlign with as many samples as the RoI needs, at scale 1."""
+
+    def value(y, x):
+        height, width = mask.shape
+        if y < -1 or y > height or x < -1 or x > width:
+            return 0.0
+        return sample(mask, min(max(y, 0), height - 1), min(max(x, 0), width - 1), "edge")
+
+    offset = 0.5 if aligned else 0.0
+    top, left = box[0] - offset, box[1] - offset
+    tall, wide = box[2] - box[0], box[3] - box[1]
+    if not aligned:
+        tall, wide = max(tall, 1.0), max(wide, 1.0)
+    num_y, num_x = max(math.ceil(tall / side), 1), max(math.ceil(wide / side), 1)
+    result = np.zeros((side, side))
+    for i in range(side):
+        for j in range(side):
+            for a in range(num_y):
+                for b in range(num_x):
+                    y = top + (i + (a + 0.5) / num_y) * tall / side
+                    x = left + (j + (b + 0.5) / num_x) * wide / side
+                    result[i, j] += value(y, x)
+    return result / (num_y * num_x)
+
+
+def paste_padded_integer(mask, box, height, width):
+    """Values before the threshold, [height, width]: a border of zeros, a box of whole pixels, both ends inside."""
+    padded = np.pad(np.asarray(mask, float), 1)
+    grown = (mask.shape[0] + 2) / mask.shape[0]
+    low, high = [], []
+    for a in (0, 1):
+        centre, half = (box[a] + box[a + 2]) / 2, (box[a + 2] - box[a]) / 2 * grown
+        low.append(math.trunc(centre - half))
+        high.append(math.trunc(centre + half))
+    tall, wide = max(high[0] - low[0] + 1, 1), max(high[1] - low[1] + 1, 1)
+    result = np.zeros((height, width))
+    for row in range(max(low[0], 0), min(low[0] + tall, height)):
+        for column in range(max(low[1], 0), min(low[1] + wide, width)):
+            v = (row - low[0] + 0.5) / tall * padded.shape[0] - 0.5
+            u = (column - low[1] + 0.5) / wide * padded.shape[1] - 0.5
+            result[row, column] = sample(padded, v, u, "edge")
+    return result
+
+
+def paste_integer_resize(mask, box, height, width):
+    """Values before the threshold, [height, width]: the mask stretched over a box of whole pixels, zero outside."""
+    y1, x1, y2, x2 = box
+    result = np.zeros((height, width))
+    for row in range(max(y1, 0), min(y2, height)):
+        for column in range(max(x1, 0), min(x2, width)):
+            v = (row - y1 + 0.5) / (y2 - y1) * mask.shape[0] - 0.5
+            u = (column - x1 + 0.5) / (x2 - x1) * mask.shape[1] - 0.5
+            result[row, column] = min(max(sample(mask, v, u, "zero"), mask.min()), mask.max())
+    return result

@@ -9,30 +9,44 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from mrcnn.ops.pyramid import LevelRule
 from mrcnn.ops.roi_align import multilevel_roi_align
+from mrcnn.ops.roi_pool import multilevel_roi_pool
+from mrcnn.ops.roi_warp import multilevel_crop_and_resize, multilevel_roi_warp
 from mrcnn.settings import Settings, SettingsError
 
 
 @dataclasses.dataclass(frozen=True)
 class RoiPoolConfig(Settings):
-    """How a head sees its RoIs: one operator on the pyramid level that suits each RoI's size."""
+    """How a head sees its RoIs: one operator on the pyramid level that suits each RoI's size.
+
+    `op` is one of
+
+        "align"  RoIAlign: bilinear samples, no coordinate rounded
+        "pool"   RoIPool: the maximum in bins rounded to whole cells
+        "warp"   RoIWarp: bilinear samples of a box rounded to whole cells
+        "crop"   one bilinear sample per bin, the outermost on the corners of the box
+    """
 
     size: int = 7  # bins per axis
-    sampling_ratio: int = 2  # samples per bin and axis; 0: ceil(RoI side / bins). For "align"
-    aligned: bool = False  # half-cell shift; False as in the paper. For "align"
+    sampling_ratio: int = 2  # samples per bin and axis; 0: ceil(RoI side / bins). "align" and, from 1, "warp"
+    aligned: bool = False  # half-cell shift; False as in the paper. "align" only
     canonical_size: float = 224.0  # RoIs of this side (pixels) ...
     canonical_level: int = 4  # ... are pooled from this level. Ref: FPN, equation 1
     levels: tuple[str, ...] = ("p2", "p3", "p4", "p5")
     op: Literal["align", "pool", "warp", "crop"] = "align"
-    level_rule: Literal["floor_inside", "floor_after", "round_image_area"] = "floor_inside"
+    reduce: Literal["mean", "max"] = "mean"  # of a bin's samples. "align" and "warp"; the paper found no difference
+    level_rule: LevelRule = "floor_inside"  # see `pyramid.assign_levels`
     level_epsilon: float = 1e-6  # keeps a RoI of exactly canonical_size on its level; where it is added, the rule says
-    end_offset: float = 0.0  # pixels added to y2 and x2 before pooling; -1: corners are the last pixels inside
+    end_offset: float = 0.0  # pixels added to y2 and x2 before pooling; -1: they become the last pixels inside
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise SettingsError(f"pool.size: expected at least 1, got {self.size}")
         if self.sampling_ratio < 0:
             raise SettingsError(f"pool.sampling_ratio: expected 0 (adaptive) or more, got {self.sampling_ratio}")
+        if self.sampling_ratio == 0 and (self.op == "warp" or (self.op == "align" and self.reduce == "max")):
+            raise SettingsError(f'pool.sampling_ratio: expected at least 1 with op "{self.op}", reduce "{self.reduce}"')
         if not self.levels:
             raise SettingsError("pool.levels: expected at least one level name, got none")
 
@@ -50,17 +64,38 @@ class RoiPoolConfig(Settings):
         Returns:
             [B, S, size, size, C].
         """
-        return multilevel_roi_align(
-            [features[level] for level in self.levels],
-            boxes,
-            [strides[level] for level in self.levels],
-            self.size,
-            self.sampling_ratio,
-            self.aligned,
-            valid,
-            canonical_level=self.canonical_level,
-            canonical_size=self.canonical_size,
-        )
+        maps = [features[level] for level in self.levels]
+        steps = [strides[level] for level in self.levels]
+        options = {
+            "valid": valid,
+            "canonical_level": self.canonical_level,
+            "canonical_size": self.canonical_size,
+            "level_rule": self.level_rule,
+            "level_epsilon": self.level_epsilon,
+            "end_offset": self.end_offset,
+        }
+        if self.op == "pool":
+            return multilevel_roi_pool(maps, boxes, steps, self.size, **options)
+        if self.op == "crop":
+            return multilevel_crop_and_resize(maps, boxes, steps, self.size, **options)
+        if self.op == "align" and self.reduce == "mean":
+            return multilevel_roi_align(maps, boxes, steps, self.size, self.sampling_ratio, self.aligned, **options)
+        fine = self.size * self.sampling_ratio
+        if self.op == "align":
+            samples = multilevel_roi_align(maps, boxes, steps, fine, 1, self.aligned, **options)
+        else:
+            samples = multilevel_roi_warp(maps, boxes, steps, fine, **options)
+        return _reduce_samples(samples, self.sampling_ratio, self.reduce)
+
+
+def _reduce_samples(samples: tf.Tensor, ratio: int, reduce: Literal["mean", "max"]) -> tf.Tensor:
+    """[B, S, h * ratio, w * ratio, C] -> [B, S, h, w, C]."""
+    if ratio == 1:
+        return samples
+    pooling = tf.nn.max_pool2d if reduce == "max" else tf.nn.avg_pool2d
+    pooled = pooling(tf.reshape(samples, [-1, *samples.shape[2:]]), ratio, ratio, "VALID")  # [B * S, h, w, C]
+    shape = [*tf.unstack(tf.shape(samples)[:2]), *pooled.shape[1:]]
+    return tf.ensure_shape(tf.reshape(pooled, shape), [*samples.shape[:2], *pooled.shape[1:]])
 
 
 class RoiPooler:

@@ -32,7 +32,7 @@ def bilinear(feature, y, x):
     return (1 - ly) * upper + ly * lower
 
 
-def roi_align(feature, box, stride, output_size, sampling_ratio, aligned, max_samples=8):
+def roi_align(feature, box, stride, output_size, sampling_ratio, aligned, max_samples=math.inf):
     """[h, w, C] of one box (y1, x1, y2, x2) in pixels on feature [H, W, C]."""
     bins_y, bins_x = output_size
     shift = 0.5 if aligned else 0.0
@@ -41,8 +41,8 @@ def roi_align(feature, box, stride, output_size, sampling_ratio, aligned, max_sa
     if not aligned:
         roi_height, roi_width = max(roi_height, 1.0), max(roi_width, 1.0)
     bin_height, bin_width = roi_height / bins_y, roi_width / bins_x
-    samples_y = sampling_ratio or min(math.ceil(bin_height), max_samples)
-    samples_x = sampling_ratio or min(math.ceil(bin_width), max_samples)
+    samples_y = sampling_ratio or max(min(math.ceil(bin_height), max_samples), 0)
+    samples_x = sampling_ratio or max(min(math.ceil(bin_width), max_samples), 0)
     output = np.zeros((bins_y, bins_x, feature.shape[2]))
     for i in range(bins_y):
         for j in range(bins_x):
@@ -55,7 +55,7 @@ def roi_align(feature, box, stride, output_size, sampling_ratio, aligned, max_sa
 
 
 def level_of(box, min_level, max_level, canonical_size=224, canonical_level=4):
-    """Feature Pyramid Networks, equation 1."""
+    """Feature Pyramid Networks, equation 1; a hair above a whole number counts as it."""
     side = math.sqrt(max(box[2] - box[0], 0) * max(box[3] - box[1], 0))
     if side == 0:
         return min_level

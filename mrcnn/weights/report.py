@@ -120,10 +120,10 @@ def assign(
     if strict and not report.is_complete:
         raise WeightsError(f"{source}: does not fit the model\n{report}")
     for name in fitting:  # all are looked at before the first is set; read twice rather than held twice
-        if not np.isfinite(np.asarray(arrays[name]).astype(np.float32)).all():
+        if not np.isfinite(np.asarray(arrays[name]).astype(np.float32, copy=False)).all():
             raise WeightsError(f"{source}: {name} holds NaN or infinity")
     for name in fitting:
-        variables[name].assign(np.asarray(arrays[name]).astype(np.float32))
+        variables[name].assign(np.asarray(arrays[name]).astype(np.float32, copy=False))
     return report
 
 

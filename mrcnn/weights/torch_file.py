@@ -146,9 +146,12 @@ class _Tensor(NamedTuple):
             if 0 in self.shape:
                 return np.zeros(self.shape, dtype)
             with reading(path):
-                flat = np.frombuffer(read_storage(), in_file)
-                strides = tuple(s * flat.itemsize for s in self.strides)
-                array = np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides).copy()
+                flat = np.frombuffer(read_storage(), in_file)[self.offset :]
+                if self.strides == _contiguous(self.shape):
+                    array = flat[: math.prod(self.shape)].reshape(self.shape)
+                else:
+                    strides = tuple(s * flat.itemsize for s in self.strides)
+                    array = np.lib.stride_tricks.as_strided(flat, self.shape, strides).copy()
                 if self.storage.dtype == _BFLOAT16:
                     array = (array.astype(np.uint32) << 16).view(np.float32)
                 return array
@@ -156,7 +159,12 @@ class _Tensor(NamedTuple):
         return StoredArray(self.shape, dtype, read)
 
 
-_Fetch = Callable[[_Storage], Callable[[], bytes]]
+_Fetch = Callable[[_Storage], Callable[[], bytearray]]
+
+
+def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides, in elements, of an array whose numbers lie in a row."""
+    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 class _StorageType(NamedTuple):
@@ -232,7 +240,7 @@ def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
             raise EOFError(f"ends inside storage {key}: {stop - end} bytes are missing")
         file.seek(stop)
 
-    def fetch(storage: _Storage) -> Callable[[], bytes]:
+    def fetch(storage: _Storage) -> Callable[[], bytearray]:
         key, offset = storage.root or (storage.key, 0)
         place, size = places[key]
         if offset < 0 or offset + storage.size > size:
@@ -242,12 +250,13 @@ def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
     return root, fetch
 
 
-def _read_at(path: Path, place: int, size: int) -> bytes:
+def _read_at(path: Path, place: int, size: int) -> bytearray:
+    """So many bytes, in memory that may be written to: the array made of them needs no copy."""
+    data = bytearray(size)
     with path.open("rb") as file:
         file.seek(place)
-        data = file.read(size)
-    if len(data) != size:
-        raise EOFError(f"ends {size - len(data)} bytes early")
+        if file.readinto(data) != size:
+            raise EOFError("ends early")
     return data
 
 
@@ -269,7 +278,7 @@ def _open_zip(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
         raise WeightsError(f"{path}: written on a big-endian machine, which is not supported")
     root = _unpickle(io.BytesIO(archive.read(pickles[0])), path)
 
-    def fetch(storage: _Storage) -> Callable[[], bytes]:
+    def fetch(storage: _Storage) -> Callable[[], bytearray]:
         name = f"{prefix}data/{storage.key}"
         if name not in records:
             raise ValueError(f"storage {storage.key} is not in the archive")
@@ -278,7 +287,7 @@ def _open_zip(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
             raise ValueError(f"storage {storage.key} has {records[name].file_size} bytes, expected {size}")
         place = _place(file, records[name])
 
-        def read() -> bytes:
+        def read() -> bytearray:
             data = _read_at(path, place, size)
             if zlib.crc32(data) != records[name].CRC:
                 raise ValueError(f"storage {storage.key} has other bytes than its checksum says")

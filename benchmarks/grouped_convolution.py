@@ -6,7 +6,8 @@ machine disturbs them little.
 
     python benchmarks/grouped_convolution.py [--runs 10] [--chunks 16,32,64,128] [--keras]
 
-`--keras` adds TensorFlow's own grouped convolution, whose gradient takes seconds.
+"stock" is TensorFlow's operation: the package's choice where it has a gradient (oneDNN, GPU), else "diagonal 32" is.
+`--keras` adds the way of Keras' layers, whose gradient takes seconds.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ import functools
 import time
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.modeling.backbones import base
+from mrcnn.ops import convolution
 
 LAYERS = ((56, 128, 32), (28, 256, 32), (14, 512, 32), (7, 1024, 32))
 """Side, channels and groups of stages 2 to 5 at 224 x 224 pixels."""
@@ -48,16 +50,21 @@ def taps(x: tf.Tensor, kernel: tf.Tensor, groups: int, chunk: int) -> tf.Tensor:
 
 
 def diagonal(x: tf.Tensor, kernel: tf.Tensor, groups: int, chunk: int) -> tf.Tensor:
-    """What the package does, with another chunk."""
-    kept, base.CHUNK = base.CHUNK, chunk
+    """Dense convolutions with the groups' kernels on the diagonal, of `chunk` channels each."""
+    kept, convolution.CHUNK = convolution.CHUNK, chunk
     try:
-        return base.grouped_conv2d(x, kernel, groups)
+        return convolution.grouped_from_dense(x, kernel, 1, "SAME", groups)
     finally:
-        base.CHUNK = kept
+        convolution.CHUNK = kept
+
+
+def by_keras(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """What a Keras layer calls, which compiles grouped convolutions with XLA."""
+    return keras.ops.conv(x, kernel, padding="same")
 
 
 def stock(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """TensorFlow's own: grouped or not by the kernel's shape."""
+    """TensorFlow's operation, grouped or not by the kernel's shape."""
     return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
@@ -111,9 +118,11 @@ def main() -> None:
             for name, way in ((f"diagonal {chunk}", diagonal), (f"taps {chunk}", taps)):
                 convolve = functools.partial(way, groups=groups, chunk=chunk)
                 forward[name], both[name] = passes(convolve, x, kernel)
-        forward["stock"], slow = passes(stock, x, kernel)
+        forward["stock"], both["stock"] = passes(stock, x, kernel)
+        if not convolution.has_gradient("float32", groups, 1):
+            del both["stock"]
         if arguments.keras:
-            both["stock"] = slow
+            forward["keras"], both["keras"] = passes(by_keras, x, kernel)
         forward_times, both_times = least_times(forward, arguments.runs), least_times(both, arguments.runs)
         print(
             f"{side} x {side} x {channels}, {groups} groups; dense: forward {forward_times['dense'] * 1e3:.1f} ms, "

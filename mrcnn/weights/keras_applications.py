@@ -23,7 +23,9 @@ _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _PARTS = {"conv1": "1", "conv2": "2", "conv3": "3", "shortcut": "0"}
 
 
-def load_resnet(backbone: keras.Model, path: str | os.PathLike[str]) -> LoadReport:
+def load_resnet(
+    backbone: keras.Model, path: str | os.PathLike[str], roi_stage: keras.Model | None = None
+) -> LoadReport:
     """Set a ResNet backbone's weights from a keras.applications .h5 file.
 
     The convolutions' biases are folded into the moving means, which is exact while the norm uses them.
@@ -31,6 +33,7 @@ def load_resnet(backbone: keras.Model, path: str | os.PathLike[str]) -> LoadRepo
     Args:
         backbone: made by `ResNetConfig.build` with a batch norm, frozen or not.
         path: resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 or its like.
+        roi_stage: the stage 5 that a C4 model runs on RoIs.
 
     Raises:
         WeightsError: the file cannot be read or is of another network.
@@ -46,12 +49,15 @@ def load_resnet(backbone: keras.Model, path: str | os.PathLike[str]) -> LoadRepo
     except OSError as error:
         raise WeightsError(f"{path}: truncated or damaged ({error})") from error
     arrays: dict[str, np.ndarray] = {}
-    for layer in backbone.layers:
-        if layer.weights:
-            convolution, norm = _theirs(layer.name)
-            _take(arrays, stored, layer.name, convolution, norm, path)
+    variables = {}
+    for part, prefix in ((backbone, ""), (roi_stage, "stage5_")):
+        for layer in part.layers if part is not None else ():
+            if layer.weights:
+                name = prefix + layer.name
+                _take(arrays, stored, name, *_theirs(name), path)
+                variables |= {prefix + v.path: v for v in layer.weights}
     arrays.update(stored)
-    return assign({v.path: v for v in backbone.weights}, arrays, str(path), strict=True)
+    return assign(variables, arrays, str(path), strict=True)
 
 
 def _theirs(name: str) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.normalize import NormalizePixels
+from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.weights import WeightsError, load_imagenet
 from mrcnn.weights.efficientnet_lite import imagenet_path
 from mrcnn.weights.keras_applications import EPSILON, PIXEL_NORM
@@ -103,16 +104,31 @@ def test_pixels_that_contradict_the_file_are_warned_of(
     assert "BGR" in caplog.text
 
 
+def test_stride_that_contradicts_the_file_is_refused(resnet_file: tuple[Path, keras.Model]) -> None:
+    with pytest.raises(WeightsError, match="stride_in_1x1=true"):
+        load_imagenet(keras.Sequential(), ResNetConfig(), resnet_file[0])
+
+
+def test_stage_5_goes_to_the_rois(resnet_file: tuple[Path, keras.Model]) -> None:
+    path, reference = resnet_file
+    config = ResNetConfig(last_stage=4, stride_in_1x1=True, pixel_norm=PIXEL_NORM)
+    backbone, stage = config.build(), Res5Config(stride_in_1x1=True).build()
+    report = load_imagenet(backbone, config, path, stage)
+    assert report.is_complete and not report.unused
+    kernel = next(v for v in stage.weights if v.path == "block3_conv2/kernel")
+    np.testing.assert_array_equal(kernel.numpy(), reference.get_layer("conv5_block3_2_conv").kernel.numpy())
+
+
 def test_resnet_of_another_depth_or_kind_is_refused(resnet_file: tuple[Path, keras.Model], tmp_path: Path) -> None:
     path, _ = resnet_file
     config = ResNetConfig(depth=101, stride_in_1x1=True)
     with pytest.raises(WeightsError, match=r"conv4_block7_1_conv/kernel is not in it"):
         load_imagenet(config.build(), config, path)
-    small = ResNetConfig(stride_in_1x1=True)
+    small = ResNetConfig(stride_in_1x1=True, last_stage=4)
     with pytest.raises(WeightsError, match="no such file"):
         load_imagenet(small.build(), small, tmp_path / "absent.h5")
     (tmp_path / "page.h5").write_text("<html>")
-    with pytest.raises(WeightsError, match="expected an HDF5 file"):
+    with pytest.raises(WeightsError, match="a web page"):
         load_imagenet(small.build(), small, tmp_path / "page.h5")
     (tmp_path / "cut.h5").write_bytes(path.read_bytes()[:5000])
     with pytest.raises(WeightsError, match=r"cut\.h5: truncated or damaged"):
@@ -122,7 +138,6 @@ def test_resnet_of_another_depth_or_kind_is_refused(resnet_file: tuple[Path, ker
 @pytest.mark.parametrize(
     "config, path, message",
     [
-        (ResNetConfig(), "x.h5", "stride_in_1x1=true"),
         (ResNetConfig(stride_in_1x1=True), None, "give the path"),
         (EfficientNetLiteConfig(variant="lite1"), None, "lite1: give the path"),
         (EfficientNetLiteConfig(norm="gn"), None, "need batch norm"),

@@ -7,14 +7,13 @@ import re
 from typing import Any, Literal
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from mrcnn.modeling.normalize import FrozenBatchNorm, NormKind, PixelNorm, make_norm
+from mrcnn.ops.convolution import conv2d
 from mrcnn.settings import Settings
 
 LEVELS = ("c2", "c3", "c4", "c5")
-CHUNK = 64  # input channels of the dense convolutions that a grouped one is made of
 _ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
 
 
@@ -163,9 +162,7 @@ class ConvNorm(keras.layers.Layer):
             if padding == "SAME" and self.kernel_size > 3:
                 return _large_depthwise(inputs, kernel, self.stride)
             return tf.nn.depthwise_conv2d(inputs, kernel, [1, self.stride, self.stride, 1], padding)
-        if self.groups > 1:
-            return grouped_conv2d(inputs, kernel, self.groups, self.stride, padding, self.dilation)
-        return tf.nn.conv2d(inputs, kernel, self.stride, padding, dilations=self.dilation)
+        return conv2d(inputs, kernel, self.stride, padding, self.groups, self.dilation)
 
     def compute_output_shape(self, input_shape: tuple) -> tuple:
         """[B, ceil(H / stride), ceil(W / stride), out]."""
@@ -190,36 +187,6 @@ class ConvNorm(keras.layers.Layer):
             "activation": self.activation,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
-
-
-def grouped_conv2d(
-    inputs: tf.Tensor, kernel: tf.Tensor, groups: int, stride: int = 1, padding: Any = "SAME", dilation: int = 1
-) -> tf.Tensor:
-    """Grouped convolution as a few dense ones, since TensorFlow has no usable gradient of it on the CPU.
-
-    Neighbouring groups are taken together until they have CHUNK channels, and their kernels are laid on the diagonal
-    of a dense kernel. The zeros cost arithmetic, but far less than small convolutions lose: benchmarks/
-    grouped_convolution.py compares the ways.
-
-    Args:
-        inputs: [B, H, W, in].
-        kernel: [k, k, in / groups, out]; output channels group after group.
-        groups: divides in and out.
-        stride, padding, dilation: as in `tf.nn.conv2d`.
-
-    Returns:
-        [B, H', W', out].
-    """
-    per_group, outputs = kernel.shape[2], kernel.shape[3]
-    together = max(m for m in range(1, groups + 1) if groups % m == 0 and (m == 1 or m * per_group <= CHUNK))
-    num_chunks = groups // together
-    own = np.kron(np.eye(together), np.ones((per_group, outputs // groups)))  # [chunk in, chunk out], 1 inside a group
-    own = tf.constant(own, kernel.dtype)
-    convolved = [
-        tf.nn.conv2d(x, tf.tile(k, [1, 1, together, 1]) * own, stride, padding, dilations=dilation)
-        for x, k in zip(tf.split(inputs, num_chunks, -1), tf.split(kernel, num_chunks, -1), strict=True)
-    ]
-    return tf.concat(convolved, -1)
 
 
 def _large_depthwise(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.ops import convolution
+from mrcnn.ops.convolution import conv2d, dilated_from_plain, grouped_from_dense, has_gradient
+
+SYMMETRIC = [[0, 0], [1, 1], [1, 1], [0, 0]]
+
+
+def slow_conv2d(
+    x: np.ndarray, kernel: np.ndarray, stride: int = 1, before: int = 1, groups: int = 1, dilation: int = 1
+) -> np.ndarray:
+    """Loops over groups, output cells and taps; ceil(side / stride) cells; zeros outside, `before` of them first."""
+    batch, height, width, channels = x.shape
+    k, _, per_group, outputs = kernel.shape
+    assert per_group * groups == channels
+    own = outputs // groups
+    result = np.zeros((batch, -(-height // stride), -(-width // stride), outputs))
+    for group, y, x0 in itertools.product(range(groups), *map(range, result.shape[1:3])):
+        inside = slice(group * per_group, (group + 1) * per_group)
+        outside = slice(group * own, (group + 1) * own)
+        for ky, kx in itertools.product(range(k), range(k)):
+            at_y, at_x = y * stride - before + ky * dilation, x0 * stride - before + kx * dilation
+            if 0 <= at_y < height and 0 <= at_x < width:
+                result[:, y, x0, outside] += x[:, at_y, at_x, inside] @ kernel[ky, kx, :, outside]
+    return result
+
+
+def _draw(height: int, width: int, channels: int, outputs: int, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, height, width, channels))
+    return x.astype(np.float32), rng.normal(size=(3, 3, channels // groups, outputs)).astype(np.float32)
+
+
+def _check(convolve: Callable[..., tf.Tensor], slow: Callable[..., np.ndarray], x: np.ndarray, k: np.ndarray) -> None:
+    """Values and both gradients, in a graph of open height and width.
+
+    The sum of `upstream` times the result is linear in the input and in the kernel, so its derivative by one number is
+    its value with that number 1 and all others 0.
+    """
+    expected = slow(x, k)
+    upstream = np.random.default_rng(1).normal(size=expected.shape).astype(np.float32)
+    spec = [tf.TensorSpec((None, None, None, x.shape[-1])), tf.TensorSpec(k.shape)]
+
+    @tf.function(input_signature=spec)
+    def run(x: tf.Tensor, k: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([x, k])
+            y = convolve(x, k)
+            total = tf.reduce_sum(y * upstream)
+        return [y, *tape.gradient(total, [x, k])]
+
+    y, to_x, to_k = run(x, k)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
+    rng = np.random.default_rng(2)
+    for value, gradient in ((x, to_x), (k, to_k)):
+        for index in rng.choice(value.size, 12, replace=False):
+            unit = np.zeros(value.size, np.float32)
+            unit[index] = 1.0
+            unit = unit.reshape(value.shape)
+            derivative = np.sum(upstream * (slow(unit, k) if value is x else slow(x, unit)))
+            assert float(gradient.numpy().ravel()[index]) == pytest.approx(derivative, rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+@pytest.mark.parametrize("stride, padding, before", [(1, "SAME", 1), (2, SYMMETRIC, 1), (2, "SAME", 0)])
+@pytest.mark.parametrize("channels, outputs, groups", [(8, 8, 4), (6, 12, 2), (6, 6, 6), (4, 2, 1)])
+def test_grouped_against_loops(
+    monkeypatch: pytest.MonkeyPatch,
+    is_native: bool,
+    stride: int,
+    padding: str | list,
+    before: int,
+    channels: int,
+    outputs: int,
+    groups: int,
+) -> None:
+    if not is_native:
+        monkeypatch.setattr(convolution, "has_gradient", lambda *_: False)
+        monkeypatch.setattr(convolution, "CHUNK", 4)
+    x, k = _draw(4, 6, channels, outputs, groups)
+    _check(
+        lambda x, k: conv2d(x, k, stride, padding, groups), lambda x, k: slow_conv2d(x, k, stride, before, groups), x, k
+    )
+
+
+@pytest.mark.parametrize("chunk, count", [(1, 4), (4, 4), (8, 2), (15, 2), (16, 1), (64, 1)])
+def test_groups_are_put_together_up_to_the_chunk(monkeypatch: pytest.MonkeyPatch, chunk: int, count: int) -> None:
+    """4 groups of 4 channels."""
+    monkeypatch.setattr(convolution, "CHUNK", chunk)
+    x, k = _draw(3, 3, 16, 8, 4)
+    graph = tf.function(
+        lambda: grouped_from_dense(tf.constant(x), tf.constant(k), 1, "SAME", 4)
+    ).get_concrete_function()
+    assert [op.type for op in graph.graph.get_operations()].count("Conv2D") == count
+    np.testing.assert_allclose(graph(), slow_conv2d(x, k, groups=4), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+@pytest.mark.parametrize("height, width, dilation", [(6, 7, 2), (1, 2, 2), (7, 5, 3)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_dilated_against_loops(
+    monkeypatch: pytest.MonkeyPatch, is_native: bool, height: int, width: int, dilation: int, groups: int
+) -> None:
+    if not is_native:
+        monkeypatch.setattr(convolution, "has_gradient", lambda *_: False)
+    x, k = _draw(height, width, 4, 6, groups)
+    _check(
+        lambda x, k: conv2d(x, k, 1, "SAME", groups, dilation),
+        lambda x, k: slow_conv2d(x, k, 1, dilation, groups, dilation),
+        x,
+        k,
+    )
+
+
+def test_static_shape_is_kept() -> None:
+    x, k = _draw(5, 6, 4, 6, 1)
+    graph = tf.function(lambda: dilated_from_plain(tf.constant(x), tf.constant(k), 1, 2)).get_concrete_function()
+    assert graph.outputs[0].shape == (2, 5, 6, 6)
+
+
+def test_asking_for_a_gradient_inside_a_graph() -> None:
+    has_gradient.cache_clear()
+    answers = []
+    tf.function(lambda: answers.append(has_gradient("float32", 2, 1))).get_concrete_function()
+    assert answers == [has_gradient("float32", 2, 1)]
+    assert has_gradient("float32", 1, 1)

@@ -1,7 +1,7 @@
 """Pictures in, instances out: the only way from a picture to the model's frame and back.
 
-A picture is resized as in training, padded right and below to the model's divisor, and run with others of the same
-padded shape; boxes are scaled back, clipped to the picture, and masks pasted at its resolution. What the model says of
+A picture is resized and padded as the model's `InputConfig` says, and run with others of the same padded shape; boxes
+are taken back to the picture's own pixels and clipped to it, and masks pasted at its resolution. What the model says of
 a picture does not depend on what it shares a batch with.
 """
 
@@ -19,8 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.data.pictures import read_picture
-from mrcnn.ops.masks import paste_masks
-from mrcnn.ops.resize import pad_image, padded_shape, resize_image, resized_shape
+from mrcnn.modeling.input import InputConfig
+from mrcnn.ops.masks import Paste, paste_masks
+from mrcnn.ops.resize import pad_image, resize_image
 from mrcnn.structures import Instances, batch_spec
 
 Picture = Union[np.ndarray, str, os.PathLike]  # noqa: UP007 - a runtime alias, read by Python 3.10 too
@@ -38,9 +39,10 @@ class _Waiting:
     """A picture ready for the model."""
 
     number: int
-    image: np.ndarray | None  # u8[H, W, 3], padded; None once the model has seen it
+    image: np.ndarray | None  # u8 or f32[H, W, 3], padded; None once the model has seen it
     original_shape: tuple[int, int]
     content_shape: tuple[int, int]
+    origin: tuple[int, int]  # (y, x) of the resized picture inside the padding
 
 
 def detect(
@@ -104,6 +106,8 @@ def iter_detect(
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size}: expected at least 1")
     run = _graph(model)
+    settings = model.config.input
+    paste, paste_offset = _pasting(model)
     advance = _progress(pictures, progress)
     buckets: dict[tuple[int, ...], list[_Waiting]] = {}
     done: dict[int, tuple[_Waiting, dict[str, np.ndarray]]] = {}
@@ -115,11 +119,21 @@ def iter_detect(
         while next_out in done:
             item, detections = done.pop(next_out)
             next_out += 1
-            yield to_instances(detections, item.content_shape, item.original_shape, score_threshold, mask_threshold)
+            yield to_instances(
+                detections,
+                item.content_shape,
+                item.original_shape,
+                score_threshold,
+                mask_threshold,
+                origin=item.origin,
+                settings=settings,
+                paste=paste,
+                paste_offset=paste_offset,
+            )
             advance()
 
     for number, picture in enumerate(pictures):
-        item = _prepare(picture, number, model.config.input)
+        item = _prepare(picture, number, settings)
         shape = item.image.shape
         buckets.setdefault(shape, []).append(item)
         if len(buckets[shape]) == batch_size:
@@ -177,18 +191,31 @@ def _graph(model: Any) -> Callable[..., dict[str, tf.Tensor]]:
             def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
                 return dict(alive()(batch, training=False))
 
-            _graphs[model] = tf.function(forward, input_signature=[batch_spec(with_truth=False)])
+            spec = batch_spec(with_truth=False)
+            if model.config.input.interpolation == "linear":  # pixels are not rounded to grey levels
+                spec["image"] = tf.TensorSpec(spec["image"].shape, tf.float32, "image")
+            _graphs[model] = tf.function(forward, input_signature=[spec])
         return _graphs[model]
 
 
-def _prepare(picture: Picture, number: int, settings: Any) -> _Waiting:
+def _pasting(model: Any) -> tuple[Paste, float]:
+    """How the model's masks are pasted, and what is added to y2 and x2 of their boxes for that."""
+    for head in getattr(model.config, "heads", ()):
+        if hasattr(head, "paste"):
+            return head.paste, head.pool.end_offset if head.paste == "padded_integer" else 0.0
+    return "exact", 0.0
+
+
+def _prepare(picture: Picture, number: int, settings: InputConfig) -> _Waiting:
     if isinstance(picture, (str, os.PathLike)):
         picture = read_picture(picture)
     picture = _rgb(picture, number)
     height, width = picture.shape[:2]
-    content = resized_shape(height, width, settings.short_side, settings.long_side)
-    image = pad_image(resize_image(picture, content), *padded_shape(*content, settings.divisor))
-    return _Waiting(number, image, (height, width), content)
+    content = settings.content_size(height, width)
+    canvas = settings.canvas_size(*content)
+    image = resize_image(picture, content, settings.interpolation)
+    image = pad_image(image, *canvas, centre=settings.padding == "centre")
+    return _Waiting(number, image, (height, width), content, settings.origin(canvas, content))
 
 
 def _rgb(picture: Any, number: int) -> np.ndarray:
@@ -232,6 +259,11 @@ def to_instances(
     original_shape: tuple[int, int],
     score_threshold: float | None = None,
     mask_threshold: float = 0.5,
+    *,
+    origin: tuple[int, int] = (0, 0),
+    settings: InputConfig | None = None,
+    paste: Paste = "exact",
+    paste_offset: float = 0.0,
 ) -> Instances:
     """The model's answer for one picture, taken back to the picture's own pixels.
 
@@ -242,23 +274,35 @@ def to_instances(
         original_shape: (height, width) of the picture as it was given.
         score_threshold: drop detections scored below; None = none.
         mask_threshold: lowest probability that belongs to the object.
+        origin: (y, x) of the resized picture inside the padding.
+        settings: of the model's input, for what its boxes mean and whether they are rounded; None: the default.
+        paste: see `ops.masks.paste_masks`.
+        paste_offset: added to y2 and x2 before pasting; -1 where a convention counts corners as the last pixels inside.
 
     Returns:
         the valid detections whose box lies in the picture with more than no area. Empty: no instances.
     """
+    settings = settings or InputConfig()
     height, width = original_shape
-    scale = np.array([height / content_shape[0], width / content_shape[1]], np.float32)
-    boxes = np.clip(detections["boxes"] * np.tile(scale, 2), 0, [height, width, height, width]).astype(np.float32)
+    # A box whose y2 and x2 name its last pixel lives on pixel centres: what is stretched is the picture less one pixel.
+    end = settings.end_offset
+    scale = np.array([(b + end) / max(a + end, 1) for a, b in zip(content_shape, original_shape, strict=True)])
+    scale, shift = scale.astype(np.float32), np.array(origin, np.float32)
+    whole = (detections["boxes"] - np.tile(shift, 2)) * np.tile(scale, 2) - np.array([0, 0, end, end], np.float32)
+    if settings.whole_pixels:
+        whole = np.round(whole)
+    boxes = np.clip(whole, 0, [height, width, height, width]).astype(np.float32)
     keep = detections["valid"] & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     if score_threshold is not None:
         keep &= detections["scores"] >= score_threshold
     masks = keypoints = None
     if "masks" in detections:
         # The mask was predicted for the box before clipping
-        whole = detections["boxes"][keep] * np.tile(scale, 2)
-        masks = paste_masks(detections["masks"][keep], whole, height, width, mask_threshold)
+        whole = whole[keep] + np.array([0, 0, paste_offset, paste_offset], np.float32)
+        masks = paste_masks(detections["masks"][keep], whole, height, width, mask_threshold, paste)
     if "keypoints" in detections:
-        keypoints = detections["keypoints"][keep] * np.array([scale[1], scale[0], 1], np.float32)
+        keypoints = detections["keypoints"][keep] - np.array([shift[1], shift[0], 0], np.float32)
+        keypoints = keypoints * np.array([scale[1], scale[0], 1], np.float32)
     return Instances(
         boxes[keep],
         detections["class_ids"][keep],

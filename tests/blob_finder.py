@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.modeling.input import InputConfig
+
 
 class BlobFinder(keras.Model):
     """Stands in for the model where only the way there and back is tested: one class a colour channel.
@@ -16,10 +18,9 @@ class BlobFinder(keras.Model):
     is never valid.
     """
 
-    def __init__(self, short_side=64, long_side=128, divisor=32):
+    def __init__(self, short_side=64, long_side=128, divisor=32, **rules):
         super().__init__()
-        limits = types.SimpleNamespace(short_side=short_side, long_side=long_side, divisor=divisor)
-        self.config = types.SimpleNamespace(input=limits)
+        self.config = types.SimpleNamespace(input=InputConfig(short_side, long_side, divisor, **rules))
         self.class_names = ("red", "green", "blue")
         self.gain = self.add_weight(name="gain", shape=(), initializer="ones")
         self.built = True

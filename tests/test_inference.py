@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from mrcnn import inference
 from mrcnn.data.errors import DataError
 from mrcnn.inference import detect, detect_dataset, iter_detect, to_instances
+from mrcnn.modeling.input import InputConfig
+from mrcnn.ops.masks import paste_masks
 from mrcnn.structures import batch_spec
 from tests.blob_finder import BlobFinder, mixed_pictures, picture
 from tests.tiny_model import noise_pictures, tiny_model
@@ -57,6 +60,66 @@ def test_the_axes_are_scaled_apart():
     # 10 x 33 -> 20 x 66 exactly, but 7 x 33 -> 20 x 94.29: 94 columns
     found = detect(BlobFinder(20, 1000, 1), picture(7, 33, (0, 0, 0, 7, 33)))[0]
     assert found.boxes[0] == pytest.approx([0, 0, 7, 33])
+
+
+CENTRED = {"padding": "centre", "canvas": "square", "rounding": "half_even", "interpolation": "linear_black_u8"}
+
+
+@pytest.mark.parametrize("rules", [{"interpolation": "linear", "rounding": "floor"}, CENTRED], ids=["floor", "centred"])
+@pytest.mark.parametrize("size", [(64, 64), (48, 100), (300, 150), (21, 200)])
+def test_boxes_come_back_under_other_rules(rules, size):
+    h, w = size
+    box = (h // 4, w // 4, h // 4 * 3, w // 2)
+    (found,) = detect(BlobFinder(**rules), [picture(h, w, (1, *box))])
+    pixel = max(1, max(h, w) / 128, min(h, w) / 64)
+    assert np.abs(found.boxes[0] - box).max() <= pixel
+
+
+def test_the_canvas_by_other_rules():
+    given = {}
+
+    class Spy(BlobFinder):
+        def call(self, batch, training=None):
+            given.update({k: (v.dtype, v.shape) for k, v in batch.items()})
+            return super().call(batch)
+
+    detect(Spy(interpolation="linear"), picture(50, 100))
+    assert given["image"][0] == tf.float32
+    item = inference._prepare(picture(50, 100, (0, 0, 0, 50, 100)), 0, InputConfig(64, 128, 32, **CENTRED))
+    assert item.image.shape == (128, 128, 3)
+    assert (item.content_shape, item.origin) == ((64, 128), (32, 0))
+    assert item.image[32:96, 1:-1, 0].min() > 0
+    assert item.image[:32].max() == item.image[96:].max() == 0
+
+
+def test_boxes_that_name_their_last_pixel():
+    """The whole picture (last pixels 19 and 39, 8 pixels in) and a box in it, stretched between pixel centres."""
+    detections = {
+        "boxes": np.array([[8, 0, 27, 39], [8, 3.9, 17.5, 19.5]], np.float32),
+        "class_ids": np.array([1, 2]),
+        "scores": np.array([0.9, 0.8], np.float32),
+        "valid": np.array([True, True]),
+        "masks": np.ones((2, 4, 4), np.float32),
+        "keypoints": np.full((2, 1, 3), 18, np.float32),
+    }
+    settings = InputConfig(end_offset=-1.0, whole_pixels=True)
+    place = {"origin": (8, 0), "settings": settings, "paste": "integer_resize"}
+    found = to_instances(detections, (20, 40), (11, 31), **place)
+    # (3.9, 17.5 - 8, 19.5) of (39, 19, 39) are a tenth and two halves of 30, 10 and 30 pixels, to which ends add 1
+    assert found.boxes.tolist() == [[0, 0, 11, 31], [0, 3, 6, 16]]
+    assert [mask.sum() for mask in found.masks] == [11 * 31, 6 * 13]
+    assert found.keypoints[0, 0] == pytest.approx([18 * 30 / 39, 10 * 10 / 19, 18])
+
+
+def test_pasting_follows_the_mask_head():
+    model = BlobFinder()
+    pool = types.SimpleNamespace(end_offset=-1.0)
+    model.config.heads = (types.SimpleNamespace(), types.SimpleNamespace(paste="padded_integer", pool=pool))
+    pixels = picture(64, 64, (0, 16, 16, 48, 48))
+    found = detect(model, pixels)[0]
+    masks = np.repeat([[1.0, 0.0]], 14, axis=1)[np.newaxis].repeat(28, axis=1)
+    expected = paste_masks(masks, found.boxes - [0, 0, 1, 1], 64, 64, convention="padded_integer")
+    assert np.array_equal(found.masks, expected)
 
 
 def test_results_do_not_depend_on_the_batch(model):

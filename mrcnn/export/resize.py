@@ -4,6 +4,8 @@ A SavedModel cannot call Pillow, and another resize would show the model other p
 more than exported and Python results may differ. So this follows Pillow's integer arithmetic step by step and gives
 the same bytes as `ops.resize.resize_image`.
 
+The other interpolations of `ops.resize` are followed as exactly.
+
 Ref: Pillow, src/libImaging/Resample.c (8 bits per channel): two passes, columns first, weights of 22 bits.
 """
 
@@ -11,35 +13,89 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mrcnn.ops.resize import Interpolation, Rounding
+
 _BITS = 22  # fraction bits of a weight; 255 times the sum of the weights still fits 31 bits
 
 Tensor = tf.Tensor
 
 
-def resized_shape(height: Tensor, width: Tensor, short_side: int, long_side: int) -> tuple[Tensor, Tensor]:
-    """`ops.resize.resized_shape` for i32[] height and width: the same rule in the same (double) precision."""
-    height, width = tf.cast(height, tf.float64), tf.cast(width, tf.float64)
-    longest = tf.maximum(height, width)
-    scale = tf.constant(short_side, tf.float64) / tf.minimum(height, width)
-    scale = tf.where(scale * longest > long_side, tf.constant(long_side, tf.float64) / longest, scale)
+def resized_shape(
+    height: Tensor,
+    width: Tensor,
+    short_side: int,
+    long_side: int,
+    rounding: Rounding = "half_up",
+    never_shrink_for_short: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """`ops.resize.resized_shape` for i32[] height and width: the same rule in the same precision."""
+    kind = tf.float32 if rounding == "floor" else tf.float64
+    sides = [tf.cast(side, tf.float64) for side in (height, width)]
+    shorter, longest = (tf.cast(of(*sides), kind) for of in (tf.minimum, tf.maximum))
+    scale = tf.constant(short_side, kind) / shorter
+    if never_shrink_for_short:
+        scale = tf.maximum(scale, 1.0)
+    to_fit = tf.constant(long_side, kind) / longest
+    if rounding == "floor":
+        scale = tf.cast(tf.minimum(scale, to_fit), tf.float64)
+    else:
+        reached = scale * longest
+        scale = tf.where((tf.round(reached) if rounding == "half_even" else reached) > long_side, to_fit, scale)
 
     def rounded(side: Tensor) -> Tensor:
-        return tf.maximum(1, tf.cast(tf.floor(side * scale + 0.5), tf.int32))
+        length = side * scale
+        if rounding == "half_even":
+            length = tf.round(length)
+        else:
+            length = tf.floor(length if rounding == "floor" else length + 0.5)
+        return tf.maximum(1, tf.cast(length, tf.int32))
 
-    return rounded(height), rounded(width)
+    return rounded(sides[0]), rounded(sides[1])
 
 
-def resize_image(image: Tensor, height: Tensor, width: Tensor) -> Tensor:
+def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: Interpolation = "antialias_u8") -> Tensor:
     """`ops.resize.resize_image` for a batch, byte for byte.
 
     Args:
         image: u8[B, h, w, C].
         height, width: i32[], wanted.
+        interpolation: see `ops.resize.resize_image`.
 
     Returns:
-        u8[B, height, width, C].
+        u8[B, height, width, C], float32 for "linear".
     """
-    return _resize_axis(_resize_axis(image, width, axis=2), height, axis=1)
+    if interpolation == "antialias_u8":
+        return _resize_axis(_resize_axis(image, width, axis=2), height, axis=1)
+    black = interpolation == "linear_black_u8"
+    pixels = tf.cast(image, tf.float64 if black else tf.float32)
+    pixels = _resize_axis_linear(pixels, width, 2, black, nudge=black)
+    pixels = _resize_axis_linear(pixels, height, 1, black, nudge=False)
+    if not black:
+        return pixels
+    lowest, highest = (of(image, [1, 2, 3], keepdims=True) for of in (tf.reduce_min, tf.reduce_max))
+    pixels = tf.clip_by_value(pixels, tf.cast(lowest, tf.float64), tf.cast(highest, tf.float64))
+    return tf.cast(pixels, tf.uint8)  # cuts off
+
+
+def _resize_axis_linear(pixels: Tensor, size: Tensor, axis: int, black: bool, nudge: bool) -> Tensor:
+    """Bilinear weights of two taps along one axis, as `ops.resize` lays them."""
+    old = tf.shape(pixels)[axis]
+    scale = tf.cast(old, tf.float64) / tf.cast(size, tf.float64)
+    start = 0.5 * scale - 0.5
+    if nudge:
+        scale = tf.where(tf.equal(old, size), scale, tf.math.nextafter(scale, tf.constant(0.0, tf.float64)))
+    place = start + scale * tf.range(tf.cast(size, tf.float64), dtype=tf.float64)
+    first = tf.cast(tf.floor(place), tf.int32)
+    share = place - tf.floor(place)
+    total = tf.constant(0, pixels.dtype)
+    for tap, weight in ((first, 1.0 - share), (first + 1, share)):
+        if black:
+            weight = tf.where((tap >= 0) & (tap < old), weight, 0.0)
+        spread = [1, 1, 1, 1]
+        spread[axis] = -1
+        taken = tf.gather(pixels, tf.clip_by_value(tap, 0, old - 1), axis=axis)
+        total += taken * tf.reshape(tf.cast(weight, pixels.dtype), spread)
+    return total
 
 
 def _resize_axis(image: Tensor, size: Tensor, axis: int) -> Tensor:

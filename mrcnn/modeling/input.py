@@ -50,6 +50,12 @@ class InputConfig(Settings):
             content_height = content_width = max(self.long_side, content_height, content_width)
         return padded_shape(content_height, content_width, self.divisor)
 
+    def origin(self, canvas: tuple[int, int], content: tuple[int, int]) -> tuple[int, int]:
+        """(y, x) of the picture's upper left corner on the canvas, both given as (height, width)."""
+        if self.padding == "corner":
+            return 0, 0
+        return (canvas[0] - content[0]) // 2, (canvas[1] - content[1]) // 2
+
 
 def content_window(image_shape: Any, content_shape: tf.Tensor, config: InputConfig) -> tf.Tensor:
     """Where on the canvas the picture lies.

@@ -119,7 +119,9 @@ def _resize_linear(image: np.ndarray, height: int, width: int, black_u8: bool) -
     for axis, size in ((1, width), (0, height)):
         # scikit-image's column scale is off by its last bits, and where interpolation meets a grey level exactly, the
         # cut then takes it one level down: so nudged 0 of 800 sampled pixels of matterport's own input differ, else 5.
-        taps, weights = _linear_taps(image.shape[axis], size, black_u8, nudge=black_u8 and axis == 1)
+        taps, weights = _linear_taps(
+            image.shape[axis], size, black_u8, nudge=black_u8 and axis == 1 and image.shape[1] != width
+        )
         weights = weights.astype(pixels.dtype).reshape([2] + [-1 if i == axis else 1 for i in range(image.ndim)])
         pixels = np.take(pixels, taps[0], axis) * weights[0] + np.take(pixels, taps[1], axis) * weights[1]
     # scikit-image keeps the range of the picture, then the cast cuts off

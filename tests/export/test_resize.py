@@ -20,6 +20,29 @@ def test_every_byte_equals_the_host_resize():
         assert np.array_equal(in_graph(images, new_h, new_w), expected), (h, w, new_h, new_w)
 
 
+@pytest.mark.parametrize("interpolation", ["linear", "linear_black_u8"])
+def test_other_interpolations_equal_the_hosts(interpolation):
+    run = tf.function(lambda i, h, w: resize_image(i, h, w, interpolation), input_signature=in_graph.input_signature)
+    rng = np.random.default_rng(2)
+    for sizes in [(9, 12, 9, 12), (9, 12, 20, 12), *rng.integers(1, 60, (20, 4)).tolist()]:
+        h, w, new_h, new_w = sizes
+        images = rng.integers(0, 256, (2, h, w, 3)).astype(np.uint8)
+        found = run(images, new_h, new_w).numpy()
+        expected = np.stack([host.resize_image(image, (new_h, new_w), interpolation) for image in images])
+        assert found.dtype == expected.dtype
+        np.testing.assert_allclose(found, expected, atol=1e-4, err_msg=str(sizes))
+
+
+@pytest.mark.parametrize("rounding", ["floor", "half_even"])
+@pytest.mark.parametrize("never_shrink", [True, False])
+def test_shapes_by_other_rules_equal_the_hosts(rounding, never_shrink):
+    rng = np.random.default_rng(1)
+    for h, w in [(1, 1), (1, 4000), (4, 10), (480, 640), *rng.integers(1, 1500, (60, 2)).tolist()]:
+        rule = (320, 512, rounding, never_shrink)
+        new_h, new_w = resized_shape(tf.constant(h), tf.constant(w), *rule)
+        assert (int(new_h), int(new_w)) == host.resized_shape(h, w, *rule), (h, w)
+
+
 @pytest.mark.parametrize("limits", [(800, 1333), (64, 96), (320, 320), (1, 10000)])
 def test_shapes_equal_the_hosts(limits):
     rng = np.random.default_rng(1)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mrcnn.export import export_saved_model
 from mrcnn.inference import detect
+from mrcnn.modeling.input import InputConfig
 from mrcnn.ops.masks import paste_masks
 from tests.blob_finder import BlobFinder, mixed_pictures, picture
 from tests.tiny_model import blank_picture, noise_pictures, tiny_model
@@ -87,6 +88,29 @@ def test_reloaded_elsewhere_it_answers_as_here(exported, tmp_path):
     assert not answers[0]["valid"].any()
 
 
+OTHERS = {
+    "torchvision": {"rounding": "floor", "interpolation": "linear"},
+    "matterport": {
+        "rounding": "half_even",
+        "never_shrink_for_short": True,
+        "interpolation": "linear_black_u8",
+        "canvas": "square",
+        "padding": "centre",
+        "end_offset": -1.0,
+        "whole_pixels": True,
+    },
+}
+
+
+@pytest.mark.parametrize("rules", OTHERS.values(), ids=OTHERS)
+def test_other_conventions_answer_as_here(tmp_path, rules):
+    model = BlobFinder(**rules)
+    serve = tf.saved_model.load(str(export_saved_model(model, tmp_path / "model"))).signatures["serving_default"]
+    for pixels in (picture(7, 33, (0, 0, 0, 7, 33)), picture(200, 90, (1, 30, 20, 80, 70)), *mixed_pictures(3)):
+        served = {name: value.numpy()[0] for name, value in serve(image=tf.constant(pixels[None])).items()}
+        expect_same(served, detect(model, pixels)[0])
+
+
 def test_a_batch_of_pictures(exported):
     model, path = exported
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
@@ -119,7 +143,8 @@ def test_names_of_the_classes_travel_along(exported):
     stored = json.loads((path / "assets.extra" / "mrcnn.json").read_text())
     assert stored["class_names"] == ["red", "green", "blue"]
     assert stored["category_ids"] == [1, 2, 3]
-    assert stored["input"] == {"short_side": 64, "long_side": 128, "divisor": 32}
+    assert stored["input"]["short_side"] == 64
+    assert InputConfig(**stored["input"]) == InputConfig(64, 128, 32)
 
 
 def test_a_saved_model_is_replaced_and_anything_else_is_not(tmp_path):

@@ -113,7 +113,7 @@ def test_one_level_of_any_name():
     out = rpn({"c4": tf.zeros([1, 2, 3, 8])})
     assert out.level_sizes == [2 * 3 * 6]
     np.testing.assert_allclose(out.anchors, reference.anchors(2, 3, 16, [8, 16], [0.5, 1, 2]), atol=1e-5)
-    with pytest.raises(SettingsError, match="rpn.levels: no level 'p2' in the neck, there are c4"):
+    with pytest.raises(SettingsError, match=r"rpn\.levels: no level 'p2' in the neck, there are c4"):
         small().build(8, {"c4": 16})
 
 

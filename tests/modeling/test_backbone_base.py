@@ -63,6 +63,38 @@ def test_same_padding_against_loops(depthwise: bool, kernel_size: int, side: int
     np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("norm", ["none", "frozen_bn"])
+def test_grouped_convolution_is_one_per_group(norm: str) -> None:
+    """Two groups: the halves of the channels through layers of their own, side by side."""
+    layer = ConvNorm(8, 3, 2, groups=2, norm=norm)
+    x = np.random.default_rng(1).normal(size=(2, 6, 7, 6)).astype(np.float32)
+    layer.build(x.shape)
+    assert tuple(layer.kernel.shape) == (3, 3, 3, 8)
+    _randomise(layer)
+    halves = []
+    for group in range(2):
+        half = ConvNorm(4, 3, 2, norm=layer.norm_kind)
+        half.build((2, 6, 7, 3))
+        for weight, whole in zip(half.weights, layer.weights, strict=True):
+            weight.assign(whole.numpy()[..., 4 * group : 4 * group + 4])
+        halves.append(half(x[..., 3 * group : 3 * group + 3]))
+    np.testing.assert_allclose(layer(x), np.concatenate(halves, -1), rtol=1e-4, atol=1e-5)
+
+
+def test_dilated_convolution_is_one_with_holes_in_its_kernel() -> None:
+    layer, holes = ConvNorm(4, 3, dilation=2), ConvNorm(4, 5)
+    x = np.random.default_rng(1).normal(size=(2, 6, 7, 3)).astype(np.float32)
+    for unit in (layer, holes):
+        unit.build(x.shape)
+    _randomise(layer)
+    wide = np.zeros((5, 5, 3, 4), np.float32)
+    wide[::2, ::2] = layer.kernel.numpy()
+    holes.kernel.assign(wide)
+    holes.bias.assign(layer.bias)
+    np.testing.assert_allclose(layer(x), holes(x), rtol=1e-4, atol=1e-4)
+    assert layer.compute_output_shape(x.shape) == (2, 6, 7, 4)
+
+
 @pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("activation", [None, "relu", "relu6"])
 def test_folded_norm_is_norm_after_convolution(depthwise: bool, activation: str | None) -> None:
@@ -104,13 +136,20 @@ def test_half_precision_computes_close_to_single(policy: str) -> None:
 
 def test_layer_config_round_trip() -> None:
     layer = ConvNorm(8, 3, 2, padding="same", norm="gn", epsilon=0.1, momentum=0.5, activation="relu6", name="a")
-    again = ConvNorm.from_config(layer.get_config())
-    assert again.get_config() == layer.get_config()
+    for each in (layer, ConvNorm(8, 3, groups=4, dilation=2)):
+        again = ConvNorm.from_config(each.get_config())
+        assert again.get_config() == each.get_config()
 
 
 def test_bad_arguments() -> None:
     with pytest.raises(ValueError, match="filters"):
         ConvNorm(8, depthwise=True)
+    with pytest.raises(ValueError, match="groups to divide the 8 filters, got 3"):
+        ConvNorm(8, groups=3)
+    with pytest.raises(ValueError, match="4 groups do not divide the 6 channels"):
+        ConvNorm(8, groups=4).build((1, 4, 4, 6))
+    with pytest.raises(ValueError, match="dilation 2 goes with stride 1"):
+        ConvNorm(8, 3, 2, dilation=2)
     with pytest.raises(ValueError, match="gelu"):
         ConvNorm(8, activation="gelu")
 

@@ -3,13 +3,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 import pytest
 
 from mrcnn.modeling.backbones.base import BackboneConfig
-from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.backbones.resnet import ResNetConfig, Stage
 from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.modeling.normalize import NormalizePixels, PixelNorm
+from mrcnn.settings import SettingsError
 from tests.reference.golden import drawn
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -69,6 +71,90 @@ def test_freezing(norm: str) -> None:
     assert len({w.path for w in backbone.weights}) == len(backbone.weights)
 
 
+@pytest.mark.parametrize(
+    "groups, width_per_group, depth, count",
+    [(32, 4, 50, 22_979_904), (64, 4, 101, 81_406_272), (32, 8, 101, 86_742_336)],
+)
+def test_parameter_counts_of_resnext(groups: int, width_per_group: int, depth: int, count: int) -> None:
+    """Published counts (25,028,904; 83,455,272; 88,791,336) less the classifier's 2,049,000.
+
+    Only stage 2 is built; the rest is counted by the same formula, which is checked on it.
+    """
+    total = 9408 + 128
+    for stage, blocks in zip((2, 3, 4, 5), {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}[depth], strict=True):
+        width, out = groups * width_per_group * 2 ** (stage - 2), 64 * 2**stage
+        block = 9 * width * width // groups + width * out + 2 * (2 * width + out)
+        inputs = 64 if stage == 2 else out // 2
+        own = blocks * block + (inputs + (blocks - 1) * out) * width + inputs * out + 2 * out
+        total += own
+        if stage == 2:
+            x = keras.Input((8, 8, 64))
+            settings = {"groups": groups, "width_per_group": width_per_group, "norm": "bn"}
+            built = keras.Model(x, Stage(2, blocks, 1, **settings)(x, ""))
+            assert sum(int(np.prod(w.shape)) for w in built.trainable_weights) == own
+    assert total == count
+
+
+def test_last_stage_4_is_the_same_network_without_stage_5() -> None:
+    config = ResNetConfig(last_stage=4)
+    assert config.channels == {"c2": 256, "c3": 512, "c4": 1024} and config.strides == {"c2": 4, "c3": 8, "c4": 16}
+    backbone = config.build()
+    assert list(backbone.output) == ["c2", "c3", "c4"]
+    assert {w.path.split("_")[0] for w in backbone.weights} == {"stem", "stage2", "stage3", "stage4"}
+
+
+def test_dilated_stage_5_sees_as_far_on_a_finer_grid() -> None:
+    """Every second cell of the dilated map is the plain map's: the plain one never looks at the cells between.
+
+    That holds for the first block, with the stride in the 1x1; its 3x3 skips what the stride would have dropped.
+    """
+    rng = np.random.default_rng(0)
+    x = keras.Input((None, None, 6))
+    plain = keras.Model(x, Stage(3, 1, 2, stride_in_1x1=True)(x, "plain_"))
+    dilated = keras.Model(x, Stage(3, 1, 1, dilation=2, stride_in_1x1=True)(x, "dilated_"))
+    for one, other in zip(plain.weights, dilated.weights, strict=True):
+        one.assign(rng.uniform(0.1, 1.0, one.shape))
+        other.assign(one.numpy())
+    picture = rng.normal(size=(1, 9, 8, 6)).astype(np.float32)
+    np.testing.assert_allclose(dilated(picture)[:, ::2, ::2], plain(picture), rtol=1e-4, atol=1e-4)
+
+
+def test_dilated_c5_has_the_stride_of_c4() -> None:
+    config = ResNetConfig(dilate_c5=True)
+    assert config.strides == {"c2": 4, "c3": 8, "c4": 16, "c5": 16} and config.channels["c5"] == 2048
+    backbone = config.build()
+    units = {layer.name: layer for layer in backbone.layers if layer.weights}
+    assert [units[f"stage5_block{i}_conv2"].dilation for i in (1, 2, 3)] == [2, 2, 2]
+    assert {units[n].stride for n in units if n.startswith("stage5")} == {1}
+    assert units["stage4_block1_conv2"].dilation == 1
+    features = backbone(np.zeros((1, 33, 65, 3), np.float32))
+    assert features["c5"].shape == (1, 3, 5, 2048) and features["c4"].shape == (1, 3, 5, 1024)
+
+
+@pytest.mark.parametrize("stem_pool, before", [("symmetric", 1), ("same", 0)])
+def test_what_the_stem_s_pooling_sees(stem_pool: str, before: int) -> None:
+    """24 pixels give 12 cells, an even side, to 3x3 windows of stride 2."""
+    backbone = ResNetConfig(last_stage=4, stem_pool=stem_pool).build()
+    stem = keras.Model(
+        backbone.input, [backbone.get_layer("stem_conv1").output, backbone.get_layer("stem_pool").output]
+    )
+    conv, pooled = stem(np.random.default_rng(0).normal(size=(1, 24, 24, 3)).astype(np.float32))
+    padded = np.pad(conv, ((0, 0), (before, 2), (before, 2), (0, 0)))
+    for y in range(6):
+        for x in range(6):
+            window = padded[:, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3]
+            np.testing.assert_array_equal(pooled[:, y, x], window.max((1, 2)))
+
+
+def test_settings_that_contradict_each_other() -> None:
+    with pytest.raises(SettingsError, match="dilate_c5: there is no stage 5"):
+        ResNetConfig(last_stage=4, dilate_c5=True)
+    with pytest.raises(SettingsError, match="groups and width_per_group"):
+        ResNetConfig(groups=0)
+    with pytest.raises(SettingsError, match=r"last_stage: expected one of 4, 5"):
+        ResNetConfig.from_dict({"last_stage": 3})
+
+
 def test_kernels_of_equal_shape_start_different() -> None:
     backbone = ResNetConfig().build()
     kernels = [
@@ -78,5 +164,7 @@ def test_kernels_of_equal_shape_start_different() -> None:
 
 
 def test_settings_round_trip() -> None:
-    config = ResNetConfig(depth=101, norm="gn", stride_in_1x1=True, pixel_norm=CAFFE)
+    config = ResNetConfig(
+        depth=101, norm="gn", stride_in_1x1=True, pixel_norm=CAFFE, groups=32, width_per_group=8, stem_pool="same"
+    )
     assert BackboneConfig.from_dict(config.to_dict()) == config

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.fpn import FPNConfig
+from mrcnn.modeling.neck import NeckConfig, PassThrough, PassThroughConfig
+from mrcnn.settings import SettingsError
+
+CHANNELS = {"c2": 4, "c3": 6, "c4": 8, "c5": 8}
+STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
+
+
+def test_maps_are_handed_on_as_they_are() -> None:
+    neck = PassThroughConfig().build(CHANNELS, STRIDES)
+    features = {level: np.full((1, 32 // s, 64 // s, c), s, np.float32) for (level, s), c in zip(
+        {"c2": 4, "c3": 8, "c4": 16}.items(), (4, 6, 8), strict=True
+    )}  # fmt: skip
+    levels = neck(features, training=True)
+    assert list(levels) == ["c4"] and neck.strides == {"c4": 16} and neck.channels == 8 and not neck.weights
+    np.testing.assert_array_equal(levels["c4"], features["c4"])
+    shapes = {level: (1, None, None, c) for level, c in CHANNELS.items()}
+    assert neck.compute_output_shape(shapes) == {"c4": (1, None, None, 8)}
+
+
+def test_several_levels_of_equal_channels() -> None:
+    neck = PassThroughConfig(("c4", "c5")).build(CHANNELS, {**STRIDES, "c5": 16})
+    assert neck.strides == {"c4": 16, "c5": 16} and neck.channels == 8
+
+
+@pytest.mark.parametrize(
+    "levels, message",
+    [
+        (("c4", "p6"), r"neck\.levels: p6; the backbone has c2, c3, c4, c5"),
+        ((), r"neck\.levels: empty"),
+        (("c3", "c4"), r"equal channels, got c3 6, c4 8"),
+    ],
+)
+def test_levels_that_do_not_fit(levels: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        PassThroughConfig(levels).build(CHANNELS, STRIDES)
+
+
+@pytest.mark.parametrize(
+    "backbone, message",
+    [
+        (ResNetConfig(dilate_c5=True), r"twice the stride.*c4 16, c5 16"),
+        (ResNetConfig(last_stage=4), r"neck: c5; the backbone has c2, c3, c4"),
+    ],
+)
+def test_a_pyramid_refuses_a_backbone_for_another_neck(backbone: ResNetConfig, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        FPNConfig().build(backbone.channels, backbone.strides)
+
+
+@pytest.mark.parametrize("config", [PassThroughConfig(("c5",)), FPNConfig(channels=64, norm="gn", epsilon=1e-3)])
+def test_settings_round_trip(config: NeckConfig) -> None:
+    assert NeckConfig.from_dict(config.to_dict()) == config
+
+
+def test_layer_round_trip() -> None:
+    neck = PassThroughConfig(("c5",)).build(CHANNELS, STRIDES, "fpn")
+    again = PassThrough.from_config(neck.get_config())
+    assert again.config == neck.config and again.strides == {"c5": 32} and again.channels == 8

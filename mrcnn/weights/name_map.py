@@ -202,6 +202,7 @@ def infer(shapes: Mapping[str, tuple[int, ...]], background: Literal["first", "l
         WeightsError: not a network of this kind, an incomplete one, or shapes that contradict each other.
     """
     look = _Look(shapes, source)
+    _expect_whole_layers(look)
     backbone, neck = _backbone(look), _neck(look)
     if f"{ROI_STAGE}/block1_conv1/kernel" in shapes:
         neck = dataclasses.replace(neck, kind="c4")
@@ -261,10 +262,13 @@ class _Look:
             raise WeightsError(f"{self.source}: {name} is {list(shape)}, expected {size} ({why}) at axis {axis}")
 
     def count(self, pattern: str) -> int:
-        number = 0
-        while pattern.format(number + 1) in self.shapes:
-            number += 1
-        return number
+        """How many of a numbered layer there are; a gap in the numbers would hide those behind it."""
+        before, after = map(re.escape, pattern.split("{}"))
+        numbers = {int(m[1]) for m in (re.fullmatch(rf"{before}(\d+){after}", name) for name in self.shapes) if m}
+        absent = set(range(1, max(numbers, default=0) + 1)) - numbers
+        if absent:
+            raise WeightsError(f"{self.source}: {pattern.format(min(absent))} is missing, later ones are there")
+        return len(numbers)
 
     def widths(self, pattern: str) -> tuple[int, ...]:
         return tuple(self(pattern.format(i))[0] for i in range(1, self.count(pattern) + 1))
@@ -274,6 +278,19 @@ class _Look:
         if f"{layer}/{_MEAN}" in self.shapes:
             return "bn"
         return "gn" if f"{layer}/norm/gamma" in self.shapes else "none"
+
+
+def _expect_whole_layers(look: _Look) -> None:
+    """A layer that lacks one of its arrays would pass for a layer that is not there."""
+    for name in look.shapes:
+        layer, leaf = name.rsplit("/", 1)
+        partners = ["kernel"] if leaf == "bias" else []
+        if layer.endswith("/norm"):
+            is_live = any(f"{layer}/{moving}" in look.shapes for moving in ("moving_mean", "moving_variance"))
+            partners = ["gamma", "beta", *(("moving_mean", "moving_variance") if is_live else ())]
+        for partner in partners:
+            if f"{layer}/{partner}" not in look.shapes:
+                raise WeightsError(f"{look.source}: {layer}/{partner} is missing, while {name} is there")
 
 
 def _backbone(look: _Look) -> BackboneArchitecture:

@@ -89,13 +89,21 @@ class RoiPoolConfig(Settings):
 
 
 def _reduce_samples(samples: tf.Tensor, ratio: int, reduce: Literal["mean", "max"]) -> tf.Tensor:
-    """[B, S, h * ratio, w * ratio, C] -> [B, S, h, w, C]."""
+    """[B, S, h * ratio, w * ratio, C] -> [B, S, h, w, C]; the gradient of a maximum goes to the first of equal ones."""
     if ratio == 1:
         return samples
-    pooling = tf.nn.max_pool2d if reduce == "max" else tf.nn.avg_pool2d
-    pooled = pooling(tf.reshape(samples, [-1, *samples.shape[2:]]), ratio, ratio, "VALID")  # [B * S, h, w, C]
-    shape = [*tf.unstack(tf.shape(samples)[:2]), *pooled.shape[1:]]
-    return tf.ensure_shape(tf.reshape(pooled, shape), [*samples.shape[:2], *pooled.shape[1:]])
+    # Not tf.nn.max_pool2d and avg_pool2d: in a graph they abort the process where there is no RoI.
+    height, width, channels = samples.shape[2] // ratio, samples.shape[3] // ratio, samples.shape[4]
+    batch = tf.unstack(tf.shape(samples)[:2])
+    bins = tf.reshape(samples, [-1, height, ratio, width, ratio, channels])
+    if reduce == "mean":
+        reduced = tf.reduce_mean(bins, axis=(2, 4))
+    else:
+        bins = tf.reshape(tf.transpose(bins, [0, 1, 3, 2, 4, 5]), [-1, height, width, ratio**2, channels])
+        first = tf.one_hot(tf.argmax(bins, axis=3), ratio**2, on_value=True, off_value=False, axis=3)
+        reduced = tf.reduce_sum(tf.where(first, bins, tf.zeros([], bins.dtype)), axis=3)
+    reduced = tf.reshape(reduced, [*batch, height, width, channels])
+    return tf.ensure_shape(reduced, [*samples.shape[:2], height, width, channels])
 
 
 class RoiPooler:

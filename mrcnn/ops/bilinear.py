@@ -76,11 +76,16 @@ def sum_taps(rois: PlacedRois, y: Tensor, weight_y: Tensor, x: Tensor, weight_x:
     return (_sparse_sums if method == "sparse" else _gather_sums)(cell, weight, rois.table)
 
 
-def _matrix(row: Tensor, cell: Tensor, weight: Tensor, num_rows: Tensor, num_cells: Tensor) -> Tensor:
+def _matrix(row: Tensor, cell: Tensor, weight: Tensor, num_rows: Tensor, num_cells: Tensor, at_least: int) -> Tensor:
     """The sparse matrix [rows, cells] with `weight` at (`row`, `cell`), rows ascending; equal places add up."""
     indices = tf.cast(tf.stack([row, cell], axis=-1), tf.int64)
-    shape = tf.cast(tf.stack([num_rows, num_cells]), tf.int64)
+    shape = tf.cast(tf.stack([tf.maximum(num_rows, at_least), num_cells]), tf.int64)
     return tf.raw_ops.SparseTensorToCSRSparseMatrix(indices=indices, values=weight, dense_shape=shape)
+
+
+def _product(matrix: Tensor, table: Tensor, num_rows: Tensor) -> Tensor:
+    # A matrix without rows makes the kernel divide by zero: `matrix` has at least one. The slice copies nothing.
+    return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=table)[:num_rows]
 
 
 def _transposed_product(matrix: Tensor, upstream: Tensor) -> Tensor:
@@ -101,17 +106,20 @@ def _sparse_sums(cell: Tensor, weight: Tensor, table: Tensor) -> Tensor:
         f32[N, C].
     """
 
-    def matrix() -> Tensor:
+    num_rows = tf.shape(cell)[0]
+
+    def matrix(at_least: int = 0) -> Tensor:
         # Made anew for the gradient: a tape outside a tf.function cannot carry this variant tensor across.
-        row = tf.repeat(tf.range(tf.shape(cell)[0]), tf.shape(cell)[1])
-        return _matrix(row, tf.reshape(cell, [-1]), tf.reshape(weight, [-1]), tf.shape(cell)[0], tf.shape(table)[0])
+        row = tf.repeat(tf.range(num_rows), tf.shape(cell)[1])
+        flat = tf.reshape(cell, [-1]), tf.reshape(weight, [-1])
+        return _matrix(row, *flat, num_rows, tf.shape(table)[0], at_least)
 
     @tf.custom_gradient
     def product(table: Tensor) -> tuple[Tensor, Any]:
         def gradient(upstream: Tensor) -> Tensor:
             return _transposed_product(matrix(), upstream)
 
-        return tf.raw_ops.SparseMatrixMatMul(a=matrix(), b=table), gradient
+        return _product(matrix(at_least=1), table, num_rows), gradient
 
     return product(table)
 
@@ -205,16 +213,16 @@ def sum_runs(rois: PlacedRois, y: AxisRuns, x: AxisRuns, max_entries: int = MAX_
     place_y, place_x = place(y, 2), place(x, 1)
     num_cells, channels = tf.shape(rois.table)[0], rois.table.shape[-1]
 
-    def matrix(start: Tensor, end: Tensor) -> Tensor:
+    def matrix(start: Tensor, end: Tensor, at_least: int = 0) -> Tensor:
         entries = window_entries(Windows(*(field[start:end] for field in windows)))
         weight_y = tf.gather(y.weight, tf.gather(place_y[start:end], entries.bin) + entries.y)
         weight_x = tf.gather(x.weight, tf.gather(place_x[start:end], entries.bin) + entries.x)
-        return _matrix(entries.bin, entries.cell, weight_y * weight_x, end - start, num_cells)
+        return _matrix(entries.bin, entries.cell, weight_y * weight_x, end - start, num_cells, at_least)
 
     @tf.custom_gradient
     def product(table: Tensor) -> tuple[Tensor, Any]:
         def forward(start: Tensor, end: Tensor, sums: tf.TensorArray) -> tf.TensorArray:
-            part = tf.raw_ops.SparseMatrixMatMul(a=matrix(start, end), b=table)
+            part = _product(matrix(start, end, at_least=1), table, end - start)
             return sums.write(sums.size(), tf.ensure_shape(part, [None, channels]))
 
         def gradient(upstream: Tensor) -> Tensor:

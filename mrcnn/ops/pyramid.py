@@ -164,6 +164,7 @@ def place_rois(
 def unplace(pooled: Tensor, features: Sequence[Tensor], boxes: Tensor, height: int, width: int) -> Tensor:
     """[R * h * w, C] -> [B, S, h, w, C] in the dtype of the features."""
     channels = features[0].shape[-1]
+    boxes = tf.convert_to_tensor(boxes)
     shape = tf.shape(boxes)
     pooled = tf.reshape(pooled, [shape[0], shape[1], height, width, channels])
     pooled = tf.ensure_shape(pooled, [*boxes.shape[:2], height, width, channels])

@@ -1,9 +1,13 @@
+import functools
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.ops.roi_align import MAX_ADAPTIVE_SAMPLES, assign_levels, multilevel_roi_align, roi_align
-from tests.ops.execution import in_every_mode, random_boxes
+from mrcnn.ops import bilinear
+from mrcnn.ops.roi_align import MAX_ADAPTIVE_SAMPLES, multilevel_roi_align, roi_align
+from tests.ops.execution import random_boxes
 from tests.reference import roi_align as reference
 
 # Ordinary, partly and wholly outside, on the border, smaller than a cell, without area, inverted, whole picture.
@@ -24,10 +28,10 @@ def features_of(rng, *shape):
     return rng.normal(size=shape).astype(np.float32)
 
 
-def expected_of(features, boxes, output_size, sampling_ratio, aligned):
+def expected_of(features, boxes, output_size, sampling_ratio, aligned, bound=math.inf):
     return np.array(
         [
-            [reference.roi_align(f, box, STRIDE, output_size, sampling_ratio, aligned) for box in per_picture]
+            [reference.roi_align(f, box, STRIDE, output_size, sampling_ratio, aligned, bound) for box in per_picture]
             for f, per_picture in zip(features, boxes, strict=True)
         ]
     )
@@ -40,7 +44,9 @@ def test_equals_reference(rng, method, aligned, sampling_ratio):
     features = features_of(rng, 2, HEIGHT, WIDTH, 3)
     boxes = np.stack([ODD_BOXES, random_boxes(rng, len(ODD_BOXES), extent=48)]).astype(np.float32)
     pooled = roi_align(features, boxes, STRIDE, (3, 2), sampling_ratio, aligned, method=method)
-    np.testing.assert_allclose(pooled, expected_of(features, boxes, (3, 2), sampling_ratio, aligned), atol=2e-5)
+    bound = MAX_ADAPTIVE_SAMPLES if method == "gather" else math.inf
+    expected = expected_of(features, boxes, (3, 2), sampling_ratio, aligned, bound)
+    np.testing.assert_allclose(pooled, expected, atol=2e-5)
 
 
 def test_hand_numbers_on_a_ramp():
@@ -154,20 +160,72 @@ def test_low_precision_is_summed_in_float32(rng, dtype):
 
 @pytest.mark.parametrize("method", ["sparse", "gather"])
 @pytest.mark.parametrize("sampling_ratio", [0, 2])
-def test_no_rois(rng, method, sampling_ratio):
+@pytest.mark.parametrize("in_graph", [False, True])
+def test_no_rois(rng, method, sampling_ratio, in_graph):
+    def value_and_gradient(features, boxes):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pooled = roi_align(features, boxes, STRIDE, 7, sampling_ratio, method=method)
+            loss = tf.reduce_sum(pooled)
+        return pooled, tape.gradient(loss, features)
+
+    if in_graph:
+        signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, None, 4])]
+        value_and_gradient = tf.function(value_and_gradient, input_signature=signature)
     features = tf.constant(features_of(rng, 2, HEIGHT, WIDTH, 3))
-    with tf.GradientTape() as tape:
-        tape.watch(features)
-        pooled = roi_align(features, tf.zeros([2, 0, 4]), STRIDE, 7, sampling_ratio, method=method)
-        loss = tf.reduce_sum(pooled)
+    pooled, gradient = value_and_gradient(features, tf.zeros([2, 0, 4]))
     assert pooled.shape == (2, 0, 7, 7, 3)
-    np.testing.assert_array_equal(tape.gradient(loss, features), tf.zeros_like(features))
+    np.testing.assert_array_equal(gradient, tf.zeros_like(features))
 
 
-def test_adaptive_sampling_stops_growing_at_its_bound(rng):
+def test_adaptive_sampling_is_unbounded_and_differs_by_roi(rng):
+    features = features_of(rng, 1, 40, 48, 2)
+    # 37.5, 2.5 and 15 rows in 2 bins: 19, 2 and 8 samples; far outside the map samples are counted, not written down.
+    boxes = np.array([[[0, 0, 150, 190], [20, 20, 30, 24], [90, 3, 150, 180], [-4e3, 8, 4e3, 90]]], np.float32)
+    for aligned in (False, True):
+        pooled = roi_align(features, boxes, STRIDE, 2, 0, aligned)
+        np.testing.assert_allclose(pooled, expected_of(features, boxes, (2, 2), 0, aligned), atol=2e-5)
+
+
+def test_adaptive_sampling_of_a_boundless_roi_takes_bounded_memory(rng):
+    features = features_of(rng, 1, HEIGHT, WIDTH, 1)
+    boxes = np.array([[[-1e9, -1e9, 1e9, 1e9], [-1e30, -1e30, 1e30, 1e30], [1e30, 1e30, 2e30, 2e30]]], np.float32)
+    pooled = roi_align(features, boxes, STRIDE, 2, 0)
+    assert np.isfinite(pooled).all() and np.abs(pooled).max() < 1e-6
+
+
+def test_adaptive_sampling_of_whole_bins_is_alike_in_a_graph(rng):
+    """A quotient that is whole must stay whole where a graph divides by multiplying, or a sample more is taken."""
+    features = features_of(rng, 1, 64, 4, 1)
+    boxes = np.array([[[0, 0, STRIDE * 7 * n, STRIDE * 2] for n in range(1, 10)]], np.float32)
+    pool = tf.function(lambda f, b: roi_align(f, b, STRIDE, 7, 0))
+    np.testing.assert_allclose(pool(features, boxes), expected_of(features, boxes, (7, 7), 0, False), atol=1e-5)
+
+
+def test_adaptive_sums_in_chunks_are_the_same(rng, monkeypatch):
+    features = tf.constant(features_of(rng, 2, HEIGHT, WIDTH, 2))
+    boxes = random_boxes(rng, 8, extent=48).reshape(2, 4, 4)
+
+    def value_and_gradient():
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            pooled = roi_align(features, boxes, STRIDE, 3, 0)
+            loss = tf.reduce_sum(pooled**2)
+        return pooled, tape.gradient(loss, features)
+
+    whole = value_and_gradient()
+    for max_entries in (1, 50):
+        sums = functools.partial(bilinear.sum_runs, max_entries=max_entries)
+        monkeypatch.setattr("mrcnn.ops.roi_align.sum_runs", sums)
+        for mode in (value_and_gradient, tf.function(value_and_gradient)):
+            for a, b in zip(mode(), whole, strict=True):
+                np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_gather_stops_growing_at_its_bound(rng):
     features = features_of(rng, 1, 64, 64, 1)
     boxes = np.array([[[0, 0, 250, 250]]], np.float32)  # 62.5 cells in 4 bins would be 16 samples each
-    adaptive = roi_align(features, boxes, STRIDE, 4, sampling_ratio=0)
+    adaptive = roi_align(features, boxes, STRIDE, 4, sampling_ratio=0, method="gather")
     np.testing.assert_allclose(adaptive, roi_align(features, boxes, STRIDE, 4, MAX_ADAPTIVE_SAMPLES), atol=1e-5)
 
 
@@ -178,19 +236,6 @@ def test_pictures_of_a_batch_do_not_mix(rng):
     for i in range(3):
         alone = roi_align(features[i : i + 1], boxes[i : i + 1], STRIDE, 3)
         np.testing.assert_allclose(together[i : i + 1], alone, atol=1e-6)
-
-
-def test_levels_of_hand_numbers():
-    sides = np.array([1, 111, 112, 223, 224, 447, 448, 895, 896, 5000], np.float32)
-    boxes = np.stack([np.zeros(10), np.zeros(10), sides, sides], axis=-1)
-    np.testing.assert_array_equal(assign_levels(boxes, 2, 5), [2, 2, 3, 3, 4, 4, 5, 5, 5, 5])
-
-
-def test_levels_equal_reference_in_every_mode(rng):
-    boxes = random_boxes(rng, 200, extent=1000, largest=1200)
-    boxes[:3] = [[5, 5, 5, 9], [9, 9, 4, 4], [0, 0, 0, 0]]
-    levels = in_every_mode(lambda b: assign_levels(b, 2, 5), boxes)
-    np.testing.assert_array_equal(levels, [reference.level_of(box, 2, 5) for box in boxes.astype(np.float64)])
 
 
 @pytest.mark.parametrize("method", ["sparse", "gather"])
@@ -219,11 +264,22 @@ def test_pyramid_gradient_reaches_every_level(rng):
         assert float(tf.reduce_sum(gradient)) == pytest.approx(2 * 4, rel=1e-5)
 
 
-def test_survives_a_saved_model(rng, tmp_path):
+def test_end_offset_moves_the_far_corner_but_not_the_level(rng):
+    strides = [4, 8]
+    features = [features_of(rng, 1, 64 // s, 64 // s, 2) for s in strides]
+    boxes = np.array([[[4, 4, 44, 44]]], np.float32)  # 40 is the canonical size: the coarser level
+    options = {"output_size": 2, "canonical_size": 40.0, "canonical_level": 3}
+    pooled = multilevel_roi_align(features, boxes, strides, end_offset=-1.0, **options)
+    expected = reference.roi_align(features[1][0], [4, 4, 43, 43], 8, (2, 2), 2, False)
+    np.testing.assert_allclose(pooled[0, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+def test_survives_a_saved_model(rng, tmp_path, sampling_ratio):
     features, boxes = features_of(rng, 1, HEIGHT, WIDTH, 3), np.array([ODD_BOXES], np.float32)
     module = tf.Module()
     signature = [tf.TensorSpec([None, None, None, 3]), tf.TensorSpec([None, None, 4])]
-    module.pool = tf.function(lambda f, b: roi_align(f, b, STRIDE, 3), input_signature=signature)
+    module.pool = tf.function(lambda f, b: roi_align(f, b, STRIDE, 3, sampling_ratio), input_signature=signature)
     tf.saved_model.save(module, str(tmp_path))
     loaded = tf.saved_model.load(str(tmp_path))
     np.testing.assert_allclose(loaded.pool(features, boxes), module.pool(features, boxes), atol=1e-6)

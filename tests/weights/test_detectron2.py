@@ -261,6 +261,12 @@ def test_shapes_that_contradict_each_other(name: str, shape: tuple[int, ...], me
         detectron2.describe(arrays)
 
 
+def test_a_gap_in_a_row_of_layers_is_refused() -> None:
+    arrays = {k: v for k, v in golden_shapes("d2_mask_r50_fpn").items() if "mask_fcn2" not in k}
+    with pytest.raises(WeightsError, match=r"mask_head/convs/conv2/kernel is missing, later ones are there"):
+        detectron2.describe(arrays)
+
+
 def test_another_depth_is_refused() -> None:
     arrays = {k: v for k, v in golden_shapes("d2_mask_r50_fpn").items() if ".res4.5." not in k}
     with pytest.raises(WeightsError, match=r"stages of \[3, 4, 5, 3\] blocks"):

@@ -176,7 +176,7 @@ TORCHVISION = Profile(
         mean=tuple(255 * m for m in (0.485, 0.456, 0.406)), std=tuple(255 * s for s in (0.229, 0.224, 0.225))
     ),
     input=InputConfig(rounding="floor", interpolation="linear"),
-    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, rounding="corners"),
+    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, rounding="corners", order="ratio_major", stride="from_sizes"),
     rpn=RPNConfig(min_size=1e-3, normalizer="sampled"),
     rpn_single_map=RPNConfig(
         anchors=AnchorConfig(sizes=_ONE_MAP_SIZES), levels=("c4",), min_size=1e-3, normalizer="sampled"
@@ -219,7 +219,7 @@ DETECTRON = Profile(
     family="detectron",
     pixel_norm=PixelNorm(mean=(122.7717, 115.9465, 102.9801), std=(1.0, 1.0, 1.0), bgr=True),
     input=InputConfig(interpolation="linear", rounding="half_even", clip_to="canvas", end_offset=0.0),
-    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, rounding="detectron", order="ratio_major"),
+    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, rounding="detectron", order="ratio_major", offset=0.5),
     rpn=RPNConfig(),
     rpn_single_map=RPNConfig(
         anchors=AnchorConfig(sizes=_ONE_MAP_SIZES), levels=("c4",), pre_nms_train=12000, pre_nms_test=6000
@@ -242,15 +242,18 @@ MATTERPORT = Profile(
         canvas="square",
         padding="centre",
         padding_pixels="black",
+        clip_to="canvas",
         end_offset=-1.0,
+        whole_pixels=True,
     ),
-    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, ratio_is="width_over_height"),
+    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, ratio_is="width_over_height", end_offset=-1.0),
     rpn=RPNConfig(
         delta_weights=(10.0, 10.0, 5.0, 5.0),
         max_log_scale=None,
         nms_across_levels=True,
         pre_nms_train=6000,
         pre_nms_test=6000,
+        min_size=-1.0,
         smooth_l1_beta=1.0,
         normalizer="sampled",
         channels=512,

@@ -1,0 +1,178 @@
+"""Every golden file: taps, proposals, detections, masks and keypoints of the reference, from its own checkpoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import mrcnn
+from mrcnn.modeling.input import content_window, proposal_window
+from tests.golden.case import DATA, Golden, input_batch, pairwise_iou, xyxy
+
+NAMES = sorted(path.stem for path in DATA.glob("*.npz"))
+LEAST_MATCHED = 0.98  # of the reference's detections: near ties at the cut-off may swap
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request, tmp_path_factory):
+    """The file, a model of its checkpoint, and what the model makes of its picture."""
+    golden = Golden(request.param)
+    path = golden.write_checkpoint(tmp_path_factory.mktemp("golden"))
+    model = mrcnn.load_pretrained(path, score_threshold=0.05, **golden.sizes(), **golden.overrides())
+    path.unlink()
+    return golden, model, _taps(golden, model)
+
+
+def _taps(golden: Golden, model) -> dict:
+    """What lies between picture and proposals, in one graph."""
+    picture = golden.picture()
+    if "resized_picture" in golden.meta:
+        picture = np.asarray(Image.open(DATA / golden.meta["resized_picture"]))
+    settings = model.config.input
+
+    @tf.function
+    def run(batch):
+        shape = tf.shape(batch["image"])[1:3]
+        window = content_window(shape, batch["content_shape"], settings)
+        output = model.rpn(model.extract_features(batch))
+        clip_to = proposal_window(shape, batch["content_shape"], settings)
+        proposals = model.rpn.propose(output, clip_to, for_training=False)
+        return {
+            "input": model.normalize(batch["image"], window if settings.padding_pixels == "zero_input" else None),
+            "features": model.extract_features(batch),
+            "logits": output.logits,
+            "deltas": output.deltas,
+            "anchors": output.anchors,
+            "level_sizes": list(output.level_sizes),
+            "proposals": proposals.boxes,
+        }
+
+    return tf.nest.map_structure(np.asarray, run(input_batch(picture, settings)))
+
+
+def _keys(golden: Golden, *beginnings: str) -> list[str]:
+    keys = [key.removesuffix("/index") for key in golden.values.files if key.endswith("/index")]
+    return [key for key in keys if key.startswith(beginnings)]
+
+
+def test_input_and_features(case):
+    golden, _, ours = case
+    keys = _keys(golden, "fpn", "features")
+    assert keys
+    if golden.is_matterport:
+        assert tuple(golden["molded_shape"]) == ours["input"].shape[1:]
+    golden.assert_tap("input", ours["input"])
+    for key in keys:
+        golden.assert_tap(key, ours["features"][golden.level(key)])
+
+
+def test_rpn(case):
+    golden, model, ours = case
+    if golden.is_matterport:
+        foreground = 1 / (1 + np.exp(-ours["logits"].astype(np.float64)))
+        golden.assert_tap("rpn_class", np.stack([1 - foreground, foreground], -1))
+        golden.assert_tap("rpn_bbox", ours["deltas"])
+        return
+    levels = model.config.rpn.levels
+    ends = np.cumsum(ours["level_sizes"])
+    per_cell = model.config.rpn.anchors.per_cell
+    for level, end, size in zip(levels, ends, ours["level_sizes"], strict=True):
+        height, width = ours["features"][level].shape[1:3]
+        name = level.replace("c", "res")
+        logits = ours["logits"][:, end - size : end].reshape(1, height, width, per_cell)
+        golden.assert_tap(f"rpn_logits/{name}", logits)
+        deltas = xyxy(ours["deltas"][:, end - size : end]).reshape(1, height, width, 4 * per_cell)
+        golden.assert_tap(f"rpn_deltas/{name}", deltas)
+    golden.assert_tap("anchors", xyxy(ours["anchors"]))
+
+
+def test_proposals(case):
+    golden, _, ours = case
+    if golden.is_matterport:
+        theirs = golden["proposals_yxyx_normalised"]
+        height, width = golden["molded_shape"][:2]
+        mine = ours["proposals"][0] / np.array([height - 1, width - 1] * 2)
+    else:
+        theirs, mine = xyxy(golden["proposals"]), ours["proposals"][0]
+    best = pairwise_iou(theirs, mine).max(1)
+    assert np.mean(best >= 0.99) >= LEAST_MATCHED, f"{np.mean(best >= 0.99):.3f} of their proposals are ours"
+    np.testing.assert_allclose(mine[0], theirs[0], rtol=1e-3, atol=1e-3 * np.abs(theirs).max())
+
+
+def test_heads_on_probe_boxes(case):
+    golden, model, ours = case
+    if "probe_boxes_xyxy" not in golden:
+        pytest.skip("the reference's file has no values on probe boxes")
+    boxes = tf.constant(xyxy(golden["probe_boxes_xyxy"])[None], tf.float32)
+    valid = tf.ones(boxes.shape[:2], tf.bool)
+    features = {name: tf.constant(value) for name, value in ours["features"].items()}
+    window = tf.constant([[0.0, 0.0, *ours["input"].shape[1:3]]])
+    pooled = model.box_head.pooler(features, boxes, valid, training=False)
+    golden.assert_tap("roi_align_7", np.asarray(pooled)[0])
+    pred = model.box_head(features, boxes, valid, window, training=False)
+    np.testing.assert_allclose(pred.class_logits[0], golden["box_logits"], rtol=1e-3, atol=1e-3)
+    deltas = np.asarray(pred.deltas)[0].transpose(0, 2, 1)[..., [1, 0, 3, 2]]  # [N, C, (dx, dy, dw, dh)]
+    background = np.zeros((len(deltas), 1, 4))
+    theirs_index = golden["box_deltas/index"]
+    things = theirs_index % (4 * (deltas.shape[1] + 1)) >= 4  # the reference has deltas for the background, never used
+    mine = np.concatenate([background, deltas], 1).ravel()[theirs_index[things]]
+    theirs = golden["box_deltas/value"][things]
+    assert np.linalg.norm(mine - theirs) <= 1e-4 * np.linalg.norm(theirs)
+    for head in model.heads:
+        pred = np.asarray(head(features, boxes, valid, window, training=False))[0]
+        if "mask_logits/index" in golden:
+            channels = golden["mask_logits/shape"][1]
+            full = np.concatenate([np.zeros((*pred.shape[:3], channels - pred.shape[3])), pred], -1)  # background first
+            full = full.transpose(0, 3, 1, 2)
+            index = golden["mask_logits/index"]
+            things = np.unravel_index(index, full.shape)[1] > 0
+            mine, theirs = full.ravel()[index[things]], golden["mask_logits/value"][things]
+            assert np.linalg.norm(mine - theirs) <= 1e-4 * np.linalg.norm(theirs)
+        if "keypoint_logits/index" in golden:
+            golden.assert_tap("keypoint_logits", pred)
+
+
+def test_detections(case):
+    golden, model, _ = case
+    (found,) = mrcnn.detect(model, [golden.picture()])
+    if golden.is_matterport:
+        boxes, classes = golden["det_rois_yxyx"].astype(np.float64), golden["det_class_ids"]
+    else:
+        boxes = xyxy(golden["det_boxes_xyxy"])
+        classes = golden["det_labels"] + (0 if golden.is_torchvision else 1)  # detectron2 counts things from 0
+    scores = golden["det_scores"]
+    partner = match(boxes, classes, scores, found)
+    missed = np.flatnonzero(partner < 0)
+    assert len(missed) <= (1 - LEAST_MATCHED) * len(boxes), f"{len(missed)} of {len(boxes)} have no partner: {missed}"
+    assert abs(len(found) - len(boxes)) <= (1 - LEAST_MATCHED) * len(boxes)
+    if "det_masks_top20" in golden:
+        height, width = golden["det_masks_hw"]
+        masks = np.unpackbits(golden["det_masks_top20"], axis=-1)[:, :height, :width].astype(bool)
+        for theirs, i in zip(masks, partner, strict=False):
+            if i >= 0:
+                ours = found.masks[i]
+                union = (ours | theirs).sum()
+                assert union == 0 or (ours & theirs).sum() / union >= 0.98
+        for area, i in zip(golden["det_masks_area"], partner, strict=True):
+            if i >= 0:
+                assert abs(found.masks[i].sum() - area) <= 0.02 * area + 2
+    if "det_keypoints" in golden:
+        for theirs, i in zip(golden["det_keypoints"], partner, strict=True):
+            if i >= 0:
+                assert np.abs(found.keypoints[i, :, :2] - theirs[:, :2]).max() <= 1.0
+
+
+def match(boxes, classes, scores, found) -> np.ndarray:
+    """For each of their detections the number of ours that is the same, or -1: each of ours used once."""
+    iou = pairwise_iou(boxes, found.boxes) if len(found) else np.zeros((len(boxes), 0))
+    same = (iou >= 0.99) & (classes[:, None] == found.class_ids) & (np.abs(scores[:, None] - found.scores) <= 1e-3)
+    partner = np.full(len(boxes), -1)
+    free = np.ones(len(found), bool)
+    for i in range(len(boxes)):
+        candidates = np.flatnonzero(same[i] & free)
+        if len(candidates):
+            best = candidates[np.argmin(np.abs(found.scores[candidates] - scores[i]))]
+            partner[i], free[best] = best, False
+    return partner

@@ -1,0 +1,132 @@
+"""Every golden file with a training part: losses, gradients and the first steps of SGD are the reference's."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import mrcnn
+from mrcnn.weights.pretrained import read_foreign
+from tests.golden.case import DATA, Golden, input_batch, nearest_resize, xyxy
+
+NAMES = sorted(path.stem for path in DATA.glob("*.npz") if "loss_names" in np.load(path).files)
+LOSSES = {
+    "loss_objectness": "rpn_objectness",
+    "loss_rpn_cls": "rpn_objectness",
+    "loss_rpn_box_reg": "rpn_box",
+    "loss_rpn_loc": "rpn_box",
+    "loss_classifier": "roi_class",
+    "loss_cls": "roi_class",
+    "loss_box_reg": "roi_box",
+    "loss_mask": "roi_mask",
+    "loss_keypoint": "roi_keypoint",
+}
+ALL_ANCHORS = 1_000_000
+NUM_PROPOSALS = 100
+LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-5, 0.9, 1e-4
+
+pytestmark = pytest.mark.slow
+
+
+def _our_loss(theirs: str) -> str:
+    stage = re.fullmatch(r"(loss_(?:cls|box_reg))_stage(\d)", theirs)
+    return f"{LOSSES[stage[1]]}_{int(stage[2]) + 1}" if stage else LOSSES[theirs]
+
+
+def _settings(golden: Golden) -> dict:
+    """Nothing drawn at random: every anchor and every RoI takes part, everything learns."""
+    num_rois = NUM_PROPOSALS + len(golden["gt_labels"])
+    settings = {
+        "backbone.freeze_at": 0,
+        "rpn.batch_per_image": ALL_ANCHORS,
+        "rpn.positive_fraction": 1.0,
+        "rpn.pre_nms_train": 300,
+        "rpn.post_nms_train": NUM_PROPOSALS,
+        "roi_sampler.num_rois": num_rois,
+        "roi_sampler.positive_fraction": 1.0,
+    }
+    if "tv_box" not in golden.name:
+        settings["heads.0.num_foreground"] = num_rois
+    return settings
+
+
+def _truth(golden: Golden, content: tuple[int, int], canvas: tuple[int, int], original: tuple[int, int]) -> dict:
+    """The five objects, in pixels of the canvas; each mask the ellipse inscribed in its box."""
+    boxes = xyxy(golden["gt_boxes_xyxy"]).astype(np.float64)
+    frame = original if golden.is_torchvision else content
+    y, x = np.arange(frame[0])[:, None] + 0.5, np.arange(frame[1])[None] + 0.5
+    masks = np.zeros((len(boxes), *canvas), np.uint8)
+    for i, (y1, x1, y2, x2) in enumerate(boxes):
+        inside = ((y - (y1 + y2) / 2) / ((y2 - y1) / 2)) ** 2 + ((x - (x1 + x2) / 2) / ((x2 - x1) / 2)) ** 2 <= 1
+        masks[i, : content[0], : content[1]] = nearest_resize(inside.astype(np.uint8), content)
+    scale = np.array(content, np.float32) / np.array(frame, np.float32)
+    truth = {
+        "gt_boxes": (boxes.astype(np.float32) * np.tile(scale, 2))[None],
+        "gt_class_ids": (golden["gt_labels"] + (0 if golden.is_torchvision else 1)).astype(np.int32)[None],
+        "gt_masks": masks[None],
+        "gt_crowd": np.zeros((1, len(boxes)), bool),
+        "gt_valid": np.ones((1, len(boxes)), bool),
+        "seed": np.zeros((1, 2), np.int32),
+    }
+    if "gt_keypoints" in golden:
+        truth["gt_keypoints"] = (golden["gt_keypoints"] * np.array([scale[1], scale[0], 1], np.float32))[None]
+    return {key: tf.constant(value) for key, value in truth.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_losses_gradients_and_steps(name, tmp_path):
+    golden = Golden(name)
+    path = golden.write_checkpoint(tmp_path)
+    model = mrcnn.load_pretrained(path, **golden.sizes(), **golden.overrides(), **_settings(golden))
+    sources = read_foreign(path)[1].arrays
+    picture = golden.picture()
+    original = picture.shape[:2]
+    if "resized_picture" in golden.meta:
+        picture = np.asarray(Image.open(DATA / golden.meta["resized_picture"]))
+    batch = input_batch(picture, model.config.input)
+    content = tuple(int(side) for side in batch["content_shape"][0])
+    batch |= _truth(golden, content, tuple(batch["image"].shape[1:3]), original)
+    variables = {path: v for path, v in mrcnn.weights.report.named_variables(model).items() if v.trainable}
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            losses = model(batch, training=True)
+            total = tf.add_n(list(losses.values()))
+        return losses, tape.gradient(total, [v.value for v in variables.values()])
+
+    velocity: list = [0.0] * len(variables)
+    for number, theirs in enumerate(golden["sgd_lr1e-5_m0.9_wd1e-4_losses"]):
+        losses, gradients = step()
+        mine = np.array([float(losses[_our_loss(str(key))]) for key in golden["loss_names"]])
+        if number == 0:
+            assert set(losses) == {_our_loss(str(key)) for key in golden["loss_names"]}
+            np.testing.assert_allclose(mine, golden["loss_values"], rtol=1e-3, err_msg=f"{golden['loss_names']}")
+            _assert_gradients(golden, sources, dict(zip(variables, gradients, strict=True)))
+        np.testing.assert_allclose(mine, theirs, rtol=1e-2, err_msg=f"step {number}: {golden['loss_names']}")
+        for i, (variable, gradient) in enumerate(zip(variables.values(), gradients, strict=True)):
+            if gradient is not None:
+                velocity[i] = MOMENTUM * velocity[i] + tf.convert_to_tensor(gradient) + WEIGHT_DECAY * variable.value
+                variable.assign_sub(LEARNING_RATE * velocity[i])
+
+
+def _assert_gradients(golden: Golden, sources, gradients: dict) -> None:
+    """The norm of each parameter's gradient, unless it is next to nothing."""
+    theirs = dict(zip(golden["grad_names"].tolist(), golden["grad_norms"].tolist(), strict=True))
+    ours = {sources.source_of(name)[0]: name for name in gradients if len(sources.source_of(name)) == 1}
+    floor = 1e-6 * max(theirs.values())
+    checked, wrong = 0, []
+    for name, norm in theirs.items():
+        assert name in ours, f"{name} trains there and not here"
+        if norm > floor:
+            gradient = gradients[ours[name]]
+            mine = 0.0 if gradient is None else float(tf.norm(tf.convert_to_tensor(gradient)))
+            checked += 1
+            if abs(mine - norm) > 1e-2 * norm:
+                wrong.append(f"{name}: {mine:.5g}, expected {norm:.5g}")
+    assert checked > 0.5 * len(theirs)
+    assert not wrong, f"{len(wrong)} of {checked}: " + "; ".join(wrong[:8])

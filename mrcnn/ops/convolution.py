@@ -1,7 +1,7 @@
 """Grouped and dilated convolutions that train on every device.
 
 TensorFlow's own kernels on the CPU know no gradient of either; oneDNN's do, which TensorFlow uses on most CPUs but not
-on all, and not in float16. Keras goes round this by way of XLA, whose gradient takes a hundred times as long as a dense
+on all, and not in float16. Keras goes round this by way of XLA, whose gradient takes up to seventy times as long as a dense
 convolution's. Here the first call asks TensorFlow once per dtype; where it has no gradient, plain convolutions are put
 together to the same function. benchmarks/grouped_convolution.py compares the ways.
 """

@@ -61,6 +61,9 @@ class TrainStep(keras.Model):
         self._build_optimizer()
         super().make_train_function(force)
 
+    def _maybe_symbolic_build(self, *_: Any, **__: Any) -> None:
+        """Nothing left to build. Under a strategy Keras' `fit` would average a batch over the replicas to do so."""
+
     def _build_optimizer(self) -> None:
         if self.optimizer is not None and not self.optimizer.built:
             with self.distribute_strategy.scope():

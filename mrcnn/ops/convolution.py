@@ -1,9 +1,9 @@
 """Grouped and dilated convolutions that train on every device.
 
 TensorFlow's own kernels on the CPU know no gradient of either; oneDNN's do, which TensorFlow uses on most CPUs but not
-on all, and not in float16. Keras goes round this by way of XLA, whose gradient takes up to seventy times as long as a dense
-convolution's. Here the first call asks TensorFlow once per dtype; where it has no gradient, plain convolutions are put
-together to the same function. benchmarks/grouped_convolution.py compares the ways.
+on all, and not in float16. Keras goes round this by way of XLA, whose gradient takes up to seventy times as long as a
+dense convolution's. Here the first call asks TensorFlow once per dtype; where it has no gradient, plain convolutions
+are put together to the same function. benchmarks/grouped_convolution.py compares the ways.
 """
 
 from __future__ import annotations
@@ -54,13 +54,12 @@ def conv2d(
 @functools.cache
 def has_gradient(dtype: str, groups: int, dilation: int) -> bool:
     """Whether TensorFlow has both gradients of such a convolution, on the device where operations run by default."""
-    with tf.init_scope():  # now, also while a graph is being traced
+    rest = {"strides": [1] * 4, "padding": "SAME", "dilations": [1, dilation, dilation, 1]}
+    with tf.init_scope():  # now, also while a graph is being traced; tapes do not record in it
         inputs, kernel = tf.ones((1, 3, 3, groups), dtype), tf.ones((3, 3, 1, groups), dtype)
         try:
-            with tf.GradientTape() as tape:
-                tape.watch([inputs, kernel])
-                outputs = tf.nn.conv2d(inputs, kernel, 1, "SAME", dilations=dilation)
-            tape.gradient(outputs, [inputs, kernel])
+            tf.raw_ops.Conv2DBackpropInput(input_sizes=inputs.shape, filter=kernel, out_backprop=inputs, **rest)
+            tf.raw_ops.Conv2DBackpropFilter(input=inputs, filter_sizes=kernel.shape, out_backprop=inputs, **rest)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError):
             return False
     return True

@@ -125,9 +125,39 @@ def test_static_shape_is_kept() -> None:
     assert graph.outputs[0].shape == (2, 5, 6, 6)
 
 
-def test_asking_for_a_gradient_inside_a_graph() -> None:
-    has_gradient.cache_clear()
-    answers = []
-    tf.function(lambda: answers.append(has_gradient("float32", 2, 1))).get_concrete_function()
-    assert answers == [has_gradient("float32", 2, 1)]
+def _stock_gradients(groups: int, dtype: str) -> bool:
+    x, k = tf.ones((1, 4, 4, 2 * groups), dtype), tf.ones((3, 3, 2, 2 * groups), dtype)
+    try:
+        with tf.GradientTape() as tape:
+            tape.watch([x, k])
+            y = tf.nn.conv2d(x, k, 1, "SAME")
+        tape.gradient(y, [x, k])
+    except tf.errors.OpError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_asking_for_a_gradient_in_and_out_of_a_graph(dtype: str) -> None:
+    expected, answers = _stock_gradients(2, dtype), []
+    for ask in (lambda f: f(), lambda f: tf.function(f).get_concrete_function()):
+        has_gradient.cache_clear()
+        ask(lambda: answers.append(has_gradient(dtype, 2, 1)))
+    assert answers == [expected, expected]
     assert has_gradient("float32", 1, 1)
+
+
+@pytest.mark.parametrize("groups, dilation", [(4, 1), (1, 2), (4, 2)])
+def test_half_precision_trains(groups: int, dilation: int) -> None:
+    x, k = _draw(5, 4, 8, 8, groups)
+    x, k = tf.cast(x, tf.float16), tf.cast(k, tf.float16)
+    with tf.GradientTape() as tape:
+        tape.watch([x, k])
+        y = conv2d(x, k, 1, "SAME", groups, dilation)
+    assert y.dtype == tf.float16 and all(g is not None for g in tape.gradient(y, [x, k]))
+    np.testing.assert_allclose(
+        y.numpy().astype(np.float32),
+        slow_conv2d(x.numpy().astype(np.float32), k.numpy().astype(np.float32), 1, dilation, groups, dilation),
+        rtol=0.02,
+        atol=0.05,
+    )

@@ -6,7 +6,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from mrcnn.ops.matching import IGNORE, POSITIVE, match_boxes
+from mrcnn.ops.matching import match_boxes
 from mrcnn.ops.sampling import sample_labels
 from mrcnn.settings import Settings
 from mrcnn.structures import Batch, Proposals, RoiSample
@@ -77,31 +77,3 @@ def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) ->
         ),
     )
     return RoiSample(*(tf.stop_gradient(field) for field in sampled))
-
-
-def label_rois(boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, fg_iou: float) -> RoiSample:
-    """Says what given boxes are, without drawing: every one stays in its slot.
-
-    Args:
-        boxes: f32[B, S, 4], pixels of the padded picture.
-        valid: bool[B, S].
-        batch: with truth; a box inside a crowd region becomes invalid unless it is foreground.
-        fg_iou: boxes that overlap an object at least so much are foreground, the rest background.
-
-    Returns:
-        RoiSample with S slots; foreground lies anywhere among them.
-    """
-
-    def one_picture(x: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        matches = match_boxes(
-            x["boxes"], x["gt_boxes"], x["gt_valid"], x["gt_crowd"], fg_iou, fg_iou, allow_low_quality=False
-        )
-        return matches.gt_index, matches.labels
-
-    slots = tf.TensorSpec([boxes.shape[1]], tf.int32)
-    truth = {k: batch[k] for k in ("gt_boxes", "gt_valid", "gt_crowd")}
-    gt_index, labels = tf.map_fn(one_picture, {"boxes": boxes, **truth}, fn_output_signature=(slots, slots))
-    foreground = valid & (labels == POSITIVE)
-    class_ids = tf.where(foreground, tf.gather(batch["gt_class_ids"], gt_index, batch_dims=1), 0)
-    rois = RoiSample(boxes, class_ids, gt_index, foreground, valid & (labels != IGNORE))
-    return RoiSample(*(tf.stop_gradient(field) for field in rois))

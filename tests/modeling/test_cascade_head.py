@@ -7,9 +7,8 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.modeling.heads.box import BoxHeadConfig
-from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, label_rois
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
-from mrcnn.modeling.roi_sampler import label_rois
 from mrcnn.settings import SettingsError
 from mrcnn.structures import Proposals, RoiSample
 from tests.reference import boxes as reference

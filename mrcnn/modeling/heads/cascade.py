@@ -11,8 +11,8 @@ import tensorflow as tf
 from mrcnn.modeling.base import RoiHead
 from mrcnn.modeling.heads.box import BoxHead, BoxHeadConfig, BoxPrediction, detections_of
 from mrcnn.modeling.roi_pooling import RoiPooler
-from mrcnn.modeling.roi_sampler import label_rois
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops.matching import IGNORE, POSITIVE, match_boxes
 from mrcnn.settings import SettingsError
 from mrcnn.structures import Batch, Detections, LossTerm, Proposals, RoiSample
 
@@ -146,3 +146,31 @@ class CascadeBoxHead(RoiHead):
         last = pred[-1]
         boxes = self.stages[-1].refine(last.pred, last.boxes, window)
         return detections_of(probs, boxes, proposals.valid, self.config)
+
+
+def label_rois(boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, fg_iou: float) -> RoiSample:
+    """Says what given boxes are, without drawing: every one stays in its slot.
+
+    Args:
+        boxes: f32[B, S, 4], pixels of the padded picture.
+        valid: bool[B, S].
+        batch: with truth; a box inside a crowd region becomes invalid unless it is foreground.
+        fg_iou: boxes that overlap an object at least so much are foreground, the rest background.
+
+    Returns:
+        RoiSample with S slots; foreground lies anywhere among them.
+    """
+
+    def one_picture(x: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        matches = match_boxes(
+            x["boxes"], x["gt_boxes"], x["gt_valid"], x["gt_crowd"], fg_iou, fg_iou, allow_low_quality=False
+        )
+        return matches.gt_index, matches.labels
+
+    slots = tf.TensorSpec([boxes.shape[1]], tf.int32)
+    truth = {k: batch[k] for k in ("gt_boxes", "gt_valid", "gt_crowd")}
+    gt_index, labels = tf.map_fn(one_picture, {"boxes": boxes, **truth}, fn_output_signature=(slots, slots))
+    foreground = valid & (labels == POSITIVE)
+    class_ids = tf.where(foreground, tf.gather(batch["gt_class_ids"], gt_index, batch_dims=1), 0)
+    rois = RoiSample(boxes, class_ids, gt_index, foreground, valid & (labels != IGNORE))
+    return RoiSample(*(tf.stop_gradient(field) for field in rois))

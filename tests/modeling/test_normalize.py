@@ -101,3 +101,33 @@ def test_group_norm_fits_any_number_of_channels(channels: int, groups: int) -> N
     layer = make_norm("gn", channels=channels)
     assert layer.groups == groups
     assert layer(np.ones((1, 2, 2, channels), np.float32)).shape == (1, 2, 2, channels)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 12), (1, 1, 1, 12)])
+def test_group_norm_is_keras_group_norm(shape):
+    x = tf.constant(np.random.default_rng(0).normal(1.0, 2.0, shape), tf.float32)
+    ours, theirs = make_norm("gn", channels=12), keras.layers.GroupNormalization(4, epsilon=1e-5)
+    for layer in (ours, theirs):
+        layer.build(shape)
+        layer.set_weights([np.linspace(0.5, 1.5, 12), np.linspace(-1, 1, 12)])
+    assert ours.groups == 4
+
+    def value_and_gradients(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = layer(x)
+            loss = tf.reduce_sum(0.3 * tf.pow(y, 3) + y)
+        return [y, *tape.gradient(loss, [x, *[w.value for w in layer.trainable_weights]])]
+
+    for mine, reference in zip(value_and_gradients(ours), value_and_gradients(theirs), strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-4, atol=1e-4)
+
+
+def test_group_norm_keeps_float32_accuracy_on_a_large_map():
+    x = np.random.default_rng(0).normal(2.0, 1.0, (1, 160, 224, 32)).astype(np.float32)
+    layer = make_norm("gn", channels=32)
+    layer.build(x.shape)
+    exact = x.astype(np.float64)
+    exact = (exact - exact.mean((1, 2))) / np.sqrt(exact.var((1, 2)) + 1e-5)  # 32 groups of one channel each
+    error = np.linalg.norm(np.asarray(layer(x), np.float64) - exact) / np.linalg.norm(exact)
+    assert error < 1e-6

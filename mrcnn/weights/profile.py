@@ -48,7 +48,8 @@ class Profile(Settings):
     anchors: AnchorConfig  # of a pyramid; a single map has all sizes at once
     rpn: RPNConfig  # on a pyramid
     rpn_single_map: RPNConfig  # on c4 or c5
-    pool: RoiPoolConfig
+    pool: RoiPoolConfig  # on a pyramid
+    single_map_sampling_ratio: int = 0  # on c4 or c5; 0: adaptive
     roi_sampler: RoiSamplerConfig = RoiSamplerConfig()
     box_head: BoxHeadConfig = BoxHeadConfig()
     mask_head: MaskHeadConfig = MaskHeadConfig()
@@ -118,7 +119,7 @@ class Profile(Settings):
             roi_stage=stage,
             box_head=self._box_head(network, pool),
             heads=tuple(heads),
-            input=self.input if network.neck.kind != "c4" else replace(self.input, divisor=1),
+            input=self.input if network.neck.kind == "fpn" else replace(self.input, divisor=1),
             profile=self.family,
         )
 
@@ -133,6 +134,9 @@ class Profile(Settings):
         else:
             level = network.neck.kind.removeprefix("d")
             rpn = replace(self.rpn_single_map, anchors=replace(self.anchors, sizes=_ONE_MAP_SIZES), levels=(level,))
+        anchors = {"sizes": network.rpn.anchor_sizes, "ratios": network.rpn.anchor_ratios}
+        stated = {name: values for name, values in anchors.items() if values is not None}
+        rpn = replace(rpn, anchors=replace(rpn.anchors, **stated))
         if network.keypoint_head is not None and self.keypoint_post_nms_train is not None:
             rpn = replace(rpn, post_nms_train=self.keypoint_post_nms_train)
         return replace(rpn, channels=network.rpn.channels, num_convs=network.rpn.num_convs)
@@ -140,7 +144,9 @@ class Profile(Settings):
     def _pool(self, network: Architecture) -> RoiPoolConfig:
         if network.neck.kind == "fpn":
             return self.pool
-        return replace(self.pool, levels=(network.neck.kind.removeprefix("d"),))
+        return replace(
+            self.pool, levels=(network.neck.kind.removeprefix("d"),), sampling_ratio=self.single_map_sampling_ratio
+        )
 
     def _box_head(self, network: Architecture, pool: RoiPoolConfig) -> BoxHeadConfig:
         head = network.box_head

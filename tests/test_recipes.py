@@ -28,6 +28,10 @@ OTHERS: dict[str, Any] = {
     "train.schedule": "constant",
     "train.train_layers": "4+",
     "train.clip_norm": 3.5,
+    "train.unfreeze": [[0.25, "4+"], [0.5, "all"]],
+    "train.layer_rates": [["backbone", 0.1]],
+    "train.precision": "mixed_bfloat16",
+    "train.on_nonfinite": "skip",
 }
 
 
@@ -124,7 +128,7 @@ def test_a_short_file_keeps_the_defaults(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("train: {learning_rat: 1}", r"train: TrainConfig has no field 'learning_rat'; it has batch_size"),
+        ("train: {learning_rat: 1}", r"train: TrainConfig has no field 'learning_rat'; it has accumulate"),
         ("train: {learning_rate: fast}", r"train\.learning_rate: expected float, got 'fast'"),
         ("train: {learning_rate: 0}", r"train\.learning_rate: expected a positive number, got 0"),
         ("train: {learning_rate: .nan}", r"train\.learning_rate: expected a number, got nan"),

@@ -11,6 +11,7 @@ enough for the largest picture of each in the set.
 from __future__ import annotations
 
 import atexit
+import collections
 import dataclasses
 import itertools
 import logging
@@ -37,6 +38,7 @@ logger = logging.getLogger("mrcnn")
 _CROP_TRIES = 4  # windows drawn until one holds an object, if the picture has any
 _MAX_SEED = 2**31 - 1
 _ENDLESS = 2**62  # batches
+_COPY = 2**40  # more epochs than any run has
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,7 @@ class DataConfig(Settings):
     aspect_grouping: bool = True  # landscape and portrait pictures never share a batch
     min_visible: float = 0.1  # objects of which a crop leaves less are dropped
     keep_empty: bool = True  # train on pictures without objects too
+    repeat_threshold: float = 0.0  # pictures of classes on a smaller part of the pictures are shown more often; 0: none
 
     def __post_init__(self) -> None:
         for name in ("long_side", "divisor", "max_instances", "mask_side"):
@@ -70,12 +73,29 @@ class DataConfig(Settings):
             raise SettingsError(f"data: sides must be at least 1, got {self.short_sides} and {self.crop}")
         if self.scale_jitter is not None and not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
             raise SettingsError(f"data.scale_jitter: expected 0 < low <= high, got {self.scale_jitter}")
-        for name in ("flip_horizontal", "flip_vertical", "rotate90", "min_visible"):
+        for name in ("flip_horizontal", "flip_vertical", "rotate90", "min_visible", "repeat_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"data.{name}: expected a number from 0 to 1, got {getattr(self, name)}")
         for name in ("brightness", "contrast", "saturation", "hue", "num_joints"):
             if getattr(self, name) < 0:
                 raise SettingsError(f"data.{name}: expected at least 0, got {getattr(self, name)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The rows of every batch that one process makes, where several devices or machines share the batches.
+
+    A batch is cut into `of` parts of equal size. The pipeline then yields parts, not batches: `count` parts of a batch
+    from part `first` on, one after the other, then those of the next batch. Put together, the parts of all processes
+    are the batches one process alone would make.
+    """
+
+    of: int = 1
+    first: int = 0
+    count: int = 1
+
+
+WHOLE = Share()
 
 
 def steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
@@ -95,6 +115,8 @@ def make_pipeline(
     drop_remainder: bool = False,
     with_truth: bool = True,
     start_epoch: int = 0,
+    start_batch: int = 0,
+    share: Share = WHOLE,
     workers: int | None = None,
     cache_bytes: int = 256 * 2**20,
 ) -> tf.data.Dataset:
@@ -113,6 +135,8 @@ def make_pipeline(
         with_truth: add the ground truth.
         start_epoch: number of the first epoch, to resume a run with the samples it would have seen. Each further
             iteration over the result (without `repeat`) is the next epoch if training.
+        start_batch: number of the first batch, with `repeat`: the others pass unmade. To resume a run.
+        share: the rows of each batch to make, with `repeat`.
         workers: threads that make batches; default: cores, at most 4.
         cache_bytes: decoded pictures and masks kept in memory, those used last.
 
@@ -126,19 +150,25 @@ def make_pipeline(
     """
     if batch_size < 1:
         raise ValueError(f"make_pipeline: batch_size must be at least 1, got {batch_size}")
+    if batch_size % share.of:
+        raise ValueError(f"make_pipeline: a batch of {batch_size} pictures cannot be cut into {share.of} equal parts")
+    if not repeat and (start_batch or share != WHOLE):
+        raise ValueError("make_pipeline: start_batch and share need repeat=True")
     maker = _BatchMaker(dataset, config, training=training, seed=seed, with_truth=with_truth, cache_bytes=cache_bytes)
     indices = np.arange(len(dataset))
     if training and not config.keep_empty:
         indices = np.array([i for i in indices if dataset.annotations(i)], np.int64)
     if not len(indices):
         raise DataError(f"{dataset!r} ({dataset.path or 'no file'}): there is no picture to make batches of")
-    order = _Order(indices, maker.groups, batch_size, seed, training if shuffle is None else shuffle, start_epoch)
+    repeats = _repeat_factors(dataset, indices, config.repeat_threshold) if training and repeat else None
+    shuffle = training if shuffle is None else shuffle
+    order = _Order(indices, maker.groups, batch_size, seed, shuffle, start_epoch, repeats)
     counts = order.num_batches(drop_remainder)
     if not repeat and counts == 0:
         raise DataError(f"{dataset!r}: fewer pictures than a batch of {batch_size}, and drop_remainder leaves none")
 
-    full = batch_size if repeat or drop_remainder else None
-    spec = maker.spec(full)
+    rows = batch_size // share.of
+    spec = maker.spec(rows if repeat or drop_remainder else None)
     epochs = itertools.count(start_epoch)
 
     def next_epoch(_: np.ndarray) -> np.ndarray:
@@ -147,7 +177,9 @@ def make_pipeline(
     def make_numbered(epoch: np.ndarray, number: np.ndarray) -> list[np.ndarray]:
         with _calls:
             if repeat:
-                return maker(order.endless(int(number)))
+                batch, part = divmod(int(number), share.count)
+                first = (share.first + part) * rows
+                return maker(order.endless(start_batch + batch)[first : first + rows])
             return maker(order.epoch(int(epoch), drop_remainder)[int(number)])
 
     def make(epoch: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -170,6 +202,15 @@ def make_pipeline(
     # The source is a Python generator, which cannot be cut up by file or element.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return batches.with_options(options)
+
+
+_in_work: dict[int, tuple[str, float]] = {}
+
+
+def pictures_in_work() -> list[tuple[str, float]]:
+    """The pictures that pipelines of this process are reading now, and for how many seconds; the longest first."""
+    now = time.monotonic()
+    return sorted(((name, now - since) for name, since in list(_in_work.values())), key=lambda item: -item[1])
 
 
 class _Calls:
@@ -207,12 +248,39 @@ _calls = _Calls()
 atexit.register(_calls.close)
 
 
-class _Order:
-    """Which pictures go into which batch. A batch is keys i64[B, 2] of (epoch, index); safe between threads."""
+def _repeat_factors(dataset: Dataset, indices: np.ndarray, threshold: float) -> np.ndarray | None:
+    """f64[n] at least 1, how often each picture is shown per epoch; None: once.
 
-    def __init__(self, indices: np.ndarray, groups: np.ndarray, batch_size: int, seed: int, shuffle: bool, start: int):
+    A picture is as rare as its rarest class: sqrt(threshold / share of the pictures with that class).
+    Ref: LVIS, arXiv 1908.03195, appendix B.
+    """
+    if not threshold:
+        return None
+    classes = [{a.class_id for a in dataset.annotations(i) if not a.is_crowd} for i in indices.tolist()]
+    counts = collections.Counter(class_id for found in classes for class_id in found)
+    factors = {c: math.sqrt(threshold * len(indices) / n) for c, n in counts.items()}
+    return np.array([max([1.0, *(factors[c] for c in found)]) for found in classes])
+
+
+class _Order:
+    """Which pictures go into which batch. A batch is keys i64[B, 2] of (epoch, index); safe between threads.
+
+    Where a picture is shown several times in an epoch, its epoch is that plus a multiple of `_COPY`, so that each
+    showing has random choices of its own.
+    """
+
+    def __init__(
+        self,
+        indices: np.ndarray,
+        groups: np.ndarray,
+        batch_size: int,
+        seed: int,
+        shuffle: bool,
+        start: int,
+        repeats: np.ndarray | None = None,
+    ) -> None:
         self.indices, self.groups, self.batch_size, self.seed, self.shuffle = indices, groups, batch_size, seed, shuffle
-        self.start = start
+        self.start, self.repeats = start, repeats
         self._lock = threading.Lock()
         self._epoch: tuple[tuple[int, bool], list[np.ndarray]] | None = None
         self._restart()
@@ -224,12 +292,19 @@ class _Order:
 
     def _fill(self, epoch: int, waiting: dict[int, list[tuple[int, int]]]) -> list[np.ndarray]:
         """The full batches of an epoch; `waiting` holds what is left of the one before, and then of this one."""
-        indices, batches = self.indices, []
+        keys, batches = np.stack([np.full_like(self.indices, epoch), self.indices], axis=1), []
+        rng = np.random.default_rng([self.seed, epoch])
+        if self.repeats is not None:
+            # The fraction is a chance, drawn anew every epoch.
+            times = (self.repeats + rng.random(len(keys))).astype(np.int64)
+            copies = np.concatenate([np.arange(n) for n in times])
+            keys = np.repeat(keys, times, axis=0)
+            keys[:, 0] += copies * _COPY
         if self.shuffle:
-            indices = np.random.default_rng([self.seed, epoch]).permutation(indices)
-        for index in indices.tolist():
-            group = waiting.setdefault(int(self.groups[index]), [])
-            group.append((epoch, index))
+            keys = rng.permutation(keys)
+        for key in map(tuple, keys.tolist()):
+            group = waiting.setdefault(int(self.groups[key[1]]), [])
+            group.append(key)
             if len(group) == self.batch_size:
                 batches.append(np.array(group, np.int64))
                 group.clear()
@@ -314,15 +389,18 @@ class _BatchMaker:
             shape = (len(keys), *canvas, 3) if name == "image" else tuple(tensor.shape)
             batch[name] = np.zeros(shape, tensor.dtype.as_numpy_dtype)
         for row, (epoch, index) in enumerate(keys.tolist()):
+            record = self.dataset._records[index]
+            _in_work[threading.get_ident()] = f"picture {record.image_id!r} ({record.path})", time.monotonic()
             try:
                 self._write(batch, row, epoch, index, canvas)
             except DataError:
                 raise
             except Exception as error:
-                record = self.dataset._records[index]
                 raise DataError(
                     f"picture {record.image_id!r} ({record.path}): {type(error).__name__}: {error}"
                 ) from error
+            finally:
+                del _in_work[threading.get_ident()]
         return list(batch.values())
 
     def _write(self, batch: dict[str, np.ndarray], row: int, epoch: int, index: int, canvas: tuple[int, int]) -> None:

@@ -18,24 +18,31 @@ _NOT_DECAYED = ("gamma", "beta")
 
 @keras.saving.register_keras_serializable("mrcnn")
 class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then constant, stepwise or cosine decay.
+    """Linear warm-up, then constant, stepwise, cosine or polynomial decay.
 
     Args:
         peak: the rate after warm-up.
         total_steps: length of the run.
         warmup_steps: steps of linear growth from a thousandth of the peak.
-        kind: "constant", "step" (divided by 10 at each milestone) or "cosine" (down to 0).
+        kind: "constant", "step" (divided by 10 at each milestone), "cosine" (down to 0) or "poly" (down to 0).
         milestones: parts of the run, 0 to 1, for "step".
+        power: for "poly".
     """
 
     def __init__(
-        self, peak: float, total_steps: int, warmup_steps: int = 0, kind: str = "step", milestones: Sequence[float] = ()
+        self,
+        peak: float,
+        total_steps: int,
+        warmup_steps: int = 0,
+        kind: str = "step",
+        milestones: Sequence[float] = (),
+        power: float = 0.9,
     ) -> None:
         super().__init__()
-        if kind not in ("constant", "step", "cosine"):
-            raise ValueError(f"schedule: expected constant, step or cosine, got {kind!r}")
+        if kind not in ("constant", "step", "cosine", "poly"):
+            raise ValueError(f"schedule: expected constant, step, cosine or poly, got {kind!r}")
         self.peak, self.total_steps, self.warmup_steps = float(peak), int(total_steps), int(warmup_steps)
-        self.kind, self.milestones = kind, tuple(milestones)
+        self.kind, self.milestones, self.power = kind, tuple(milestones), float(power)
 
     def __call__(self, step: Any) -> tf.Tensor:
         """The rate f32[] at `step` (from 0)."""
@@ -44,10 +51,12 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         if self.kind == "step":
             passed = tf.cast([round(m * self.total_steps) for m in self.milestones], tf.float32)
             rate *= 0.1 ** tf.reduce_sum(tf.cast(step >= passed, tf.float32))
-        elif self.kind == "cosine":
+        elif self.kind in ("cosine", "poly"):
             span = max(self.total_steps - self.warmup_steps, 1)
             progress = tf.clip_by_value((step - self.warmup_steps) / span, 0.0, 1.0)
-            rate *= 0.5 * (1.0 + tf.cos(math.pi * progress))
+            rate *= (
+                0.5 * (1.0 + tf.cos(math.pi * progress)) if self.kind == "cosine" else (1.0 - progress) ** self.power
+            )
         if self.warmup_steps:
             rate *= _WARMUP_START + (1 - _WARMUP_START) * tf.minimum(step / self.warmup_steps, 1.0)
         return rate
@@ -60,11 +69,46 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
             "kind": self.kind,
             "milestones": list(self.milestones),
+            "power": self.power,
         }
 
 
+class LayerRates:
+    """Mixed into a Keras optimizer: a factor on the learning rate of some weights.
+
+    Args:
+        layer_rates: (start of a weight's path below the model, factor); the longest start that fits decides. AdamW's
+            decoupled weight decay keeps the common rate.
+    """
+
+    def __init__(self, *args: Any, layer_rates: Sequence[tuple[str, float]] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.layer_rates = [(str(start), float(factor)) for start, factor in layer_rates]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's update."""
+        if self.layer_rates:
+            learning_rate = learning_rate * self._factor(variable)
+        super().update_step(gradient, variable, learning_rate)
+
+    def _factor(self, variable: Any) -> float:
+        # Keras hands over the tf.Variable, which does not know its path.
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        fits = [(len(start), factor) for start, factor in self.layer_rates if f"/{start}" in f"/{path}"]
+        return max(fits)[1] if fits else 1.0
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which Keras rebuilds the optimizer."""
+        return {**super().get_config(), "layer_rates": self.layer_rates}
+
+
 @keras.saving.register_keras_serializable("mrcnn")
-class SGDWithL2(keras.optimizers.SGD):
+class AdamW(LayerRates, keras.optimizers.AdamW):
+    """Keras' AdamW with a factor on the rate of some weights."""
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class SGDWithL2(LayerRates, keras.optimizers.SGD):
     """SGD whose weight decay is the gradient of an L2 penalty, as in the published detectors.
 
     Keras' own `weight_decay` is decoupled: it bypasses momentum and so decays ten times less at momentum 0.9.
@@ -102,9 +146,12 @@ def make_optimizer(config: TrainConfig, global_batch: int, total_steps: int) -> 
     """
     peak = config.learning_rate * global_batch / REFERENCE_BATCH
     warmup = min(math.ceil(config.warmup_images / global_batch), total_steps // 2)
-    schedule = WarmupSchedule(peak, total_steps, warmup, config.schedule, config.milestones)
+    schedule = WarmupSchedule(peak, total_steps, warmup, config.schedule, config.milestones, config.poly_power)
+    common: dict[str, Any] = {"global_clipnorm": config.clip_norm, "layer_rates": config.layer_rates}
+    if config.weight_average:
+        common |= {"use_ema": True, "ema_momentum": config.weight_average, "ema_overwrite_frequency": None}
     if config.optimizer == "sgd":
-        return SGDWithL2(schedule, momentum=config.momentum, l2=config.weight_decay, global_clipnorm=config.clip_norm)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
+        return SGDWithL2(schedule, momentum=config.momentum, l2=config.weight_decay, **common)
+    optimizer = AdamW(schedule, weight_decay=config.weight_decay, **common)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer

@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from PIL import Image
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.coco import load_coco
-from mrcnn.data.pipeline import DataConfig, make_pipeline, steps_per_epoch
+from mrcnn.data.pipeline import DataConfig, Share, make_pipeline, pictures_in_work, steps_per_epoch
 from mrcnn.ops.masks import paste_masks
 from mrcnn.settings import SettingsError
 from mrcnn.structures import Annotation, batch_spec
@@ -304,3 +305,75 @@ def test_a_process_with_a_live_endless_pipeline_ends() -> None:
     root = Path(__file__).parents[2]
     environment = os.environ | {"PYTHONPATH": str(root), "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, "-c", code], cwd=root, env=environment, check=True, timeout=120)
+
+
+def _arrays(data: tf.data.Dataset, num: int) -> list[dict[str, np.ndarray]]:
+    return list(data.take(num).as_numpy_iterator())
+
+
+def test_a_run_resumes_at_any_batch() -> None:
+    whole = _arrays(make_pipeline(Rectangles(7), CROP, 3, training=True, seed=5, repeat=True), 9)
+    for start in (0, 1, 4, 8):
+        rest = make_pipeline(Rectangles(7), CROP, 3, training=True, seed=5, repeat=True, start_batch=start)
+        for batch, wanted in zip(_arrays(rest, 9 - start), whole[start:], strict=True):
+            for key, value in wanted.items():
+                np.testing.assert_array_equal(batch[key], value, err_msg=key)
+
+
+def test_shares_put_together_are_the_batches() -> None:
+    whole = _arrays(make_pipeline(Rectangles(7), CROP, 4, training=True, repeat=True), 5)
+    # One machine with two devices, then two machines with one device each
+    both = _arrays(make_pipeline(Rectangles(7), CROP, 4, training=True, repeat=True, share=Share(4, 0, 2)), 10)
+    third = _arrays(make_pipeline(Rectangles(7), CROP, 4, training=True, repeat=True, share=Share(4, 2, 1)), 5)
+    last = _arrays(make_pipeline(Rectangles(7), CROP, 4, training=True, repeat=True, share=Share(4, 3, 1)), 5)
+    for i, batch in enumerate(whole):
+        parts = [both[2 * i], both[2 * i + 1], third[i], last[i]]
+        for key, value in batch.items():
+            np.testing.assert_array_equal(np.concatenate([part[key] for part in parts]), value, err_msg=key)
+
+
+def test_shares_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="a batch of 3 pictures cannot be cut into 2 equal parts"):
+        make_pipeline(Rectangles(7), CROP, 3, training=True, repeat=True, share=Share(2, 0, 1))
+    with pytest.raises(ValueError, match="need repeat=True"):
+        make_pipeline(Rectangles(7), CROP, 2, training=True, start_batch=1)
+
+
+def test_rare_classes_are_shown_more_often() -> None:
+    """One picture of ten has the rare class: sqrt(0.4 / 0.1) = 2 times; the others' class is on all: once."""
+    dataset = Dataset()
+    dataset.add_class("x", 1, "common")
+    dataset.add_class("x", 2, "rare")
+    for i in range(10):
+        annotations = [Annotation(1, (5.0, 5.0, 20.0, 20.0))]
+        if i == 3:
+            annotations.append(Annotation(2, (5.0, 30.0, 20.0, 50.0)))
+        dataset.add_image("x", i, None, height=30, width=60, annotations=annotations)
+    noise = np.random.default_rng(0).integers(0, 255, (30, 60, 3), dtype=np.uint8)
+    dataset.load_image = lambda index: noise
+    config = dataclasses.replace(CROP, repeat_threshold=0.4)
+    batches = _arrays(make_pipeline(dataset, config, 11, training=True, repeat=True), 6)
+    for batch in batches:
+        assert np.bincount(batch["image_id"], minlength=10).tolist() == [1, 1, 1, 2, 1, 1, 1, 1, 1, 1]
+        twice = np.flatnonzero(batch["image_id"] == 3)
+        assert (batch["seed"][twice[0]] != batch["seed"][twice[1]]).any()
+
+
+def test_a_picture_that_takes_long_is_named() -> None:
+    entered, leave = threading.Event(), threading.Event()
+
+    class Slow(Rectangles):
+        def load_image(self, index: int) -> np.ndarray:
+            entered.set()
+            leave.wait(30)
+            return super().load_image(index)
+
+    iterator = iter(make_pipeline(Slow(1), SMALL, 1, training=True))
+    thread = threading.Thread(target=lambda: next(iterator))
+    thread.start()
+    assert entered.wait(30)
+    names = [name for name, _ in pictures_in_work()]
+    leave.set()
+    thread.join()
+    assert names == ["picture 100 (None)"]
+    assert pictures_in_work() == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import math
 
 import keras
@@ -39,6 +40,13 @@ def test_cosine_falls_from_the_end_of_the_warm_up_to_zero():
     )
 
 
+def test_poly_falls_to_zero():
+    schedule = WarmupSchedule(2.0, 110, 10, "poly", power=2.0)
+    # half of the warm-up; peak; a half and nine tenths of the 100 remaining steps; the end and beyond
+    expected = [2 * 0.5005, 2.0, 2 * 0.25, 2 * 0.01, 0.0, 0.0]
+    assert _rates(schedule, [5, 10, 60, 100, 110, 300]) == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_schedule_works_on_tensors_and_survives_keras_serialisation():
     schedule = WarmupSchedule(0.1, 50, 5, "step", (0.5,))
     again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
@@ -48,7 +56,7 @@ def test_a_schedule_works_on_tensors_and_survives_keras_serialisation():
 
 
 def test_an_unknown_schedule_is_refused():
-    with pytest.raises(ValueError, match="constant, step or cosine, got 'linear'"):
+    with pytest.raises(ValueError, match="constant, step, cosine or poly, got 'linear'"):
         WarmupSchedule(0.1, 50, kind="linear")
 
 
@@ -148,3 +156,45 @@ def test_clipping_limits_the_global_norm(optimizer: str):
     made = make_optimizer(TrainConfig(optimizer=optimizer, clip_norm=5.0), 16, 10)
     assert made.global_clipnorm == 5.0
     assert make_optimizer(TrainConfig(optimizer=optimizer), 16, 10).global_clipnorm is None
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_layer_can_learn_at_a_rate_of_its_own(kind: str, compiled: bool):
+    """The longest start that fits decides; SGD without momentum moves in proportion to the rate, Adam too."""
+    moved = []
+    for rates in ((), (("fc", 0.5), ("fc/bias", 0.0))):
+        _, variables = _layers()
+        config = TrainConfig(
+            optimizer=kind, momentum=0.0, weight_decay=0.0, schedule="constant", warmup_images=0, layer_rates=rates
+        )
+        optimizer = make_optimizer(config, 16, 10)
+        optimizer.build(variables)
+        before = {v.path.split("/", 1)[-1]: v.numpy() for v in variables}
+
+        step = functools.partial(optimizer.apply, [tf.ones(v.shape) for v in variables], variables)
+        tf.function(step)() if compiled else step()
+        moved.append({v.path.split("/", 1)[-1]: v.numpy() - before[v.path.split("/", 1)[-1]] for v in variables})
+    plain, scaled = moved
+    for path, factor in {"fc/kernel": 0.5, "fc/bias": 0.0, "norm/gamma": 1.0, "norm/beta": 1.0}.items():
+        found = next(p for p in plain if p.endswith(path) or path.endswith(p))
+        assert np.abs(plain[found]).min() > 1e-3
+        np.testing.assert_allclose(scaled[found], factor * plain[found], rtol=1e-4, atol=1e-6, err_msg=path)
+
+
+def test_the_weight_average_follows_its_formula():
+    _, variables = _layers()
+    config = TrainConfig(weight_average=0.75, schedule="constant", warmup_images=0, clip_norm=None)
+    optimizer = make_optimizer(config, 16, 10)
+    optimizer.build(variables)
+    averages = None
+    for _ in range(4):
+        optimizer.apply([tf.ones(v.shape) for v in variables], variables)
+        values = [v.numpy() for v in variables]
+        if averages is None:  # it starts at the first weights
+            averages = values
+        else:
+            averages = [0.75 * a + 0.25 * v for a, v in zip(averages, values, strict=True)]
+    optimizer.finalize_variable_values(variables)
+    for variable, wanted in zip(variables, averages, strict=True):
+        np.testing.assert_allclose(variable.numpy(), wanted, rtol=1e-6, err_msg=variable.path)

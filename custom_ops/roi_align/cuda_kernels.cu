@@ -480,3 +480,14 @@ MRCNN_INSTANTIATE(BFloat16)
 
 }  // namespace cuda
 }  // namespace mrcnn
+
+#if defined(__CUDACC__)
+// nullptr if the kernels can run on the first GPU, else what CUDA says: no driver, one that is too old, or a GPU that
+// nothing was compiled for.
+extern "C" const char* mrcnn_cuda_problem() {
+  cudaFuncAttributes attributes;
+  const cudaError_t error = cudaFuncGetAttributes(&attributes, mrcnn::cuda::place_kernel);
+  cudaGetLastError();  // the error is told here and must not be told again by the first launch
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
+#endif

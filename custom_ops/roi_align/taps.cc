@@ -5,10 +5,10 @@ namespace mrcnn {
 namespace {
 
 // Samples of a bin follow one another along the axis, forwards or, in an inverted RoI, backwards: a cell that was seen
-// before is among the last two.
+// before is among the last three.
 void add(int cell, float weight, size_t begin, std::vector<Tap>* taps) {
   const size_t count = taps->size();
-  for (size_t back = 1; back <= 2 && count >= begin + back; ++back) {
+  for (size_t back = 1; back <= 3 && count >= begin + back; ++back) {
     Tap& tap = (*taps)[count - back];
     if (tap.cell == cell) {
       tap.weight += weight;

@@ -4,14 +4,18 @@ With a fixed number of samples every bin reads equally many cells. With `samplin
 per axis, ceil(RoI side / bins). The samples of a bin then lie at most one cell apart, so along an axis they read a run
 of cells without gaps, and the weights of samples that share a cell are added before rows and columns multiply: about
 (n + 1)^2 cells per bin for n^2 samples, where one tap per corner would read 4 n^2.
+
+The same in C++ and CUDA, where it has been built, takes over by default: see `ops.custom`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import tensorflow as tf
 
+from mrcnn.ops import custom
 from mrcnn.ops.bilinear import AxisRuns, Method, axis_runs, bilinear_taps, check_method, sum_runs, sum_taps
 from mrcnn.ops.pyramid import LevelAssignment, LevelRule, divide, place_rois, unplace
 
@@ -92,7 +96,7 @@ def multilevel_roi_align(
     valid: Tensor | None = None,
     canonical_level: int = 4,
     canonical_size: float = 224.0,
-    method: Method = "sparse",
+    method: Method | Literal["op"] | None = None,
     level_rule: LevelRule = "floor_inside",
     level_epsilon: float = 1e-6,
     end_offset: float = 0.0,
@@ -109,8 +113,9 @@ def multilevel_roi_align(
             the shift and with RoIs of at least one cell.
         valid: bool[B, S] or None: all; invalid RoIs give zeros and no gradient.
         canonical_level, canonical_size, level_rule, level_epsilon: see `pyramid.assign_levels`.
-        method: "sparse" or, for XLA, "gather"; see `ops.bilinear`. Same numbers up to rounding, except that "gather"
-            takes at most MAX_ADAPTIVE_SAMPLES where `sampling_ratio` is 0.
+        method: "op", see `ops.custom`; "sparse" or, for XLA, "gather", see `ops.bilinear`; None: "op" where it is
+            loaded and may be used, else "sparse". Same numbers up to rounding, except that "gather" takes at most
+            MAX_ADAPTIVE_SAMPLES where `sampling_ratio` is 0.
         end_offset: pixels added to y2 and x2 before sampling, not before the level is chosen by a "floor_*" rule.
 
     Returns:
@@ -120,8 +125,30 @@ def multilevel_roi_align(
 
     Ref: Mask R-CNN, section 3 (RoIAlign); Feature Pyramid Networks, equation 1.
     """
-    check_method(method)
     height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+    library = None
+    if method == "op":
+        library = custom.require()
+    elif method is None:
+        library = custom.choose(features)
+        method = "sparse"
+    if library is not None:
+        return custom.multilevel_roi_align(
+            library,
+            features,
+            boxes,
+            strides,
+            (height, width),
+            sampling_ratio,
+            aligned,
+            valid,
+            canonical_level,
+            canonical_size,
+            level_rule,
+            level_epsilon,
+            end_offset,
+        )
+    check_method(method)
     assignment = LevelAssignment(canonical_size, canonical_level, level_rule, level_epsilon)
     rois = place_rois(features, boxes, strides, valid, assignment, end_offset)
     scaled = rois.boxes / rois.stride[:, tf.newaxis] - (0.5 if aligned else 0.0)
@@ -147,7 +174,7 @@ def roi_align(
     sampling_ratio: int = 2,
     aligned: bool = False,
     valid: Tensor | None = None,
-    method: Method = "sparse",
+    method: Method | Literal["op"] | None = None,
 ) -> Tensor:
     """RoIAlign on one feature map.
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mrcnn.weights.checkpoint import load_model as load_model
     from mrcnn.weights.checkpoint import save_checkpoint as save_checkpoint
     from mrcnn.weights.imagenet import load_imagenet as load_imagenet
+    from mrcnn.weights.pretrained import UnknownNetworkError as UnknownNetworkError
     from mrcnn.weights.pretrained import describe_weights as describe_weights
     from mrcnn.weights.pretrained import load_pretrained as load_pretrained
     from mrcnn.weights.pretrained import load_weights as load_weights
@@ -53,6 +54,7 @@ _HOME = {
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "Recipe": "mrcnn.recipes",
     "SettingsError": "mrcnn.settings",
+    "UnknownNetworkError": "mrcnn.weights.pretrained",
     "WeightsError": "mrcnn.weights.report",
     "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",

@@ -133,8 +133,8 @@ def train(
         str,
         typer.Option(
             metavar="imagenet|none|FILE",
-            help="What to start from: ImageNet weights of an installed package, random weights, a checkpoint "
-            "(.safetensors or a run's folder) or a backbone's .pth or .h5 file.",
+            help="What to start from: ImageNet weights of an installed package, random weights, or a file: a "
+            "checkpoint, a run's folder, another program's detector, an ImageNet classifier.",
         ),
     ] = "imagenet",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds a run.")] = False,
@@ -171,18 +171,22 @@ def _changes(items: Sequence[str]) -> dict[str, Any]:
 
 
 def _start_from(model: mrcnn.MaskRCNN, weights: str) -> None:
+    """Set the weights to begin with; a file may be a detector's or a classifier's, which its content tells."""
     if weights == "none":
         return
-    backbone_file = weights != "imagenet" and Path(weights).suffix in (".pth", ".pt", ".h5")
-    if weights == "imagenet" or backbone_file:
-        try:
-            mrcnn.load_imagenet(model.backbone, model.config.backbone, weights if backbone_file else None)
-        except mrcnn.WeightsError as error:
-            if backbone_file:
-                raise
-            raise mrcnn.WeightsError(f"{error}; or start with --weights none") from error
-        return
-    console.print(escape(str(mrcnn.load_weights(model, weights))))
+    file = None if weights == "imagenet" else weights
+    try:
+        if file is not None:
+            console.print(escape(str(mrcnn.load_weights(model, file))))
+            return
+    except mrcnn.UnknownNetworkError:
+        pass
+    try:
+        mrcnn.load_imagenet(model.backbone, model.config.backbone, file, roi_stage=model.roi_stage)
+    except mrcnn.WeightsError as error:
+        if file is not None:
+            raise
+        raise mrcnn.WeightsError(f"{error}; or start with --weights none") from error
 
 
 @app.command(no_args_is_help=True)

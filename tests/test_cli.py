@@ -20,6 +20,8 @@ COMMANDS = {
     "detect": ["--model", "--out", "PICTURE|DIR|GLOB"],
     "export": ["--model", "--out"],
     "inspect": ["--data", "--images", "--out"],
+    "convert": ["FILE", "OUT", "--half"],
+    "weights": ["FILE", "--recipe"],
     "recipes": ["NAME|FILE"],
 }
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 import yaml
@@ -11,7 +11,19 @@ from mrcnn import recipes
 from mrcnn.recipes import Recipe, TrainConfig
 from mrcnn.settings import Settings, SettingsError
 
-NAMES = ("mask_rcnn_r50_fpn", "mask_rcnn_r101_fpn", "mask_rcnn_efficientnet_lite0_fpn")
+NAMES = (
+    "mask_rcnn_r50_fpn",
+    "mask_rcnn_r101_fpn",
+    "mask_rcnn_r152_fpn",
+    "mask_rcnn_x101_32x8d_fpn",
+    "mask_rcnn_r50_c4",
+    "mask_rcnn_r50_dc5",
+    "mask_rcnn_r50_fpn_gn",
+    "cascade_mask_rcnn_r50_fpn",
+    "faster_rcnn_r50_fpn",
+    "keypoint_rcnn_r50_fpn",
+    "mask_rcnn_efficientnet_lite0_fpn",
+)
 # Another valid value of every field where the rule below would give an invalid one.
 OTHERS: dict[str, Any] = {
     "model.backbone.depth": 101,
@@ -34,6 +46,24 @@ OTHERS: dict[str, Any] = {
     "train.on_nonfinite": "skip",
 }
 
+# Fields that cannot change together with all others: settings that are not there, and a depth at which a field that
+# does change means nothing.
+KEPT = {"model.roi_stage", "model.backbone.last_stage"}
+
+
+def _choices(settings: Settings, prefix: str = "") -> dict[str, tuple]:
+    """The values of every field that allows only a few, by dotted path."""
+    found: dict[str, tuple] = {}
+    hints = get_type_hints(type(settings))
+    for field in dataclasses.fields(settings):
+        value, path = getattr(settings, field.name), prefix + field.name
+        for i, item in enumerate(value if isinstance(value, tuple) else [value]):
+            if isinstance(item, Settings):
+                found |= _choices(item, f"{path}.{i}." if isinstance(value, tuple) else f"{path}.")
+        if get_origin(hints[field.name]) is Literal:
+            found[path] = get_args(hints[field.name])
+    return found
+
 
 def _leaves(settings: Settings, prefix: str = "") -> dict[str, Any]:
     """Every field that is not settings itself, by dotted path."""
@@ -51,11 +81,13 @@ def _leaves(settings: Settings, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _another(path: str, value: Any) -> Any:
+def _another(path: str, value: Any, choices: dict[str, tuple]) -> Any:
     """A valid value other than `value`."""
     if path in OTHERS:
         other = OTHERS[path]
         return other[value] if isinstance(other, dict) else other
+    if path in choices:
+        return next(choice for choice in choices[path] if choice != value)
     if isinstance(value, bool):
         return not value
     if isinstance(value, int):
@@ -63,7 +95,7 @@ def _another(path: str, value: Any) -> Any:
     if isinstance(value, float):
         return value * 0.75 if value else 0.25
     if isinstance(value, tuple):
-        return [_another("", item) for item in value] if value else [3]
+        return [_another("", item, choices) for item in value] if value else [3]
     if isinstance(value, str):
         return "p5" if value == "p2" else "p2"
     raise AssertionError(f"give {path} = {value!r} another value in OTHERS")
@@ -93,7 +125,8 @@ def test_every_field_can_be_changed_and_survives_a_file(tmp_path, name: str):
     recipe = recipes.get(name)
     leaves = _leaves(recipe)
     assert len(leaves) > 80
-    changes = {path: _another(path, value) for path, value in leaves.items()}
+    choices = _choices(recipe)
+    changes = {path: _another(path, value, choices) for path, value in leaves.items() if path not in KEPT}
     changed = recipe.override(changes)
     after = _leaves(changed)
     assert after.keys() == leaves.keys()
@@ -110,8 +143,10 @@ def test_every_field_can_be_changed_and_survives_a_file(tmp_path, name: str):
 
 def test_the_names_are_those_of_the_package():
     assert tuple(recipes.named()) == NAMES
-    with pytest.raises(SettingsError, match=r"no recipe 'mask_rcnn_r50'; did you mean mask_rcnn_r50_fpn\? There are"):
-        recipes.get("mask_rcnn_r50")
+    with pytest.raises(
+        SettingsError, match=r"no recipe 'mask_rcnn_r50_fp'; did you mean mask_rcnn_r50_fpn\? There are"
+    ):
+        recipes.get("mask_rcnn_r50_fp")
     with pytest.raises(SettingsError, match=r"no recipe 'zzz'\. There are mask_rcnn_r50_fpn, .*, or give a YAML file"):
         recipes.get("zzz")
 

@@ -1,4 +1,4 @@
-"""Reader of the .h5 weights files of Keras 1, 2 and tf.keras: groups with `layer_names` and `weight_names`."""
+"""Reader of the .h5 weights files of Keras 1 and 2: groups with `layer_names` and `weight_names`."""
 
 from __future__ import annotations
 

@@ -31,6 +31,10 @@ _SHORT_NAMES = {
 }
 
 
+class UnknownNetworkError(WeightsError):
+    """A readable weights file that is of no detector this package knows, such as that of a classifier."""
+
+
 class Foreign(NamedTuple):
     """Weights of another program: the network they are of, and the arrays by our names, in our layouts."""
 
@@ -43,6 +47,7 @@ def read_foreign(path: str | os.PathLike[str]) -> tuple[FileContents, Foreign | 
 
     Raises:
         WeightsError: no weights file, a damaged one, or one of a network this package does not have.
+        UnknownNetworkError: a whole file, of no detector.
     """
     contents = read_arrays(path)
     if contents.container == "mrcnn":
@@ -52,7 +57,7 @@ def read_foreign(path: str | os.PathLike[str]) -> tuple[FileContents, Foreign | 
             architecture = importer.describe(contents.arrays, contents.metadata, str(path))
             return contents, Foreign(architecture, importer.to_ours(contents.arrays, architecture))
     names = ", ".join(list(contents.arrays)[:3])
-    raise WeightsError(
+    raise UnknownNetworkError(
         f"{path}: {contents.container} weights of an unknown network; expected a Mask, Faster or Keypoint R-CNN of"
         f" torchvision, detectron2, Detectron, matterport/Mask_RCNN or this package. It has {names}, ..."
         f" ({len(contents.arrays)} arrays)"

@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test slow lint format notebooks bench clean
+.PHONY: help demo test slow lint format notebooks bench ops clean
 
 help:
 	@echo "make demo       find nuclei with the shipped model, fine-tune on nuts, export; writes demo_out/"
@@ -18,6 +18,7 @@ help:
 	@echo "make format     let ruff mend what it can"
 	@echo "make notebooks  run the notebooks and keep their output"
 	@echo "make bench      benchmarks"
+	@echo "make ops        build the RoIAlign op (optional, needs a C++ compiler) into the user's cache"
 	@echo "make clean      remove what these targets wrote, the environment included"
 
 demo: $(VENV)/.installed
@@ -45,6 +46,9 @@ bench: $(VENV)/.installed-dev
 	@set -- benchmarks/*.py; \
 	if [ ! -e "$$1" ]; then echo "no benchmarks yet"; exit 0; fi; \
 	for script in "$$@"; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+ops: $(VENV)/.installed
+	$(BIN)/python -m mrcnn.ops.build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 from setuptools import Command, setup
 from setuptools.command.build_py import build_py
@@ -37,7 +38,7 @@ def run_build() -> None:
 
 class BuildOps(Command):
     description = "build the RoIAlign op for the TensorFlow of this Python"
-    user_options = ()
+    user_options: ClassVar[list] = []
 
     def initialize_options(self):
         pass

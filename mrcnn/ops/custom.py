@@ -72,9 +72,9 @@ def _load() -> OpState:
             return OpState(None, path, None, _why_missing(path))
         stamp = read_stamp(path)
     except (OSError, StampError) as error:
-        return OpState(None, path, None, f"{path}: {getattr(error, 'strerror', None) or error}")
+        return OpState(None, path, None, f"{path} is not used: {getattr(error, 'strerror', None) or error}")
     if stamp.identity != identity:
-        return OpState(None, path, stamp, f"{path}: {_difference(stamp, identity)}")
+        return OpState(None, path, stamp, f"{path} does not fit: {_difference(stamp, identity)}")
     gpus = tf.config.get_visible_devices("GPU")
     if gpus and not stamp.cuda:
         return OpState(None, path, stamp, f"{path} was built without CUDA, and TensorFlow sees {len(gpus)} GPU(s)")
@@ -83,7 +83,7 @@ def _load() -> OpState:
     except (tf.errors.OpError, RuntimeError, OSError) as error:
         return OpState(None, path, stamp, f"{path} cannot be loaded: {str(error).splitlines()[0]}")
     if gpus and (problem := _cuda_problem(path)):
-        return OpState(None, path, stamp, f"{path}: its CUDA kernels cannot run here: {problem}")
+        return OpState(None, path, stamp, f"the CUDA kernels of {path} cannot run here: {problem}")
     _register_gradients(library)
     return OpState(library, path, stamp, "")
 
@@ -93,8 +93,8 @@ def _why_missing(path: Path) -> str:
     others = sorted(path.parent.glob("roi_align-*.so")) if path.parent.is_dir() else []
     for other in others:
         with contextlib.suppress(OSError, StampError):
-            return f"{path.name} is not there; {other}: {_difference(read_stamp(other), current_identity())}"
-    return f"it is not built ({path} is not there)"
+            return f"{other} does not fit: {_difference(read_stamp(other), current_identity())}"
+    return f"the op is not built ({path} is not there)"
 
 
 def _difference(stamp: Stamp, identity: Any) -> str:
@@ -102,7 +102,7 @@ def _difference(stamp: Stamp, identity: Any) -> str:
         "tensorflow": "TensorFlow",
         "cxx_abi": "C++ ABI",
         "machine": "machine",
-        "sources": "version of the sources",
+        "sources": "sources",
     }
     for field, name in names.items():
         built, here = getattr(stamp.identity, field), getattr(identity, field)
@@ -175,8 +175,8 @@ def choose(features: Sequence[Tensor]) -> Any | None:
             warn, _warned = not _warned, True
         if warn:
             logger.warning(
-                "RoIAlign runs in pure TensorFlow, slower with the same results, for %s. `mrcnn build-ops` builds the "
-                "op; %s=python is silent.",
+                "RoIAlign runs in pure TensorFlow, slower with the same results, because %s. `mrcnn build-ops` builds "
+                "the op; %s=python is silent.",
                 found.reason,
                 VARIABLE,
             )

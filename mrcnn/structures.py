@@ -100,6 +100,7 @@ def batch_spec(
     num_joints: int = 0,
     channels: int = 3,
     with_truth: bool = True,
+    full_masks: bool = False,
 ) -> dict[str, tf.TensorSpec]:
     """The single statement of what a batch holds; None leaves a dimension open.
 
@@ -110,7 +111,9 @@ def batch_spec(
     With truth also: `gt_boxes` f32[B, G, 4] in pixels of the padded picture; `gt_class_ids` i32[B, G];
     `gt_masks` u8[B, G, K, K], each mask cropped to its box and resampled, 0 or 1; `gt_crowd` bool[B, G], regions that
     are neither object nor background; `gt_valid` bool[B, G]; `seed` i32[B, 2], the stateless seed of every random
-    choice made for that picture; and `gt_keypoints` f32[B, G, J, 3] (x, y, visibility) when `num_joints` > 0.
+    choice made for that picture; `gt_keypoints` f32[B, G, J, 3] (x, y, visibility) when `num_joints` > 0; and
+    with `full_masks` also `gt_full_masks` u8[B, G, H, W], the masks in the padded picture, from which a mask head can
+    make its targets as other programs do.
     """
     b, g, k = batch_size, max_instances, mask_side
     spec = {
@@ -128,6 +131,8 @@ def batch_spec(
             "gt_valid": tf.TensorSpec([b, g], tf.bool, "gt_valid"),
             "seed": tf.TensorSpec([b, 2], tf.int32, "seed"),
         }
+        if full_masks:
+            spec["gt_full_masks"] = tf.TensorSpec([b, g, height, width], tf.uint8, "gt_full_masks")
         if num_joints:
             spec["gt_keypoints"] = tf.TensorSpec([b, g, num_joints, 3], tf.float32, "gt_keypoints")
     return spec

@@ -59,6 +59,7 @@ class DataConfig(Settings):
     hue: float = 0.0  # part of a full turn, either way
     max_instances: int = 100  # G; of more objects the largest are kept
     mask_side: int = 112  # K
+    full_masks: bool = False  # masks in the whole picture too: G x height x width bytes a picture
     num_joints: int = 0  # J; 0: no keypoints
     aspect_grouping: bool = True  # landscape and portrait pictures never share a batch
     min_visible: float = 0.1  # objects of which a crop leaves less are dropped
@@ -378,15 +379,27 @@ class _BatchMaker:
         config = self.config
         used = [self.canvases[g] for g in sorted(set(self.groups.tolist()))] or self.canvases[:1]
         height, width = used[0] if len(set(used)) == 1 else (None, None)
-        joints = config.num_joints
-        return batch_spec(batch_size, height, width, config.max_instances, config.mask_side, joints, 3, self.with_truth)
+        return batch_spec(
+            batch_size,
+            height,
+            width,
+            config.max_instances,
+            config.mask_side,
+            config.num_joints,
+            with_truth=self.with_truth,
+            full_masks=config.full_masks,
+        )
 
     def __call__(self, keys: np.ndarray) -> list[np.ndarray]:
         canvas = self.canvases[int(self.groups[keys[0, 1]])]
         spec = self.spec(len(keys))
         batch = {}
         for name, tensor in spec.items():
-            shape = (len(keys), *canvas, 3) if name == "image" else tuple(tensor.shape)
+            shape = tuple(tensor.shape)
+            if name == "image":
+                shape = (shape[0], *canvas, 3)
+            elif name == "gt_full_masks":
+                shape = (*shape[:2], *canvas)
             batch[name] = np.zeros(shape, tensor.dtype.as_numpy_dtype)
         for row, (epoch, index) in enumerate(keys.tolist()):
             record = self.dataset._records[index]
@@ -428,6 +441,8 @@ class _BatchMaker:
         batch["gt_boxes"][row, :n] = sample["boxes"]
         batch["gt_class_ids"][row, :n] = sample["class_ids"]
         batch["gt_masks"][row, :n] = transforms.crop_masks_to_boxes(sample, config.mask_side)
+        if config.full_masks:
+            batch["gt_full_masks"][row, :n, :height, :width] = transforms.full_frame_masks(sample)
         batch["gt_crowd"][row, :n] = sample["is_crowd"]
         batch["gt_valid"][row, :n] = True
         batch["seed"][row] = seed

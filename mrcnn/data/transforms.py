@@ -241,6 +241,25 @@ def mirrored_joints(names: Sequence[str]) -> tuple[int, ...]:
     return tuple(order)
 
 
+def full_frame_masks(sample: Sample) -> np.ndarray:
+    """Each object's mask in the picture.
+
+    Returns:
+        u8[n, height, width], 0 or 1: the mask's grid sampled at the centres of the pixels. Empty: u8[0, height, width].
+    """
+    height, width = sample["image"].shape[:2]
+    result = np.zeros((len(sample["masks"]), height, width), np.uint8)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    windows = sample["windows"].astype(np.float64)
+    for i, (bits, (y1, x1, y2, x2)) in enumerate(zip(sample["masks"], windows, strict=True)):
+        if y2 > y1 and x2 > x1:
+            per_y, per_x = bits.shape[0] / (y2 - y1), bits.shape[1] / (x2 - x1)
+            # The centre of pixel j lies at j + 0.5, that of cell k of the grid at (k + 0.5) / per_pixel from its edge.
+            to_grid = np.array([[per_x, 0, (0.5 - x1) * per_x - 0.5], [0, per_y, (0.5 - y1) * per_y - 0.5]])
+            result[i] = cv2.warpAffine(np.ascontiguousarray(bits), to_grid, (width, height), flags=flags) >= 128
+    return result
+
+
 def crop_masks_to_boxes(sample: Sample, side: int) -> np.ndarray:
     """Each object's mask as seen through its box.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -143,22 +143,14 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def load_model(
-    path: str | os.PathLike[str],
-    *,
-    class_names: Sequence[str] | None = None,
-    changes: Mapping[str, Any] | None = None,
-) -> Any:
+def load_model(path: str | os.PathLike[str]) -> Any:
     """The MaskRCNN of a checkpoint: built from its settings, with its weights and class names.
 
     Args:
         path: a file of `save_checkpoint`, or a run's folder.
-        class_names: other names for the classes.
-        changes: fields of the model's settings to replace, by path; none that changes the weights' shapes.
 
     Raises:
-        WeightsError: the file is no checkpoint, or its weights do not all fit its settings.
-        SettingsError: `changes` names a field that does not exist or gives it a wrong value.
+        WeightsError: the file is no checkpoint, or its weights do not all fit its own settings.
     """
     from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
 
@@ -166,9 +158,7 @@ def load_model(
     for key in ("model", "class_names"):
         if key not in metadata:
             raise WeightsError(f"{checkpoint_path(path)}: no checkpoint of mrcnn, its metadata has no {key!r}")
-    config = MaskRCNNConfig.from_dict(metadata["model"]).override(dict(changes or {}))
-    names = metadata["class_names"] if class_names is None else class_names
-    model = MaskRCNN(config, names, metadata.get("category_ids"))
+    model = MaskRCNN(MaskRCNNConfig.from_dict(metadata["model"]), metadata["class_names"], metadata.get("category_ids"))
     assign(named_variables(model), tensors, str(checkpoint_path(path)), strict=True)
     return model
 

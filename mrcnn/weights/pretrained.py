@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig, head_name
-from mrcnn.settings import SettingsError
+from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, torchvision
 from mrcnn.weights.architecture import Architecture
 from mrcnn.weights.coco_classes import NOT_A_CLASS
@@ -18,6 +21,8 @@ from mrcnn.weights.name_map import Converted
 from mrcnn.weights.open_file import FileContents, read_arrays
 from mrcnn.weights.profile import PROFILES
 from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
+
+_log = logging.getLogger(__name__)
 
 IMPORTERS: tuple[ModuleType, ...] = (torchvision, detectron2, detectron, matterport)
 """One module per code base: `matches(arrays)`, `describe(arrays, plain, source)`, `to_ours(arrays, architecture)`."""
@@ -65,7 +70,11 @@ def read_foreign(path: str | os.PathLike[str]) -> tuple[FileContents, Foreign | 
 
 
 def load_pretrained(
-    path: str | os.PathLike[str], *, class_names: Sequence[str] | None = None, **settings: Any
+    path: str | os.PathLike[str],
+    *,
+    num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
+    **settings: Any,
 ) -> MaskRCNN:
     """A model with the weights of a file, built to compute what the program that wrote it computes.
 
@@ -74,30 +83,41 @@ def load_pretrained(
 
     Args:
         path: the file, or the folder of a training run of this package.
-        class_names: names of the classes, where the file has none and is of no known data set.
+        num_classes: C of the model, things only, to fine-tune on other classes: the layers that depend on it start
+            anew where the file has another number. None: as many as the file has.
+        class_names: names of the classes, where the file has none, is of no known data set, or has others.
         settings: fields of the model's settings to replace: `short_side`, `long_side`, `score_threshold`, `nms_iou`,
             `max_detections`, or any field by its path, `**{"rpn.post_nms_test": 300}`.
 
     Returns:
-        The model, ready for `mrcnn.detect`; `model.config.profile` names the family whose conventions it follows.
+        The model, ready for `mrcnn.detect` or, with other classes, `mrcnn.train`. `model.config.profile` names the
+        family whose conventions it follows, `model.load_report` says what became of every array.
 
     Raises:
         WeightsError: no weights file, a damaged one, or one of a network this package does not have.
         SettingsError: `settings` names a field that does not exist or gives it a wrong value.
+        ValueError: `class_names` are not as many as the classes.
     """
     changes = {_SHORT_NAMES.get(name, name): value for name, value in settings.items()}
-    if "num_classes" in changes:
-        raise SettingsError("num_classes: the file decides it; to train on other classes use mrcnn.load_weights")
-    _, foreign = read_foreign(path)
+    contents, foreign = read_foreign(path)
     if foreign is None:
-        return checkpoint.load_model(path, class_names=class_names, changes=changes)
-    network, source = foreign.architecture, str(path)
-    model = MaskRCNN(
-        PROFILES[network.family].model_config(network).override(changes),
-        network.class_names if class_names is None else class_names,
-        network.category_ids,
-    )
-    assign(named_variables(model), foreign.arrays, source, strict=True)
+        config = MaskRCNNConfig.from_dict(contents.metadata["model"])
+        names, ids = contents.metadata["class_names"], contents.metadata.get("category_ids")
+        arrays: Mapping[str, Any] = contents.arrays
+        unused: tuple[str, ...] = ()
+    else:
+        network = foreign.architecture
+        config = PROFILES[network.family].model_config(network)
+        names, ids, arrays, unused = network.class_names, network.category_ids, foreign.arrays, foreign.arrays.unused
+    in_file = config.num_classes
+    config = config.override(changes | ({} if num_classes is None else {"num_classes": num_classes}))
+    if config.num_classes != in_file:
+        names = ids = None
+    model = MaskRCNN(config, names if class_names is None else class_names, ids)
+    report = assign(named_variables(model), arrays, str(path), strict=config.num_classes == in_file)
+    if report.missing:
+        raise WeightsError(f"{path}: does not fit the model\n{report}")
+    model.load_report = dataclasses.replace(report, unused=(*report.unused, *unused))
     return model
 
 
@@ -107,23 +127,54 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
     Args:
         model: a MaskRCNN, or any Keras model whose variables have the same names.
         path: a weights file of any program `load_pretrained` reads, or a run's folder.
-        num_classes: things in the file, to be sure that it is the file that was meant; None: any.
+        num_classes: things the model, or the file, has, to be sure that they are those that were meant; None: any.
 
     Returns:
         Which variables were set, which were skipped for their shape, which the file lacks, which of its arrays were
-        of no use.
+        of no use. A warning is logged where the weights come from a program with other conventions than the model's,
+        such as other pixel statistics; `load_pretrained(path, num_classes=...)` makes a model that has them.
 
     Raises:
-        WeightsError: the file cannot be read, has another number of classes than said, or nothing in it fits.
+        WeightsError: the file cannot be read, neither it nor the model has that many classes, or nothing in it fits.
     """
-    _, foreign = read_foreign(path)
+    contents, foreign = read_foreign(path)
+    if foreign is None:
+        in_file = len(contents.metadata["class_names"]) if "class_names" in contents.metadata else None
+    else:
+        in_file = foreign.architecture.num_classes
+    in_model = getattr(getattr(model, "config", None), "num_classes", None)
+    if num_classes is not None and num_classes not in (in_file, in_model):
+        raise WeightsError(f"{path}: weights for {in_file} classes and a model for {in_model}, expected {num_classes}")
     if foreign is None:
         return checkpoint.load_weights(model, path)
-    found = foreign.architecture.num_classes
-    if num_classes is not None and num_classes != found:
-        raise WeightsError(f"{path}: weights for {found} classes, expected {num_classes}")
     report = assign(named_variables(model), foreign.arrays, str(path))
+    differing = _other_conventions(model, foreign.architecture)
+    if differing:
+        _log.warning(
+            "%s: made for other values of %s than the model's; load_pretrained(path, num_classes=...) takes them over",
+            path,
+            ", ".join(differing),
+        )
     return dataclasses.replace(report, unused=(*report.unused, *foreign.arrays.unused))
+
+
+def _other_conventions(model: Any, network: Architecture) -> list[str]:
+    """Settings of the first layers in which the model and the family of the weights differ."""
+    mine = getattr(getattr(model, "config", None), "backbone", None)
+    theirs = PROFILES[network.family].model_config(network).backbone
+    names = ("pixel_norm", "stride_in_1x1", "stem_pool")
+    return [
+        f"backbone.{name}"
+        for name in names
+        if hasattr(mine, name) and _differ(getattr(mine, name), getattr(theirs, name))
+    ]
+
+
+def _differ(mine: Any, theirs: Any) -> bool:
+    if isinstance(mine, PixelNorm):
+        close = np.allclose([mine.mean, mine.std], [theirs.mean, theirs.std], atol=0.1)
+        return not close or mine.bgr != theirs.bgr
+    return mine != theirs
 
 
 @dataclasses.dataclass(frozen=True)

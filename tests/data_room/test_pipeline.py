@@ -377,3 +377,20 @@ def test_a_picture_that_takes_long_is_named() -> None:
     thread.join()
     assert names == ["picture 100 (None)"]
     assert pictures_in_work() == []
+
+
+def test_full_masks_lie_in_the_padded_picture() -> None:
+    config = dataclasses.replace(SMALL, full_masks=True)
+    pipeline = make_pipeline(Rectangles(4), config, 2, training=False)
+    for batch in pipeline:
+        masks, boxes = batch["gt_full_masks"].numpy(), batch["gt_boxes"].numpy()
+        assert masks.shape == (*boxes.shape[:2], *batch["image"].shape[1:3])
+        for picture, valid in enumerate(batch["gt_valid"].numpy()):
+            grids = batch["gt_masks"][picture].numpy()[valid]  # the same masks, in their boxes
+            for mask, grid, (y1, x1, y2, x2) in zip(masks[picture][valid], grids, boxes[picture][valid], strict=True):
+                assert abs(mask.sum() - grid.mean() * (y2 - y1) * (x2 - x1)) <= (y2 - y1) + (x2 - x1)
+                rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+                np.testing.assert_allclose(
+                    [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], [y1, x1, y2, x2], atol=1
+                )
+            assert not masks[picture][~valid].any()

@@ -220,3 +220,25 @@ def test_a_mask_is_empty_beyond_its_window_and_full_up_to_its_edge() -> None:
     expected[2:6] = 1
     np.testing.assert_array_equal(crops[0], expected)
     assert crops[1].all()
+
+
+def test_full_frame_masks_are_the_painted_pixels():
+    for sample in (make_sample(), T.flip_horizontal(make_sample()), T.rotate90(make_sample(), 1)):
+        masks = T.full_frame_masks(sample)
+        assert masks.dtype == np.uint8
+        for mask, class_id in zip(masks, sample["class_ids"], strict=True):
+            np.testing.assert_array_equal(mask, painted(sample, class_id))
+
+
+def test_full_frame_masks_after_resizing_cover_the_same_part():
+    sample = T.resize(make_sample(), 100, 90)
+    masks = T.full_frame_masks(sample)
+    assert masks.shape == (3, 100, 90)
+    for before, after in zip(T.full_frame_masks(make_sample()), masks, strict=True):
+        assert abs(after.mean() - before.mean()) < 0.05 * before.mean() + 1e-3
+
+
+def test_full_frame_masks_of_no_objects():
+    sample = make_sample()
+    empty = {name: value if name == "image" else value[:0] for name, value in sample.items()}
+    assert T.full_frame_masks(empty).shape == (0, 40, 60)

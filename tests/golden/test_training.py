@@ -67,7 +67,8 @@ def _truth(golden: Golden, content: tuple[int, int], canvas: tuple[int, int], or
     truth = {
         "gt_boxes": (boxes.astype(np.float32) * np.tile(scale, 2))[None],
         "gt_class_ids": (golden["gt_labels"] + (0 if golden.is_torchvision else 1)).astype(np.int32)[None],
-        "gt_masks": masks[None],
+        "gt_masks": np.zeros((1, len(boxes), 1, 1), np.uint8),
+        "gt_full_masks": masks[None],
         "gt_crowd": np.zeros((1, len(boxes)), bool),
         "gt_valid": np.ones((1, len(boxes)), bool),
         "seed": np.zeros((1, 2), np.int32),

@@ -171,7 +171,7 @@ def test_targets_from_full_frame_masks_by_hand(target):
     """An object that fills the left three of the four columns of pixels each cell covers; the picture ends at 40."""
     masks = np.zeros((1, 2, 48, 48), np.uint8)
     masks[0, 1, 8:32, 8:27] = 1
-    batch = {"gt_masks": tf.constant(masks), "content_shape": tf.constant([[40, 48]])}
+    batch = {"gt_full_masks": tf.constant(masks), "content_shape": tf.constant([[40, 48]])}
     pool = RoiPoolConfig(size=SIDE // 2, aligned=True)
     head = head_of(target=target, pool=pool)
     found = head.targets(rois_of([[1]], [[[8, 8, 32, 32]]], [[1]]), batch).numpy()[0, 0]

@@ -44,9 +44,9 @@ class MaskHeadConfig(RoiHeadConfig):
     # "sigmoid": every class has a mask of its own; "softmax": the classes, and background, compete for each pixel.
     # Ref: table 2b
     loss: Literal["sigmoid", "softmax"] = "sigmoid"
-    # What the mask should be. "grid": gt_masks are cropped to their boxes and seen through the RoI. "project": gt_masks
-    # are u8[B, G, H, W], in the frame of the padded picture, and the target is where RoIAlign of the mask is at least
-    # one half; "project_soft": what RoIAlign gives.
+    # What the mask should be. "grid": the object's mask in its box (gt_masks), seen through the RoI. "project": where
+    # RoIAlign of the mask in the picture is at least one half; "project_soft": what RoIAlign gives. Both need batches
+    # that hold gt_full_masks (`DataConfig.full_masks`) and are as "grid" without them.
     target: Literal["grid", "project", "project_soft"] = "grid"
     # How a mask is laid on the picture, see `ops.masks.paste_masks`.
     paste: Literal["exact", "padded_integer", "integer_resize"] = "exact"
@@ -145,10 +145,10 @@ class MaskHead(RoiHead):
     def targets(self, rois: RoiSample, batch: Batch) -> tf.Tensor:
         """f32[B, F, M, M] in {0, 1}, or between when soft: the matched object's mask inside each RoI."""
         config, side = self.config, self.mask_side
-        if config.target == "grid":
+        if config.target == "grid" or "gt_full_masks" not in batch:
             return mask_ops.crop_masks(batch["gt_masks"], batch["gt_boxes"], rois.gt_index, rois.boxes, side)
         return mask_ops.project_masks(
-            batch["gt_masks"],
+            batch["gt_full_masks"],
             rois.gt_index,
             rois.boxes,
             side,

@@ -1,0 +1,122 @@
+"""A file becomes a model: this package's own, and, as fine-tuning begins, torchvision's."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mrcnn import recipes
+from mrcnn.data.formats.coco import load_coco
+from mrcnn.settings import SettingsError
+from mrcnn.training.fit import train
+from mrcnn.weights.checkpoint import save_checkpoint
+from mrcnn.weights.pretrained import describe_weights, load_pretrained, load_weights
+from mrcnn.weights.report import WeightsError, named_variables
+from tests.golden.case import Golden
+from tests.tiny_model import tiny_model
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A checkpoint of this package and the model it was made from."""
+    model = tiny_model()
+    return model, save_checkpoint(model, tmp_path_factory.mktemp("own") / "model.safetensors")
+
+
+def test_own_checkpoint_with_other_settings(own):
+    model, path = own
+    again = load_pretrained(path, short_side=64, long_side=100, score_threshold=0.3, **{"rpn.post_nms_test": 50})
+    assert (again.config.input.short_side, again.config.input.long_side) == (64, 100)
+    assert (again.config.box_head.score_threshold, again.config.rpn.post_nms_test) == (0.3, 50)
+    assert again.class_names == ("thing", "other")
+    assert again.category_ids == (3, 8)
+    assert again.load_report.is_complete
+    assert again.config.profile == "mrcnn"
+    for (name, mine), theirs in zip(named_variables(again).items(), named_variables(model).values(), strict=True):
+        np.testing.assert_array_equal(mine, theirs, err_msg=name)
+
+
+def test_another_number_of_classes_starts_the_last_layers_anew(own):
+    _, path = own
+    model = load_pretrained(path, num_classes=3, class_names=["a", "b", "c"])
+    assert (model.config.num_classes, model.class_names) == (3, ("a", "b", "c"))
+    skipped = {name for name, *_ in model.load_report.shape_skipped}
+    layers = ("box_head/class_logits", "box_head/deltas", "mask_head/mask_logits")
+    assert skipped == {f"{layer}/{leaf}" for layer in layers for leaf in ("kernel", "bias")}
+    assert not model.load_report.missing
+    assert not model.load_report.unused
+
+
+def test_faulty_settings_and_names_are_refused(own):
+    model, path = own
+    with pytest.raises(SettingsError, match="no field 'shrot_side'"):
+        load_pretrained(path, shrot_side=64)
+    with pytest.raises(SettingsError, match=r"score_threshold: expected float"):
+        load_pretrained(path, score_threshold="high")
+    with pytest.raises(ValueError, match="class_names: expected 2 entries"):
+        load_pretrained(path, class_names=["one"])
+    with pytest.raises(WeightsError, match="weights for 2 classes and a model for 2, expected 7"):
+        load_weights(model, path, num_classes=7)
+    assert load_weights(model, path, num_classes=2).is_complete
+
+
+def test_description_of_an_own_checkpoint(own):
+    description = describe_weights(own[1])
+    assert (description.container, description.family) == ("mrcnn", "mrcnn")
+    assert description.class_names == ("thing", "other")
+    text = str(description)
+    assert "mrcnn EfficientNetLite, 2 classes, box + mask" in text
+    assert "thing, other" in text
+
+
+@pytest.mark.slow
+def test_a_torchvision_checkpoint_is_fine_tuned_on_two_classes(tmp_path, data_dir, caplog):
+    golden = Golden("tv_mask_r50_fpn")
+    path = golden.write_checkpoint(tmp_path)
+    assert "torchvision R-50-FPN, 90 classes, box + mask" in str(describe_weights(path))
+
+    annotations = json.loads((data_dir / "nuts3/annotations.json").read_text())
+    annotations["categories"] = annotations["categories"][:2]
+    kept = {category["id"] for category in annotations["categories"]}
+    annotations["annotations"] = [a for a in annotations["annotations"] if a["category_id"] in kept]
+    (tmp_path / "two.json").write_text(json.dumps(annotations))
+    pictures = load_coco(tmp_path / "two.json", data_dir / "nuts3")
+
+    recipe = recipes.get("mask_rcnn_r50_fpn").override(
+        {
+            "data.short_sides": [192],
+            "data.long_side": 256,
+            "train.images": 12,
+            "train.warmup_images": 0,
+            "train.learning_rate": 0.005,
+        }
+    )
+    class_layers = ("box_head/class_logits", "box_head/deltas", "mask_head/mask_logits")
+    expected = {f"{layer}/{leaf}" for layer in class_layers for leaf in ("kernel", "bias")}
+
+    # into a model of the paper's recipe, whose first layers expect the same pixels
+    model = recipe.build_model(pictures.class_names, pictures.category_ids)
+    report = load_weights(model, path, num_classes=2)
+    assert {name for name, *_ in report.shape_skipped} == expected
+    assert not report.missing
+    assert not report.unused
+    assert "other values" not in caplog.text
+
+    # or as torchvision would go on
+    model = load_pretrained(
+        path,
+        num_classes=2,
+        class_names=pictures.class_names,
+        short_side=192,
+        long_side=256,
+        **{"rpn.post_nms_train": 200},
+    )
+    assert {name for name, *_ in model.load_report.shape_skipped} == expected
+    before = {name: np.array(v) for name, v in named_variables(model).items() if v.trainable}
+    history = train(model, pictures, recipe=recipe, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    moved = {name for name, v in named_variables(model).items() if name in before and np.any(before[name] != v)}
+    assert {"box_head/class_logits/kernel", "mask_head/mask_logits/kernel", "rpn/conv/kernel"} <= moved
+    assert not any(name.startswith(("backbone/stem", "backbone/stage2")) for name in moved)

@@ -268,7 +268,12 @@ MATTERPORT = Profile(
     pool=RoiPoolConfig(op="crop", level_rule="round_image_area"),
     roi_sampler=RoiSamplerConfig(num_rois=200, positive_fraction=0.33),
     box_head=BoxHeadConfig(
-        detection_rule="best_class", score_threshold=0.7, nms_iou=0.3, max_log_scale=None, smooth_l1_beta=1.0
+        detection_rule="best_class",
+        score_threshold=0.7,
+        nms_iou=0.3,
+        max_log_scale=None,
+        min_size=-1.0,
+        smooth_l1_beta=1.0,
     ),
     mask_head=MaskHeadConfig(paste="integer_resize"),
     stem_pool="same",

@@ -220,6 +220,11 @@ def detections_of(probs: tf.Tensor, boxes: tf.Tensor, valid: tf.Tensor, config: 
         valid &= (best > 0) & (scores >= threshold)
         boxes = tf.gather(boxes, classes, batch_dims=2) if boxes.shape[2] != 1 else boxes[:, :, 0]  # [B, P, 4]
         threshold = -math.inf
+        # In TensorFlow 1, on which this rule was run, a kept box without area suppresses every later one of its class.
+        flat = valid & ~box_ops.is_nonempty(boxes)
+        ends = tf.one_hot(classes, num_classes, on_value=True, off_value=False) & flat[..., tf.newaxis]  # [B, P, C]
+        ends = tf.reduce_max(tf.where(ends, scores[..., tf.newaxis], -math.inf), axis=1)  # [B, C]
+        valid &= scores >= tf.gather(ends, classes, batch_dims=1)
     else:
         classes = tf.broadcast_to(tf.range(num_classes), [batch, num, num_classes])
         classes = tf.reshape(classes, [batch, -1])  # [B, P * C]

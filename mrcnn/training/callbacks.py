@@ -2,57 +2,112 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import logging
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
-import tensorflow as tf
+import safetensors
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.files import whole_file
 from mrcnn.training.evaluation_run import evaluate
 from mrcnn.weights.checkpoint import save_checkpoint
 
+logger = logging.getLogger("mrcnn")
+
+
+class Resumable(keras.callbacks.Callback):
+    """A callback whose state is kept in the checkpoints of a run."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Plain data."""
+        raise NotImplementedError
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """What `get_state` gave."""
+        raise NotImplementedError
+
 
 class WaitTimer(keras.callbacks.Callback):
-    """Logs `data_wait`, the share of step time spent waiting for the next batch."""
+    """Logs `data_wait`, the share of step time spent waiting for the next batch, and `images_per_s`.
 
-    def __init__(self) -> None:
+    Args:
+        images_per_step: over all devices.
+    """
+
+    def __init__(self, images_per_step: int = 1) -> None:
         super().__init__()
-        self.waited = 0.0
-        self._begin = time.perf_counter()
+        self.images_per_step = images_per_step
+        self._restart()
 
-    def wrap(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
-        """The same batches, with the time each took to arrive added up."""
+    def _restart(self) -> None:
+        self.waited, self.steps, self._begin = 0.0, 0, time.perf_counter()
 
-        def batches() -> Iterator[Any]:
-            iterator = iter(dataset)
-            while True:
-                begin = time.perf_counter()
-                batch = next(iterator, None)
-                self.waited += time.perf_counter() - begin
-                if batch is None:
-                    return
-                yield batch
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around what fetches a batch."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.waited += time.perf_counter() - begin
 
-        wrapped = tf.data.Dataset.from_generator(batches, output_signature=dataset.element_spec)
-        # Else TensorFlow fetches ahead in a thread of its own, and waiting there would count though no step waits.
-        options = tf.data.Options()
-        options.experimental_optimization.inject_prefetch = False
-        return wrapped.with_options(options)
+    def measured(self) -> dict[str, float]:
+        """Of the epoch so far."""
+        passed = max(time.perf_counter() - self._begin, 1e-9)
+        return {"data_wait": self.waited / passed, "images_per_s": self.steps * self.images_per_step / passed}
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Start counting anew."""
-        self.waited, self._begin = 0.0, time.perf_counter()
+        self._restart()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Add both to the step's log, for the progress bar."""
+        self.steps += 1
+        if logs is not None:
+            logs.update(self.measured())
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Add `data_wait` (0 to 1) and `learning_rate` to the epoch's log."""
+        """Add both and `learning_rate` to the epoch's log."""
         if logs is not None:
-            logs["data_wait"] = self.waited / max(time.perf_counter() - self._begin, 1e-9)
+            logs.update(self.measured())
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+
+class EarlyStop(Resumable):
+    """Ends the run when so many evaluations in a row bring nothing better.
+
+    Args:
+        patience: how many.
+        best_by: the number of the log to watch; more is better.
+    """
+
+    def __init__(self, patience: int, best_by: str) -> None:
+        super().__init__()
+        self.patience, self.best_by = patience, best_by
+        self.best, self.waited = float("-inf"), 0
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count the evaluations since the best."""
+        value = (logs or {}).get(self.best_by)
+        if value is None:
+            return
+        self.best, self.waited = (value, 0) if value > self.best else (self.best, self.waited + 1)
+        if self.waited >= self.patience:
+            self.model.stop_training = True
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Resumable`."""
+        return {"best": None if self.best == float("-inf") else self.best, "waited": self.waited}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """See `Resumable`."""
+        self.best, self.waited = float("-inf") if state["best"] is None else state["best"], state["waited"]
 
 
 class Evaluation(keras.callbacks.Callback):
@@ -73,22 +128,39 @@ class Evaluation(keras.callbacks.Callback):
         logs.update({f"val_{name}": numbers[name] for name in self.NAMES if name in numbers})
 
 
-class RunDirectory(keras.callbacks.Callback):
+class RunDirectory(Resumable):
     """Keeps a run in a folder: model.safetensors (last), best.safetensors, history.csv, curves.png."""
 
     def __init__(self, path: Path, extra: dict[str, Any], best_by: str = "val_mask/AP") -> None:
         super().__init__()
         self.path, self.extra, self.best_by = path, extra, best_by
         self.best = float("-inf")
+        self.is_best = False  # whether the last epoch was the best so far
         self.rows: list[dict[str, Any]] = []
 
+    def get_state(self) -> dict[str, Any]:
+        """See `Resumable`."""
+        return {"best": None if self.best == float("-inf") else self.best, "rows": self.rows}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """See `Resumable`."""
+        self.best, self.rows = float("-inf") if state["best"] is None else state["best"], list(state["rows"])
+
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write everything; each file is replaced as a whole."""
+        """Write everything; each file is replaced as a whole. What a full disk refuses is logged, not raised."""
         row = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
         self.rows.append(row)
-        save_checkpoint(self.model, self.path / "model.safetensors", extra=self.extra)
-        if row.get(self.best_by, float("-inf")) > self.best:
+        self.is_best = row.get(self.best_by, float("-inf")) > self.best
+        if self.is_best:
             self.best = row[self.best_by]
+        try:
+            self._write()
+        except (OSError, safetensors.SafetensorError) as error:
+            logger.error("%s: not all of the run could be written (%s); training goes on", self.path, error)
+
+    def _write(self) -> None:
+        save_checkpoint(self.model, self.path / "model.safetensors", extra=self.extra)
+        if self.is_best:
             save_checkpoint(self.model, self.path / "best.safetensors", extra=self.extra)
         columns = list(dict.fromkeys(name for r in self.rows for name in r))
         with (

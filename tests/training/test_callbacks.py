@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import csv
+import json
+import logging
 import types
 
 import cv2
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from mrcnn.training import callbacks
-from mrcnn.training.callbacks import Evaluation, RunDirectory, WaitTimer
+from mrcnn.training.callbacks import EarlyStop, Evaluation, RunDirectory, WaitTimer
 from mrcnn.weights.checkpoint import read_checkpoint
 from tests.mean_colour import MeanColour
 
@@ -32,43 +33,30 @@ def clock(monkeypatch):
     return clock
 
 
-class SlowData:
-    """Stands in for a pipeline each of whose batches takes `seconds`."""
-
-    element_spec = {"x": tf.TensorSpec([None, 2], tf.int32)}  # noqa: RUF012
-
-    def __init__(self, clock: Clock, seconds: float, num: int):
-        self.clock, self.seconds, self.num = clock, seconds, num
-
-    def __iter__(self):
-        for i in range(self.num):
-            self.clock.now += self.seconds
-            yield {"x": tf.fill([i + 1, 2], i)}
-
-
 def _timer(rate: float = 0.25) -> WaitTimer:
-    timer = WaitTimer()
+    timer = WaitTimer(images_per_step=6)
     timer.set_model(types.SimpleNamespace(optimizer=keras.optimizers.SGD(rate)))
     return timer
 
 
-def test_wrapping_changes_no_batch(clock):
-    wrapped = WaitTimer().wrap(SlowData(clock, 0.0, 3))
-    assert wrapped.element_spec == SlowData.element_spec
-    assert [batch["x"].numpy().tolist() for batch in wrapped] == [[[0, 0]], [[1, 1]] * 2, [[2, 2]] * 3]
-
-
-def test_the_share_of_time_spent_waiting(clock):
+def test_the_share_of_time_spent_waiting_and_the_speed(clock):
     timer = _timer()
-    batches = iter(timer.wrap(SlowData(clock, 3.0, 8)))
     for _ in range(2):  # each epoch counts anew
         timer.on_epoch_begin(0)
-        for _ in range(4):
-            next(batches)
+        for step in range(4):
+            with timer.waiting():
+                clock.now += 3.0
             clock.now += 1.0  # the step itself
+            logs = {"loss": 1.0}
+            timer.on_train_batch_end(step, logs)
+            assert logs == {"loss": 1.0, "data_wait": pytest.approx(3 / 4), "images_per_s": pytest.approx(6 / 4)}
         logs = {}
         timer.on_epoch_end(0, logs)
-        assert logs == {"data_wait": pytest.approx(12 / 16), "learning_rate": 0.25}
+        assert logs == {
+            "data_wait": pytest.approx(12 / 16),
+            "images_per_s": pytest.approx(24 / 16),
+            "learning_rate": 0.25,
+        }
 
 
 def test_an_epoch_of_no_time_and_one_without_logs(clock):
@@ -78,6 +66,22 @@ def test_an_epoch_of_no_time_and_one_without_logs(clock):
     logs = {}
     timer.on_epoch_end(0, logs)
     assert logs["data_wait"] == 0.0
+
+
+def test_early_stop_counts_evaluations_since_the_best():
+    stop = EarlyStop(2, "val_mask/AP")
+    model = types.SimpleNamespace(stop_training=False)
+    stop.set_model(model)
+    states = []
+    for value in (0.1, None, 0.3, 0.3, None, 0.2):
+        assert not model.stop_training
+        stop.on_epoch_end(0, {} if value is None else {"val_mask/AP": value})
+        states.append(stop.get_state())
+    assert model.stop_training
+    assert [state["waited"] for state in states] == [0, 0, 0, 1, 1, 2]
+    again = EarlyStop(2, "val_mask/AP")
+    again.set_state(json.loads(json.dumps(states[3])))
+    assert (again.best, again.waited) == (0.3, 1)
 
 
 def test_evaluation_every_few_epochs_and_at_the_end(monkeypatch):
@@ -157,3 +161,22 @@ def test_drawing_leaves_pyplot_alone(tmp_path):
     before = plt.get_fignums()
     _run(tmp_path, [{"loss": 2.0}])
     assert plt.get_fignums() == before
+
+
+def test_a_full_disk_is_reported_and_training_goes_on(tmp_path, monkeypatch, caplog):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(callbacks, "save_checkpoint", full)
+    with caplog.at_level(logging.ERROR, "mrcnn"):
+        _run(tmp_path, [{"loss": 2.0}])
+    assert "No space left on device" in caplog.text
+
+
+def test_the_state_of_a_run_survives(tmp_path):
+    first = RunDirectory(tmp_path, extra={})
+    assert RunDirectory(tmp_path, extra={}).get_state() == {"best": None, "rows": []}
+    first.best, first.rows = 0.5, [{"epoch": 1, "loss": 2.0}]
+    again = RunDirectory(tmp_path, extra={})
+    again.set_state(json.loads(json.dumps(first.get_state())))
+    assert (again.best, again.rows) == (0.5, first.rows)

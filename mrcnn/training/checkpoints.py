@@ -1,0 +1,159 @@
+"""Checkpoints of a run: everything a training run is, in one file, so that it goes on as if it had never stopped.
+
+RUN/checkpoints/step_00001234.safetensors holds every variable of model, optimizer and running means, bit for bit, and
+as JSON what the rest of the program needs to know. A file appears whole or not at all, and carries a checksum of each
+array: what a disk damaged is passed over for the checkpoint before.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mrcnn.files import whole_file
+
+logger = logging.getLogger("mrcnn")
+
+FORMAT = "mrcnn-run/1"
+FOLDER = "checkpoints"
+_KEY = "mrcnn"
+_NAME = re.compile(r"step_(\d+)\.safetensors")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, or belongs to another run; the message names the file and what was expected."""
+
+
+def run_variables(model: Any) -> dict[str, Any]:
+    """All variables of a compiled model, its optimizer and its running means, by name, in a fixed order."""
+    named = {}
+    metrics = [variable for metric in model.metrics for variable in metric.variables]
+    for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables), ("mean", metrics)):
+        for number, variable in enumerate(variables):
+            named[f"{kind}/{number:05d}/{variable.name}"] = variable
+    return named
+
+
+def read_state(model: Any) -> dict[str, np.ndarray]:
+    """Copies of `run_variables`. On several machines all must call it, for running means are summed over them."""
+    return {name: np.array(variable.numpy(), order="C") for name, variable in run_variables(model).items()}
+
+
+class Checkpoints:
+    """The checkpoints in a run's folder: the last few, and the best.
+
+    Args:
+        run: the run's folder.
+        keep: how many of the last to keep; the best is kept beside them.
+        writes: False on all machines but one: then nothing is written or removed.
+    """
+
+    def __init__(self, run: str | os.PathLike[str], keep: int = 3, writes: bool = True) -> None:
+        self.folder, self.keep, self.writes = Path(run) / FOLDER, max(1, keep), writes
+        self.best: int | None = None  # step of the best checkpoint
+        if writes and self.folder.is_dir():
+            for leftover in self.folder.glob(".*.part.*"):  # of a process that was killed while it wrote
+                leftover.unlink(missing_ok=True)
+
+    def path(self, step: int) -> Path:
+        """The file of a step."""
+        return self.folder / f"step_{step:08d}.safetensors"
+
+    def steps(self) -> list[int]:
+        """Steps with a checkpoint, the latest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted((int(m[1]) for f in self.folder.iterdir() if (m := _NAME.fullmatch(f.name))), reverse=True)
+
+    def save(self, step: int, model: Any, metadata: Mapping[str, Any], is_best: bool = False) -> Path | None:
+        """Write the state of a run after `step` steps, then remove what need not be kept.
+
+        Returns:
+            The file; None where nothing was written, which is logged: a full disk must not end a training run.
+        """
+        state = read_state(model)
+        if not self.writes:
+            return None
+        best = step if is_best else self.best
+        sums = {name: zlib.crc32(memoryview(value).cast("B")) if value.size else 0 for name, value in state.items()}
+        text = json.dumps({**metadata, "format": FORMAT, "step": step, "best_step": best, "crc32": sums})
+        try:
+            with whole_file(self.path(step)) as temporary:
+                safetensors.numpy.save_file(state, temporary, metadata={_KEY: text})
+                with temporary.open("rb+") as file:
+                    os.fsync(file.fileno())
+        except (OSError, safetensors.SafetensorError) as error:
+            logger.error("%s: not written (%s); training goes on, older checkpoints stay", self.path(step), error)
+            return None
+        self.best = best
+        for old in self.steps()[self.keep :]:
+            if old != best:
+                self.path(old).unlink(missing_ok=True)
+        return self.path(step)
+
+    def newest(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """Metadata and arrays of the latest checkpoint that is whole; None if there is none.
+
+        Damaged ones are passed over with a warning.
+        """
+        for step in self.steps():
+            try:
+                found = read_checkpoint(self.path(step))
+            except CheckpointError as error:
+                logger.warning("%s; trying the checkpoint before", error)
+                continue
+            self.best = found[0].get("best_step")
+            return found
+        return None
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Metadata and arrays of one checkpoint of a run.
+
+    Raises:
+        CheckpointError: the file is damaged or is something else.
+    """
+    path = Path(path)
+    try:
+        with safetensors.safe_open(path, "numpy") as file:
+            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: the checkpoint is damaged ({error})") from error
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: no checkpoint of a training run, expected format {FORMAT!r}")
+    sums = metadata.pop("crc32")
+    for name, value in state.items():
+        if value.size and zlib.crc32(memoryview(np.ascontiguousarray(value)).cast("B")) != sums.get(name):
+            raise CheckpointError(f"{path}: the checkpoint is damaged ({name} is not what was written)")
+    return metadata, state
+
+
+def restore(model: Any, state: Mapping[str, np.ndarray], source: str) -> None:
+    """Put the arrays of a checkpoint into a compiled model with a built optimizer.
+
+    Raises:
+        CheckpointError: the model or the optimizer is not the one the checkpoint was written with.
+    """
+    variables = run_variables(model)
+    for name, variable in variables.items():
+        if name not in state or tuple(state[name].shape) != tuple(variable.shape):
+            found = f"of shape {list(state[name].shape)}" if name in state else "none"
+            raise CheckpointError(
+                f"{source}: another model or optimizer, expected {name} of shape {list(variable.shape)}, found {found}"
+            )
+    if len(state) != len(variables):
+        extra = next(name for name in state if name not in variables)
+        raise CheckpointError(f"{source}: another model or optimizer, {extra} has no place in this one")
+    for name, variable in variables.items():
+        variable.assign(state[name])

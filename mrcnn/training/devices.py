@@ -1,0 +1,113 @@
+"""What a run runs on: one device, several of one machine, or several machines. TensorFlow's strategies do the work."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import re
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+
+def use_devices(devices: str = "1") -> tf.distribute.Strategy:
+    """The strategy for a number of devices of this machine.
+
+    Args:
+        devices: "1", "2", ...: so many GPUs, or the CPU where there is none and one is wanted; "all": every GPU;
+            "cpu:2": two parts of the CPU, to try things out. Splitting the CPU must happen before TensorFlow's first
+            operation.
+
+    Returns:
+        A strategy; the same object each time, for TensorFlow's collectives mix up two of one process.
+
+    Raises:
+        ValueError: not of this form, or more devices than there are.
+    """
+    found = re.fullmatch(r"(all)|(cpu:)?([1-9]\d*)", devices.strip().lower())
+    if not found:
+        raise ValueError(f"devices: expected a number, all, or cpu:2, got {devices!r}")
+    gpus = tf.config.list_physical_devices("GPU")
+    if found[2]:
+        return _mirrored(tuple(_split_cpu(int(found[3]))))
+    wanted = max(1, len(gpus)) if found[1] else int(found[3])
+    if wanted > max(1, len(gpus)):
+        raise ValueError(f"devices: {wanted} GPUs wanted, {len(gpus)} found; cpu:{wanted} splits the CPU instead")
+    if wanted == 1:
+        return tf.distribute.get_strategy()
+    return _mirrored(tuple(f"/gpu:{i}" for i in range(wanted)))
+
+
+def _split_cpu(number: int) -> list[str]:
+    if number > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        known = tf.config.get_logical_device_configuration(cpu)
+        if known is None or len(known) < number:
+            try:
+                tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * number)
+            except RuntimeError as error:
+                raise ValueError(f"devices: cpu:{number} must be asked for before TensorFlow is used") from error
+    return [f"/cpu:{i}" for i in range(number)]
+
+
+@functools.cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    if len(devices) == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy(list(devices))
+
+
+def join_workers(workers: Sequence[str] = (), index: int | None = None) -> tf.distribute.Strategy:
+    """The strategy for several machines; call it first thing, it waits until all have done so.
+
+    Args:
+        workers: "host:port" of every machine, in the same order on each; none: TF_CONFIG says.
+        index: which of them this machine is, from 0.
+
+    Raises:
+        ValueError: an index without workers or past their end, or TF_CONFIG is absent or not JSON.
+    """
+    if workers:
+        if index is None or not 0 <= index < len(workers):
+            raise ValueError(f"index: expected 0 to {len(workers) - 1}, one per worker, got {index}")
+        for worker in workers:
+            if not re.fullmatch(r"[^:\s]+:\d+", worker):
+                raise ValueError(f"workers: expected host:port, got {worker!r}")
+        os.environ["TF_CONFIG"] = json.dumps(
+            {"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": index}}
+        )
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        raise ValueError("workers: give host:port of every machine, or set TF_CONFIG")
+    try:
+        json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"TF_CONFIG: expected JSON, got {text[:80]!r}") from error
+    return _multi_worker()
+
+
+@functools.cache
+def _multi_worker() -> tf.distribute.Strategy:
+    return tf.distribute.MultiWorkerMirroredStrategy()
+
+
+def is_multi_worker(strategy: tf.distribute.Strategy) -> bool:
+    """Whether several machines (processes) work together."""
+    return num_workers(strategy) > 1
+
+
+def num_workers(strategy: tf.distribute.Strategy) -> int:
+    """Machines (processes) that work together."""
+    resolver = strategy.cluster_resolver
+    return max(1, resolver.cluster_spec().num_tasks("worker")) if _has_cluster(resolver) else 1
+
+
+def worker_index(strategy: tf.distribute.Strategy) -> int:
+    """Which of them this one is, from 0; 0 is the chief, who writes."""
+    resolver = strategy.cluster_resolver
+    return int(resolver.task_id or 0) if _has_cluster(resolver) else 0
+
+
+def _has_cluster(resolver: object) -> bool:
+    return resolver is not None and "worker" in resolver.cluster_spec().jobs

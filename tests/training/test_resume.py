@@ -1,0 +1,279 @@
+"""A run that was cut short and gone on with is the run that was not, bit for bit."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn.recipes import Recipe
+from mrcnn.training import checkpoints
+from mrcnn.training.checkpoints import CheckpointError, Checkpoints, read_checkpoint, restore
+from mrcnn.training.fit import train
+from tests.mean_colour import MeanColour, write_set
+from tests.training.drawn import SIDE, small_model, weights
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {
+    "data.short_sides": [SIDE],
+    "data.long_side": SIDE,
+    "data.mask_side": 14,
+    "data.max_instances": 4,
+    "data.scale_jitter": [0.6, 1.2],
+    "data.crop": [SIDE, SIDE],
+    "train.images": 40,
+    "train.batch_size": 2,
+    "train.optimizer": "adamw",
+    "train.learning_rate": 0.01,
+    "train.clip_norm": 1.0,
+    "train.warmup_images": 8,
+    "train.schedule": "cosine",
+    "train.weight_average": 0.9,
+    "train.train_layers": "heads",
+    "train.unfreeze": [[0.3, "all"]],
+    "train.keep_checkpoints": 3,
+}
+
+
+def recipe_of(**changes) -> Recipe:
+    return Recipe().override(SETTINGS | {key.replace("__", "."): value for key, value in changes.items()})
+
+
+class StopAt(keras.callbacks.Callback):
+    """Sends this process a signal after so many steps."""
+
+    def __init__(self, steps: int, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.left, self.number = steps, number
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(self.number)
+
+
+def _same(a: keras.Model, b: keras.Model) -> None:
+    one, other = weights(a), weights(b)
+    for path, value in one.items():
+        np.testing.assert_array_equal(other[path], value, err_msg=path)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("pictures"), num=7, side=SIDE)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data, tmp_path_factory):
+    """20 steps; 6 epochs of 4 where an epoch is three and a half batches."""
+    folder = tmp_path_factory.mktemp("whole")
+    model = small_model()
+    history = train(model, data, recipe=recipe_of(), out=folder / "run", verbose=0)
+    return model, history.history, folder / "run"
+
+
+def test_20_steps_are_20_steps_again(data, undisturbed):
+    again = small_model()
+    train(again, data, recipe=recipe_of(), verbose=0)
+    _same(undisturbed[0], again)
+
+
+def test_a_run_told_to_stop_saves_and_goes_on_as_if_it_had_not(data, undisturbed, tmp_path, caplog):
+    model, history, whole = undisturbed
+    with pytest.raises(SystemExit) as left:
+        train(small_model(seed=0), data, recipe=recipe_of(), out=tmp_path / "run", callbacks=[StopAt(10)], verbose=0)
+    assert left.value.code == 128 + signal.SIGTERM
+    assert Checkpoints(tmp_path / "run").steps()[0] == 10  # amid an epoch
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    again = small_model(seed=3)  # its weights come from the checkpoint
+    with caplog.at_level(logging.INFO, "mrcnn"):
+        resumed = train(again, data, recipe=recipe_of(), out=tmp_path / "run", resume=True, verbose=0)
+    assert "going on after step 10 of" in caplog.text
+    _same(model, again)
+    for name, values in history.items():
+        if name not in ("data_wait", "images_per_s"):
+            assert resumed.history[name] == values, name
+    last = Checkpoints(whole).steps()[0]
+    for (_, mine), (_, theirs) in [[Checkpoints(folder).newest() for folder in (tmp_path / "run", whole)]]:
+        assert set(mine) == set(theirs)
+        for name, value in theirs.items():
+            np.testing.assert_array_equal(mine[name], value, err_msg=name)
+    assert Checkpoints(tmp_path / "run").steps()[0] == last
+    rows = [(folder / "history.csv").read_text().count("\n") for folder in (tmp_path / "run", whole)]
+    assert rows[0] == rows[1]
+
+
+def _colour_run(folder: Path, steps: int | None = None, **kwargs):
+    """A cheap run of 10 steps, 2 an epoch; stopped after `steps`."""
+    data = write_set(folder / "pictures", side=16)
+    settings = {"train__images": 20, "train__unfreeze": [], "train__train_layers": "all", "data__crop": None}
+    keras.utils.set_random_seed(1)
+    model = MeanColour()
+    calls = [] if steps is None else [StopAt(steps, kwargs.pop("number", signal.SIGTERM))]
+    changes = kwargs.pop("changes", {})
+    recipe = recipe_of(**(settings | changes))
+    train(model, data, recipe=recipe, out=folder / "run", callbacks=calls, verbose=0, **kwargs)
+    return model
+
+
+def test_ctrl_c_saves_too(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        _colour_run(tmp_path, 3, number=signal.SIGINT)
+    assert Checkpoints(tmp_path / "run").steps()[0] == 3
+    _colour_run(tmp_path / "other")
+    _same(_colour_run(tmp_path, resume=True), _colour_run(tmp_path / "again"))
+
+
+def test_checkpoints_amid_an_epoch(tmp_path):
+    _colour_run(tmp_path, changes={"train__checkpoint_images": 2, "train__keep_checkpoints": 100})
+    assert Checkpoints(tmp_path / "run").steps() == list(range(10, 0, -1))
+
+
+def test_a_run_is_not_started_over_by_accident(tmp_path):
+    _colour_run(tmp_path)
+    with pytest.raises(ValueError, match="holds a run of 10 steps; resume it, or overwrite it"):
+        _colour_run(tmp_path)
+    _colour_run(tmp_path, overwrite=True)
+    assert _colour_run(tmp_path, resume=True) is not None  # nothing left to do
+
+
+def test_another_run_is_not_gone_on_with(tmp_path):
+    with pytest.raises(SystemExit):
+        _colour_run(tmp_path, 3)
+    with pytest.raises(CheckpointError, match=r"other settings .*: train\.learning_rate$"):
+        _colour_run(tmp_path, resume=True, changes={"train__learning_rate": 0.5})
+    with pytest.raises(CheckpointError, match=r"train\.batch_size, pictures a step \(2, now 4\)"):
+        _colour_run(tmp_path, resume=True, changes={"train__batch_size": 4})
+    _colour_run(tmp_path, resume=True, changes={"train__keep_checkpoints": 1, "train__on_nonfinite": "skip"})
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "text"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage: str):
+    whole = _colour_run(tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        _colour_run(tmp_path, 7)
+    kept = Checkpoints(tmp_path / "run")
+    assert kept.steps() == [7, 6, 4]
+    content = bytearray(kept.path(7).read_bytes())
+    if damage == "cut":
+        content = content[: len(content) // 2]
+    elif damage == "bit":
+        content[-3] ^= 16
+    else:
+        content = b"" if damage == "empty" else b"<html>not found</html>"
+    kept.path(7).write_bytes(content)
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        _same(_colour_run(tmp_path, resume=True), whole)
+    assert f"{kept.path(7)}: the checkpoint is damaged" in caplog.text
+    assert "trying the checkpoint before" in caplog.text
+
+
+def test_a_full_disk_is_reported_and_training_goes_on(tmp_path, monkeypatch, caplog):
+    def full(state, path, metadata=None):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints.safetensors.numpy, "save_file", full)
+    with caplog.at_level(logging.ERROR, "mrcnn"):
+        _colour_run(tmp_path)
+    assert "No space left on device" in caplog.text
+    assert not list((tmp_path / "run" / "checkpoints").glob("*"))
+
+
+def test_last_and_best_are_kept(tmp_path):
+    model = MeanColour()
+    model.compile("sgd")
+    model.optimizer.build(model.trainable_variables)
+    kept = Checkpoints(tmp_path, keep=2)
+    for step in range(1, 7):
+        kept.save(step, model, {"note": step}, is_best=step == 2)
+    assert kept.steps() == [6, 5, 2]
+    (kept.folder / ".step_00000009.1.ab.part.safetensors").write_bytes(b"half")
+    again = Checkpoints(tmp_path, keep=2)
+    assert len(list(kept.folder.iterdir())) == 3
+    assert again.newest()[0]["note"] == 6
+    again.save(7, model, {})
+    again.save(8, model, {})
+    assert again.steps() == [8, 7, 2]
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    model, other = MeanColour(), MeanColour(["a", "b", "c"])
+    for one in (model, other):
+        one.compile("sgd")
+        one.optimizer.build(one.trainable_variables)
+    other.head = keras.layers.Dense(5)
+    other.head.build((None, 3))
+    kept = Checkpoints(tmp_path)
+    kept.save(1, model, {})
+    with pytest.raises(CheckpointError, match="another model or optimizer, expected"):
+        restore(other, kept.newest()[1], "step 1")
+    (tmp_path / "x.safetensors").write_bytes(b"{}")
+    with pytest.raises(CheckpointError, match=r"x\.safetensors: the checkpoint is damaged"):
+        read_checkpoint(tmp_path / "x.safetensors")
+
+
+DRILL = """
+import sys
+sys.path.insert(0, {root!r})
+from pathlib import Path
+from tests.training.test_resume import *
+data = write_set(Path({folder!r}) / "pictures", num=7, side=SIDE)
+model = small_model()
+settings = {{"train__checkpoint_images": 2, "train__images": 60}}
+train(model, data, recipe=recipe_of(**settings), out=Path({folder!r}) / "run", resume=True, verbose=0)
+np.savez(Path({folder!r}) / "end.npz", **weights(model))
+"""
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed_each_time(tmp_path):
+    """kill -9, also inside the writing of a checkpoint, for one is written after every step."""
+
+    def start(folder: Path) -> subprocess.Popen:
+        code = DRILL.format(root=str(ROOT), folder=str(folder))
+        return subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
+
+    assert start(tmp_path / "whole").wait(600) == 0
+    rng = np.random.default_rng(0)
+    folder, kills, seen = tmp_path / "killed", 0, -1
+    while kills < 20:
+        process = start(folder)
+        kept = Checkpoints(folder / "run", writes=False)
+        try:
+            while process.poll() is None and (kept.steps() or [-1])[0] <= seen:  # it must get somewhere
+                _wait(process, 0.05)
+            _wait(process, float(rng.uniform(0, 0.5)))
+        finally:
+            process.kill()
+            process.wait()
+        kills += 1
+        seen = (kept.steps() or [-1])[0]
+        if (folder / "end.npz").exists():  # the run came to its end: the next kill disturbs a fresh one
+            _expect_end(folder, tmp_path / "whole")
+            shutil.rmtree(folder)
+            seen = -1
+    assert start(folder).wait(600) == 0
+    _expect_end(folder, tmp_path / "whole")
+
+
+def _wait(process: subprocess.Popen, seconds: float) -> None:
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _expect_end(folder: Path, whole: Path) -> None:
+    with np.load(folder / "end.npz") as mine, np.load(whole / "end.npz") as theirs:
+        assert set(mine.files) == set(theirs.files)
+        for name in theirs.files:
+            np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)

@@ -156,7 +156,9 @@ def norm_of_rois(norm: keras.layers.Layer, x: tf.Tensor, valid: tf.Tensor, train
     replica = tf.distribute.get_replica_context()
 
     def total(values: tf.Tensor) -> tf.Tensor:
-        own = tf.reduce_sum(tf.where(counted, values, 0.0), list(range(len(x.shape) - 1)))
+        # In two steps, as on the CPU TensorFlow sums in one running float32: RoIs are many, their bins few.
+        per_roi = tf.reduce_sum(tf.where(counted, values, 0.0), list(range(1, len(x.shape) - 1)))  # [N, channels]
+        own = tf.reduce_sum(per_roi, 0)
         return replica.all_reduce(tf.distribute.ReduceOp.SUM, own) if norm.synchronized and replica else own
 
     count = total(tf.ones_like(inputs))  # [channels]

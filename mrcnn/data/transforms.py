@@ -251,12 +251,18 @@ def full_frame_masks(sample: Sample) -> np.ndarray:
     result = np.zeros((len(sample["masks"]), height, width), np.uint8)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     windows = sample["windows"].astype(np.float64)
+    rows, columns = np.arange(height) + 0.5, np.arange(width) + 0.5
     for i, (bits, (y1, x1, y2, x2)) in enumerate(zip(sample["masks"], windows, strict=True)):
         if y2 > y1 and x2 > x1:
             per_y, per_x = bits.shape[0] / (y2 - y1), bits.shape[1] / (x2 - x1)
             # The centre of pixel j lies at j + 0.5, that of cell k of the grid at (k + 0.5) / per_pixel from its edge.
             to_grid = np.array([[per_x, 0, (0.5 - x1) * per_x - 0.5], [0, per_y, (0.5 - y1) * per_y - 0.5]])
-            result[i] = cv2.warpAffine(np.ascontiguousarray(bits), to_grid, (width, height), flags=flags) >= 128
+            bits = np.ascontiguousarray(bits)
+            # As in `crop_masks_to_boxes`: up to the grid's edge its outermost cells count in full.
+            mask = cv2.warpAffine(bits, to_grid, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE) >= 128
+            mask[(rows < y1) | (rows > y2)] = False
+            mask[:, (columns < x1) | (columns > x2)] = False
+            result[i] = mask
     return result
 
 

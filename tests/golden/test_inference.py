@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -22,7 +23,8 @@ def case(request, tmp_path_factory):
     path = golden.write_checkpoint(tmp_path_factory.mktemp("golden"))
     model = mrcnn.load_pretrained(path, score_threshold=0.05, **golden.sizes(), **golden.overrides())
     path.unlink()
-    return golden, model, _taps(golden, model)
+    yield golden, model, _taps(golden, model)
+    keras.utils.clear_session(free_memory=True)  # forty million weights, and the next ones come
 
 
 def _taps(golden: Golden, model) -> dict:

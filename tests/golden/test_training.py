@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -76,6 +77,12 @@ def _truth(golden: Golden, content: tuple[int, int], canvas: tuple[int, int], or
     if "gt_keypoints" in golden:
         truth["gt_keypoints"] = (golden["gt_keypoints"] * np.array([scale[1], scale[0], 1], np.float32))[None]
     return {key: tf.constant(value) for key, value in truth.items()}
+
+
+@pytest.fixture(autouse=True)
+def _free_memory():
+    yield
+    keras.utils.clear_session(free_memory=True)  # forty million weights and their gradients, and the next ones come
 
 
 @pytest.mark.parametrize("name", NAMES)

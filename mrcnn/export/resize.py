@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from mrcnn.ops.resize import Interpolation, Rounding
+from mrcnn.ops.resize import SCIKIT_IMAGE_ERRORS, Interpolation, Rounding
 
 _BITS = 22  # fraction bits of a weight; 255 times the sum of the weights still fits 31 bits
 
@@ -68,8 +68,9 @@ def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: In
         return _resize_axis(_resize_axis(image, width, axis=2), height, axis=1)
     black = interpolation == "linear_black_u8"
     pixels = tf.cast(image, tf.float64 if black else tf.float32)
-    pixels = _resize_axis_linear(pixels, width, 2, black, nudge=black)
-    pixels = _resize_axis_linear(pixels, height, 1, black, nudge=False)
+    shapes = tf.stack([*tf.unstack(tf.shape(image)[1:3]), height, width])
+    pixels = _resize_axis_linear(pixels, width, 2, black, shapes)
+    pixels = _resize_axis_linear(pixels, height, 1, black, shapes)
     if not black:
         return pixels
     lowest, highest = (of(image, [1, 2, 3], keepdims=True) for of in (tf.reduce_min, tf.reduce_max))
@@ -77,14 +78,16 @@ def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: In
     return tf.cast(pixels, tf.uint8)  # cuts off
 
 
-def _resize_axis_linear(pixels: Tensor, size: Tensor, axis: int, black: bool, nudge: bool) -> Tensor:
-    """Bilinear weights of two taps along one axis, as `ops.resize` lays them."""
+def _resize_axis_linear(pixels: Tensor, size: Tensor, axis: int, black: bool, shapes: Tensor) -> Tensor:
+    """Bilinear weights of two taps along one axis, as `ops.resize` lays them; shapes i32[4], of both pictures."""
     old = tf.shape(pixels)[axis]
     scale = tf.cast(old, tf.float64) / tf.cast(size, tf.float64)
     start = 0.5 * scale - 0.5
-    if nudge:
-        scale = tf.where(tf.equal(old, size), scale, tf.math.nextafter(scale, tf.constant(0.0, tf.float64)))
-    place = start + scale * tf.range(tf.cast(size, tf.float64), dtype=tf.float64)
+    if black:
+        for known, errors in SCIKIT_IMAGE_ERRORS.items():
+            error = tf.where(tf.reduce_all(shapes == known), tf.constant(errors[axis - 1], tf.float64), 0.0)
+            scale, start = scale + error[0], start + error[1]
+    place = scale * tf.range(tf.cast(size, tf.float64), dtype=tf.float64) + start
     first = tf.cast(tf.floor(place), tf.int32)
     share = place - tf.floor(place)
     total = tf.constant(0, pixels.dtype)

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from mrcnn.ops.resize import pad_image, padded_shape, resize_image, resized_shape
 
@@ -150,3 +153,26 @@ def test_centred_padding_leaves_the_odd_pixel_below_and_right(rng):
     padded = pad_image(image, 6, 9, centre=True)
     np.testing.assert_array_equal(padded[1:4, 2:6], image)
     assert (padded != 0).all(-1).sum() == 12
+
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "data"
+
+
+def test_matterports_own_input():
+    """Every stored value: resized, cut off, and centred on its square canvas."""
+    golden = np.load(GOLDEN / "mp_mask_r50.npz")
+    picture = np.asarray(Image.open(GOLDEN / "000000491525.jpg").convert("RGB"))
+    shape = resized_shape(*picture.shape[:2], 320, 512, "half_even", True)
+    canvas = pad_image(resize_image(picture, shape, "linear_black_u8"), 512, 512, centre=True)
+    ours = (canvas - np.array([123.7, 116.8, 103.9])).ravel()[golden["input/index"]]
+    np.testing.assert_allclose(ours, golden["input/value"], atol=1e-4)
+
+
+def test_torchvisions_own_input():
+    golden = np.load(GOLDEN / "tv_mask_r50_fpn.npz")
+    picture = np.asarray(Image.open(GOLDEN / "000000491525.jpg").convert("RGB"))
+    shape = resized_shape(*picture.shape[:2], 320, 512, "floor")
+    assert shape == tuple(golden["resized_hw"])
+    pixels = (resize_image(picture, shape, "linear") / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    canvas = pad_image(pixels, *padded_shape(*shape, 32)).transpose(2, 0, 1)
+    np.testing.assert_allclose(canvas.ravel()[golden["input/index"]], golden["input/value"], atol=1e-4)

@@ -306,7 +306,8 @@ class _Run:
         def on_replica(batch: Any, leave: tf.Tensor) -> dict[str, tf.Tensor]:
             logs = dict(model.train_step(batch))
             if is_multi_worker(strategy):  # all machines must stop after the same step
-                logs["leave"] = tf.distribute.get_replica_context().all_reduce("SUM", leave)
+                # A tensor of its own on this device: an argument of the graph lies on none.
+                logs["leave"] = tf.distribute.get_replica_context().all_reduce("SUM", tf.identity(leave))
             return logs
 
         @tf.function(input_signature=[self._spec, tf.TensorSpec([], tf.float32)])

@@ -1,0 +1,28 @@
+"""One of several machines of a training run; started by test_workers.py as a process of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from mrcnn.training.devices import join_workers
+from mrcnn.training.fit import train
+
+
+def main(index: int, ports: list[str], folder: Path, out: str) -> None:
+    strategy = join_workers([f"127.0.0.1:{port}" for port in ports], index)
+    from tests.mean_colour import write_set
+    from tests.training.drawn import SIDE, small_model, weights
+    from tests.training.test_workers import recipe_of_two
+
+    data = write_set(folder / f"pictures{index}", num=6, side=SIDE)
+    with strategy.scope():
+        model = small_model()
+    train(model, data, data, recipe=recipe_of_two(), out=folder / out, strategy=strategy, resume=True, verbose=0)
+    np.savez(folder / f"{out}_end{index}.npz", **weights(model))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2].split(","), Path(sys.argv[3]), sys.argv[4])

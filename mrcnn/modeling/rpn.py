@@ -256,7 +256,7 @@ class RPN(keras.layers.Layer):
         box = tf.reduce_sum(losses.smooth_l1(deltas, targets, config.smooth_l1_beta), -1)
         count = tf.cast(config.batch_per_image * tf.shape(index)[0], tf.float32)
         if config.normalizer == "sampled":
-            count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32)), 1.0)
+            count = tf.reduce_sum(tf.cast(valid, tf.float32))
         weight = config.loss_weight
         return {
             "rpn_objectness": LossTerm(weight * losses.masked_sum(objectness, valid), count),

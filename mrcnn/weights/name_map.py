@@ -73,17 +73,21 @@ class Converted(Mapping[str, StoredArray]):
 
     def __init__(self, arrays: Mapping[str, Any], conversions: Mapping[str, Conversion], ignored: str) -> None:
         self._arrays, self._conversions = arrays, dict(conversions)
+        self._made: dict[str, StoredArray] = {}
         used = {source for conversion in conversions.values() for source in conversion.sources}
         skip = re.compile(ignored)
         self.unused: tuple[str, ...] = tuple(n for n in arrays if n not in used and not skip.search(n))
         """Names in the file that became none of our variables."""
 
     def __getitem__(self, name: str) -> StoredArray:
-        sources, convert = self._conversions[name]
-        arrays = [self._arrays[source] for source in sources]
-        # The conversion of an array of the same shape that takes no memory tells the shape of the result.
-        shape = convert(*(np.broadcast_to(np.float32(0), array.shape) for array in arrays)).shape
-        return StoredArray(shape, np.float32, lambda: convert(*(np.asarray(a, np.float32) for a in arrays)))
+        if name not in self._made:
+            sources, convert = self._conversions[name]
+            arrays = [self._arrays[source] for source in sources]
+            # The conversion of an array of the same shape that takes no memory tells the shape of the result.
+            shape = convert(*(np.broadcast_to(np.float32(0), array.shape) for array in arrays)).shape
+            values = lambda: convert(*(np.asarray(array, np.float32) for array in arrays))  # noqa: E731
+            self._made[name] = StoredArray(shape, np.float32, values)
+        return self._made[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._conversions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -15,8 +16,10 @@ from mrcnn.data.errors import DataError, Fault
 from mrcnn.data.formats.coco import save_json
 from mrcnn.drawing import draw_array, save_picture
 from mrcnn.files import whole_file
+from mrcnn.ops.masks import paste_masks
 from mrcnn.ops.resize import resized_shape
 from mrcnn.recipes import Recipe
+from mrcnn.structures import Instances
 
 POOR_FIT = 0.5
 """An object whose best anchor overlaps it less than this, even centred on it, is learnt from weak examples only."""
@@ -168,6 +171,44 @@ def inspect(
         save_json(found.to_dict(), folder / "report.json")
         found.files.insert(0, folder / "report.json")
     return found
+
+
+def inspect_batch(path: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> tuple[str, list[Path]]:
+    """Look at a batch that a training run kept because its loss or gradient was not finite.
+
+    Args:
+        path: the .npz file.
+        out: folder for one drawing a picture with its truth; None draws nothing.
+
+    Returns:
+        What was found in it, as text, and the files written.
+
+    Raises:
+        DataError: the file is no such batch.
+    """
+    path = Path(path)
+    try:
+        with np.load(path) as file:
+            batch = {key: file[key] for key in file.files}
+        about = json.loads(str(batch.pop("about")))
+        ids, valid = batch["image_id"].tolist(), batch["gt_valid"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: not a batch kept by a training run ({error})") from error
+    lines, files = [about["message"]], []
+    for row, image_id in enumerate(ids):
+        h, w = batch["content_shape"][row].tolist()
+        boxes, masks = batch["gt_boxes"][row][valid[row]], batch["gt_masks"][row][valid[row]]
+        odd = "" if np.isfinite(boxes).all() else ", a box is not finite"
+        lines.append(f"  picture {image_id}: {w} x {h} pixels after resizing, {len(boxes)} objects{odd}")
+        if out is None:
+            continue
+        canvas = batch["image"].shape[1:3]
+        boxes = np.nan_to_num(boxes, nan=0.0, posinf=0.0, neginf=0.0)
+        full = masks if masks.shape[1:] == canvas else paste_masks(masks.astype(np.float32), boxes, *canvas)
+        truth = Instances(boxes, batch["gt_class_ids"][row][valid[row]], canvas, masks=full.astype(bool))
+        drawing = draw_array(batch["image"][row].astype(np.uint8), truth, class_names=about["class_names"])
+        files.append(save_picture(Path(out) / f"{path.stem}_{row}_{image_id}.png", drawing))
+    return "\n".join(lines), files
 
 
 def _scale(recipe: Recipe, height: int, width: int) -> np.ndarray:

@@ -1,0 +1,198 @@
+"""Before a long run: one picture of the user's data is learnt by heart, and what stands in the way is named."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.pipeline import make_pipeline
+from mrcnn.inference import detect
+from mrcnn.modeling.input import proposal_window
+from mrcnn.recipes import Recipe
+from mrcnn.structures import Batch, Instances
+
+WANTED_IOU = 0.8
+_EVERY = 50  # steps between looks at the result
+_RATE, _CLIP = 1e-3, 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One thing that must be right, and whether it is."""
+
+    name: str
+    ok: bool
+    found: str
+
+    def __str__(self) -> str:
+        return f"{'ok  ' if self.ok else 'FAIL'}  {self.name}: {self.found}"
+
+
+@dataclasses.dataclass(frozen=True)
+class DryRun:
+    """What came of it; printable."""
+
+    image_id: int | str
+    steps: int
+    mask_iou: float  # mean over the objects, best detection of the right class each
+    stages: tuple[Stage, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the picture was learnt."""
+        return self.mask_iou >= WANTED_IOU
+
+    def __str__(self) -> str:
+        head = f"picture {self.image_id!r}, {self.steps} steps: mask IoU {self.mask_iou:.2f}, wanted {WANTED_IOU:g}"
+        lines = [head, *map(str, self.stages)]
+        if not self.ok:
+            broken = [stage.name for stage in self.stages if not stage.ok]
+            where = f"look first at: {broken[0]}" if broken else "no stage fails alone; try more steps"
+            lines.append(f"the picture was not learnt; {where}")
+        return "\n".join(lines)
+
+
+def dry_run(
+    model: Any,
+    dataset: Dataset,
+    recipe: Recipe,
+    *,
+    index: int | None = None,
+    steps: int = 300,
+    say: Callable[[str], None] | None = None,
+) -> DryRun:
+    """Overfit one picture, without augmentation, and look at every stage on the way.
+
+    Args:
+        model: as it would be trained; left as it is, a copy learns.
+        dataset: the user's training set.
+        recipe: its resizing and its anchors.
+        index: which picture; None: the first that has an object.
+        steps: at most; it ends when the picture is learnt.
+        say: told every few steps how far it is.
+
+    Raises:
+        ValueError: no picture has an object.
+        DataError: the picture cannot be used.
+    """
+    if index is None:
+        index = next((i for i in range(len(dataset)) if any(not a.is_crowd for a in dataset.annotations(i))), None)
+        if index is None:
+            raise ValueError("dry run: no picture of the training set has an object")
+    one = _only(dataset, index)
+    batch = next(iter(make_pipeline(one, recipe.data, 1, training=False)))
+    learner = type(model).from_config(model.get_config())
+    learner.set_weights(model.get_weights())
+    learner.compile(keras.optimizers.AdamW(_RATE, weight_decay=0.0, global_clipnorm=_CLIP))
+    learner.optimizer.build(learner.trainable_variables)
+    step = tf.function(learner.train_step)
+    picture, truth = one.load_image(0), one.instances(0)
+    first, last, iou, done = {}, {}, 0.0, 0
+    while done < steps and iou < WANTED_IOU:
+        for _ in range(min(_EVERY, steps - done)):
+            learner.reset_metrics()
+            last = {name: float(value) for name, value in step(batch).items()}
+            first = first or last
+            done += 1
+        iou = _mask_iou(detect(learner, [picture])[0], truth)
+        if say is not None:
+            say(f"step {done}: loss {last['loss']:.3f}, mask IoU {iou:.2f}")
+    stages = (*_data_stages(batch, recipe), *_model_stages(learner, batch, recipe, picture, truth, first, last))
+    return DryRun(dataset.image_ids[index], done, iou, stages)
+
+
+def _only(dataset: Dataset, index: int) -> Dataset:
+    """The data set of one picture."""
+
+    class One(Dataset):
+        def __init__(self) -> None:
+            super().__init__()
+            self._classes, self._records = list(dataset._classes), [dataset.record(index)]
+            self.keypoint_names, self.path = dataset.keypoint_names, dataset.path
+
+        def load_image(self, _: int) -> np.ndarray:
+            return dataset.load_image(index)
+
+    return One()
+
+
+def _data_stages(batch: Batch, recipe: Recipe) -> list[Stage]:
+    """What is wrong before the model has seen anything."""
+    valid = batch["gt_valid"].numpy()[0] & ~batch["gt_crowd"].numpy()[0]
+    boxes = batch["gt_boxes"].numpy()[0][valid]
+    h, w = batch["content_shape"].numpy()[0]
+    sides = boxes[:, 2:] - boxes[:, :2]
+    masks = batch["gt_masks"].numpy()[0][valid]
+    filled = masks.reshape(len(masks), -1).any(axis=1)
+    small = f"smallest side {sides.min():.1f} pixels after resizing to {h} x {w}" if len(boxes) else "none"
+    return [
+        Stage("objects", len(boxes) > 0, f"{len(boxes)} in the batch"),
+        Stage("object sizes", bool(len(boxes)) and bool((sides >= 2).all()), small),
+        Stage("masks", bool(filled.all()), f"{int((~filled).sum())} of {len(masks)} empty after resizing"),
+        Stage("mask grid", recipe.data.mask_side >= 14, f"{recipe.data.mask_side} cells a side"),
+    ]
+
+
+def _model_stages(
+    model: Any, batch: Batch, recipe: Recipe, picture: np.ndarray, truth: Instances, first: Any, last: Any
+) -> list[Stage]:
+    """Where in the model it is lost, after learning."""
+    valid = batch["gt_valid"].numpy()[0] & ~batch["gt_crowd"].numpy()[0]
+    boxes, ids = batch["gt_boxes"].numpy()[0][valid], batch["gt_class_ids"].numpy()[0][valid]
+    output = model.rpn(model.extract_features(batch, training=False), training=False)
+    anchors = _iou(boxes, output.anchors.numpy()).max(axis=1, initial=0)
+    window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], model.config.input)
+    proposals = model.rpn.propose(output, window, for_training=False)
+    found = proposals.boxes.numpy()[0][proposals.valid.numpy()[0]]
+    proposed = _iou(boxes, found).max(axis=1, initial=0)
+    detections = detect(model, [picture])[0]
+    things = truth if truth.is_crowd is None else truth[~truth.is_crowd]
+    overlap = _iou(things.boxes, detections.boxes)
+    right = (overlap >= 0.5) & (things.class_ids[:, None] == detections.class_ids[None])
+    seen = (overlap >= 0.5).any(axis=1)
+    wrong = seen & ~right.any(axis=1)
+    n = len(boxes)
+    in_range = bool(((ids >= 1) & (ids <= model.config.num_classes)).all())
+    terms = ", ".join(f"{name} {first[name]:.2f} to {value:.2f}" for name, value in last.items())
+    return [
+        Stage("class ids", in_range, f"{sorted(set(ids.tolist()))} of 1..{model.config.num_classes}"),
+        Stage(
+            "anchors",
+            bool((anchors >= 0.3).all()),
+            f"{int((anchors < 0.3).sum())} of {n} objects overlap no anchor by 0.3; worst {anchors.min(initial=1):.2f}",
+        ),
+        Stage("losses", np.isfinite(last["loss"]) and last["loss"] < 0.5 * first["loss"], terms),
+        Stage("proposals", bool((proposed >= 0.5).all()), f"{int((proposed >= 0.5).sum())} of {n} objects proposed"),
+        Stage("boxes", bool(seen.all()), f"{int(seen.sum())} of {len(things)} objects detected, IoU at least 0.5"),
+        Stage("classes", not wrong.any(), f"{int(wrong.sum())} of {len(things)} detected as something else"),
+    ]
+
+
+def _mask_iou(found: Instances, truth: Instances) -> float:
+    """Mean over the true objects of the best mask IoU with a detection of the same class."""
+    best = []
+    for thing in truth:
+        if thing.is_crowd is not None and thing.is_crowd[0]:
+            continue
+        same = found[found.class_ids == thing.class_ids[0]]
+        if same.masks is None or thing.masks is None or not len(same):
+            best.append(0.0)
+            continue
+        common = (same.masks & thing.masks).sum(axis=(1, 2))
+        union = (same.masks | thing.masks).sum(axis=(1, 2))
+        best.append(float((common / np.maximum(union, 1)).max()))
+    return float(np.mean(best)) if best else 0.0
+
+
+def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """f[n, m], of boxes [n, 4] and [m, 4]."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
+    common = np.clip(high - low, 0, None).prod(axis=2)
+    areas = [(x[:, 2:] - x[:, :2]).prod(axis=1) for x in (a, b)]
+    return common / np.maximum(areas[0][:, None] + areas[1][None] - common, 1e-9)

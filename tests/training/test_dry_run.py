@@ -1,0 +1,80 @@
+"""One picture is learnt by heart, or what stands in the way is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrcnn.data.dataset import Dataset
+from mrcnn.inspection import inspect_batch
+from mrcnn.structures import Annotation, Instances
+from mrcnn.training.dry_run import _mask_iou, dry_run
+from mrcnn.training.faults import find_fault, save_batch
+from tests.mean_colour import write_set
+from tests.training.drawn import SIDE, draw_batch, small_model, weights
+from tests.training.test_resume import recipe_of
+
+
+def test_stages_are_looked_at_and_the_model_is_left_alone(tmp_path):
+    data = write_set(tmp_path, num=2, side=SIDE)
+    model = small_model()
+    before, said = weights(model), []
+    found = dry_run(model, data, recipe_of(), steps=60, say=said.append)
+    for path, value in weights(model).items():
+        np.testing.assert_array_equal(value, before[path], err_msg=path)
+    assert found.image_id == 100
+    assert found.steps <= 60
+    assert len(said) >= 1 and said[0].startswith("step 50: loss ")
+    stages = {stage.name: stage for stage in found.stages}
+    for name in ("objects", "object sizes", "masks", "mask grid", "class ids", "anchors", "losses"):
+        assert stages[name].ok, str(found)
+    assert "mask IoU" in str(found)
+
+
+def test_objects_no_anchor_fits_are_named(tmp_path):
+    data = write_set(tmp_path, num=1, side=SIDE)
+    line = Dataset()
+    line.add_class("shapes", 3, "thing")
+    line.add_class("shapes", 8, "other")
+    path = data.record(0).path
+    line.add_image("shapes", 5, path, width=SIDE, height=SIDE, annotations=[Annotation(1, (1.0, 1.0, 2.0, 63.0))])
+    found = dry_run(small_model(), line, recipe_of(), steps=2)
+    stages = {stage.name: stage for stage in found.stages}
+    assert not found.ok
+    assert not stages["anchors"].ok
+    assert "look first at: object sizes" in str(found)
+    assert stages["anchors"].found.startswith("1 of 1 objects overlap no anchor")
+
+
+def test_a_set_without_objects_is_refused(tmp_path):
+    data = Dataset()
+    data.add_class("x", 1, "thing")
+    data.add_class("x", 2, "other")
+    data.add_image("x", 1, None, width=8, height=8)
+    with pytest.raises(ValueError, match="no picture of the training set has an object"):
+        dry_run(small_model(), data, recipe_of())
+
+
+def test_mask_iou_by_hand():
+    masks = np.zeros((2, 4, 4), bool)
+    masks[0, :2], masks[1, 2:] = True, True
+    boxes = np.array([[0, 0, 2, 4], [2, 0, 4, 4]], np.float32)
+    truth = Instances(boxes, [1, 2], (4, 4), masks=masks, is_crowd=[False, False])
+    half = masks.copy()
+    half[0, 1] = False
+    found = Instances(boxes, [1, 1], (4, 4), scores=[1, 1], masks=half)
+    assert _mask_iou(found, truth) == pytest.approx((0.5 + 0.0) / 2)
+
+
+def test_a_kept_batch_opens(tmp_path):
+    batch = draw_batch([2, 0])
+    model = small_model()
+    path = save_batch(tmp_path / "bad.npz", batch, find_fault(model, batch, 9), model.class_names)
+    text, files = inspect_batch(path, tmp_path / "drawn")
+    assert "step 9" in text
+    assert "picture 100: 64 x 64 pixels after resizing, 2 objects" in text
+    assert [file.name for file in files] == ["bad_0_100.png", "bad_1_101.png"]
+    assert all(file.stat().st_size > 500 for file in files)
+    (tmp_path / "other.npz").write_text("no")
+    with pytest.raises(ValueError, match=r"other\.npz: not a batch kept by a training run"):
+        inspect_batch(tmp_path / "other.npz")

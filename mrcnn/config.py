@@ -1,0 +1,1 @@
+from mrcnn.matterport.config import *  # noqa: F403

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import sys
 import traceback
@@ -55,7 +56,7 @@ def _explain(error: Exception) -> tuple[int, str]:
         context = getattr(error, "ctx", None)
         hint = f" (see: {context.command_path} --help)" if line and context is not None else ""
         return BAD_INPUT, line + hint  # no line where the help was shown
-    if isinstance(error, ValueError) and _raised_here(error):
+    if isinstance(error, (ValueError, RuntimeError)) and _raised_here(error):
         return BAD_INPUT, _one_line(str(error))
     if isinstance(error, OSError) and error.filename is not None:
         return BAD_INPUT, f"{error.filename}: {error.strerror}"
@@ -137,20 +138,60 @@ def train(
             "checkpoint, a run's folder, another program's detector, an ImageNet classifier.",
         ),
     ] = "imagenet",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a folder that holds a run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint in --out; start where there is none.")
+    ] = False,
+    devices: Annotated[
+        str,
+        typer.Option(metavar="N|all|cpu:N", help="GPUs of this machine, or parts of its CPU; batch_size is of each."),
+    ] = "1",
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT,...", help="All machines of the run, in the same order on each; or TF_CONFIG."),
+    ] = None,
+    index: Annotated[int | None, typer.Option(min=0, help="Which of --workers this machine is.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only learn one picture by heart, and say what stands in the way.")
+    ] = False,
 ) -> None:
-    """Train a model on a COCO data set and keep the run in a folder."""
-    if (out / "model.safetensors").exists() and not overwrite:
-        raise typer.BadParameter(f"{out} holds a run already; choose another folder or pass --overwrite")
+    """Train a model on a COCO data set and keep the run in a folder.
+
+    SIGTERM and ctrl-C write a checkpoint before the run ends; the same command with --resume goes on from there.
+    """
+    several = workers is not None or "TF_CONFIG" in os.environ
+    if (out / "model.safetensors").exists() and not (overwrite or resume or several or dry_run):
+        raise typer.BadParameter(f"{out} holds a run already; choose another folder, or pass --resume or --overwrite")
     if val_images is not None and val is None:
         raise typer.BadParameter("--val-images without --val")
+    if several and devices != "1":
+        raise typer.BadParameter("--devices is for one machine; several use all of their GPUs")
     mrcnn.quiet_start()
+    from mrcnn.training.devices import join_workers, use_devices
+
+    # Before anything is computed: only then the CPU can be split, and other machines be waited for.
+    strategy = join_workers(workers.split(",") if workers else (), index) if several else use_devices(devices)
     settings = mrcnn.recipes.get(recipe).override(_changes(changes or []))
     train_data = mrcnn.load_coco(train, train_images)
     val_data = mrcnn.load_coco(val, val_images) if val is not None else None
     model = settings.build_model(train_data.class_names, train_data.category_ids)
     _start_from(model, weights)
-    mrcnn.train(model, train_data, val_data, recipe=settings, out=out)
+    if dry_run:
+        from mrcnn.training.dry_run import dry_run as learn_one
+
+        found = learn_one(model, train_data, settings, say=console.print)
+        console.print(escape(str(found)))
+        raise typer.Exit(0 if found.ok else BAD_INPUT)
+    mrcnn.train(
+        model,
+        train_data,
+        val_data,
+        recipe=settings,
+        out=out,
+        strategy=strategy,
+        resume=resume or (several and not overwrite),
+        overwrite=overwrite,
+    )
     _written(*(out / name for name in ("model.safetensors", "best.safetensors", "recipe.yaml", "history.csv")))
 
 
@@ -287,8 +328,18 @@ def inspect(
     samples: Annotated[int, typer.Option(min=0, help="Pictures to draw with their truth.")] = 8,
     pixels: Annotated[bool, typer.Option("--pixels", help="Decode every picture, to find damaged ones.")] = False,
 ) -> None:
-    """Look at a data set: counts, box sizes against the anchors, sample pictures, faults."""
+    """Look at a data set: counts, box sizes against the anchors, sample pictures, faults.
+
+    --data may also be a batch (nonfinite_step....npz) that a training run kept because its loss was not finite.
+    """
     mrcnn.quiet_start()
+    if data.suffix == ".npz":
+        from mrcnn.inspection import inspect_batch
+
+        text, files = inspect_batch(data, out)
+        console.print(escape(text))
+        _written(*files)
+        return
     settings = mrcnn.recipes.get(recipe)
     dataset = mrcnn.load_coco(data, images, validate=False)
     found = mrcnn.inspect(dataset, settings, out=out, num_samples=samples, pixels=pixels)

@@ -1,0 +1,47 @@
+"""The op, built once for all tests of this folder unless it is loaded already."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mrcnn.ops import custom
+from mrcnn.ops.build import build, find_compiler, source_dir
+
+
+@pytest.fixture(scope="package")
+def op(tmp_path_factory):
+    """The loaded ops, as TensorFlow gives them to Python."""
+    if custom.state().library is not None:
+        yield custom.state().library
+        return
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MRCNN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        build(cuda=False, say=lambda line: None)
+        patch.setattr(custom, "_state", None)
+        assert custom.state().reason == ""
+        yield custom.state().library
+
+
+@pytest.fixture(scope="package")
+def native_build(tmp_path_factory) -> Path:
+    """A folder for what `run_make` compiles."""
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler")
+    return tmp_path_factory.mktemp("native")
+
+
+@pytest.fixture(scope="package")
+def run_make(native_build):
+    def run(*arguments: str) -> str:
+        result = subprocess.run(
+            ["make", "-C", str(source_dir()), f"BUILD={native_build}", *arguments], capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+        return result.stdout
+
+    return run

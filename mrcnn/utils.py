@@ -1,0 +1,1 @@
+from mrcnn.matterport.utils import *  # noqa: F403

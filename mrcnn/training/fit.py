@@ -28,8 +28,10 @@ from mrcnn.recipes import REFERENCE_BATCH, Recipe
 from mrcnn.training.callbacks import EarlyStop, Evaluation, Resumable, RunDirectory, WaitTimer
 from mrcnn.training.checkpoints import CheckpointError, Checkpoints, restore
 from mrcnn.training.devices import is_multi_worker, num_workers, worker_index
+from mrcnn.training.events import Events
 from mrcnn.training.faults import TrainingError, find_fault, save_batch, say_if_stalled
 from mrcnn.training.freezing import set_trainable
+from mrcnn.training.provenance import record_start
 from mrcnn.training.schedules import make_optimizer
 
 logger = logging.getLogger("mrcnn")
@@ -66,8 +68,8 @@ def train(
         train_data: pictures with annotations.
         val_data: evaluated (box and mask AP) every `train.eval_every_epochs` epochs and at the end.
         recipe: its `data` and `train` parts decide; its `model` part only documents.
-        out: folder for recipe.yaml, model.safetensors, best.safetensors, history.csv, curves.png and checkpoints/;
-            None keeps nothing. Several machines must see the same folder.
+        out: folder for recipe.yaml, run.json, model.safetensors, best.safetensors, history.csv, curves.png,
+            checkpoints/ and events/ (TensorBoard); None keeps nothing. Several machines must see the same folder.
         callbacks: further Keras callbacks.
         verbose: 0 silent, 1 progress bar, 2 a line per epoch.
         strategy: of `mrcnn.training.devices`; None: the one the model was made under, else one device. `batch_size`
@@ -212,6 +214,10 @@ class _Run:
             stages.append(EarlyStop(config.stop_after, config.best_by))
         stages += callbacks
         self._begin(stages, history, resume)
+        if self.folder is not None and self.is_chief:
+            stages.append(
+                Events(self.folder / "events", self.step, self.val_data, self.recipe.data, config.eval_every_epochs)
+            )
         if verbose == "auto":
             verbose = 1
         listed = keras.callbacks.CallbackList(
@@ -267,6 +273,18 @@ class _Run:
         if self.is_chief:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.recipe.save(self.folder / "recipe.yaml")
+            record_start(
+                self.folder,
+                {
+                    "seed": self.config.seed,
+                    "first_step": self.step,
+                    "steps": self.total_steps,
+                    "devices": self.num_replicas,
+                    "machines": num_workers(self.strategy),
+                    "pictures_a_step": self.batch_size,
+                    "training_set": {"file": self.train_data.path, "pictures": len(self.train_data)},
+                },
+            )
 
     def _check_same_run(self, metadata: Mapping[str, Any], source: str) -> None:
         theirs, ours = metadata["recipe"], self.recipe.to_dict()

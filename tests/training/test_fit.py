@@ -66,7 +66,7 @@ def test_a_run_leaves_its_files_and_nothing_half_written(run):
     _, _, _, _, folder = run
     names = {path.name for path in folder.iterdir()}
     files = {"recipe.yaml", "model.safetensors", "best.safetensors", "history.csv", "curves.png"}
-    assert names == files | {"checkpoints"}
+    assert names == files | {"checkpoints", "events", "run.json"}
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {
         f"step_{step:08d}.safetensors" for step in (2, 4)
     }
@@ -132,7 +132,15 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
 def test_without_validation_there_is_no_best(tmp_path):
     train(MeanColour(), write_set(tmp_path / "data"), recipe=_recipe(), out=tmp_path / "run", verbose=0)
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {"recipe.yaml", "model.safetensors", "history.csv", "curves.png", "checkpoints"}
+    assert names == {
+        "recipe.yaml",
+        "model.safetensors",
+        "history.csv",
+        "curves.png",
+        "checkpoints",
+        "events",
+        "run.json",
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,118 @@
+"""TensorBoard: losses, learning rate, AP, anchors and proposals against the truth, detections on fixed pictures.
+
+Written with TensorFlow alone; TensorBoard itself is needed only to look at it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.pipeline import DataConfig, make_pipeline
+from mrcnn.drawing import draw_array
+from mrcnn.inference import detect
+from mrcnn.modeling.input import proposal_window
+from mrcnn.ops.boxes import pairwise_iou
+
+_SIDE = 640  # of a drawing, pixels
+
+
+class Events(keras.callbacks.Callback):
+    """Writes event files into a run's folder.
+
+    Args:
+        path: folder for the event files.
+        first_step: steps made before, where a run is gone on with.
+        dataset: pictures to show detections on, beside the truth; None: none.
+        config: their resizing, for the anchors.
+        every_epochs: how often the pictures are written.
+        num_pictures: how many of them.
+        every_steps: how often the losses of a step are written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        first_step: int = 0,
+        dataset: Dataset | None = None,
+        config: DataConfig | None = None,
+        every_epochs: int = 1,
+        num_pictures: int = 4,
+        every_steps: int = 20,
+    ) -> None:
+        super().__init__()
+        self.path, self.step, self.dataset, self.config = path, first_step, dataset, config
+        self.num_pictures, self.every_steps, self.every_epochs = num_pictures, every_steps, every_epochs
+        self._writer: Any = None
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Open the file."""
+        self._writer = tf.summary.create_file_writer(str(self.path))
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Losses, as running means of the epoch."""
+        self.step += 1
+        if self.step % self.every_steps == 0:
+            for name, value in (logs or {}).items():
+                self._scalar(f"step/{name}", value)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Every number of the log; the pictures."""
+        for name, value in (logs or {}).items():
+            self._scalar(name if "/" in name else f"epoch/{name}", value)
+        if self.dataset is not None and len(self.dataset) and (epoch + 1) % self.every_epochs == 0:
+            self._matches()
+            self._pictures()
+        self._writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Close the file."""
+        self._writer.close()
+
+    def _scalar(self, name: str, value: Any) -> None:
+        self._write(name, np.float32(value), "scalars")
+
+    def _write(self, name: str, value: Any, plugin: str) -> None:
+        metadata = tf.compat.v1.SummaryMetadata()
+        metadata.plugin_data.plugin_name = plugin
+        with self._writer.as_default():
+            tf.summary.write(name, value, step=self.step, metadata=metadata)
+
+    def _chosen(self) -> list[int]:
+        """Pictures spread over the set."""
+        return sorted(set(np.linspace(0, len(self.dataset) - 1, self.num_pictures).round().astype(int).tolist()))
+
+    def _pictures(self) -> None:
+        for index in self._chosen():
+            picture, truth = self.dataset.load_image(index), self.dataset.instances(index)
+            found = detect(self.model, [picture], score_threshold=0.5)[0]
+            drawing = draw_array(picture, found, class_names=self.model.class_names, truth=truth, long_side=_SIDE)
+            png = cv2.imencode(".png", drawing[..., ::-1])[1].tobytes()
+            size = [str(drawing.shape[1]), str(drawing.shape[0])]
+            self._write(f"truth_and_detections/{self.dataset.image_ids[index]}", tf.constant([*size, png]), "images")
+
+    def _matches(self) -> None:
+        """How well anchors, and the proposals made of them, cover the objects of the first pictures."""
+        if self.config is None or not hasattr(self.model, "rpn"):
+            return
+        anchors, proposals = [], []
+        data = make_pipeline(self.dataset, self.config, 1, training=False, workers=1)
+        for batch in data.take(self.num_pictures):
+            valid = batch["gt_valid"][0] & ~batch["gt_crowd"][0]
+            boxes = tf.boolean_mask(batch["gt_boxes"][0], valid)
+            output = self.model.rpn(self.model.extract_features(batch, training=False), training=False)
+            window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], self.model.config.input)
+            found = self.model.rpn.propose(output, window, for_training=False)
+            kept = tf.boolean_mask(found.boxes[0], found.valid[0])
+            for name, candidates in ((anchors, output.anchors), (proposals, kept)):
+                name += tf.reduce_max(pairwise_iou(boxes, candidates), 1).numpy().tolist()
+        if anchors:
+            self._scalar("matches/best_anchor_iou", np.mean(anchors))
+            self._scalar("matches/objects_with_an_anchor", np.mean(np.greater_equal(anchors, 0.5)))
+            self._scalar("matches/objects_proposed", np.mean(np.greater_equal(proposals, 0.5)))

@@ -1,0 +1,85 @@
+"""What a run tells TensorBoard, and where it came from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import types
+
+import cv2
+import numpy as np
+import tensorflow as tf
+
+from mrcnn.training.events import Events
+from mrcnn.training.provenance import git_revision, record_start
+from tests.mean_colour import write_set
+from tests.training.drawn import SIDE, small_model
+from tests.training.test_resume import recipe_of
+
+
+def _read(folder) -> dict[str, list[tuple[int, np.ndarray]]]:
+    """(step, value) of each tag."""
+    found: dict[str, list] = {}
+    for file in sorted(folder.glob("events*")):
+        for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                found.setdefault(value.tag, []).append((event.step, tf.make_ndarray(value.tensor)))
+    return found
+
+
+def test_losses_numbers_and_pictures(tmp_path):
+    data = write_set(tmp_path / "pictures", num=3, side=SIDE)
+    events = Events(tmp_path / "events", 10, data, recipe_of().data, num_pictures=2, every_steps=2)
+    events.set_model(small_model())
+    events.on_train_begin()
+    for step, loss in enumerate([4.0, 3.0, 2.0, 1.0]):
+        events.on_train_batch_end(step, {"loss": loss})
+    events.on_epoch_end(0, {"loss": 1.0, "val_mask/AP": 0.25})
+    events.on_train_end()
+    found = _read(tmp_path / "events")
+    assert [(step, float(value)) for step, value in found["step/loss"]] == [(12, 3.0), (14, 1.0)]
+    assert [(step, float(value)) for step, value in found["val_mask/AP"]] == [(14, 0.25)]
+    assert 0 < float(found["matches/best_anchor_iou"][0][1]) <= 1
+    assert {"matches/objects_with_an_anchor", "matches/objects_proposed"} <= set(found)
+    width, height, png = found["truth_and_detections/100"][0][1]
+    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape[:2] == (int(height), int(width))
+    assert "truth_and_detections/102" in found
+
+
+def test_without_pictures(tmp_path):
+    events = Events(tmp_path)
+    events.set_model(types.SimpleNamespace())
+    events.on_train_begin()
+    events.on_epoch_end(0, {"loss": 2.0})
+    events.on_train_end()
+    assert float(_read(tmp_path)["epoch/loss"][0][1]) == 2.0
+
+
+def test_every_start_is_recorded(tmp_path):
+    record_start(tmp_path, {"seed": 3})
+    record_start(tmp_path, {"seed": 3, "first_step": 7})
+    first, second = json.loads((tmp_path / "run.json").read_text())
+    assert (first["seed"], second["first_step"]) == (3, 7)
+    assert first["versions"]["tensorflow"] == tf.__version__
+    assert first["command"]
+    (tmp_path / "run.json").write_text("{")
+    record_start(tmp_path, {})
+    assert len(json.loads((tmp_path / "run.json").read_text())) == 1
+
+
+def test_the_revision_of_the_user_s_code(tmp_path):
+    assert git_revision(tmp_path) is None
+
+    def git(*words):
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
+
+    git("init", "-q")
+    (tmp_path / "a.py").write_text("1")
+    git("add", "a.py")
+    git("commit", "-q", "-m", "a")
+    revision = git_revision(tmp_path)
+    assert len(revision["revision"]) == 40 and revision["changed"] is False
+    (tmp_path / "a.py").write_text("2")
+    assert git_revision(tmp_path) == {**revision, "changed": True}

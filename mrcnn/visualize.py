@@ -1,0 +1,1 @@
+from mrcnn.matterport.visualize import *  # noqa: F403

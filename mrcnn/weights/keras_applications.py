@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
 from mrcnn.modeling.normalize import PixelNorm
+from mrcnn.weights.file_kind import file_kind
+from mrcnn.weights.keras_h5 import open_keras_h5
 from mrcnn.weights.report import LoadReport, WeightsError, assign
+from mrcnn.weights.stored_array import StoredArray
 
 PIXEL_NORM = PixelNorm(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), bgr=True)
 EPSILON = 1.001e-5
@@ -39,16 +42,11 @@ def load_resnet(
         WeightsError: the file cannot be read or is of another network.
     """
     path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file")
-    if not h5py.is_hdf5(path):
-        raise WeightsError(f"{path}: expected an HDF5 file of keras.applications")
-    try:
-        with h5py.File(path, "r") as file:
-            stored = _datasets(file.get("model_weights", file))
-    except OSError as error:
-        raise WeightsError(f"{path}: truncated or damaged ({error})") from error
-    arrays: dict[str, np.ndarray] = {}
+    kind = file_kind(path)
+    if kind != "hdf5":
+        raise WeightsError(f"{path}: a file of kind {kind}, expected an HDF5 file of keras.applications")
+    stored, _ = open_keras_h5(path)
+    arrays: dict[str, Any] = {}
     variables = {}
     for part, prefix in ((backbone, ""), (roi_stage, "stage5_")):
         for layer in part.layers if part is not None else ():
@@ -70,7 +68,7 @@ def _theirs(name: str) -> tuple[str, str]:
 
 
 def _take(
-    arrays: dict[str, np.ndarray], stored: dict[str, np.ndarray], ours: str, convolution: str, norm: str, path: Path
+    arrays: dict[str, Any], stored: dict[str, StoredArray], ours: str, convolution: str, norm: str, path: Path
 ) -> None:
     needed = [f"{convolution}/kernel", *(f"{norm}/{leaf}" for leaf in _NORM)]
     absent = [name for name in needed if name not in stored]
@@ -81,17 +79,5 @@ def _take(
         arrays[f"{ours}/norm/{leaf}"] = stored.pop(f"{norm}/{leaf}")
     bias = stored.pop(f"{convolution}/bias", None)
     if bias is not None:
-        arrays[f"{ours}/norm/moving_mean"] = arrays[f"{ours}/norm/moving_mean"] - bias
-
-
-def _datasets(group: h5py.Group) -> dict[str, np.ndarray]:
-    """Arrays by "layer/leaf", whatever lies between and without TensorFlow's ":0"."""
-    found: dict[str, np.ndarray] = {}
-
-    def visit(name: str, item: h5py.HLObject) -> None:
-        if isinstance(item, h5py.Dataset):
-            parts = name.split("/")
-            found[f"{parts[0]}/{parts[-1].split(':')[0]}"] = np.asarray(item)
-
-    group.visititems(visit)
-    return found
+        mean = f"{ours}/norm/moving_mean"
+        arrays[mean] = np.asarray(arrays[mean]) - np.asarray(bias)

@@ -35,19 +35,16 @@ def open_keras_h5(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray],
     path = Path(path)
     with reading(path), _opened(path) as file:
         root = _step(file, "model_weights", path) if "model_weights" in file else file
-        if not isinstance(root, h5py.Group) or not any(key.startswith("layer_names") for key in root.attrs):
-            what = (
-                "a Keras 3 .weights.h5 file"
-                if "_layer_checkpoint_dependencies" in root or "layers" in root
-                else ("an HDF5 file without Keras' layer_names")
+        layers = _names(root, "layer_names") or list(root)  # a converter may have left out the lists of names
+        if {"_layer_checkpoint_dependencies", "layers"} & set(layers) and "layer_names" not in root.attrs:
+            raise WeightsError(
+                f"{path}: a Keras 3 .weights.h5 file, expected the .h5 format of Keras 2, which names its layers"
             )
-            raise WeightsError(f"{path}: {what}, expected the .h5 format of Keras 2 (model.save_weights of a .h5 path)")
         arrays: dict[str, StoredArray] = {}
         size = 0
-        for layer in _names(root, "layer_names"):
+        for layer in layers:
             group = _step(root, layer, path)
-            weights = _names(group, "weight_names")
-            for weight in weights:
+            for weight in _names(group, "weight_names") or _datasets(group):
                 scope, _, leaf = weight.rpartition("/")
                 own = scope.rpartition("/")[2]
                 if not own or re.fullmatch(rf"{re.escape(layer)}_\d+", own):
@@ -59,7 +56,7 @@ def open_keras_h5(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray],
                 arrays[name] = _stored(dataset, f"{layer}/{weight}", path)
                 size += dataset.size * dataset.dtype.itemsize
         if not arrays:
-            raise WeightsError(f"{path}: a Keras file that holds no weights")
+            raise WeightsError(f"{path}: an HDF5 file without the weights of a Keras model")
         if size > _MAX_EXPANSION * path.stat().st_size:
             raise MemoryError
         attributes = {**file.attrs, **root.attrs}
@@ -70,7 +67,7 @@ def _opened(path: Path) -> h5py.File:
     try:
         return h5py.File(path, "r")
     except OSError as error:
-        raise WeightsError(f"{path}: truncated, damaged or no HDF5 file ({error})") from error
+        raise WeightsError(f"{path}: truncated or damaged ({error})") from error
 
 
 def _step(group: h5py.Group, name: str, path: Path) -> Any:
@@ -111,10 +108,16 @@ def _stored(dataset: Any, name: str, path: Path) -> StoredArray:
     return StoredArray(dataset.shape, dataset_dtype, read)
 
 
+def _datasets(group: Any) -> list[str]:
+    """Paths of all arrays below a group; links to elsewhere are not followed."""
+    found: list[str] = []
+    if isinstance(group, h5py.Group):
+        group.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
 def _names(group: Any, attribute: str) -> list[str]:
-    """A list of names, which Keras cuts into attributes name0, name1, … where it is long."""
-    if not isinstance(group, h5py.Group):
-        raise ValueError(f"expected a group with {attribute}")
+    """A list of names, which Keras cuts into attributes name0, name1, … where it is long; empty: there is none."""
     if attribute in group.attrs:
         parts = [group.attrs[attribute]]
     else:

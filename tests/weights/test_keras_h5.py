@@ -95,7 +95,8 @@ def _damage(path: Path, change: str) -> None:
             group.create_dataset("bias:0", shape=(10**12,), dtype="f4", chunks=(10**6,), compression="gzip")
         elif change == "twice":
             file["rpn_model"].attrs["weight_names"] = [b"rpn_conv_shared/kernel:0", b"rpn_conv_shared/kernel:0"]
-        elif change == "no names":
+        elif change == "empty":
+            file.clear()
             del file.attrs["layer_names"]
 
 
@@ -112,7 +113,7 @@ def _damage(path: Path, change: str) -> None:
         ("text", "bias:0 has dtype object, expected numbers"),
         ("bomb", "unreasonable size"),
         ("twice", "two weights named rpn_conv_shared/kernel"),
-        ("no names", "an HDF5 file without Keras' layer_names"),
+        ("empty", "an HDF5 file without the weights of a Keras model"),
     ],
 )
 def test_refuses_damaged_and_hostile_files(tmp_path: Path, change: str, message: str) -> None:
@@ -121,6 +122,16 @@ def test_refuses_damaged_and_hostile_files(tmp_path: Path, change: str, message:
     with pytest.raises(WeightsError, match=rf"a\.h5: .*{message}"):
         open_keras_h5(path)
     assert sorted(tmp_path.iterdir()) == [path]
+
+
+def test_files_without_the_lists_of_names(tmp_path: Path) -> None:
+    path = write_keras_h5(tmp_path / "a.h5", LAYERS)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["layer_names"]
+        for group in file.values():
+            del group.attrs["weight_names"]
+    arrays, _ = open_keras_h5(path)
+    assert set(arrays) == set(EXPECTED)
 
 
 def test_truncated_files_are_errors(tmp_path: Path) -> None:

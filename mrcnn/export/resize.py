@@ -81,19 +81,22 @@ def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: In
 def _resize_axis_linear(pixels: Tensor, size: Tensor, axis: int, black: bool, shapes: Tensor) -> Tensor:
     """Bilinear weights of two taps along one axis, as `ops.resize` lays them; shapes i32[4], of both pictures."""
     old = tf.shape(pixels)[axis]
-    scale = tf.cast(old, tf.float64) / tf.cast(size, tf.float64)
-    start = 0.5 * scale - 0.5
     if black:
+        scale = tf.cast(old, tf.float64) / tf.cast(size, tf.float64)
+        start = 0.5 * scale - 0.5
         for known, errors in SCIKIT_IMAGE_ERRORS.items():
             error = tf.where(tf.reduce_all(shapes == known), tf.constant(errors[axis - 1], tf.float64), 0.0)
             scale, start = scale + error[0], start + error[1]
-    place = scale * tf.range(tf.cast(size, tf.float64), dtype=tf.float64) + start
+        place = scale * tf.range(tf.cast(size, tf.float64), dtype=tf.float64) + start
+    else:  # placed in float32, as PyTorch does
+        scale = tf.cast(old, tf.float32) / tf.cast(size, tf.float32)
+        place = tf.maximum(scale * (tf.range(tf.cast(size, tf.float32), dtype=tf.float32) + 0.5) - 0.5, 0.0)
     first = tf.cast(tf.floor(place), tf.int32)
     share = place - tf.floor(place)
     total = tf.constant(0, pixels.dtype)
     for tap, weight in ((first, 1.0 - share), (first + 1, share)):
         if black:
-            weight = tf.where((tap >= 0) & (tap < old), weight, 0.0)
+            weight = tf.where((tap >= 0) & (tap < old), weight, tf.constant(0, weight.dtype))
         spread = [1, 1, 1, 1]
         spread[axis] = -1
         taken = tf.gather(pixels, tf.clip_by_value(tap, 0, old - 1), axis=axis)

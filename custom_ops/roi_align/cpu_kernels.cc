@@ -1,8 +1,15 @@
 // RoIAlign and RoIPool on the CPU.
 //
-// Per bin the cells it reads and their weights are written down once; the innermost loops then run over channels, which
-// lie side by side, in blocks held in vector registers. Each such loop is compiled for several instruction sets and
-// chosen at run time, so that a library built on one machine runs on another.
+// Per RoI the cells each bin reads and their weights are written down once; the innermost loops then run over channels,
+// which lie side by side, in blocks held in vector registers. Each such loop is compiled for several instruction sets
+// and chosen at run time, so that a library built on one machine runs on another.
+//
+// What costs is memory. Forward, RoIs are taken in the order of their places, so that neighbours find each other's cells
+// in the cache. Backward, the maps are taken row by row, each written once as the sum over the RoIs that read it; adding
+// RoI by RoI instead would carry every map through the cache many times, took 1.7 times as long, and needs care to give
+// the same digits on any number of threads.
+#include <limits.h>
+#include <math.h>
 #include <string.h>
 
 #include <algorithm>
@@ -91,10 +98,14 @@ MRCNN_INLINE void store(const typename Vector<kLanes>::Floats& value, Half* to) 
   memcpy(to, &out, sizeof(out));
 }
 
-// Sums over the cells of one bin for `kCount` vectors of channels. source[t]: features of tap t.
-template <int kLanes, int kCount, typename T>
-MRCNN_INLINE void gather_block(const T* const* source, const float* weight, int taps, int c, T* out) {
+// out = [out +] sum over t of weight[t] * source[t], for `kCount` vectors of channels.
+template <int kLanes, int kCount, bool kAdd, typename T, typename Out>
+MRCNN_INLINE void sum_block(const T* const* source, const float* weight, int taps, int c, Out* out) {
   typename Vector<kLanes>::Floats sum[kCount] = {}, value;
+  if (kAdd) {
+#pragma GCC unroll 4
+    for (int k = 0; k < kCount; ++k) load<kLanes>(out + c + k * kLanes, &sum[k]);
+  }
   for (int t = 0; t < taps; ++t) {
     const T* from = source[t] + c;
     const float w = weight[t];
@@ -108,48 +119,17 @@ MRCNN_INLINE void gather_block(const T* const* source, const float* weight, int 
   for (int k = 0; k < kCount; ++k) store<kLanes>(sum[k], out + c + k * kLanes);
 }
 
-template <int kLanes, typename T>
-MRCNN_INLINE void gather_body(const T* const* source, const float* weight, int taps, int channels, T* out) {
+template <int kLanes, bool kAdd, typename T, typename Out>
+MRCNN_INLINE void sum_body(const T* const* source, const float* weight, int taps, int channels, Out* out) {
   int c = 0;
   for (; c + kVectors * kLanes <= channels; c += kVectors * kLanes) {
-    gather_block<kLanes, kVectors>(source, weight, taps, c, out);
+    sum_block<kLanes, kVectors, kAdd>(source, weight, taps, c, out);
   }
-  for (; c + kLanes <= channels; c += kLanes) gather_block<kLanes, 1>(source, weight, taps, c, out);
+  for (; c + kLanes <= channels; c += kLanes) sum_block<kLanes, 1, kAdd>(source, weight, taps, c, out);
   for (; c < channels; ++c) {
-    float sum = 0.0f;
+    float sum = kAdd ? to_float(out[c]) : 0.0f;
     for (int t = 0; t < taps; ++t) sum += weight[t] * to_float(source[t][c]);
-    out[c] = from_float<T>(sum);
-  }
-}
-
-// The transpose: adds weight[t] * upstream to target[t].
-template <int kLanes, int kCount, typename T>
-MRCNN_INLINE void scatter_block(float* const* target, const float* weight, int taps, int c, const T* upstream) {
-  typename Vector<kLanes>::Floats value[kCount], sum;
-#pragma GCC unroll 4
-  for (int k = 0; k < kCount; ++k) load<kLanes>(upstream + c + k * kLanes, &value[k]);
-  for (int t = 0; t < taps; ++t) {
-    float* to = target[t] + c;
-    const float w = weight[t];
-#pragma GCC unroll 4
-    for (int k = 0; k < kCount; ++k) {
-      load<kLanes>(to + k * kLanes, &sum);
-      sum += w * value[k];
-      store<kLanes>(sum, to + k * kLanes);
-    }
-  }
-}
-
-template <int kLanes, typename T>
-MRCNN_INLINE void scatter_body(float* const* target, const float* weight, int taps, int channels, const T* upstream) {
-  int c = 0;
-  for (; c + kVectors * kLanes <= channels; c += kVectors * kLanes) {
-    scatter_block<kLanes, kVectors>(target, weight, taps, c, upstream);
-  }
-  for (; c + kLanes <= channels; c += kLanes) scatter_block<kLanes, 1>(target, weight, taps, c, upstream);
-  for (; c < channels; ++c) {
-    const float value = to_float(upstream[c]);
-    for (int t = 0; t < taps; ++t) target[t][c] += weight[t] * value;
+    out[c] = from_float<Out>(sum);
   }
 }
 
@@ -175,24 +155,24 @@ MRCNN_INLINE void max_body(const T* source, const int* cell, int cells, int64_t 
 
 template <typename T>
 struct Loops {
-  void (*gather)(const T* const*, const float*, int, int, T*);
-  void (*scatter)(float* const*, const float*, int, int, const T*);
+  void (*sum)(const T* const*, const float*, int, int, T*);
+  void (*add)(const T* const*, const float*, int, int, float*);
   void (*max)(const T*, const int*, int, int64_t, int, float*, int*);
 };
 
-#define MRCNN_LOOPS(NAME, LANES, TARGET)                                                                            \
-  template <typename T>                                                                                         \
-  TARGET void gather_##NAME(const T* const* source, const float* weight, int taps, int channels, T* out) {      \
-    gather_body<LANES>(source, weight, taps, channels, out);                                                        \
-  }                                                                                                             \
-  template <typename T>                                                                                         \
-  TARGET void scatter_##NAME(float* const* target, const float* weight, int taps, int channels, const T* up) {  \
-    scatter_body<LANES>(target, weight, taps, channels, up);                                                        \
-  }                                                                                                             \
-  template <typename T>                                                                                         \
+#define MRCNN_LOOPS(NAME, LANES, TARGET)                                                                         \
+  template <typename T>                                                                                          \
+  TARGET void sum_##NAME(const T* const* source, const float* weight, int taps, int channels, T* out) {          \
+    sum_body<LANES, false>(source, weight, taps, channels, out);                                                 \
+  }                                                                                                              \
+  template <typename T>                                                                                          \
+  TARGET void add_##NAME(const T* const* source, const float* weight, int taps, int channels, float* out) {      \
+    sum_body<LANES, true>(source, weight, taps, channels, out);                                                  \
+  }                                                                                                              \
+  template <typename T>                                                                                          \
   TARGET void max_##NAME(const T* source, const int* cell, int cells, int64_t stride, int channels, float* best, \
-                         int* argmax) {                                                                         \
-    max_body<T>(source, cell, cells, stride, channels, best, argmax);                                           \
+                         int* argmax) {                                                                          \
+    max_body<T>(source, cell, cells, stride, channels, best, argmax);                                            \
   }
 
 MRCNN_LOOPS(base, 4, )
@@ -206,49 +186,95 @@ Loops<T> loops() {
 #if defined(__x86_64__)
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma")) {
-    return {gather_avx512<T>, scatter_avx512<T>, max_avx512<T>};
+    return {sum_avx512<T>, add_avx512<T>, max_avx512<T>};
   }
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return {gather_avx2<T>, scatter_avx2<T>, max_avx2<T>};
+    return {sum_avx2<T>, add_avx2<T>, max_avx2<T>};
   }
 #endif
-  return {gather_base<T>, scatter_base<T>, max_base<T>};
+  return {sum_base<T>, add_base<T>, max_base<T>};
 }
 
+// Both axes of one RoI.
 struct RoiTaps {
-  Roi roi;
   AxisTaps y, x;
 };
 
-void make_roi_taps(const Params& p, const float* box, int image, RoiTaps* taps) {
-  place_roi(p, box, image, &taps->roi);
-  if (taps->roi.image < 0) return;
-  const Roi& roi = taps->roi;
+void make_roi_taps(const Params& p, const Roi& roi, RoiTaps* taps) {
   const Level& level = p.levels[roi.level];
   const bool adaptive = p.sampling_ratio == 0;
   make_taps(roi.start_y, roi.bin_y, roi.samples_y, adaptive, level.height, p.bins_y, &taps->y);
   make_taps(roi.start_x, roi.bin_x, roi.samples_x, adaptive, level.width, p.bins_x, &taps->x);
 }
 
-// The cells of bin (i, j) as pointers into `map`, the features of the RoI's picture on its level, and their weights.
-template <typename P>
-void list_taps(const RoiTaps& taps, int i, int j, P map, int width, int64_t channels, std::vector<P>* pointer,
-               std::vector<float>* weight) {
-  pointer->clear();
-  weight->clear();
-  for (int a = taps.y.first[i]; a < taps.y.first[i + 1]; ++a) {
-    const Tap& y = taps.y.taps[a];
-    const P row = map + static_cast<int64_t>(y.cell) * width * channels;
-    for (int b = taps.x.first[j]; b < taps.x.first[j + 1]; ++b) {
-      const Tap& x = taps.x.taps[b];
-      pointer->push_back(row + x.cell * channels);
-      weight->push_back(y.weight * x.weight);
+std::vector<Roi> place_rois(const Params& p, const float* boxes, const int* image) {
+  std::vector<Roi> rois(p.num_rois);
+  for (int r = 0; r < p.num_rois; ++r) place_roi(p, boxes + 4 * static_cast<int64_t>(r), image[r], &rois[r]);
+  return rois;
+}
+
+// RoIs such that those that read the same cells follow one another: what one brought into the cache serves the next.
+std::vector<int> reading_order(const std::vector<Roi>& rois) {
+  constexpr float kBand = 16.0f;  // rows
+  std::vector<int> order(rois.size());
+  for (size_t r = 0; r < rois.size(); ++r) order[r] = static_cast<int>(r);
+  std::sort(order.begin(), order.end(), [&rois](int left, int right) {
+    const Roi &a = rois[left], &b = rois[right];
+    if (a.image != b.image) return a.image < b.image;
+    if (a.level != b.level) return a.level < b.level;
+    const float band_a = floorf(a.start_y / kBand), band_b = floorf(b.start_y / kBand);
+    if (band_a != band_b) return band_a < band_b;
+    if (a.start_x != b.start_x) return a.start_x < b.start_x;
+    return left < right;
+  });
+  return order;
+}
+
+// The bins that read each cell of an axis, the transpose of AxisTaps: cell first_cell + k is read by
+// bins[first[k]] ... bins[first[k + 1] - 1], in order; Tap::cell is the bin.
+struct CellTaps {
+  int first_cell = 0;
+  std::vector<int> first;
+  std::vector<Tap> bins;
+
+  int cells() const { return static_cast<int>(first.size()) - 1; }
+};
+
+void transpose(const AxisTaps& axis, CellTaps* cells) {
+  int low = INT_MAX, high = -1;
+  for (const Tap& tap : axis.taps) {
+    low = std::min(low, tap.cell);
+    high = std::max(high, tap.cell);
+  }
+  cells->first_cell = high < 0 ? 0 : low;
+  cells->first.assign(high < 0 ? 1 : high - low + 2, 0);
+  cells->bins.resize(axis.taps.size());
+  for (const Tap& tap : axis.taps) ++cells->first[tap.cell - low + 1];
+  for (size_t k = 1; k < cells->first.size(); ++k) cells->first[k] += cells->first[k - 1];
+  std::vector<int> next(cells->first.begin(), cells->first.end() - 1);
+  for (int bin = 0; bin + 1 < static_cast<int>(axis.first.size()); ++bin) {
+    for (int t = axis.first[bin]; t < axis.first[bin + 1]; ++t) {
+      const Tap& tap = axis.taps[t];
+      cells->bins[next[tap.cell - low]++] = {bin, tap.weight};
     }
   }
 }
 
 int64_t map_size(const Params& p, int level) {
   return static_cast<int64_t>(p.levels[level].height) * p.levels[level].width * p.channels;
+}
+
+// Where a row is summed: in place, or in `room` if its numbers are not float32.
+float* row_of_floats(float* out, int64_t, std::vector<float>*) { return out; }
+template <typename T>
+float* row_of_floats(T*, int64_t size, std::vector<float>* room) {
+  room->resize(size);
+  return room->data();
+}
+void finish_row(const float*, int64_t, float*) {}
+template <typename T>
+void finish_row(const float* sum, int64_t size, T* out) {
+  for (int64_t k = 0; k < size; ++k) out[k] = from_float<T>(sum[k]);
 }
 
 void set_zero(float* out, int64_t count, const ParallelFor& parallel_for) {
@@ -297,23 +323,34 @@ void forward(const Params& p, const T* const* features, const float* boxes, cons
   const Loops<T> loop = loops<T>();
   const int64_t bins = static_cast<int64_t>(p.bins_y) * p.bins_x, roi_size = bins * p.channels;
   const int64_t cost = roi_size * std::max(4, 4 * p.sampling_ratio * p.sampling_ratio) / kCacheLine + 500;
+  const std::vector<Roi> rois = place_rois(p, boxes, image);
+  const std::vector<int> order = reading_order(rois);
   parallel_for(p.num_rois, cost, [&](int64_t begin, int64_t end) {
     RoiTaps taps;
     std::vector<const T*> source;
     std::vector<float> weight;
-    for (int64_t r = begin; r < end; ++r) {
-      T* out = pooled + r * roi_size;
-      make_roi_taps(p, boxes + 4 * r, image[r], &taps);
-      if (taps.roi.image < 0) {
+    for (int64_t k = begin; k < end; ++k) {
+      const Roi& roi = rois[order[k]];
+      T* out = pooled + order[k] * roi_size;
+      if (roi.image < 0) {
         std::fill(out, out + roi_size, from_float<T>(0.0f));
         continue;
       }
-      const int level = taps.roi.level;
-      const T* map = features[level] + taps.roi.image * map_size(p, level);
+      make_roi_taps(p, roi, &taps);
+      const T* map = features[roi.level] + roi.image * map_size(p, roi.level);
+      const int64_t row_size = static_cast<int64_t>(p.levels[roi.level].width) * p.channels;
       for (int i = 0; i < p.bins_y; ++i) {
         for (int j = 0; j < p.bins_x; ++j, out += p.channels) {
-          list_taps(taps, i, j, map, p.levels[level].width, p.channels, &source, &weight);
-          loop.gather(source.data(), weight.data(), static_cast<int>(source.size()), p.channels, out);
+          source.clear();
+          weight.clear();
+          for (int a = taps.y.first[i]; a < taps.y.first[i + 1]; ++a) {
+            const T* row = map + taps.y.taps[a].cell * row_size;
+            for (int b = taps.x.first[j]; b < taps.x.first[j + 1]; ++b) {
+              source.push_back(row + static_cast<int64_t>(taps.x.taps[b].cell) * p.channels);
+              weight.push_back(taps.y.taps[a].weight * taps.x.taps[b].weight);
+            }
+          }
+          loop.sum(source.data(), weight.data(), static_cast<int>(source.size()), p.channels, out);
         }
       }
     }
@@ -321,38 +358,82 @@ void forward(const Params& p, const T* const* features, const float* boxes, cons
 }
 
 template <typename T>
-void backward(const Params& p, const T* upstream, const float* boxes, const int* image, float* const* gradient,
-              int num_threads, const ParallelFor& parallel_for) {
+void backward(const Params& p, const T* upstream, const float* boxes, const int* image, T* const* gradient,
+              const ParallelFor& parallel_for) {
   const Loops<T> loop = loops<T>();
-  for (int level = 0; level < p.num_levels; ++level) {
-    set_zero(gradient[level], p.batch * map_size(p, level), parallel_for);
-  }
-  std::vector<RoiTaps> taps(p.num_rois);
-  parallel_for(p.num_rois, 2000, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) make_roi_taps(p, boxes + 4 * r, image[r], &taps[r]);
+  const std::vector<Roi> rois = place_rois(p, boxes, image);
+  struct Cells {
+    CellTaps y, x;
+  };
+  std::vector<Cells> cells(p.num_rois);
+  parallel_for(p.num_rois, 4000, [&](int64_t begin, int64_t end) {
+    RoiTaps taps;
+    for (int64_t r = begin; r < end; ++r) {
+      if (rois[r].image < 0) continue;
+      make_roi_taps(p, rois[r], &taps);
+      transpose(taps.y, &cells[r].y);
+      transpose(taps.x, &cells[r].x);
+    }
   });
-  const std::vector<std::vector<int>> rois = rois_of_images(p, image);
-  const int owned = owned_channels(p, num_threads);
-  const int64_t parts = (p.channels + owned - 1) / owned, bins = static_cast<int64_t>(p.bins_y) * p.bins_x;
-  const int64_t cost = bins * p.num_rois / std::max(p.batch, 1) * owned;
-  parallel_for(p.batch * parts, cost + 1, [&](int64_t begin, int64_t end) {
-    std::vector<float*> target;
-    std::vector<float> weight;
-    for (int64_t task = begin; task < end; ++task) {
-      const int picture = static_cast<int>(task / parts), c = static_cast<int>(task % parts) * owned;
-      const int channels = std::min(owned, p.channels - c);
-      for (const int r : rois[picture]) {
-        const Roi& roi = taps[r].roi;
-        if (roi.image < 0) continue;
-        float* map = gradient[roi.level] + roi.image * map_size(p, roi.level) + c;
-        const T* up = upstream + r * bins * p.channels + c;
-        for (int i = 0; i < p.bins_y; ++i) {
-          for (int j = 0; j < p.bins_x; ++j, up += p.channels) {
-            list_taps(taps[r], i, j, map, p.levels[roi.level].width, p.channels, &target, &weight);
-            loop.scatter(target.data(), weight.data(), static_cast<int>(target.size()), channels, up);
+
+  // Rows of all maps, level by level, picture by picture, and the RoIs that read each, in order.
+  std::vector<int64_t> level_rows(p.num_levels + 1, 0);
+  for (int level = 0; level < p.num_levels; ++level) {
+    level_rows[level + 1] = level_rows[level] + static_cast<int64_t>(p.batch) * p.levels[level].height;
+  }
+  const int64_t num_rows = level_rows[p.num_levels];
+  const auto first_row = [&](int r) {
+    return level_rows[rois[r].level] + static_cast<int64_t>(rois[r].image) * p.levels[rois[r].level].height +
+           cells[r].y.first_cell;
+  };
+  std::vector<int64_t> first(num_rows + 1, 0);
+  for (int r = 0; r < p.num_rois; ++r) {
+    if (rois[r].image < 0) continue;
+    for (int k = 0; k < cells[r].y.cells(); ++k) ++first[first_row(r) + k + 1];
+  }
+  for (int64_t row = 0; row < num_rows; ++row) first[row + 1] += first[row];
+  std::vector<int> readers(first[num_rows]);
+  std::vector<int64_t> next(first.begin(), first.end() - 1);
+  for (int r = 0; r < p.num_rois; ++r) {
+    if (rois[r].image < 0) continue;
+    for (int k = 0; k < cells[r].y.cells(); ++k) readers[next[first_row(r) + k]++] = r;
+  }
+
+  // A row is written by one task alone, from zero to the last RoI, while it lies in the cache.
+  const int64_t bins = static_cast<int64_t>(p.bins_y) * p.bins_x;
+  const int64_t work = (bins * p.num_rois * 16 * p.channels) / kCacheLine;
+  parallel_for(num_rows, work / std::max<int64_t>(num_rows, 1) + 1000, [&](int64_t begin, int64_t end) {
+    std::vector<const T*> source;
+    std::vector<float> weight, sums;
+    int level = 0;
+    for (int64_t row = begin; row < end; ++row) {
+      while (row >= level_rows[level + 1]) ++level;
+      const int height = p.levels[level].height, width = p.levels[level].width;
+      const int64_t index = row - level_rows[level], row_size = static_cast<int64_t>(width) * p.channels;
+      T* out = gradient[level] + index * row_size;
+      float* sum = row_of_floats(out, row_size, &sums);
+      std::fill(sum, sum + row_size, 0.0f);
+      for (int64_t k = first[row]; k < first[row + 1]; ++k) {
+        const int r = readers[k];
+        const CellTaps &y = cells[r].y, &x = cells[r].x;
+        const int cell_y = static_cast<int>(index % height) - y.first_cell;
+        const T* up = upstream + r * bins * p.channels;
+        for (int cell_x = 0; cell_x < x.cells(); ++cell_x) {
+          source.clear();
+          weight.clear();
+          for (int a = y.first[cell_y]; a < y.first[cell_y + 1]; ++a) {
+            const T* bin_row = up + static_cast<int64_t>(y.bins[a].cell) * p.bins_x * p.channels;
+            for (int b = x.first[cell_x]; b < x.first[cell_x + 1]; ++b) {
+              source.push_back(bin_row + static_cast<int64_t>(x.bins[b].cell) * p.channels);
+              weight.push_back(y.bins[a].weight * x.bins[b].weight);
+            }
           }
+          if (source.empty()) continue;
+          float* to = sum + static_cast<int64_t>(x.first_cell + cell_x) * p.channels;
+          loop.add(source.data(), weight.data(), static_cast<int>(source.size()), p.channels, to);
         }
       }
+      finish_row(sum, row_size, out);
     }
   });
 }
@@ -432,8 +513,7 @@ void convert(const float* in, T* out, int64_t count, const ParallelFor& parallel
 
 #define MRCNN_INSTANTIATE(T)                                                                                          \
   template void forward<T>(const Params&, const T* const*, const float*, const int*, T*, const ParallelFor&);         \
-  template void backward<T>(const Params&, const T*, const float*, const int*, float* const*, int,                    \
-                            const ParallelFor&);                                                                      \
+  template void backward<T>(const Params&, const T*, const float*, const int*, T* const*, const ParallelFor&);        \
   template void pool_forward<T>(const Params&, const T*, const float*, const int*, T*, int*, const ParallelFor&);     \
   template void pool_backward<T>(const Params&, const T*, const int*, const int*, float*, int, const ParallelFor&);   \
   template void convert<T>(const float*, T*, int64_t, const ParallelFor&);

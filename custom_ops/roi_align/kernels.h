@@ -36,11 +36,11 @@ template <typename T>
 void forward(const Params& params, const T* const* features, const float* boxes, const int* image, T* pooled,
              const ParallelFor& parallel_for);
 
-// Sums into `gradient`, one float32 map per level, which it sets to zero first. The order of the additions into one
-// element is that of the RoIs, so the result does not depend on the number of threads.
+// Writes every element of `gradient`, one map per level. The order of the additions into one element is that of the
+// RoIs, so the result does not depend on the number of threads.
 template <typename T>
-void backward(const Params& params, const T* upstream, const float* boxes, const int* image, float* const* gradient,
-              int num_threads, const ParallelFor& parallel_for);
+void backward(const Params& params, const T* upstream, const float* boxes, const int* image, T* const* gradient,
+              const ParallelFor& parallel_for);
 
 // RoIPool on levels[0]. `argmax`: cell (y * width + x) of each maximum, -1 where a bin holds no cell.
 template <typename T>

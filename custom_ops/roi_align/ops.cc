@@ -464,7 +464,9 @@ class RoiAlignGradOp : public tf::OpKernel {
       OP_REQUIRES_OK(c, take_level(shape, level, &p));
       OP_REQUIRES_OK(c, c->allocate_output(level, shape, &output[level]));
       gradient[level] = data<T>(output[level]);
-      if (!deterministic) OP_REQUIRES_OK(c, sum_map<T>(c, output[level], &scratch[level], &sum[level]));
+      if (std::is_same<Device, GPU>::value && !deterministic) {
+        OP_REQUIRES_OK(c, sum_map<T>(c, output[level], &scratch[level], &sum[level]));
+      }
     }
     OP_REQUIRES_OK(c, take_rois(boxes, index, &p));
     const tf::TensorShape expected({p.num_rois, p.bins_y, p.bins_x, p.channels});
@@ -473,14 +475,8 @@ class RoiAlignGradOp : public tf::OpKernel {
     if constexpr (std::is_same<Device, CPU>::value) {
       OP_REQUIRES_OK(c, explain(p, cpu::check(p, boxes.flat<float>().data(), index.flat<int32_t>().data())));
       int num_threads;
-      const cpu::ParallelFor parallel_for = thread_pool(c, &num_threads);
-      cpu::backward(p, data<T>(upstream), boxes.flat<float>().data(), index.flat<int32_t>().data(), sum.data(),
-                    num_threads, parallel_for);
-      if (!std::is_same<T, float>::value) {
-        for (int level = 0; level < p.num_levels; ++level) {
-          cpu::convert<N>(sum[level], gradient[level], output[level]->NumElements(), parallel_for);
-        }
-      }
+      cpu::backward(p, data<T>(upstream), boxes.flat<float>().data(), index.flat<int32_t>().data(), gradient.data(),
+                    thread_pool(c, &num_threads));
     } else {
 #if defined(MRCNN_WITH_CUDA)
       tf::Tensor keep;

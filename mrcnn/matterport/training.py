@@ -1,0 +1,189 @@
+"""`MaskRCNN.train`: a script's data set and Config, through this package's pipeline and training step."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+
+from mrcnn.data import dataset as native
+from mrcnn.data.pipeline import DataConfig, make_pipeline
+from mrcnn.matterport import settings, utils, weights_file
+from mrcnn.training.freezing import set_trainable as native_set_trainable
+from mrcnn.training.schedules import SGDWithL2
+
+_SAFE_FOR_MASKS = (
+    "Sequential", "SomeOf", "OneOf", "Sometimes", "Fliplr", "Flipud", "CropAndPad", "Affine", "PiecewiseAffine",
+)  # fmt: skip
+
+
+class NativeDataset(native.Dataset):
+    """A data set of a script as the rooms of this package see it: pictures resized as its Config says.
+
+    Nothing is loaded before it is needed. Masks are asked for once a picture, and kept as RLE.
+    """
+
+    def __init__(self, source: Any, config: Any) -> None:
+        super().__init__()
+        self._source, self._config = source, config
+        for number, info in enumerate(source.class_info[1:], start=1):
+            self.add_class("all", number, info["name"])
+        for number in source.image_ids:
+            self.add_image("all", int(number), None)
+
+    def load_image(self, index: int) -> np.ndarray:
+        """u8[h, w, 3], resized; crops are left to the pipeline."""
+        image = np.asarray(self._source.load_image(index))
+        image = self._resized(image)[0]
+        return image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+    def load_mask(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """bool[h, w, n] and i32[n], resized as the picture."""
+        masks, class_ids = self._source.load_mask(index)
+        masks, class_ids = np.asarray(masks), np.asarray(class_ids).astype(np.int32).reshape(-1)
+        if not masks.size:
+            return np.zeros((*self.image_shape(index), 0), bool), np.zeros(0, np.int32)
+        _, _, scale, padding, _ = self._resized(np.zeros((*masks.shape[:2], 1), np.uint8))
+        return utils.resize_mask(masks, scale, padding).astype(bool), class_ids
+
+    def image_shape(self, index: int) -> tuple[int, int]:
+        """(height, width), without loading the picture where the Config fixes it."""
+        if self._config.IMAGE_RESIZE_MODE == "square":
+            return (int(self._config.IMAGE_MAX_DIM),) * 2
+        return super().image_shape(index)
+
+    def _resized(self, image: np.ndarray) -> Any:
+        config = self._config
+        if config.IMAGE_RESIZE_MODE != "crop":
+            return utils.resize_image(
+                image,
+                min_dim=config.IMAGE_MIN_DIM,
+                min_scale=config.IMAGE_MIN_SCALE,
+                max_dim=config.IMAGE_MAX_DIM,
+                mode=config.IMAGE_RESIZE_MODE,
+            )
+        h, w = image.shape[:2]
+        scale = max(1, config.IMAGE_MIN_DIM / min(h, w), config.IMAGE_MIN_SCALE or 0)
+        if scale != 1:
+            image = utils.resize(image, (round(h * scale), round(w * scale)), preserve_range=True).astype(image.dtype)
+        return image, None, scale, [(0, 0)] * 3, None
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """Writes the weights after every epoch."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self.path = path
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.save_weights(self.path.format(epoch=epoch + 1))
+
+
+def train(
+    model: Any,
+    train_dataset: Any,
+    val_dataset: Any,
+    learning_rate: float,
+    epochs: int,
+    layer_regex: str,
+    augmentation: Any,
+    callbacks: Sequence[Any],
+) -> Any:
+    """`MaskRCNN.train`, with `layers` as a pattern.
+
+    Args:
+        model: matterport's MaskRCNN, in training mode.
+    """
+    config, keras_model = model.config, model.keras_model
+    data = settings.recipe(config, learning_rate).data
+    print(f"\nStarting at epoch {model.epoch}. LR={learning_rate}\n")
+    print(f"Checkpoint Path: {model.checkpoint_path}")
+    model.set_trainable(layer_regex)
+    model.compile(learning_rate, config.LEARNING_MOMENTUM)
+    if epochs <= model.epoch:
+        return keras_model.history if getattr(keras_model, "history", None) else keras.callbacks.History()
+    os.makedirs(model.log_dir, exist_ok=True)
+    batches = _batches(train_dataset, config, _flips(data, augmentation), seed=model.epoch)
+    steps = max(1, int(config.VALIDATION_STEPS))
+    check = None if val_dataset is None else _batches(val_dataset, config, data, seed=model.epoch)
+    return keras_model.fit(
+        batches,
+        initial_epoch=model.epoch,
+        epochs=epochs,
+        steps_per_epoch=max(1, int(config.STEPS_PER_EPOCH)),
+        callbacks=[
+            keras.callbacks.TensorBoard(log_dir=model.log_dir, write_graph=False),
+            _Checkpoint(model.checkpoint_path),
+            *callbacks,
+        ],
+        validation_data=check,
+        validation_steps=None if check is None else steps,
+    )
+
+
+def _batches(dataset: Any, config: Any, data: DataConfig, seed: int) -> Any:
+    source = NativeDataset(dataset, config)
+    # NumPy's generator, which scripts seed, steers the order.
+    seed += int(np.random.randint(2**20))  # noqa: NPY002
+    return make_pipeline(source, data, int(config.BATCH_SIZE), training=True, seed=seed, repeat=True)
+
+
+def compile_model(keras_model: Any, config: Any, learning_rate: float, momentum: float) -> None:
+    """Compile with SGD, gradients clipped array by array."""
+    # matterport divides each weight's decay by the size of its array, which leaves nothing of it.
+    decay = float(config.WEIGHT_DECAY) if config.PAPER else 0.0
+    clip = float(config.GRADIENT_CLIP_NORM) if config.GRADIENT_CLIP_NORM else None
+    keras_model.compile(SGDWithL2(float(learning_rate), momentum=float(momentum), l2=decay, clipnorm=clip))
+
+
+def set_trainable(keras_model: Any, config: Any, layer_regex: str, indent: int, verbose: int) -> None:
+    """Train the weights whose layer of matterport's matches the pattern as a whole; print these layers."""
+    layers = weights_file.layer_names(keras_model, config)
+    if verbose > 0 and keras_model.name != "rpn_model":
+        print("Selecting layers to train")
+    paths = native_set_trainable(keras_model, lambda path: bool(re.fullmatch(layer_regex, layers.get(path, path))))
+    if verbose > 0:
+        for layer in dict.fromkeys(layers[path] for path in paths if path in layers):
+            if layer == "rpn_conv_shared":
+                print("In model:  rpn_model")
+            kind = "BatchNorm" if layer.startswith("bn") or "_bn" in layer else "Conv2D"
+            print(f"{' ' * indent}{layer:20}   ({kind})")
+
+
+def _flips(data: DataConfig, augmentation: Any) -> DataConfig:
+    """The pipeline's own mirrors in place of imgaug's."""
+    if not augmentation:
+        return data
+    parts = list(augmentation) if isinstance(augmentation, (list, tuple)) or _is(augmentation, "Sequential") else None
+    changes = {}
+    for part in [augmentation] if parts is None else parts:
+        field = {"Fliplr": "flip_horizontal", "Flipud": "flip_vertical"}.get(type(part).__name__)
+        if field is None:
+            raise ValueError(f"augmentation: Fliplr and Flipud can be trained with, {type(part).__name__} cannot yet")
+        chance = getattr(part.p, "p", part.p)
+        changes[field] = float(getattr(chance, "value", chance))
+    return replace(data, **changes)
+
+
+def _is(augmenter: Any, name: str) -> bool:
+    return type(augmenter).__name__ == name
+
+
+def augment(augmentation: Any, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Picture and masks through one draw of an imgaug augmenter; colours of masks are left alone."""
+    import imgaug
+
+    fixed = augmentation.to_deterministic()
+    hooks = imgaug.HooksImages(
+        activator=lambda images, augmenter, parents, default: type(augmenter).__name__ in _SAFE_FOR_MASKS
+    )
+    new_image, new_mask = fixed.augment_image(image), fixed.augment_image(mask.astype(np.uint8), hooks=hooks)
+    assert new_image.shape == image.shape, "Augmentation shouldn't change image size"
+    assert new_mask.shape == mask.shape, "Augmentation shouldn't change mask size"
+    return new_image, new_mask.astype(bool)

@@ -1,0 +1,1 @@
+from mrcnn.matterport.model import *  # noqa: F403

@@ -6,9 +6,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
+
 from mrcnn.evaluation import CocoMetric, EvaluationResult
 from mrcnn.evaluation.coco import MAX_DETS
 from mrcnn.inference import detect_dataset
+from mrcnn.training.devices import num_workers
 
 
 def evaluate(
@@ -31,7 +34,7 @@ def evaluate(
     Args:
         model: a `MaskRCNN`.
         dataset: a `Dataset` with as many classes as the model.
-        batch_size: pictures of one padded shape run at once; does not change the numbers.
+        batch_size: pictures of one padded shape run at once, on each device of the model; does not change the numbers.
         out: directory to write metrics.json and detections.json to; None = write nothing.
         score_threshold: drop detections scored below; None (as COCO wants it) = what the model's settings let through.
         mask_threshold: lowest probability that belongs to the object.
@@ -52,9 +55,13 @@ def evaluate(
             f"the data set has {len(dataset.class_names)} classes ({_listed(dataset.class_names)}), the model"
             f" {len(model.class_names)} ({_listed(model.class_names)})"
         )
+    strategy = getattr(model, "distribute_strategy", None)
+    network: Any = model
+    if strategy is not None and num_workers(strategy) == 1 and strategy.num_replicas_in_sync > 1:
+        network, batch_size = _OnAllReplicas(model, strategy), batch_size * strategy.num_replicas_in_sync
     metric = CocoMetric(dataset.class_names, dataset.category_ids, max_dets=max_dets, keypoint_sigmas=keypoint_sigmas)
     found = detect_dataset(
-        model,
+        network,
         dataset,
         batch_size,
         score_threshold=score_threshold,
@@ -67,6 +74,28 @@ def evaluate(
     if out is not None:
         result.save(out)
     return result
+
+
+class _OnAllReplicas:
+    """A model that deals the pictures of a batch to all of its devices; each picture is looked at by one of them."""
+
+    def __init__(self, model: Any, strategy: tf.distribute.Strategy) -> None:
+        self.model, self.strategy, self.config = model, strategy, model.config
+
+    def __call__(self, batch: dict[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
+        """Detections of the batch, in its order."""
+        size, num = tf.shape(batch["image"])[0], self.strategy.num_replicas_in_sync
+        each = (size + num - 1) // num
+
+        def on_replica() -> dict[str, tf.Tensor]:
+            # A device without a picture of its own looks at the last one again, which is dropped below.
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group * each
+            rows = tf.minimum(first + tf.range(each), size - 1)
+            return self.model({key: tf.gather(value, rows) for key, value in batch.items()}, training=training)
+
+        found = self.strategy.run(on_replica)
+        parts = {key: self.strategy.experimental_local_results(value) for key, value in found.items()}
+        return {key: tf.concat(values, 0)[:size] for key, values in parts.items()}
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mrcnn.data.formats.coco import save_json as save_json
     from mrcnn.data.pictures import read_picture as read_picture
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
+    from mrcnn.doctor import diagnose as diagnose
     from mrcnn.drawing import draw as draw
     from mrcnn.drawing import save_picture as save_picture
     from mrcnn.evaluation.coco import to_coco_results as to_coco_results
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mrcnn.inspection import inspect as inspect
     from mrcnn.modeling.mask_rcnn import MaskRCNN as MaskRCNN
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig as MaskRCNNConfig
+    from mrcnn.ops.build import build_ops as build_ops
     from mrcnn.quiet import quiet_start as quiet_start
     from mrcnn.recipes import Recipe as Recipe
     from mrcnn.settings import SettingsError as SettingsError
@@ -56,7 +58,9 @@ _HOME = {
     "SettingsError": "mrcnn.settings",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "WeightsError": "mrcnn.weights.report",
+    "build_ops": "mrcnn.ops.build",
     "describe_weights": "mrcnn.weights.pretrained",
+    "diagnose": "mrcnn.doctor",
     "detect": "mrcnn.inference",
     "draw": "mrcnn.drawing",
     "evaluate": "mrcnn.training.evaluation_run",

@@ -417,6 +417,28 @@ def recipes(
     console.print(table)
 
 
+@app.command("build-ops")
+def build_ops(
+    cuda: Annotated[
+        bool | None,
+        typer.Option("--cuda/--no-cuda", help="With CUDA kernels or without; default: if there is an nvcc."),
+    ] = None,
+) -> None:
+    """Compile the RoIAlign op for this TensorFlow into the user's cache; optional, the results stay the same."""
+    mrcnn.quiet_start()
+    raise typer.Exit(mrcnn.build_ops(cuda))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine offers and what the package makes of it: versions, GPUs, the RoIAlign op, threads."""
+    mrcnn.quiet_start()
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    for subject, answer in mrcnn.diagnose().items():
+        table.add_row(subject, escape(answer))
+    console.print(table)
+
+
 def _at_terminal() -> bool:
     return sys.stderr.isatty()
 

@@ -22,6 +22,8 @@ COMMANDS = {
     "inspect": ["--data", "--images", "--out"],
     "convert": ["FILE", "OUT", "--half"],
     "weights": ["FILE", "--recipe"],
+    "build-ops": ["--cuda"],
+    "doctor": [],
     "recipes": ["NAME|FILE"],
 }
 
@@ -94,7 +96,7 @@ DATA = NUCLEI / "annotations.json"
         (["detect", "--model", "absent", "--out", "o", "absent*.png"], r"absent\*\.png: matches no file"),
         (["detect", "--model", "absent", "--out", "o", NUCLEI], r"nuclei_tiny: a folder without pictures"),
         (["detect", "--model", NUCLEI, "--out", "o", NUCLEI / "images"], r"nuclei_tiny: a folder without model"),
-        (["detect", "--model", DATA, "--out", "o", NUCLEI / "images"], r"annotations\.json: not a safetensors file"),
+        (["detect", "--model", DATA, "--out", "o", NUCLEI / "images"], r"annotations\.json: a JSON text"),
         (["detect", "--model", DATA, "--out", "o", "--score", "2", "x"], r"'--score': .*1"),
         (["export", "--model", "absent", "--out", "o"], r"absent: no such file"),
         (["inspect", "--data", NUCLEI, "--out", "o"], r"expected a COCO JSON file, found a folder"),
@@ -219,7 +221,8 @@ def run(tmp_path_factory) -> Path:
 
 def test_train_leaves_a_whole_run(run):
     names = {path.name for path in run.iterdir()}
-    assert names == {"model.safetensors", "best.safetensors", "recipe.yaml", "history.csv", "curves.png"}
+    files = {"model.safetensors", "best.safetensors", "recipe.yaml", "run.json", "history.csv", "curves.png"}
+    assert names == files | {"checkpoints", "events"}
     kept = mrcnn.recipes.get(run / "recipe.yaml")
     assert kept.train.images == 2 and kept.model.neck.channels == 32
     assert mrcnn.load_model(run).class_names == ("nucleus",)
@@ -282,3 +285,25 @@ def test_a_damaged_picture_met_while_training_is_named(tmp_path):
     line = result.stderr.strip().splitlines()[-1]
     assert line.startswith("mrcnn: ") and ".png" in line and "damaged or cut off" in line
     assert re.search(r"picture id '?(21|369)", line)
+
+
+def test_doctor_answers_without_a_fault():
+    result = invoke("doctor")
+    assert result.exit_code == 0
+    for subject in ("Python", "TensorFlow", "keras", "GPUs", "RoIAlign", "cores"):
+        assert subject in result.stdout
+
+
+def test_weights_and_convert(run, tmp_path):
+    """`run` is a folder with a checkpoint."""
+    described = invoke("weights", run)
+    assert described.exit_code == 0, described.output
+    assert "mrcnn EfficientNetLite" in described.stdout
+    converted = tmp_path / "half.safetensors"
+    result = invoke("convert", run, converted, "--half")
+    assert result.exit_code == 0, result.output
+    assert converted.stat().st_size < 0.6 * (run / "model.safetensors").stat().st_size
+    assert mrcnn.load_model(converted).class_names == mrcnn.load_model(run).class_names
+    assert "ends in .safetensors" in refused("convert", run, tmp_path / "half.pth")
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><html>Not here</html>")
+    assert "a web page" in refused("weights", tmp_path / "page.pth")

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from mrcnn.export.resize import resize_image, resized_shape
 from mrcnn.modeling.input import InputConfig
+from mrcnn.ops.custom import stock_ops
 
 METADATA = "assets.extra/mrcnn.json"
 """Inside the SavedModel: class names, category ids and the input settings, for whoever serves it."""
@@ -55,11 +56,12 @@ def export_saved_model(
     try:
         archive = keras.export.ExportArchive()
         archive.track(model)
-        archive.add_endpoint(
-            "serve",
-            _serving_function(model),
-            input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, "image")],
-        )
+        with stock_ops():  # whoever serves the model need not have this package's own op
+            archive.add_endpoint(
+                "serve",
+                _serving_function(model),
+                input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, "image")],
+            )
         # Gradients are of no use to whoever serves the model, and those of RoIAlign cannot be stored
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         archive.write_out(str(temporary / "model"), options, verbose=False)

@@ -315,7 +315,7 @@ def _cuda_runtime(nvcc: str) -> str:
     raise BuildError(f"libcudart_static.a is not where {nvcc} is from; looked in {', '.join(map(str, places))}")
 
 
-def build_command(cuda: bool | None = None) -> int:
+def build_ops(cuda: bool | None = None) -> int:
     """`mrcnn build-ops`: builds, says what goes on, and returns the exit code: 0, or 1 after a message on stderr."""
     try:
         library = build(cuda)
@@ -329,4 +329,4 @@ def build_command(cuda: bool | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(build_command())
+    sys.exit(build_ops())

@@ -47,7 +47,7 @@ def file_kind(path: str | os.PathLike[str]) -> Kind:
     """
     path = Path(path)
     if path.is_dir():
-        raise WeightsError(f"{path}: a folder, expected {EXPECTED}")
+        raise WeightsError(f"{path}: a folder without model.safetensors, expected {EXPECTED}")
     if not path.exists():
         raise WeightsError(f"{path}: no such file")
     try:

@@ -184,7 +184,7 @@ def compiler(tmp_path, monkeypatch):
 
 def test_failing_compiler_shows_its_last_lines(library, compiler, capsys):
     compiler("seq 1 100", "echo 'ops.cc:7: error: this is why' >&2", "exit 3")
-    assert build.build_command(cuda=False) == 1
+    assert build.build_ops(cuda=False) == 1
     said = capsys.readouterr().err
     assert "compiling ops.cc failed with exit code 3" in said and "error: this is why" in said
     assert "fake-g++" in said and "-c" in said

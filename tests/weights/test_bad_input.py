@@ -56,7 +56,7 @@ def test_no_weights_at_all(tmp_path: Path, model: MaskRCNN, content: bytes, what
     for load in (load_pretrained, lambda path: load_weights(model, path)):
         with pytest.raises(WeightsError, match=rf"weights\.pth: {what}, expected a weights file"):
             load(path)
-        with pytest.raises(WeightsError, match="a folder, expected a weights file"):
+        with pytest.raises(WeightsError, match=r"a folder without model\.safetensors, expected a weights file"):
             load(tmp_path)
         with pytest.raises(WeightsError, match="no such file"):
             load(tmp_path / "absent.pth")

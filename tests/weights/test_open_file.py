@@ -155,7 +155,7 @@ def test_archives_that_are_no_weights(tmp_path: Path) -> None:
 
 
 def test_folder_and_absent_file(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=f"{tmp_path}: a folder, expected a weights file"):
+    with pytest.raises(WeightsError, match=rf"{tmp_path}: a folder without model\.safetensors, expected"):
         read_arrays(tmp_path)
     with pytest.raises(WeightsError, match=r"absent\.pth: no such file"):
         read_arrays(tmp_path / "absent.pth")

@@ -10,7 +10,7 @@ import os
 import random
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -22,6 +22,7 @@ from mrcnn.matterport import settings, training, utils, weights_file
 from mrcnn.matterport.eager import eagerly
 from mrcnn.matterport.keras_model import KerasModel
 from mrcnn.structures import Instances, batch_spec
+from mrcnn.weights.report import named_variables
 
 _log = logging.getLogger("mrcnn")
 
@@ -161,6 +162,17 @@ class LastCheckpoint(str):
 # The model
 
 
+class LayerWeights(NamedTuple):
+    """The weights of a layer of matterport's, as this package's model has them."""
+
+    name: str
+    weights: list[Any]
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Their values."""
+        return [np.asarray(weight) for weight in self.weights]
+
+
 class MaskRCNN:
     """A model for training or for detection.
 
@@ -264,9 +276,13 @@ class MaskRCNN:
         """Train the layers whose whole name, as matterport's, matches, and no others; prints them."""
         training.set_trainable(keras_model or self.keras_model, self.config, layer_regex, indent, verbose)
 
-    def get_trainable_layers(self) -> list[Any]:
-        """The layers of `keras_model` that have weights."""
-        return [layer for layer in self.keras_model._flatten_layers(include_self=False) if layer._trainable_variables]
+    def get_trainable_layers(self) -> list[LayerWeights]:
+        """The layers that have weights, by matterport's names."""
+        layers: dict[str, list[Any]] = {}
+        names = weights_file.layer_names(self.keras_model, self.config)
+        for path, variable in named_variables(self.keras_model).items():
+            layers.setdefault(names[path], []).append(variable)
+        return [LayerWeights(name, weights) for name, weights in layers.items()]
 
     def train(
         self,
@@ -359,7 +375,7 @@ class MaskRCNN:
         return eagerly(lambda: [self._detect_one(np.asarray(image)) for image in images])
 
     def _detect_one(self, image: np.ndarray) -> dict[str, np.ndarray]:
-        plain = image.dtype == np.uint8 and self.config.IMAGE_RESIZE_MODE != "crop" and not self.config.IMAGE_MIN_SCALE
+        plain = image.dtype == np.uint8 and not self.config.IMAGE_MIN_SCALE
         if plain or self.config.PAPER:
             picture = image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
             return _as_result(mrcnn.detect(self.keras_model, picture)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from collections.abc import Sequence
@@ -117,14 +118,18 @@ def train(
         initial_epoch=model.epoch,
         epochs=epochs,
         steps_per_epoch=max(1, int(config.STEPS_PER_EPOCH)),
-        callbacks=[
-            keras.callbacks.TensorBoard(log_dir=model.log_dir, write_graph=False),
-            _Checkpoint(model.checkpoint_path),
-            *callbacks,
-        ],
+        shuffle=False,  # the pipeline has
+        callbacks=[*_tensorboard(model.log_dir), _Checkpoint(model.checkpoint_path), *callbacks],
         validation_data=check,
         validation_steps=None if check is None else steps,
     )
+
+
+def _tensorboard(log_dir: str) -> list[Any]:
+    """The callback that writes curves for TensorBoard, where that is installed."""
+    if importlib.util.find_spec("tensorboard") is None:
+        return []
+    return [keras.callbacks.TensorBoard(log_dir=log_dir, write_graph=False)]
 
 
 def _batches(dataset: Any, config: Any, data: DataConfig, seed: int) -> Any:

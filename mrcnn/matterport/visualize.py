@@ -351,7 +351,7 @@ def display_weight_stats(model: Any) -> None:
     table = [["WEIGHT NAME", "SHAPE", "MIN", "MAX", "STD"]]
     for layer in model.get_trainable_layers():
         for variable in layer.weights:
-            value = np.asarray(variable)
+            value = np.asarray(variable, np.float32)
             alert = "*** dead?" if value.min() == value.max() and "bias" not in variable.path else ""
             numbers = (f"{number:+10.4f}" for number in (value.min(), value.max()))
             table.append([variable.path + alert, str(value.shape), *numbers, f"{value.std():+9.4f}"])

@@ -161,3 +161,7 @@ def test_training_settings():
     assert recipe.train.learning_rate * 8 / 16 == pytest.approx(0.001)
     assert recipe.data.max_instances == 100 and recipe.data.mask_side == 56 and not recipe.data.keep_empty
     assert recipe.train.schedule == "constant" and recipe.train.clip_norm == 5.0
+
+
+def test_recipe_in_the_migration_guide():
+    assert recipes.get("mask_rcnn_r50_fpn").override({"model.rpn.nms_iou": 0.6}).model.rpn.nms_iou == 0.6

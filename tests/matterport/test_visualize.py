@@ -126,3 +126,15 @@ def test_names_that_scripts_reach_through_the_module():
     square[2:4, 2:4] = 1
     (line,) = visualize.find_contours(square, 0.5)
     assert line.min() == 1.5 and line.max() == 3.5
+
+
+def test_weight_stats_are_a_table(monkeypatch):
+    class Layer:
+        weights = [
+            type("V", (), {"path": "conv/kernel", "__array__": lambda self, dtype=None, copy=None: np.zeros(3)})()
+        ]  # noqa: RUF012
+
+    tables = []
+    monkeypatch.setattr("mrcnn.matterport.visualize.display_table", tables.append)
+    visualize.display_weight_stats(type("M", (), {"get_trainable_layers": lambda self: [Layer()]})())
+    assert tables[0][1][:2] == ["conv/kernel*** dead?", "(3,)"]

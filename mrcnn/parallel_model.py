@@ -1,0 +1,1 @@
+from mrcnn.matterport.parallel_model import *  # noqa: F403

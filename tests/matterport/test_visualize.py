@@ -132,7 +132,7 @@ def test_weight_stats_are_a_table(monkeypatch):
     class Layer:
         weights = [
             type("V", (), {"path": "conv/kernel", "__array__": lambda self, dtype=None, copy=None: np.zeros(3)})()
-        ]  # noqa: RUF012
+        ]
 
     tables = []
     monkeypatch.setattr("mrcnn.matterport.visualize.display_table", tables.append)

@@ -130,9 +130,9 @@ def test_names_that_scripts_reach_through_the_module():
 
 def test_weight_stats_are_a_table(monkeypatch):
     class Layer:
-        weights = [
-            type("V", (), {"path": "conv/kernel", "__array__": lambda self, dtype=None, copy=None: np.zeros(3)})()
-        ]
+        weights = (
+            type("V", (), {"path": "conv/kernel", "__array__": lambda self, dtype=None, copy=None: np.zeros(3)})(),
+        )
 
     tables = []
     monkeypatch.setattr("mrcnn.matterport.visualize.display_table", tables.append)

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from mrcnn.modeling.backbones.base import ConvNorm
+from mrcnn.modeling.initializers import fan_out_initializer
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.settings import Settings
@@ -223,16 +224,6 @@ class ConvStack(keras.layers.Layer):
         for conv in self.convs:
             input_shape = conv.compute_output_shape(input_shape)
         return input_shape
-
-
-def fan_out_initializer() -> keras.initializers.Initializer:
-    """He et al.'s normal initialisation by fan-out, as in the published training code of the heads."""
-    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-
-
-def normal_initializer(stddev: float) -> keras.initializers.Initializer:
-    """Normal initialisation of an output layer: small, so that training starts near indifference."""
-    return keras.initializers.RandomNormal(stddev=stddev)
 
 
 def float32_output(x: tf.Tensor) -> tf.Tensor:

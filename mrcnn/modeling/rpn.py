@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.modeling.backbones.base import ConvNorm
-from mrcnn.modeling.base import float32_output, normal_initializer
+from mrcnn.modeling.base import float32_output
+from mrcnn.modeling.initializers import normal_initializer
 from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses

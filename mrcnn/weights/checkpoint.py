@@ -152,13 +152,16 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     Raises:
         WeightsError: the file is no checkpoint, or its weights do not all fit its own settings.
     """
+    from mrcnn.modeling.initializers import blank_kernels
     from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
 
     metadata, tensors = read_checkpoint(path)
     for key in ("model", "class_names"):
         if key not in metadata:
             raise WeightsError(f"{checkpoint_path(path)}: no checkpoint of mrcnn, its metadata has no {key!r}")
-    model = MaskRCNN(MaskRCNNConfig.from_dict(metadata["model"]), metadata["class_names"], metadata.get("category_ids"))
+    config = MaskRCNNConfig.from_dict(metadata["model"])
+    with blank_kernels():
+        model = MaskRCNN(config, metadata["class_names"], metadata.get("category_ids"))
     assign(named_variables(model), tensors, str(checkpoint_path(path)), strict=True)
     return model
 

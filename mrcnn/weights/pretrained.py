@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import math
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mrcnn.modeling.initializers import blank_kernels
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig, head_name
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, torchvision
@@ -113,7 +115,8 @@ def load_pretrained(
     config = config.override(changes | ({} if num_classes is None else {"num_classes": num_classes}))
     if config.num_classes != in_file:
         names = ids = None
-    model = MaskRCNN(config, names if class_names is None else class_names, ids)
+    with blank_kernels() if config.num_classes == in_file else contextlib.nullcontext():
+        model = MaskRCNN(config, names if class_names is None else class_names, ids)
     report = assign(named_variables(model), arrays, str(path), strict=config.num_classes == in_file)
     if report.missing:
         raise WeightsError(f"{path}: does not fit the model\n{report}")

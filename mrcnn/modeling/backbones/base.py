@@ -9,6 +9,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from mrcnn.modeling.initializers import first_kernel
 from mrcnn.modeling.normalize import FrozenBatchNorm, NormKind, PixelNorm, make_norm
 from mrcnn.ops.convolution import conv2d
 from mrcnn.settings import Settings
@@ -126,7 +127,8 @@ class ConvNorm(keras.layers.Layer):
             raise ValueError(f"ConvNorm: {self.groups} groups do not divide the {channels} channels that come in")
         shape = (k, k, channels // self.groups, 1 if self.depthwise else self.filters)
         # autocast off: folding the norm happens in float32, then the product is cast.
-        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer, autocast=False)
+        initializer = first_kernel(self.kernel_initializer)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=initializer, autocast=False)
         outputs = channels if self.depthwise else self.filters
         self.norm = make_norm(self.norm_kind, self.epsilon, "norm", self.momentum, self.dtype_policy, outputs)
         self.bias = None

@@ -17,10 +17,10 @@ from mrcnn.modeling.base import (
     float32_output,
     merge_rois,
     norm_of_rois,
-    normal_initializer,
     select_class,
     split_rois,
 )
+from mrcnn.modeling.initializers import first_kernel, normal_initializer
 from mrcnn.modeling.normalize import NormKind, make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import boxes as box_ops
@@ -90,7 +90,7 @@ class BoxHead(RoiHead):
         self.convs = None
         if config.conv_dims:
             self.convs = ConvStack(config.conv_dims, config.conv_norm, config.norm_epsilon, name="convs")
-        xavier = {"kernel_initializer": keras.initializers.VarianceScaling(1.0, "fan_in", "uniform")}
+        xavier = {"kernel_initializer": first_kernel(keras.initializers.VarianceScaling(1.0, "fan_in", "uniform"))}
         normed = config.fc_norm != "none"
         self.fcs = [
             keras.layers.Dense(dim, None if normed else "relu", not normed, name=f"fc{i}", **xavier)

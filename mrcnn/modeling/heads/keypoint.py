@@ -13,12 +13,12 @@ from mrcnn.modeling.base import (
     ConvStack,
     RoiHead,
     RoiHeadConfig,
-    fan_out_initializer,
     float32_output,
     foreground_rois,
     merge_rois,
     split_rois,
 )
+from mrcnn.modeling.initializers import fan_out_initializer
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import keypoints as keypoint_ops

@@ -14,14 +14,13 @@ from mrcnn.modeling.base import (
     ConvStack,
     RoiHead,
     RoiHeadConfig,
-    fan_out_initializer,
     float32_output,
     foreground_rois,
     merge_rois,
-    normal_initializer,
     select_class,
     split_rois,
 )
+from mrcnn.modeling.initializers import fan_out_initializer, first_kernel, normal_initializer
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import losses
@@ -78,7 +77,7 @@ class MaskHead(RoiHead):
         small = normal_initializer(0.001)
         if config.mlp_dims:
             self.fcs = [
-                keras.layers.Dense(dim, activation="relu", kernel_initializer="he_normal", name=f"fc{i}")
+                keras.layers.Dense(dim, activation="relu", kernel_initializer=first_kernel("he_normal"), name=f"fc{i}")
                 for i, dim in enumerate(config.mlp_dims, start=1)
             ]
             pixels = self.num_masks * self.mask_side**2

@@ -9,7 +9,7 @@ import math
 import os
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -18,9 +18,10 @@ import tensorflow as tf
 
 import mrcnn
 from mrcnn.inference import to_instances
-from mrcnn.matterport import settings, training, utils, weights_file
+from mrcnn.matterport import settings, targets, training, utils, weights_file
 from mrcnn.matterport.eager import eagerly
 from mrcnn.matterport.keras_model import KerasModel
+from mrcnn.matterport.targets import build_rpn_targets as build_rpn_targets
 from mrcnn.structures import Instances, batch_spec
 from mrcnn.weights.report import named_variables
 
@@ -148,6 +149,40 @@ def load_image_gt(
         mask = utils.minimize_mask(boxes, mask, config.MINI_MASK_SHAPE)
     meta = compose_image_meta(image_id, original_shape, image.shape, window, scale, active)
     return image, meta, class_ids, boxes, mask
+
+
+def data_generator(
+    dataset: Any,
+    config: Any,
+    shuffle: bool = True,
+    augment: bool = False,
+    augmentation: Any = None,
+    random_rois: int = 0,
+    batch_size: int = 1,
+    detection_targets: bool = False,
+    no_augmentation_sources: Any = None,
+) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Endless batches as matterport's network took them; training here has a pipeline of its own.
+
+    Yields:
+        ([images f32[B, h, w, 3] less the mean, image_meta, rpn_match i32[B, A, 1], rpn_bbox, gt_class_ids i32[B, G],
+        gt_boxes i32[B, G, 4], gt_masks [B, h, w, G]], []). Pictures without objects are left out; the sixth picture
+        that cannot be loaded raises.
+    """
+    if random_rois or detection_targets:
+        raise ValueError("data_generator: random_rois and detection_targets are not known here")
+    return targets.data_generator(
+        load_image_gt,
+        mold_image,
+        compute_backbone_shapes,
+        dataset,
+        config,
+        shuffle,
+        augment,
+        augmentation,
+        batch_size,
+        no_augmentation_sources,
+    )
 
 
 class LastCheckpoint(str):

@@ -243,6 +243,17 @@ def load(path: str | os.PathLike[str]) -> Recipe:
         raise SettingsError(f"{path}: {error}") from error
 
 
+SCHEDULES = {
+    # Lengths of the public model zoos, in pictures, so that they hold for any number of devices; steps are of 16.
+    "1x": {"train.images": 1_440_000, "train.milestones": [2 / 3, 8 / 9]},  # 90,000 steps, down at 60,000 and 80,000
+    "2x": {"train.images": 2_880_000, "train.milestones": [2 / 3, 8 / 9]},
+    "3x": {"train.images": 4_320_000, "train.milestones": [7 / 9, 25 / 27]},  # 270,000; 210,000 and 250,000
+    # 160,000 steps, down at 120,000. Ref: Mask R-CNN, section 3.1
+    "paper": {"train.images": 2_560_000, "train.milestones": [3 / 4]},
+}
+"""By suffix: "mask_rcnn_r50_fpn_3x" is mask_rcnn_r50_fpn with the length "3x"."""
+
+
 def get(name_or_path: str | os.PathLike[str]) -> Recipe:
     """A recipe by name, or from a file.
 
@@ -252,6 +263,9 @@ def get(name_or_path: str | os.PathLike[str]) -> Recipe:
     name = str(name_or_path)
     if name in _NAMED:
         return _NAMED[name]()
+    base, _, suffix = name.rpartition("_")
+    if base in _NAMED and suffix in SCHEDULES:
+        return _NAMED[base]().override(SCHEDULES[suffix])
     if Path(name).suffix in (".yaml", ".yml", ".json") or Path(name).is_file():
         return load(name)
     close = difflib.get_close_matches(name, _NAMED, n=1)

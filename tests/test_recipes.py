@@ -208,3 +208,19 @@ def test_building_takes_the_number_of_classes_from_their_names():
     assert model.box_head.class_logits.units == 4
     assert recipe.model.num_classes == 80
     assert dataclasses.replace(model.config, num_classes=80) == recipe.model
+
+
+@pytest.mark.parametrize(
+    "suffix, steps, milestones",
+    [
+        ("1x", 90_000, [60_000, 80_000]),
+        ("2x", 180_000, [120_000, 160_000]),
+        ("3x", 270_000, [210_000, 250_000]),
+        ("paper", 160_000, [120_000]),
+    ],
+)
+def test_lengths_of_the_public_models(suffix: str, steps: int, milestones: list[int]):
+    recipe = recipes.get(f"mask_rcnn_r50_fpn_{suffix}")
+    assert recipe.train.images == 16 * steps
+    assert [round(part * steps) for part in recipe.train.milestones] == milestones
+    assert recipe.model == recipes.get("mask_rcnn_r50_fpn").model

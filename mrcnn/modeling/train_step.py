@@ -31,10 +31,13 @@ class TrainStep(keras.Model):
             parts takes about a third more time than two steps.
         skip_nonfinite: leave weights and optimizer as they are in a step whose loss or gradient is not finite. Such a
             step reports a loss of NaN either way, and does not enter the running means.
+        recompute_backbone: compute its features a second time for the gradient, so that what they are computed from
+            need not be kept beside what the heads keep. Its norms must not learn from batches: they would twice.
     """
 
     num_parts: int = 1
     skip_nonfinite: bool = True
+    recompute_backbone: bool = False
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -44,6 +47,12 @@ class TrainStep(keras.Model):
     def batch_terms(self, batch: Batch, training: bool | None = None) -> dict[str, LossTerm]:
         """Every loss of a batch with truth as sum and count."""
         raise NotImplementedError
+
+    def run_backbone(self, pixels: tf.Tensor, training: bool | None) -> dict[str, tf.Tensor]:
+        """The backbone's feature maps, kept or computed again for the gradient."""
+        if not (self.recompute_backbone and training):
+            return self.backbone(pixels, training=training)
+        return tf.recompute_grad(lambda x: self.backbone(x, training=True))(pixels)
 
     def compile(self, optimizer: Any = "sgd", **kwargs: Any) -> None:
         """As in Keras; no `loss` is needed, the model brings its own."""

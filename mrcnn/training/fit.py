@@ -187,6 +187,10 @@ class _Run:
             self.model.optimizer.build(variables)
         if isinstance(self.model, TrainStep):
             self.model.num_parts = self.config.accumulate
+            self.model.recompute_backbone = self.config.recompute_backbone
+            norm = self.model.config.backbone.norm
+            if self.config.recompute_backbone and norm in ("bn", "sync_bn"):
+                raise ValueError(f"train.recompute_backbone: backbone norm {norm} would count each batch twice")
         elif self.config.accumulate > 1:
             raise ValueError(f"train.accumulate: {type(self.model).__name__} has no step that can be taken in parts")
         if self.num_replicas > 1 and self.is_chief:

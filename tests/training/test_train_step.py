@@ -11,7 +11,10 @@ import tensorflow as tf
 
 from mrcnn.modeling.train_step import loss_shares
 from mrcnn.structures import LossTerm
-from tests.training.drawn import draw_batch, rows, small_model, weights
+from mrcnn.training.fit import train
+from tests.mean_colour import write_set
+from tests.training.drawn import SIDE, draw_batch, rows, small_model, weights
+from tests.training.test_resume import recipe_of
 
 STEPS = 5
 COUNTS = [[3, 0], [1, 2], [0, 0], [2, 4], [4, 1]]  # objects of the two pictures of each step
@@ -134,3 +137,30 @@ def test_a_step_that_is_not_finite_changes_nothing_and_says_so(two_devices, dist
     for variable, before in zip((*model.variables, *model.optimizer.variables), state, strict=True):
         np.testing.assert_array_equal(variable.numpy(), before, err_msg=variable.path)
     assert np.isfinite(float(strategy.experimental_local_results(step(good)["loss"])[0]))
+
+
+def test_computing_the_backbone_again_changes_nothing():
+    kept, again = small_model(), small_model()
+    again.recompute_backbone = True
+    for model in (kept, again):
+        model.compile(_optimizer("sgd"))
+        model._build_optimizer()
+        step = tf.function(model.train_step)
+        for number in range(2):
+            step(draw_batch(COUNTS[number], number))
+    _expect_same(again, kept, small_model())
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_half_precision_learns_with_boxes_in_float32(tmp_path, precision: str):
+    data = write_set(tmp_path, num=4, side=SIDE)
+    model = small_model()
+    settings = {"train__images": 16, "train__unfreeze": [], "train__train_layers": "all", "train__learning_rate": 0.02}
+    before = weights(model)
+    history = train(model, data, recipe=recipe_of(train__precision=precision, **settings), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    assert history["loss"][-1] < history["loss"][0]
+    assert {v.dtype for v in model.variables} == {"float32"}
+    after = weights(model)
+    moved = [path for path, value in before.items() if np.abs(after[path] - value).max() > 0]
+    assert len(moved) > 0.8 * len(before)

@@ -1,7 +1,7 @@
 """`python -m mrcnn.matterport script.py args...`: a script with what an import of `mrcnn` comes too late to mend.
 
-imgaug can be imported before `mrcnn`; `import model as modellib`, `import utils`, `import config` and so on find the
-modules of this package, unless the script's own folder has files of these names.
+imgaug can be imported before `mrcnn`; `import model as modellib`, `import utils`, `import config` and so on find
+the modules of this package, unless the script's own folder has files of these names.
 """
 
 from __future__ import annotations

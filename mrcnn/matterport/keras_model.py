@@ -5,11 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import tensorflow as tf
-
 from mrcnn.matterport import weights_file
 from mrcnn.modeling import mask_rcnn
-from mrcnn.structures import LossTerm
 
 LOSSES = {
     "rpn_objectness": "rpn_class_loss",
@@ -34,12 +31,6 @@ class KerasModel(mask_rcnn.MaskRCNN):
         """As in Keras, by matterport's names."""
         logs = {LOSSES.get(name, name): value for name, value in super().get_metrics_result().items()}
         return {"loss": logs.pop("loss"), **logs} if "loss" in logs else logs
-
-    def loss_terms(self, features: Any, output: Any, batch: Any, training: bool | None = None) -> dict[str, LossTerm]:
-        """As in the base class, for boxes that name their last pixel where the model's anchors do."""
-        end = self.config.input.end_offset
-        boxes = batch["gt_boxes"] + tf.constant([0.0, 0.0, end, end])
-        return super().loss_terms(features, output, {**batch, "gt_boxes": boxes}, training)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: Any) -> None:
         """Write matterport's layout, whatever the name; Keras' own for a name that ends in .weights.h5."""

@@ -55,10 +55,12 @@ class MaskRCNN(TrainStep):
     and below, `content_shape` i32[B, 2] and, in training, the `gt_*` keys and `seed`.
 
     * With truth the model returns its losses, a dict of f32[] (`rpn_objectness`, `rpn_box`, `roi_class`, `roi_box`,
-      `roi_mask`), and `fit` minimises their sum; see `TrainStep`. `training` decides on batch statistics only.
+      `roi_mask`, as the heads are), and `fit` minimises their sum; see `TrainStep`. `training` decides on batch
+      statistics only.
     * Without truth it returns detections, a dict of `boxes` f32[B, D, 4] in pixels of the padded picture,
-      `class_ids` i32[B, D] from 1, `scores` f32[B, D], `valid` bool[B, D], `masks` f32[B, D, M, M], probabilities
-      inside the box. `mrcnn.detect` turns them into `Instances` in pixels of the original picture.
+      `class_ids` i32[B, D] from 1, `scores` f32[B, D], `valid` bool[B, D] and, by the heads, `masks` f32[B, D, M, M],
+      probabilities inside the box, `keypoints` f32[B, D, J, 3]. `mrcnn.detect` turns them into `Instances` in pixels of
+      the original picture.
 
     Args:
         config: settings of all rooms.
@@ -136,6 +138,8 @@ class MaskRCNN(TrainStep):
     ) -> dict[str, LossTerm]:
         """Every loss as sum and count, for a batch with truth."""
         batch = _without_empty_slots(batch)
+        end = self.config.input.end_offset  # true boxes are edges; the model's may name the last pixel
+        batch["gt_boxes"] += tf.constant([0.0, 0.0, end, end])
         terms = self.rpn.loss(output, batch)
         proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=True)
         rois = sample_rois(proposals, batch, self.config.roi_sampler)

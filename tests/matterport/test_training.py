@@ -61,15 +61,6 @@ def test_stages_count_epochs_from_the_start(model, capsys):
         np.testing.assert_array_equal(a, b)
 
 
-def test_boxes_name_their_last_pixel_in_training_too(model, monkeypatch):
-    seen = {}
-    monkeypatch.setattr(
-        type(model.keras_model).__mro__[1], "loss_terms", lambda self, f, o, batch, training=None: seen.update(batch)
-    )
-    model.keras_model.loss_terms(None, None, {"gt_boxes": np.array([[[1.0, 2, 3, 4]]], np.float32)})
-    np.testing.assert_array_equal(seen["gt_boxes"], [[[1, 2, 2, 3]]])
-
-
 def test_unknown_arguments_are_refused_by_name(model):
     with pytest.raises(TypeError, match="class_weights"):
         model.train(None, None, 0.1, 1, "all", class_weights=[1])

@@ -13,6 +13,7 @@ from mrcnn import recipes
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig, head_name
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.settings import SettingsError
@@ -369,3 +370,14 @@ def test_recipe_builds_its_model_for_other_classes():
     model = recipe.build_model(["a", "b", "c"], [4, 5, 9])
     assert (model.config.num_classes, model.class_names, model.category_ids) == (3, ("a", "b", "c"), (4, 5, 9))
     assert model.config == dataclasses.replace(recipe.model, num_classes=3)
+
+
+def test_true_boxes_name_their_last_pixel_where_the_models_do(monkeypatch):
+    config = dataclasses.replace(tiny_model().config, input=InputConfig(short_side=96, long_side=160, end_offset=-1.0))
+    model = MaskRCNN(config)
+    seen = []
+    monkeypatch.setattr(type(model.rpn), "loss", lambda self, output, batch: seen.append(batch["gt_boxes"]) or {})
+    truth = batch()
+    model(truth)
+    used = seen[0].shape[1]
+    np.testing.assert_array_equal(seen[0], truth["gt_boxes"].numpy()[:, :used] - [0, 0, 1, 1])

@@ -28,6 +28,7 @@ class _Storage:
 
     def __init__(self, kind: str, key: str, size: int) -> None:
         self.kind, self.key, self.size = kind, key, size
+        self.tail: tuple = ()  # the format before 1.6 says here of which storage this one is a view
 
 
 class _Tensor:
@@ -43,7 +44,7 @@ class _Pickler(pickle._Pickler):  # the Python pickler can be taught new kinds o
             self.write(pickle.GLOBAL + f"{obj.module}\n{obj.name}\n".encode())
             return None
         if isinstance(obj, _Storage):
-            self.save(("storage", _Global("torch", obj.kind), obj.key, "cpu", obj.size))
+            self.save(("storage", _Global("torch", obj.kind), obj.key, "cpu", obj.size, *obj.tail))
             self.write(pickle.BINPERSID)
             return None
         if isinstance(obj, _Tensor):
@@ -88,6 +89,8 @@ def write_torch_zip(path: Path, state: Mapping[str, np.ndarray]) -> None:
 def write_torch_legacy(path: Path, state: Mapping[str, np.ndarray]) -> None:
     """A state dict as torch.save wrote it before 1.6: pickles in a row, then the storages."""
     root, data = _tensors(state)
+    for tensor in root.values():
+        tensor.storage.tail = (None,)
     sizes = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     with path.open("wb") as file:
         for part in (0x1950A86A20F9469CFC6C, 1001, sizes):

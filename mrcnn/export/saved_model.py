@@ -56,15 +56,15 @@ def export_saved_model(
     try:
         archive = keras.export.ExportArchive()
         archive.track(model)
-        with stock_ops():  # whoever serves the model need not have this package's own op
+        # Gradients are of no use to whoever serves the model, and those of RoIAlign cannot be stored
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        with stock_ops():  # whoever serves the model need not have this package's own op; traced when it is written
             archive.add_endpoint(
                 "serve",
                 _serving_function(model),
                 input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, "image")],
             )
-        # Gradients are of no use to whoever serves the model, and those of RoIAlign cannot be stored
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        archive.write_out(str(temporary / "model"), options, verbose=False)
+            archive.write_out(str(temporary / "model"), options, verbose=False)
         metadata = temporary / "model" / METADATA
         metadata.parent.mkdir(exist_ok=True)
         metadata.write_text(json.dumps(_metadata(model), indent=1) + "\n", encoding="utf-8")

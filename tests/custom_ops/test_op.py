@@ -3,13 +3,16 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+from mrcnn.export import export_saved_model
 from mrcnn.ops import custom
 from mrcnn.ops.roi_align import multilevel_roi_align, roi_align
 from mrcnn.ops.roi_pool import multilevel_roi_pool
 from tests.custom_ops.grid import BOXES, CROPS, HEIGHT, RATIOS, STRIDE, WIDTH, case
 from tests.ops.execution import random_boxes
 from tests.reference import roi_align as reference
+from tests.tiny_model import tiny_model
 
 pytestmark = pytest.mark.slow
 
@@ -354,6 +357,15 @@ def test_op_is_the_default_where_it_may_be(op, rng, monkeypatch):
     assert "MrcnnMultilevelRoiAlign" in operations_of(pool, features)
     monkeypatch.setenv(custom.VARIABLE, "python")
     assert not any(name.startswith("Mrcnn") for name in operations_of(pool, features))
+
+
+def test_exported_models_have_stock_operations_only(op, tmp_path, monkeypatch):
+    monkeypatch.setenv(custom.VARIABLE, "op")  # whatever is used in training
+    path = export_saved_model(tiny_model(), tmp_path / "model")
+    (graph,) = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
+    bodies = [graph.graph_def.node, *(function.node_def for function in graph.graph_def.library.function)]
+    names = {node.op for body in bodies for node in body}
+    assert names and not any(name.startswith("Mrcnn") for name in names)
 
 
 def test_xla_gets_the_pure_path(op, rng, monkeypatch):

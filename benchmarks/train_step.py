@@ -85,7 +85,7 @@ def ours(case: str, steps: int, stages: bool) -> dict:
             layer.trainable = False
     model.compile(keras.optimizers.SGD(1e-5, momentum=0.9))
     model.optimizer.build(model.trainable_variables)
-    train = tf.function(model.train_step)
+    train = tf.function(model.train_step, autograph=False)
     found = measure(lambda: float(train(batch)["loss"]), steps)
     if not stages:
         return found
@@ -99,7 +99,7 @@ def ours(case: str, steps: int, stages: bool) -> dict:
     def upto(which: str):
         """Loss and gradient of the network up to a stage; the differences are the stages."""
 
-        @tf.function
+        @tf.function(autograph=False)
         def run(b):
             with tf.GradientTape() as tape:
                 maps = features(b)

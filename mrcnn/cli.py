@@ -166,11 +166,13 @@ def train(
         raise typer.BadParameter("--val-images without --val")
     if several and devices != "1":
         raise typer.BadParameter("--devices is for one machine; several use all of their GPUs")
-    mrcnn.quiet_start()
-    from mrcnn.training.devices import join_workers, use_devices
 
-    # Before anything is computed: only then the CPU can be split, and other machines be waited for.
-    strategy = join_workers(workers.split(",") if workers else (), index) if several else use_devices(devices)
+    def choose() -> Any:
+        from mrcnn.training.devices import join_workers, use_devices
+
+        return join_workers(workers.split(",") if workers else (), index) if several else use_devices(devices)
+
+    strategy = mrcnn.quiet_start(choose)  # only before anything is computed can the CPU be split, or others be joined
     settings = mrcnn.recipes.get(recipe).override(_changes(changes or []))
     train_data = mrcnn.load_coco(train, train_images)
     val_data = mrcnn.load_coco(val, val_images) if val is not None else None

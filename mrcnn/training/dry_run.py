@@ -91,7 +91,7 @@ def dry_run(
     learner.set_weights(model.get_weights())
     learner.compile(keras.optimizers.AdamW(_RATE, weight_decay=0.0, global_clipnorm=_CLIP))
     learner.optimizer.build(learner.trainable_variables)
-    step = tf.function(learner.train_step)
+    step = tf.function(learner.train_step, autograph=False)
     picture, truth = one.load_image(0), one.instances(0)
     first, last, iou, done = {}, {}, 0.0, 0
     while done < steps and iou < WANTED_IOU:

@@ -332,7 +332,7 @@ class _Run:
                 logs["leave"] = tf.distribute.get_replica_context().all_reduce("SUM", tf.identity(leave))
             return logs
 
-        @tf.function(input_signature=[self._spec, tf.TensorSpec([], tf.float32)])
+        @tf.function(input_signature=[self._spec, tf.TensorSpec([], tf.float32)], autograph=False)
         def step(batch: Any, leave: tf.Tensor) -> dict[str, Any]:
             return strategy.run(on_replica, args=(batch, leave))
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mrcnn.inference import detect as detect
     from mrcnn.inference import iter_detect as iter_detect
     from mrcnn.inspection import inspect as inspect
+    from mrcnn.inspection import inspect_batch as inspect_batch
     from mrcnn.modeling.mask_rcnn import MaskRCNN as MaskRCNN
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig as MaskRCNNConfig
     from mrcnn.ops.build import build_ops as build_ops
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from mrcnn.settings import SettingsError as SettingsError
     from mrcnn.structures import Annotation as Annotation
     from mrcnn.structures import Instances as Instances
+    from mrcnn.training.devices import join_workers as join_workers
+    from mrcnn.training.devices import use_devices as use_devices
+    from mrcnn.training.dry_run import dry_run as dry_run
     from mrcnn.training.evaluation_run import evaluate as evaluate
     from mrcnn.training.fit import train as train
     from mrcnn.training.freezing import set_trainable as set_trainable
@@ -63,10 +67,13 @@ _HOME = {
     "diagnose": "mrcnn.doctor",
     "detect": "mrcnn.inference",
     "draw": "mrcnn.drawing",
+    "dry_run": "mrcnn.training.dry_run",
     "evaluate": "mrcnn.training.evaluation_run",
     "export_saved_model": "mrcnn.export.saved_model",
     "inspect": "mrcnn.inspection",
+    "inspect_batch": "mrcnn.inspection",
     "iter_detect": "mrcnn.inference",
+    "join_workers": "mrcnn.training.devices",
     "load_coco": "mrcnn.data.formats.coco",
     "load_imagenet": "mrcnn.weights.imagenet",
     "load_model": "mrcnn.weights.checkpoint",
@@ -82,6 +89,7 @@ _HOME = {
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco",
     "train": "mrcnn.training.fit",
+    "use_devices": "mrcnn.training.devices",
 }
 """Public name -> the module that defines it; a name that is a module stands for itself."""
 

@@ -168,9 +168,9 @@ def train(
         raise typer.BadParameter("--devices is for one machine; several use all of their GPUs")
 
     def choose() -> Any:
-        from mrcnn.training.devices import join_workers, use_devices
-
-        return join_workers(workers.split(",") if workers else (), index) if several else use_devices(devices)
+        if several:
+            return mrcnn.join_workers(workers.split(",") if workers else (), index)
+        return mrcnn.use_devices(devices)
 
     strategy = mrcnn.quiet_start(choose)  # only before anything is computed can the CPU be split, or others be joined
     settings = mrcnn.recipes.get(recipe).override(_changes(changes or []))
@@ -179,9 +179,7 @@ def train(
     model = settings.build_model(train_data.class_names, train_data.category_ids)
     _start_from(model, weights)
     if dry_run:
-        from mrcnn.training.dry_run import dry_run as learn_one
-
-        found = learn_one(model, train_data, settings, say=console.print)
+        found = mrcnn.dry_run(model, train_data, settings, say=console.print)
         console.print(escape(str(found)))
         raise typer.Exit(0 if found.ok else BAD_INPUT)
     mrcnn.train(
@@ -336,9 +334,7 @@ def inspect(
     """
     mrcnn.quiet_start()
     if data.suffix == ".npz":
-        from mrcnn.inspection import inspect_batch
-
-        text, files = inspect_batch(data, out)
+        text, files = mrcnn.inspect_batch(data, out)
         console.print(escape(text))
         _written(*files)
         return

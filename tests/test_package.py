@@ -30,13 +30,16 @@ PUBLIC_NAMES = [
     "__version__",
     "build_ops",
     "describe_weights",
-    "diagnose",
     "detect",
+    "diagnose",
     "draw",
+    "dry_run",
     "evaluate",
     "export_saved_model",
     "inspect",
+    "inspect_batch",
     "iter_detect",
+    "join_workers",
     "load_coco",
     "load_imagenet",
     "load_model",
@@ -52,6 +55,7 @@ PUBLIC_NAMES = [
     "set_trainable",
     "to_coco_results",
     "train",
+    "use_devices",
 ]
 """What users may rely on. A change here is a change for them: say so in CHANGELOG.md."""
 

@@ -19,12 +19,12 @@ LEAST_MATCHED = 0.98  # of the reference's detections: near ties at the cut-off 
 @pytest.fixture(scope="module", params=NAMES)
 def case(request, tmp_path_factory):
     """The file, a model of its checkpoint, and what the model makes of its picture."""
+    keras.utils.clear_session(free_memory=True)  # of the last file's forty million weights
     golden = Golden(request.param)
     path = golden.write_checkpoint(tmp_path_factory.mktemp("golden"))
     model = mrcnn.load_pretrained(path, score_threshold=0.05, **golden.sizes(), **golden.overrides())
     path.unlink()
-    yield golden, model, _taps(golden, model)
-    keras.utils.clear_session(free_memory=True)  # forty million weights, and the next ones come
+    return golden, model, _taps(golden, model)
 
 
 def _taps(golden: Golden, model) -> dict:

@@ -85,8 +85,7 @@ def _truth(golden: Golden, content: tuple[int, int], canvas: tuple[int, int], or
 
 @pytest.fixture(autouse=True)
 def _free_memory():
-    yield
-    keras.utils.clear_session(free_memory=True)  # forty million weights and their gradients, and the next ones come
+    keras.utils.clear_session(free_memory=True)  # of the last file's forty million weights and their gradients
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,7 +6,7 @@
 //
 // What costs is memory. Forward, RoIs are taken in the order of their places, so that neighbours find each other's cells
 // in the cache. Backward, the maps are taken row by row, each written once as the sum over the RoIs that read it; adding
-// RoI by RoI instead would carry every map through the cache many times, took 1.7 times as long, and needs care to give
+// RoI by RoI instead would carry every map through the cache many times, took three times as long, and needs care to give
 // the same digits on any number of threads.
 #include <limits.h>
 #include <math.h>

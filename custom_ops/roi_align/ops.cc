@@ -112,7 +112,8 @@ box_index: [num_rois], the picture each RoI lies in; -1: the RoI gives zeros.
 pooled: [num_rois, crop_height, crop_width, channels], summed in float32.
 sampling_ratio: samples per bin and axis; 0: ceil(RoI side / bins).
 aligned: shift by half a cell, and no least size of one cell.
-validate: on a GPU, wait for the check of the boxes. Without, boxes that would be refused give zeros there.
+validate: refuse boxes that are not finite or far too large, and indices out of range, for which a GPU is waited for.
+  Without, they give zeros.
 )doc");
 
 REGISTER_OP("MrcnnRoiAlignGrad")
@@ -416,7 +417,9 @@ class RoiAlignOp : public tf::OpKernel {
     tf::Tensor* pooled;
     OP_REQUIRES_OK(c, c->allocate_output(0, tf::TensorShape({p.num_rois, p.bins_y, p.bins_x, p.channels}), &pooled));
     if constexpr (std::is_same<Device, CPU>::value) {
-      OP_REQUIRES_OK(c, explain(p, cpu::check(p, boxes.flat<float>().data(), index.flat<int32_t>().data())));
+      if (validate_) {
+        OP_REQUIRES_OK(c, explain(p, cpu::check(p, boxes.flat<float>().data(), index.flat<int32_t>().data())));
+      }
       if (pooled->NumElements() == 0) return;
       int num_threads;
       cpu::forward(p, features.data(), boxes.flat<float>().data(), index.flat<int32_t>().data(), data<T>(pooled),
@@ -473,7 +476,9 @@ class RoiAlignGradOp : public tf::OpKernel {
     OP_REQUIRES(c, upstream.shape() == expected,
                 invalid("gradient: expected ", expected.DebugString(), ", got ", upstream.shape().DebugString()));
     if constexpr (std::is_same<Device, CPU>::value) {
-      OP_REQUIRES_OK(c, explain(p, cpu::check(p, boxes.flat<float>().data(), index.flat<int32_t>().data())));
+      if (validate_) {
+        OP_REQUIRES_OK(c, explain(p, cpu::check(p, boxes.flat<float>().data(), index.flat<int32_t>().data())));
+      }
       int num_threads;
       cpu::backward(p, data<T>(upstream), boxes.flat<float>().data(), index.flat<int32_t>().data(), gradient.data(),
                     thread_pool(c, &num_threads));
@@ -525,7 +530,7 @@ class RoiPoolOp : public tf::OpKernel {
     const float* box = boxes.flat<float>().data();
     const int* image = index.flat<int32_t>().data();
     if constexpr (std::is_same<Device, CPU>::value) {
-      OP_REQUIRES_OK(c, explain(p, cpu::check(p, box, image)));
+      if (validate_) OP_REQUIRES_OK(c, explain(p, cpu::check(p, box, image)));
       if (pooled->NumElements() == 0) return;
       int num_threads;
       cpu::pool_forward(p, data<T>(features), box, image, data<T>(pooled), argmax->flat<int32_t>().data(),

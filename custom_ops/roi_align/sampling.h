@@ -23,9 +23,9 @@ namespace mrcnn {
 
 constexpr int kMaxLevels = 8;
 
-// Samples per bin and axis that an adaptive RoI may ask for: its side may then be a million times the output's. Beyond
-// that, positions in float32 are no longer exact to a cell, and the RoI is refused.
-constexpr int kMaxSamples = 1 << 20;
+// Samples per bin and axis that an adaptive RoI may ask for. Of a larger one less than a millionth lies on any map that
+// fits into memory, so that its mean is 0 but for the last digits; it is refused, or taken for 0.
+constexpr int kMaxSamples = 1 << 30;
 
 enum LevelRule : int {
   kFloorInside = 0,     // floor(k0 + log2(side / canonical + epsilon))

@@ -206,7 +206,7 @@ def test_rois_that_are_not_finite_are_invalid_in_the_function(op, rng):
         ({"box_index": [-2, 0]}, r"RoI 0: box_index is -2"),
         ({"boxes": [[0.0, 0, 9, 9], [1, np.nan, 2, 3]]}, r"RoI 1: box .* \(1, nan, 2, 3\), expected finite numbers"),
         ({"boxes": [[0.0, 0, np.inf, 9], [1, 1, 2, 3]]}, r"RoI 0: box .* expected finite numbers"),
-        ({"boxes": [[0.0, 0, 1e9, 9], [1, 1, 2, 3]]}, r"RoI 0: box .* more than 1048576 samples"),
+        ({"boxes": [[0.0, 0, 1e10, 9], [1, 1, 2, 3]]}, r"RoI 0: box .* more than 1073741824 samples"),
         ({"boxes": [[0.0, 0, 9], [1, 2, 3]]}, r"(?i)dimension must be 4|expected \[num_rois, 4\]"),
         ({"box_index": [0]}, r"(?i)dimensions must be equal|expected \[2\], one per box"),
         ({"features": np.ones((8, 8, 3), np.float32)}, r"(?i)rank 4|expected \[batch, height, width, channels\]"),
@@ -280,6 +280,33 @@ def test_bad_gradients_are_refused(op):
     for change in ({"argmax": np.full((1, 2, 2, 3), 64, np.int32)}, {"box_index": [7]}, {"shape": [1, 8, 8, 2]}):
         with pytest.raises(tf.errors.InvalidArgumentError):
             op.mrcnn_roi_pool_grad(**pool | change)
+
+
+def test_boundless_rois_are_nearly_nothing(op):
+    features = np.full((1, HEIGHT, WIDTH, 2), 1000.0, np.float32)
+    boxes = [
+        [-1e9, -1e9, 1e9, 1e9],
+        [-1e30, -1e30, 1e30, 1e30],
+        [0, 0, 3e38, 4],
+        [1e30, 1e30, 2e30, 2e30],
+        [0, 0, 48, 40],
+    ]
+    pooled, (gradient,) = value_and_gradient("op", [features], [boxes], strides=[4], output_size=2, sampling_ratio=0)
+    assert np.abs(pooled[0, :4]).max() < 1e-3 and np.all(pooled[0, 4] == 1000)
+    assert np.isfinite(gradient).all()
+
+
+def test_without_validation_what_would_be_refused_gives_zeros(op):
+    pooled = op.mrcnn_roi_align(
+        features=np.ones((2, 8, 8, 3), np.float32),
+        boxes=[[0.0, 0, 9, 9], [np.nan, 1, 2, 3], [0, 0, 1, np.inf], [0, 0, 4, 4]],
+        box_index=[2, 0, 1, 1],
+        crop_height=2,
+        crop_width=2,
+        spatial_scale=1.0,
+        validate=False,
+    )
+    assert not np.any(pooled[:3]) and np.all(pooled[3] == 1)
 
 
 def test_shapes_are_known_in_graphs(op):

@@ -140,7 +140,7 @@ void test_faults() {
   p.sampling_ratio = 0;
   Roi roi;
   const float good[] = {1, 1, 3, 3}, bad[] = {1, NAN, 3, 3}, infinite[] = {1, 1, INFINITY, 3};
-  const float large[] = {-3e7f, 0, 3e7f, 1}, giant[] = {-3e38f, -3e38f, 3e38f, 3e38f};
+  const float large[] = {-3e9f, 0, 3e9f, 1}, giant[] = {-3e38f, -3e38f, 3e38f, 3e38f};
   EXPECT(place_roi(p, good, 1, &roi) == kNoFault && roi.image == 1);
   EXPECT(place_roi(p, bad, -1, &roi) == kNoFault && roi.image == -1);
   EXPECT(place_roi(p, good, 2, &roi) == kBadIndex && roi.image == -1);

@@ -24,7 +24,7 @@ from mrcnn.modeling.roi_stage import RoiStageConfig
 from mrcnn.modeling.rpn import RPNConfig
 from mrcnn.modeling.train_step import COUNTS_KEY, TrainStep, loss_shares
 from mrcnn.settings import Settings, SettingsError
-from mrcnn.structures import TRUTH_KEY, Batch, LossTerm
+from mrcnn.structures import TRUTH_KEY, Batch, LossTerm, RoiSample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,7 @@ class MaskRCNN(TrainStep):
         rois = sample_rois(proposals, batch, self.config.roi_sampler)
         window = self._window(detection_window, batch)
         for head in (self.box_head, *self.heads):
-            own = head.rois_for(rois)
+            own = _without_empty_rois(head.rois_for(rois))
             pred = head(features, own.boxes, own.valid, window, training=training)
             terms |= head.loss(pred, head.targets(own, batch), own)
         return terms
@@ -176,6 +176,17 @@ def _without_empty_slots(batch: Batch) -> Batch:
     slots = tf.range(1, tf.shape(batch["gt_valid"])[1] + 1)
     used = tf.reduce_max(tf.where(batch["gt_valid"], slots, 1))
     return {k: v[:, :used] if k.startswith("gt_") else v for k, v in batch.items()}
+
+
+def _without_empty_rois(rois: RoiSample, multiple: int = 8) -> RoiSample:
+    """The RoIs without the last slots, which no picture fills: a mask head would spend most of its time on them.
+
+    As a multiple of some slots, so that not every step has a shape of its own.
+    """
+    slots = tf.range(1, tf.shape(rois.valid)[1] + 1)
+    used = tf.reduce_max(tf.where(rois.valid, slots, 1))
+    used = (used + multiple - 1) // multiple * multiple
+    return RoiSample(*(field[:, :used] for field in rois))
 
 
 def head_name(config: RoiHeadConfig) -> str:

@@ -204,8 +204,8 @@ def inspect_batch(path: str | os.PathLike[str], out: str | os.PathLike[str] | No
             continue
         canvas = batch["image"].shape[1:3]
         boxes = np.nan_to_num(boxes, nan=0.0, posinf=0.0, neginf=0.0)
-        full = masks if masks.shape[1:] == canvas else paste_masks(masks.astype(np.float32), boxes, *canvas)
-        truth = Instances(boxes, batch["gt_class_ids"][row][valid[row]], canvas, masks=full.astype(bool))
+        full = paste_masks(masks.astype(np.float32), boxes, *canvas)
+        truth = Instances(boxes, batch["gt_class_ids"][row][valid[row]], canvas, masks=full)
         drawing = draw_array(batch["image"][row].astype(np.uint8), truth, class_names=about["class_names"])
         files.append(save_picture(Path(out) / f"{path.stem}_{row}_{image_id}.png", drawing))
     return "\n".join(lines), files

@@ -27,7 +27,7 @@ from mrcnn.modeling.neck import PassThroughConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
-from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.modeling.rpn import RPNConfig
 from mrcnn.settings import Settings, SettingsError
 
 REFERENCE_BATCH = 16
@@ -130,7 +130,7 @@ def _mask_rcnn_c4() -> Recipe:
     recipe = _paper(
         backbone=ResNetConfig(last_stage=4),
         neck=PassThroughConfig(levels=("c4",)),
-        rpn=_one_map_rpn("c4", channels=1024),
+        rpn=RPNConfig(channels=1024).on_one_map("c4"),
         roi_stage=Res5Config(),
         box_head=BoxHeadConfig(pool=pool, fc_dims=(), reduce="mean"),
         heads=(MaskHeadConfig(pool=pool, conv_dims=()),),
@@ -144,17 +144,9 @@ def _mask_rcnn_dc5() -> Recipe:
     return _paper(
         backbone=ResNetConfig(dilate_c5=True),
         neck=PassThroughConfig(levels=("c5",)),
-        rpn=_one_map_rpn("c5", channels=2048),
+        rpn=RPNConfig(channels=2048).on_one_map("c5"),
         box_head=BoxHeadConfig(pool=RoiPoolConfig(size=7, levels=("c5",))),
         heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14, levels=("c5",))),),
-    )
-
-
-def _one_map_rpn(level: str, channels: int) -> RPNConfig:
-    """All anchor sizes on one map. Ref: Faster R-CNN, section 3.3; 12,000 and 6,000 as in its published code."""
-    sizes = ((32.0, 64.0, 128.0, 256.0, 512.0),)
-    return RPNConfig(
-        anchors=AnchorConfig(sizes=sizes), levels=(level,), channels=channels, pre_nms_train=12_000, pre_nms_test=6_000
     )
 
 

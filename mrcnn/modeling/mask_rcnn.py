@@ -171,10 +171,15 @@ class MaskRCNN(TrainStep):
         }
 
 
+def _num_used(valid: tf.Tensor) -> tf.Tensor:
+    """i32[], slots of bool[B, N] up to the last that any picture fills, at least 1."""
+    slots = tf.range(1, tf.shape(valid)[1] + 1)
+    return tf.reduce_max(tf.where(valid, slots, 1))
+
+
 def _without_empty_slots(batch: Batch) -> Batch:
     """The batch without the ground-truth slots that no picture fills: matching costs anchors times slots."""
-    slots = tf.range(1, tf.shape(batch["gt_valid"])[1] + 1)
-    used = tf.reduce_max(tf.where(batch["gt_valid"], slots, 1))
+    used = _num_used(batch["gt_valid"])
     return {k: v[:, :used] if k.startswith("gt_") else v for k, v in batch.items()}
 
 
@@ -183,9 +188,7 @@ def _without_empty_rois(rois: RoiSample, multiple: int = 8) -> RoiSample:
 
     As a multiple of some slots, so that not every step has a shape of its own.
     """
-    slots = tf.range(1, tf.shape(rois.valid)[1] + 1)
-    used = tf.reduce_max(tf.where(rois.valid, slots, 1))
-    used = (used + multiple - 1) // multiple * multiple
+    used = (_num_used(rois.valid) + multiple - 1) // multiple * multiple
     return RoiSample(*(field[:, :used] for field in rois))
 
 

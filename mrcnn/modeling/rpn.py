@@ -88,6 +88,21 @@ class RPNConfig(Settings):
         if self.num_convs < 1:
             raise SettingsError(f"rpn.num_convs: expected at least 1, got {self.num_convs}")
 
+    def on_one_map(self, level: str) -> RPNConfig:
+        """The same network on a single map, which has the anchors of all levels.
+
+        Ref: Faster R-CNN, section 3.3; the numbers before and after NMS as in its published code.
+        """
+        sizes = tuple(size for of_level in self.anchors.sizes for size in of_level)
+        return dataclasses.replace(
+            self,
+            anchors=dataclasses.replace(self.anchors, sizes=(sizes,)),
+            levels=(level,),
+            pre_nms_train=12_000,
+            pre_nms_test=6_000,
+            post_nms_train=2_000,
+        )
+
     def build(self, in_channels: int, strides: Mapping[str, int], name: str = "rpn") -> RPN:
         """The network with its weights created, for a pyramid of the given channels and strides."""
         layer = RPN(self, strides, name=name)

@@ -143,6 +143,20 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def stored_model(metadata: Mapping[str, Any], source: str) -> tuple[Any, list[str], list[int] | None]:
+    """What a checkpoint's metadata say of its model: settings (a MaskRCNNConfig), class names, category ids.
+
+    Raises:
+        WeightsError: they say nothing of a model; names the file `source`.
+    """
+    from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+
+    for key in ("model", "class_names"):
+        if key not in metadata:
+            raise WeightsError(f"{source}: no checkpoint of mrcnn, its metadata has no {key!r}")
+    return MaskRCNNConfig.from_dict(metadata["model"]), metadata["class_names"], metadata.get("category_ids")
+
+
 def load_model(path: str | os.PathLike[str]) -> Any:
     """The MaskRCNN of a checkpoint: built from its settings, with its weights and class names.
 
@@ -153,16 +167,14 @@ def load_model(path: str | os.PathLike[str]) -> Any:
         WeightsError: the file is no checkpoint, or its weights do not all fit its own settings.
     """
     from mrcnn.modeling.initializers import blank_kernels
-    from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
+    from mrcnn.modeling.mask_rcnn import MaskRCNN
 
     metadata, tensors = read_checkpoint(path)
-    for key in ("model", "class_names"):
-        if key not in metadata:
-            raise WeightsError(f"{checkpoint_path(path)}: no checkpoint of mrcnn, its metadata has no {key!r}")
-    config = MaskRCNNConfig.from_dict(metadata["model"])
+    source = str(checkpoint_path(path))
+    stored = stored_model(metadata, source)
     with blank_kernels():
-        model = MaskRCNN(config, metadata["class_names"], metadata.get("category_ids"))
-    assign(named_variables(model), tensors, str(checkpoint_path(path)), strict=True)
+        model = MaskRCNN(*stored)
+    assign(named_variables(model), tensors, source, strict=True)
     return model
 
 

@@ -12,8 +12,15 @@ from typing import Any
 
 from mrcnn.weights.architecture import Architecture
 from mrcnn.weights.coco_classes import coco_classes
-from mrcnn.weights.name_map import ROI_STAGE, Converted, convert_all, expect_standard_anchors, infer, leaf_of
-from mrcnn.weights.report import WeightsError
+from mrcnn.weights.name_map import (
+    ROI_STAGE,
+    Converted,
+    convert_all,
+    expect_standard_anchors,
+    infer,
+    leaf_of,
+    refuse_unsupported,
+)
 
 _IGNORED = r"_momentum$|^lr$|^kps_score_[wb]$|^conv1_b$|^(fc1000|pred)_[wb]$"
 _LEAVES = {"w": "weight", "s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
@@ -67,10 +74,7 @@ def describe(
     Raises:
         WeightsError: another kind of network, or an incomplete one.
     """
-    for pattern, message in _UNSUPPORTED:
-        sign = next((name for name in arrays if re.search(pattern, name)), None)
-        if sign is not None:
-            raise WeightsError(f"{source}: {message} (it has {sign})")
+    refuse_unsupported(arrays, _UNSUPPORTED, source)
     found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "first", source)
     expect_standard_anchors(found, source)
     norm = "gn" if "conv1_gn_s" in arrays else "frozen_bn"

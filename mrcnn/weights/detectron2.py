@@ -21,6 +21,7 @@ from mrcnn.weights.name_map import (
     expect_standard_anchors,
     infer,
     leaf_of,
+    refuse_unsupported,
 )
 from mrcnn.weights.report import WeightsError
 
@@ -91,10 +92,7 @@ def describe(
         WeightsError: another kind of network, or an incomplete one.
     """
     del metadata
-    for pattern, message in _UNSUPPORTED:
-        sign = next((name for name in arrays if re.search(pattern, name)), None)
-        if sign is not None:
-            raise WeightsError(f"{source}: {message} (it has {sign})")
+    refuse_unsupported(arrays, _UNSUPPORTED, source)
     found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "last", source)
     backbone, neck, box_head, mask_head = found.backbone, found.neck, found.box_head, found.mask_head
     norm = backbone.norm

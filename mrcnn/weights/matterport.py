@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.weights.architecture import (
     Architecture,
     BackboneArchitecture,
@@ -20,7 +21,7 @@ from mrcnn.weights.architecture import (
     RPNArchitecture,
 )
 from mrcnn.weights.coco_classes import coco_classes
-from mrcnn.weights.name_map import BLOCKS, Conversion, Converted
+from mrcnn.weights.name_map import Conversion, Converted
 from mrcnn.weights.report import WeightsError
 
 EPSILON = 1e-3  # of Keras' batch norm

@@ -10,11 +10,12 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.weights.architecture import (
     Architecture,
@@ -30,8 +31,6 @@ from mrcnn.weights.stored_array import StoredArray
 
 ROI_STAGE = "roi_stage"
 """Where a model keeps the stage that runs on each RoI."""
-BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-"""Blocks of stages 2 to 5 by depth."""
 _LEAVES = {"weight": "kernel", "bias": "bias"}
 _NORM_LEAVES = {
     "weight": "norm/gamma",
@@ -46,6 +45,21 @@ _YX = [1, 0, 3, 2]  # (x, y, width, height) to (y, x, height, width)
 def leaf_of(theirs: str, is_norm: bool) -> str | None:
     """Our name of PyTorch's "weight", "bias", "running_mean" or "running_var", or None for anything else."""
     return (_NORM_LEAVES if is_norm else _LEAVES).get(theirs)
+
+
+def refuse_unsupported(names: Iterable[str], signs: Iterable[tuple[str, str]], source: str) -> None:
+    """Raise WeightsError if a name betrays a network this package does not have.
+
+    Args:
+        names: of the file.
+        signs: (pattern to search for, what to say).
+        source: the file, for messages.
+    """
+    names = list(names)
+    for pattern, message in signs:
+        sign = next((name for name in names if re.search(pattern, name)), None)
+        if sign is not None:
+            raise WeightsError(f"{source}: {message} (it has {sign})")
 
 
 def lone_conv(ours: Mapping[str, str], layer: str) -> dict[str, str]:

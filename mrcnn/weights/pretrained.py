@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrcnn.modeling.initializers import blank_kernels
-from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig, head_name
+from mrcnn.modeling.mask_rcnn import MaskRCNN, head_name
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, torchvision
 from mrcnn.weights.architecture import Architecture
@@ -103,8 +103,7 @@ def load_pretrained(
     changes = {_SHORT_NAMES.get(name, name): value for name, value in settings.items()}
     contents, foreign = read_foreign(path)
     if foreign is None:
-        config = MaskRCNNConfig.from_dict(contents.metadata["model"])
-        names, ids = contents.metadata["class_names"], contents.metadata.get("category_ids")
+        config, names, ids = checkpoint.stored_model(contents.metadata, str(path))
         arrays: Mapping[str, Any] = contents.arrays
         unused: tuple[str, ...] = ()
     else:
@@ -227,12 +226,11 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
     values = sum(math.prod(array.shape) for array in contents.arrays.values())
     shared = (str(path), contents.container)
     if foreign is None:
-        config = MaskRCNNConfig.from_dict(contents.metadata["model"])
+        config, class_names, _ = checkpoint.stored_model(contents.metadata, str(path))
         heads = ["box", *(head_name(head).removesuffix("_head") for head in config.heads)]
         backbone = type(config.backbone).__name__.removesuffix("Config")
         network = f"mrcnn {backbone}, {config.num_classes} classes, {' + '.join(heads)}"
-        names = tuple(contents.metadata["class_names"])
-        return WeightsDescription(*shared, config.profile, network, len(contents.arrays), values, names)
+        return WeightsDescription(*shared, config.profile, network, len(contents.arrays), values, tuple(class_names))
     network = foreign.architecture
     return WeightsDescription(
         *shared,

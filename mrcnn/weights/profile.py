@@ -30,9 +30,6 @@ from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
 from mrcnn.settings import Settings
 from mrcnn.weights.architecture import Architecture, Family
 
-_PYRAMID_SIZES = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))
-_ONE_MAP_SIZES = ((32.0, 64.0, 128.0, 256.0, 512.0),)
-
 
 @dataclasses.dataclass(frozen=True)
 class Profile(Settings):
@@ -45,9 +42,7 @@ class Profile(Settings):
     family: Family
     pixel_norm: PixelNorm
     input: InputConfig
-    anchors: AnchorConfig  # of a pyramid; a single map has all sizes at once
-    rpn: RPNConfig  # on a pyramid
-    rpn_single_map: RPNConfig  # on c4 or c5
+    rpn: RPNConfig  # on a pyramid; `RPNConfig.on_one_map` makes of it what c4 and c5 have
     pool: RoiPoolConfig  # on a pyramid
     single_map_sampling_ratio: int = 0  # on c4 or c5; 0: adaptive
     roi_sampler: RoiSamplerConfig = RoiSamplerConfig()
@@ -129,11 +124,9 @@ class Profile(Settings):
         return PassThroughConfig(levels=(network.neck.kind.removeprefix("d"),))
 
     def _rpn(self, network: Architecture) -> RPNConfig:
-        if network.neck.kind == "fpn":
-            rpn = replace(self.rpn, anchors=self.anchors)
-        else:
-            level = network.neck.kind.removeprefix("d")
-            rpn = replace(self.rpn_single_map, anchors=replace(self.anchors, sizes=_ONE_MAP_SIZES), levels=(level,))
+        rpn = self.rpn
+        if network.neck.kind != "fpn":
+            rpn = rpn.on_one_map(network.neck.kind.removeprefix("d"))
         anchors = {"sizes": network.rpn.anchor_sizes, "ratios": network.rpn.anchor_ratios}
         stated = {name: values for name, values in anchors.items() if values is not None}
         rpn = replace(rpn, anchors=replace(rpn.anchors, **stated))
@@ -165,16 +158,11 @@ class Profile(Settings):
             "class_agnostic": head.class_agnostic,
             "smooth_l1_beta": beta,
         }
+        settings = replace(self.box_head, **changes)
         if head.num_stages == 1:
-            return replace(self.box_head, **changes)
-        shared = {f.name for f in dataclasses.fields(CascadeBoxHeadConfig)}
-        settings = {f.name: getattr(self.box_head, f.name) for f in dataclasses.fields(self.box_head)}
-        settings |= changes
-        del settings["delta_weights"]  # of a cascade each stage has its own
-        return CascadeBoxHeadConfig(**{name: value for name, value in settings.items() if name in shared})
+            return settings
+        return CascadeBoxHeadConfig(**{f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
 
-
-_IMAGENET = PixelNorm()
 
 TORCHVISION = Profile(
     family="torchvision",
@@ -182,10 +170,10 @@ TORCHVISION = Profile(
         mean=tuple(255 * m for m in (0.485, 0.456, 0.406)), std=tuple(255 * s for s in (0.229, 0.224, 0.225))
     ),
     input=InputConfig(rounding="floor", interpolation="linear"),
-    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, rounding="corners", order="ratio_major", stride="from_sizes"),
-    rpn=RPNConfig(min_size=1e-3, normalizer="sampled"),
-    rpn_single_map=RPNConfig(
-        anchors=AnchorConfig(sizes=_ONE_MAP_SIZES), levels=("c4",), min_size=1e-3, normalizer="sampled"
+    rpn=RPNConfig(
+        anchors=AnchorConfig(rounding="corners", order="ratio_major", stride="from_sizes"),
+        min_size=1e-3,
+        normalizer="sampled",
     ),
     pool=RoiPoolConfig(level_rule="floor_after", level_epsilon=1e-6),
     box_head=BoxHeadConfig(smooth_l1_beta=1.0 / 9.0, min_size=1e-2),
@@ -199,15 +187,7 @@ DETECTRON2 = Profile(
     family="detectron2",
     pixel_norm=PixelNorm(mean=(123.675, 116.28, 103.53), std=(1.0, 1.0, 1.0), bgr=True),
     input=InputConfig(),
-    anchors=AnchorConfig(sizes=_PYRAMID_SIZES),
     rpn=RPNConfig(smooth_l1_beta=0.0, post_nms_train=1000),
-    rpn_single_map=RPNConfig(
-        anchors=AnchorConfig(sizes=_ONE_MAP_SIZES),
-        levels=("c4",),
-        smooth_l1_beta=0.0,
-        pre_nms_train=12000,
-        pre_nms_test=6000,
-    ),
     pool=RoiPoolConfig(sampling_ratio=0, aligned=True, level_epsilon=1e-8),
     box_head=BoxHeadConfig(smooth_l1_beta=0.0),
     mask_head=MaskHeadConfig(target="project"),
@@ -224,15 +204,10 @@ DETECTRON2_IMAGENET_PIXELS = replace(
 DETECTRON = Profile(
     family="detectron",
     pixel_norm=PixelNorm(mean=(122.7717, 115.9465, 102.9801), std=(1.0, 1.0, 1.0), bgr=True),
-    input=InputConfig(interpolation="linear", rounding="half_even", clip_to="canvas", end_offset=0.0),
-    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, rounding="detectron", order="ratio_major", offset=0.5),
-    rpn=RPNConfig(),
-    rpn_single_map=RPNConfig(
-        anchors=AnchorConfig(sizes=_ONE_MAP_SIZES), levels=("c4",), pre_nms_train=12000, pre_nms_test=6000
-    ),
+    input=InputConfig(interpolation="linear", rounding="half_even", clip_to="canvas"),
+    rpn=RPNConfig(anchors=AnchorConfig(rounding="detectron", order="ratio_major", offset=0.5)),
     pool=RoiPoolConfig(end_offset=-1.0),
     mask_head=MaskHeadConfig(paste="padded_integer", target="project"),
-    keypoint_head=KeypointHeadConfig(),
 )
 
 MATTERPORT = Profile(
@@ -252,8 +227,8 @@ MATTERPORT = Profile(
         end_offset=-1.0,
         whole_pixels=True,
     ),
-    anchors=AnchorConfig(sizes=_PYRAMID_SIZES, ratio_is="width_over_height", end_offset=-1.0),
     rpn=RPNConfig(
+        anchors=AnchorConfig(ratio_is="width_over_height", end_offset=-1.0),
         delta_weights=(10.0, 10.0, 5.0, 5.0),
         max_log_scale=None,
         nms_across_levels=True,
@@ -264,7 +239,6 @@ MATTERPORT = Profile(
         normalizer="sampled",
         channels=512,
     ),
-    rpn_single_map=RPNConfig(anchors=AnchorConfig(sizes=_ONE_MAP_SIZES), levels=("c4",)),
     pool=RoiPoolConfig(op="crop", level_rule="round_image_area"),
     roi_sampler=RoiSamplerConfig(num_rois=200, positive_fraction=0.33),
     box_head=BoxHeadConfig(

@@ -12,8 +12,15 @@ from typing import Any
 
 from mrcnn.weights.architecture import Architecture
 from mrcnn.weights.coco_classes import coco_classes
-from mrcnn.weights.name_map import Converted, convert_all, expect_standard_anchors, infer, leaf_of, lone_conv
-from mrcnn.weights.report import WeightsError
+from mrcnn.weights.name_map import (
+    Converted,
+    convert_all,
+    expect_standard_anchors,
+    infer,
+    leaf_of,
+    lone_conv,
+    refuse_unsupported,
+)
 
 _IGNORED = r"\.num_batches_tracked$"
 _PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
@@ -79,10 +86,7 @@ def describe(
         WeightsError: another kind of network, or an incomplete one.
     """
     del metadata
-    for pattern, message in _UNSUPPORTED:
-        sign = next((name for name in arrays if re.search(pattern, name)), None)
-        if sign is not None:
-            raise WeightsError(f"{source}: {message} (it has {sign})")
+    refuse_unsupported(arrays, _UNSUPPORTED, source)
     found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "first", source)
     expect_standard_anchors(found, source)
     is_v2 = found.neck.norm == "bn"

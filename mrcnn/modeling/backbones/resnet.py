@@ -15,7 +15,8 @@ from mrcnn.modeling.backbones.base import BackboneConfig, ConvNorm, freeze_stage
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.settings import SettingsError
 
-_BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+"""Blocks of stages 2 to 5 by depth."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ class ResNetConfig(BackboneConfig):
             dilated = number == 5 and self.dilate_c5
             stage = Stage(
                 number,
-                num_blocks=_BLOCKS[self.depth][number - 2],
+                num_blocks=BLOCKS[self.depth][number - 2],
                 stride=1 if number == 2 or dilated else 2,
                 dilation=2 if dilated else 1,
                 stride_in_1x1=self.stride_in_1x1,

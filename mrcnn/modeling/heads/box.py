@@ -163,8 +163,7 @@ class BoxHead(RoiHead):
         """
         config = self.config
         deltas = tf.einsum("bskc->bsck", pred.deltas)
-        limit = math.inf if config.max_log_scale is None else config.max_log_scale
-        refined = box_ops.decode_deltas(deltas, boxes[:, :, tf.newaxis], config.delta_weights, limit)
+        refined = box_ops.decode_deltas(deltas, boxes[:, :, tf.newaxis], config.delta_weights, config.max_log_scale)
         return box_ops.clip_boxes(refined, window[:, tf.newaxis])
 
     def targets(self, rois: RoiSample, batch: Batch) -> BoxTarget:

@@ -21,6 +21,7 @@ from mrcnn.weights.name_map import (
     leaf_of,
     refuse_unsupported,
 )
+from mrcnn.weights.profile import DETECTRON
 
 _IGNORED = r"_momentum$|^lr$|^kps_score_[wb]$|^conv1_b$|^(fc1000|pred)_[wb]$"
 _LEAVES = {"w": "weight", "s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
@@ -75,7 +76,9 @@ def describe(
         WeightsError: another kind of network, or an incomplete one.
     """
     refuse_unsupported(arrays, _UNSUPPORTED, source)
-    found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "first", source)
+    found = infer(
+        {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, DETECTRON.background, source
+    )
     expect_standard_anchors(found, source)
     norm = "gn" if "conv1_gn_s" in arrays else "frozen_bn"
     assumptions = ["pixels, anchors and RoIAlign as in the published baselines"]
@@ -109,7 +112,7 @@ def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
         arrays: as for `describe`.
         architecture: what `describe` gave.
     """
-    return convert_all(arrays, _ours(arrays), architecture, "first", _IGNORED)
+    return convert_all(arrays, _ours(arrays), architecture, DETECTRON.background, _IGNORED)
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:

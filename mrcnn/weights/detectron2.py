@@ -23,6 +23,7 @@ from mrcnn.weights.name_map import (
     leaf_of,
     refuse_unsupported,
 )
+from mrcnn.weights.profile import DETECTRON2
 from mrcnn.weights.report import WeightsError
 
 _IGNORED = r"\.num_batches_tracked$|anchor_generator\.cell_anchors|^pixel_(mean|std)$"
@@ -93,7 +94,9 @@ def describe(
     """
     del metadata
     refuse_unsupported(arrays, _UNSUPPORTED, source)
-    found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "last", source)
+    found = infer(
+        {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, DETECTRON2.background, source
+    )
     backbone, neck, box_head, mask_head = found.backbone, found.neck, found.box_head, found.mask_head
     norm = backbone.norm
     if norm == "gn" and neck.norm == "none":
@@ -176,7 +179,7 @@ def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
         arrays: as for `describe`.
         architecture: what `describe` gave.
     """
-    return convert_all(arrays, _ours(arrays), architecture, "last", _IGNORED)
+    return convert_all(arrays, _ours(arrays), architecture, DETECTRON2.background, _IGNORED)
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:

@@ -22,9 +22,10 @@ from mrcnn.weights.architecture import (
 )
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.name_map import Conversion, Converted
+from mrcnn.weights.profile import MATTERPORT
 from mrcnn.weights.report import WeightsError
 
-EPSILON = 1e-3  # of Keras' batch norm
+EPSILON = MATTERPORT.norm_epsilon
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _PARTS = {"2a": "conv1", "2b": "conv2", "2c": "conv3", "1": "shortcut"}
 _BACKBONE = re.compile(r"res([2-5])([a-z])_branch(2a|2b|2c|1)")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import replace
+from typing import Literal
 
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.fpn import FPNConfig
@@ -51,6 +52,8 @@ class Profile(Settings):
     keypoint_head: KeypointHeadConfig = KeypointHeadConfig()
     keypoint_box_beta: float | None = None  # smooth L1 beta of the box head in keypoint networks; None: the same
     keypoint_post_nms_train: int | None = None  # proposals in training of keypoint networks; None: the same
+    norm_epsilon: float = 1e-5  # of batch norm, where the arrays are of the family's usual kind
+    background: Literal["first", "last"] = "first"  # where class scores have it; with "first" boxes and masks have one
     stem_pool: str = "symmetric"
     freeze_at: int = 2
 
@@ -179,9 +182,10 @@ TORCHVISION = Profile(
     box_head=BoxHeadConfig(smooth_l1_beta=1.0 / 9.0, min_size=1e-2),
     mask_head=MaskHeadConfig(paste="padded_integer", target="project_soft"),
     keypoint_head=KeypointHeadConfig(score="logit"),
+    norm_epsilon=0.0,
 )
 
-TORCHVISION_V2 = replace(TORCHVISION, family="torchvision_v2")
+TORCHVISION_V2 = replace(TORCHVISION, family="torchvision_v2", norm_epsilon=1e-5)
 
 DETECTRON2 = Profile(
     family="detectron2",
@@ -193,6 +197,7 @@ DETECTRON2 = Profile(
     mask_head=MaskHeadConfig(target="project"),
     keypoint_box_beta=0.5,
     keypoint_post_nms_train=1500,
+    background="last",
 )
 
 DETECTRON2_IMAGENET_PIXELS = replace(
@@ -250,6 +255,7 @@ MATTERPORT = Profile(
         smooth_l1_beta=1.0,
     ),
     mask_head=MaskHeadConfig(paste="integer_resize"),
+    norm_epsilon=1e-3,  # Keras' own
     stem_pool="same",
     freeze_at=0,
 )

@@ -21,6 +21,7 @@ from mrcnn.weights.name_map import (
     lone_conv,
     refuse_unsupported,
 )
+from mrcnn.weights.profile import TORCHVISION, TORCHVISION_V2
 
 _IGNORED = r"\.num_batches_tracked$"
 _PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
@@ -87,17 +88,19 @@ def describe(
     """
     del metadata
     refuse_unsupported(arrays, _UNSUPPORTED, source)
-    found = infer({name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, "first", source)
+    found = infer(
+        {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, TORCHVISION.background, source
+    )
     expect_standard_anchors(found, source)
     is_v2 = found.neck.norm == "bn"
     assumptions = ["pixels, anchors and RoIAlign as in torchvision's constructors"]
     if is_v2:
-        norm, epsilon = "bn", 1e-5
+        norm, epsilon = "bn", TORCHVISION_V2.norm_epsilon
     elif any(name.endswith(".num_batches_tracked") for name in arrays):
-        norm, epsilon = "bn", 1e-5
+        norm, epsilon = "bn", TORCHVISION_V2.norm_epsilon
         assumptions.append("batch norm with epsilon 1e-5, since the file counts batches")
     else:
-        norm, epsilon = "frozen_bn", 0.0
+        norm, epsilon = "frozen_bn", TORCHVISION.norm_epsilon
         assumptions.append("frozen batch norm with epsilon 0, as with the COCO weights; 1e-5 if begun from ImageNet's")
     classes = coco_classes(found.num_classes, found.keypoint_head is not None)
     return dataclasses.replace(
@@ -117,7 +120,7 @@ def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
         arrays: as for `describe`.
         architecture: what `describe` gave.
     """
-    return convert_all(arrays, _ours(arrays), architecture, "first", _IGNORED)
+    return convert_all(arrays, _ours(arrays), architecture, TORCHVISION.background, _IGNORED)
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:

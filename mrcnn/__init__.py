@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     from mrcnn.data.errors import DataError as DataError
     from mrcnn.data.formats.coco import load_coco as load_coco
     from mrcnn.data.formats.coco import save_json as save_json
+    from mrcnn.data.formats.via import load_via as load_via
     from mrcnn.data.pictures import read_picture as read_picture
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
     from mrcnn.doctor import diagnose as diagnose
     from mrcnn.drawing import draw as draw
+    from mrcnn.drawing import draw_boxes as draw_boxes
+    from mrcnn.drawing import draw_grid as draw_grid
     from mrcnn.drawing import save_picture as save_picture
     from mrcnn.evaluation.coco import to_coco_results as to_coco_results
     from mrcnn.export.saved_model import export_saved_model as export_saved_model
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from mrcnn.inspection import inspect_batch as inspect_batch
     from mrcnn.modeling.mask_rcnn import MaskRCNN as MaskRCNN
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig as MaskRCNNConfig
+    from mrcnn.modeling.stages import run_stages as run_stages
+    from mrcnn.modeling.stages import training_targets as training_targets
     from mrcnn.ops.build import build_ops as build_ops
     from mrcnn.quiet import quiet_start as quiet_start
     from mrcnn.recipes import Recipe as Recipe
@@ -67,6 +72,8 @@ _HOME = {
     "diagnose": "mrcnn.doctor",
     "detect": "mrcnn.inference",
     "draw": "mrcnn.drawing",
+    "draw_boxes": "mrcnn.drawing",
+    "draw_grid": "mrcnn.drawing",
     "dry_run": "mrcnn.training.dry_run",
     "evaluate": "mrcnn.training.evaluation_run",
     "export_saved_model": "mrcnn.export.saved_model",
@@ -78,17 +85,20 @@ _HOME = {
     "load_imagenet": "mrcnn.weights.imagenet",
     "load_model": "mrcnn.weights.checkpoint",
     "load_pretrained": "mrcnn.weights.pretrained",
+    "load_via": "mrcnn.data.formats.via",
     "load_weights": "mrcnn.weights.pretrained",
     "make_pipeline": "mrcnn.data.pipeline",
     "quiet_start": "mrcnn.quiet",
     "read_picture": "mrcnn.data.pictures",
     "recipes": "mrcnn.recipes",
+    "run_stages": "mrcnn.modeling.stages",
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_json": "mrcnn.data.formats.coco",
     "save_picture": "mrcnn.drawing",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco",
     "train": "mrcnn.training.fit",
+    "training_targets": "mrcnn.modeling.stages",
     "use_devices": "mrcnn.training.devices",
 }
 """Public name -> the module that defines it; a name that is a module stands for itself."""

@@ -15,6 +15,7 @@ import mrcnn
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "mrcnn").rglob("*.py"))
 PUBLIC_ONLY = sorted([ROOT / "mrcnn/cli.py", *(ROOT / "samples").rglob("*.py"), *(ROOT / "notebooks").glob("*")])
+PUBLIC_ONLY = [path for path in PUBLIC_ONLY if not path.stem.endswith("_matterport")]  # in the old names
 
 PUBLIC_NAMES = [
     "Annotation",
@@ -33,6 +34,8 @@ PUBLIC_NAMES = [
     "detect",
     "diagnose",
     "draw",
+    "draw_boxes",
+    "draw_grid",
     "dry_run",
     "evaluate",
     "export_saved_model",
@@ -44,17 +47,20 @@ PUBLIC_NAMES = [
     "load_imagenet",
     "load_model",
     "load_pretrained",
+    "load_via",
     "load_weights",
     "make_pipeline",
     "quiet_start",
     "read_picture",
     "recipes",
+    "run_stages",
     "save_checkpoint",
     "save_json",
     "save_picture",
     "set_trainable",
     "to_coco_results",
     "train",
+    "training_targets",
     "use_devices",
 ]
 """What users may rely on. A change here is a change for them: say so in CHANGELOG.md."""

@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from mrcnn.drawing.figure import draw
 from mrcnn.drawing.picture import draw_array, save_picture
+from mrcnn.drawing.stages import draw_boxes, draw_grid
 
-__all__ = ["draw", "draw_array", "save_picture"]
+__all__ = ["draw", "draw_array", "draw_boxes", "draw_grid", "save_picture"]

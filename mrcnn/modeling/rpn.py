@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -108,6 +108,15 @@ class RPNConfig(Settings):
         layer = RPN(self, strides, name=name)
         layer.build((None, None, None, in_channels))
         return layer
+
+
+class AnchorSample(NamedTuple):
+    """Anchors that train the network, n slots a picture."""
+
+    index: tf.Tensor  # i32[B, n], which anchor
+    foreground: tf.Tensor  # bool[B, n]
+    valid: tf.Tensor  # bool[B, n]
+    gt_boxes: tf.Tensor  # f32[B, n, 4], the object of each foreground anchor
 
 
 class RPN(keras.layers.Layer):
@@ -222,15 +231,15 @@ class RPN(keras.layers.Layer):
             valid,
         )
 
-    def loss(self, output: RPNOutput, batch: Batch) -> dict[str, LossTerm]:
-        """Objectness and box loss on sampled anchors, both divided by what `config.normalizer` says.
+    def sample_anchors(self, output: RPNOutput, batch: Batch) -> AnchorSample:
+        """The anchors the losses are taken on.
 
         Args:
             output: this layer's predictions.
             batch: with truth; `seed` decides the sample, picture by picture.
 
         Returns:
-            "rpn_objectness" and "rpn_box". Ref: Faster R-CNN, equation 1.
+            AnchorSample of at most `batch_per_image` slots. Ref: Faster R-CNN, section 3.1.3.
         """
         config = self.config
         n, fraction = config.batch_per_image, config.positive_fraction
@@ -240,7 +249,7 @@ class RPN(keras.layers.Layer):
             n = num_anchors
             fraction = min(1.0, (max_positives + 0.5) / max(n, 1))
 
-        def one_picture(truth: Batch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        def one_picture(truth: Batch) -> AnchorSample:
             matches = match_boxes(
                 output.anchors,
                 truth["gt_boxes"],
@@ -252,19 +261,32 @@ class RPN(keras.layers.Layer):
             )
             sample = sample_labels(matches.labels, n, fraction, truth["seed"])
             gt_boxes = tf.gather(truth["gt_boxes"], tf.gather(matches.gt_index, sample.index))
-            return sample.index, sample.foreground, sample.valid, gt_boxes
+            return AnchorSample(sample.index, sample.foreground, sample.valid, gt_boxes)
 
         # Picture by picture: the overlap matrix of a large picture alone has A x G entries.
-        index, foreground, valid, gt_boxes = tf.map_fn(
+        return tf.map_fn(
             one_picture,
             {k: batch[k] for k in ("gt_boxes", "gt_valid", "gt_crowd", "seed")},
-            fn_output_signature=(
+            fn_output_signature=AnchorSample(
                 tf.TensorSpec([n], tf.int32),
                 tf.TensorSpec([n], tf.bool),
                 tf.TensorSpec([n], tf.bool),
                 tf.TensorSpec([n, 4], tf.float32),
             ),
         )
+
+    def loss(self, output: RPNOutput, batch: Batch) -> dict[str, LossTerm]:
+        """Objectness and box loss on sampled anchors, both divided by what `config.normalizer` says.
+
+        Args:
+            output: this layer's predictions.
+            batch: with truth; see `sample_anchors`.
+
+        Returns:
+            "rpn_objectness" and "rpn_box". Ref: Faster R-CNN, equation 1.
+        """
+        config = self.config
+        index, foreground, valid, gt_boxes = self.sample_anchors(output, batch)
         logits = tf.gather(output.logits, index, batch_dims=1)  # [B, n]
         deltas = tf.gather(output.deltas, index, batch_dims=1)  # [B, n, 4]
         targets = box_ops.encode_deltas(gt_boxes, tf.gather(output.anchors, index), config.delta_weights)

@@ -1,0 +1,82 @@
+"""What each room of a model hands to the next one, to look at: on the way to detections, and as training targets."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from mrcnn.modeling.heads.mask import MaskHead
+from mrcnn.modeling.input import detection_window, proposal_window
+from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.modeling.roi_sampler import sample_rois
+from mrcnn.modeling.rpn import AnchorSample
+from mrcnn.ops import boxes as box_ops
+from mrcnn.structures import Batch, Proposals, RoiSample, RPNOutput
+
+
+class Stages(NamedTuple):
+    """A batch on its way through a model. Boxes are in pixels of the padded pictures."""
+
+    features: dict[str, tf.Tensor]  # pyramid level -> [B, h, w, channels]
+    rpn: RPNOutput
+    anchors_refined: tf.Tensor  # f32[B, A, 4], anchors moved by the RPN's deltas, not clipped
+    proposals: Proposals
+    class_probs: tf.Tensor  # f32[B, P, C + 1], background first
+    proposals_refined: tf.Tensor  # f32[B, P, 4], each proposal moved as the box head says for its best class
+    detections: dict[str, tf.Tensor]  # as the model returns them
+
+
+class Targets(NamedTuple):
+    """What a model is to learn from a batch."""
+
+    anchors: AnchorSample
+    rois: RoiSample
+    masks: tf.Tensor | None  # f32[B, F, M, M] of the first F RoIs, in the RoI's frame; None without a mask head
+
+
+def run_stages(model: MaskRCNN, batch: Batch) -> Stages:
+    """Detection with everything on the way.
+
+    Args:
+        model: with a plain box head (no cascade).
+        batch: as `structures.batch_spec` states it; truth in it is not looked at.
+    """
+    config = model.rpn.config
+    side = tf.shape(batch["image"])[1:3]
+    features = model.extract_features(batch, training=False)
+    output = model.rpn(features, training=False)
+    moved = box_ops.decode_deltas(output.deltas, output.anchors, config.delta_weights, config.max_log_scale)
+    window = proposal_window(side, batch["content_shape"], model.config.input)
+    proposals = model.rpn.propose(output, window, for_training=False)
+    window = detection_window(side, batch["content_shape"], model.config.input)
+    pred = model.box_head(features, proposals.boxes, proposals.valid, window, training=False)
+    probs = tf.nn.softmax(pred.class_logits)
+    best = tf.argmax(probs[..., 1:], axis=-1, output_type=tf.int32)
+    boxes = model.box_head.refine(pred, proposals.boxes, window)  # [B, P, C or 1, 4]
+    refined = tf.gather(boxes, tf.minimum(best, boxes.shape[2] - 1), batch_dims=2)
+    detections = model.box_head.detect(pred, proposals, window)
+    for head in model.heads:
+        found = head(features, detections.boxes, detections.valid, window, training=False)
+        detections = head.attach(detections, found)
+    return Stages(features, output, moved, proposals, probs, refined, detections.to_dict())
+
+
+def training_targets(model: MaskRCNN, batch: Batch) -> Targets:
+    """The targets of the RPN and of the heads for a batch with truth, drawn as a training step draws them.
+
+    Args:
+        model: with its current weights, which decide on the proposals.
+        batch: with truth; its `seed` decides on the draw.
+    """
+    end = model.config.input.end_offset
+    batch = {**batch, "gt_boxes": batch["gt_boxes"] + tf.constant([0.0, 0.0, end, end])}
+    output = model.rpn(model.extract_features(batch, training=False), training=False)
+    window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], model.config.input)
+    proposals = model.rpn.propose(output, window, for_training=True)
+    rois = sample_rois(proposals, batch, model.config.roi_sampler)
+    masks = None
+    for head in model.heads:
+        if isinstance(head, MaskHead):
+            masks = head.targets(head.rois_for(rois), batch)
+    return Targets(model.rpn.sample_anchors(output, batch), rois, masks)

@@ -57,6 +57,7 @@ class DataConfig(Settings):
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0  # part of a full turn, either way
+    copy_paste: float = 0.0  # probability that objects of another picture, augmented likewise, are put on top
     max_instances: int = 100  # G; of more objects the largest are kept
     mask_side: int = 112  # K
     full_masks: bool = False  # masks in the whole picture too: G x height x width bytes a picture
@@ -74,7 +75,7 @@ class DataConfig(Settings):
             raise SettingsError(f"data: sides must be at least 1, got {self.short_sides} and {self.crop}")
         if self.scale_jitter is not None and not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
             raise SettingsError(f"data.scale_jitter: expected 0 < low <= high, got {self.scale_jitter}")
-        for name in ("flip_horizontal", "flip_vertical", "rotate90", "min_visible", "repeat_threshold"):
+        for name in ("flip_horizontal", "flip_vertical", "rotate90", "copy_paste", "min_visible", "repeat_threshold"):
             if not 0 <= getattr(self, name) <= 1:
                 raise SettingsError(f"data.{name}: expected a number from 0 to 1, got {getattr(self, name)}")
         for name in ("brightness", "contrast", "saturation", "hue", "num_joints"):
@@ -424,6 +425,8 @@ class _BatchMaker:
         original_shape = sample["image"].shape[:2]
         if self.training:
             sample = augment(sample, config, rng, canvas, self.joint_order)
+            if config.copy_paste and rng.random() < config.copy_paste:
+                sample = self._paste_another(sample, rng, canvas)
         else:
             h, w = original_shape
             shape = resized_shape(h, w, max(config.short_sides, default=min(h, w)), config.long_side)
@@ -448,6 +451,13 @@ class _BatchMaker:
         batch["seed"][row] = seed
         if config.num_joints:
             batch["gt_keypoints"][row, :n] = sample["keypoints"]
+
+    def _paste_another(self, sample: Sample, rng: np.random.Generator, canvas: tuple[int, int]) -> Sample:
+        """Some objects of a picture drawn from the whole set, on top of a view that is ready."""
+        other = int(rng.integers(len(self.dataset)))
+        source = augment(self.load(other), self.config, rng, canvas, self.joint_order)
+        chosen = transforms.draw_subset(rng, np.flatnonzero(~source["is_crowd"]))
+        return transforms.paste(sample, transforms.select(source, chosen), self.config.min_visible)
 
     def _limit(self, sample: Sample, index: int) -> Sample:
         """Without boxes of no area, and no more objects than there are slots: true objects first, largest first."""

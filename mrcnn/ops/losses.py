@@ -52,6 +52,27 @@ def softmax_cross_entropy(logits: Tensor, class_ids: Tensor) -> Tensor:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(class_ids, tf.int32), tf.cast(logits, tf.float32))
 
 
+def softmax_focal_loss(logits: Tensor, class_ids: Tensor, gamma: float) -> Tensor:
+    """Cross-entropy of softmax(logits), weighted down where the true class is already likely.
+
+    Args:
+        logits: f32[..., C + 1], class 0 is background.
+        class_ids: i32[...] in [0, C].
+        gamma: how strongly; 0 is the plain cross-entropy.
+
+    Returns:
+        f32[...]: (1 - p)^gamma times -log p, p the probability of the true class.
+
+    Ref: Focal Loss for Dense Object Detection, arXiv 1708.02002, equation 4, with softmax in place of its sigmoid.
+    """
+    entropy = softmax_cross_entropy(logits, class_ids)
+    if gamma == 0.0:
+        return entropy
+    # 1 - p without the cancellation of subtracting; at 0 a power below 1 would have no finite gradient.
+    unlikely = tf.maximum(-tf.math.expm1(-entropy), 1e-7)
+    return unlikely**gamma * entropy
+
+
 def masked_sum(values: Tensor, weights: Tensor) -> Tensor:
     """Sum of values times weights; where the weight is 0 the value does not count, whatever it is.
 

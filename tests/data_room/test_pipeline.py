@@ -289,6 +289,7 @@ def test_any_other_error_of_a_subclass_names_the_picture() -> None:
         {"flip_horizontal": 1.5},
         {"brightness": -0.1},
         {"short_sides": (0,)},
+        {"copy_paste": 2.0},
     ],
 )
 def test_settings_are_checked(changes: dict) -> None:
@@ -394,3 +395,33 @@ def test_full_masks_lie_in_the_padded_picture() -> None:
                     [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], [y1, x1, y2, x2], atol=1
                 )
             assert not masks[picture][~valid].any()
+
+
+def test_copy_paste_adds_objects_of_other_pictures() -> None:
+    """Picture i is grey level i all over, so pasted pixels tell where they came from."""
+    data = Rectangles(8)
+    plain = dataclasses.replace(SMALL, max_instances=8)
+    config = dataclasses.replace(plain, copy_paste=1.0)
+    without = {int(b["image_id"]): b for b in _arrays(make_pipeline(data, plain, 1, training=True), 8)}
+    added = 0
+    for batch in _arrays(make_pipeline(data, config, 1, training=True), 8):
+        number = int(batch["image_id"]) - 100
+        height, width = batch["content_shape"][0]
+        picture = batch["image"][0, :height, :width, 0]
+        others = set(np.unique(picture).tolist()) - {number}
+        assert len(others) <= 1
+        before, after = (int(b["gt_valid"].sum()) for b in (without[number + 100], batch))
+        if others:
+            covered = picture != number
+            boxes = batch["gt_boxes"][0][batch["gt_valid"][0]]
+            inside = np.zeros_like(covered)
+            for y1, x1, y2, x2 in np.rint(boxes).astype(int):
+                inside[y1:y2, x1:x2] = True
+            assert inside[covered].all()  # every pasted pixel belongs to an object
+            added += after > before or covered.any()
+        np.testing.assert_array_equal(batch["gt_valid"][0], np.arange(8) < after)
+    assert added >= 3
+    again = _arrays(make_pipeline(data, config, 1, training=True, workers=1), 8)
+    for one, two in zip(again, _arrays(make_pipeline(data, config, 1, training=True), 8), strict=True):
+        for name, value in one.items():
+            np.testing.assert_array_equal(value, two[name], err_msg=name)

@@ -14,7 +14,7 @@ from mrcnn.data import transforms as T
 from mrcnn.data.rasterize import mask_to_rle, mask_window
 from mrcnn.structures import Annotation
 
-LEVELS = (50, 100, 150)
+LEVELS = (50, 100, 150, 75, 125, 175)  # of classes 1 to 6; a sample made here has the first three
 
 
 def make_sample(height: int = 40, width: int = 60) -> T.Sample:
@@ -25,7 +25,7 @@ def make_sample(height: int = 40, width: int = 60) -> T.Sample:
     disc = (y - 24.5) ** 2 + (x - 38.5) ** 2 < 81
     bar = (y >= height - 3) & (x < 25)
     masks, boxes, points = [], [], []
-    for mask, level in zip((ell, disc, bar), LEVELS, strict=True):
+    for mask, level in zip((ell, disc, bar), LEVELS[:3], strict=True):
         image[mask] = level
         found = mask_window(Annotation(1, (0, 0, 1, 1), mask_to_rle(mask)), height, width)
         masks.append(found.bits * np.uint8(255))
@@ -108,6 +108,7 @@ def test_nothing_is_changed_in_place() -> None:
     T.crop(sample, 5, 5, 20, 20)
     T.resize(sample, 20, 20)
     T.adjust_colour(sample, 1.5, 0.5, 0.5, 0.1)
+    T.paste(sample, other_sample())
     same(sample, twin)
 
 
@@ -242,3 +243,57 @@ def test_full_frame_masks_of_no_objects():
     sample = make_sample()
     empty = {name: value if name == "image" else value[:0] for name, value in sample.items()}
     assert T.full_frame_masks(empty).shape == (0, 40, 60)
+
+
+def other_sample() -> T.Sample:
+    """The same three objects upside down in another picture, as classes 4 to 6."""
+    sample = T.flip_vertical(make_sample())
+    image = sample["image"] + np.where(sample["image"] > 0, 25, 0).astype(np.uint8)
+    return sample | {"image": image, "class_ids": sample["class_ids"] + 3, "is_crowd": np.zeros(3, bool)}
+
+
+def test_pasted_objects_lie_on_top_and_cut_what_they_hide() -> None:
+    below, above = make_sample(), other_sample()
+    pasted = T.paste(below, above)
+    expected = np.where(above["image"] > 0, above["image"], below["image"])
+    np.testing.assert_array_equal(pasted["image"], expected)
+    assert pasted["class_ids"].tolist() == [1, 2, 3, 4, 5, 6]
+    assert pasted["is_crowd"].tolist() == [False, False, True, False, False, False]
+    boxes = pasted["boxes"].copy()
+    assert (boxes[:3] != below["boxes"]).any()  # something was hidden
+    # A joint is where it was, also where its object is hidden there, and says so.
+    points = pasted["keypoints"]
+    np.testing.assert_array_equal(points[:3, :, :2], below["keypoints"][:, :, :2])
+    for k in range(3):
+        x, y, _ = below["keypoints"][k, 0]
+        hidden = above["image"][int(y), int(x), 0] > 0
+        assert points[k, 0, 2] == (1 if hidden else 2)
+    np.testing.assert_array_equal(points[3:], above["keypoints"])
+    visible = dict(pasted)
+    visible["keypoints"] = np.where(points[..., 2:] == 2, points, 0)
+    check_agrees_with_pixels(visible)
+
+
+def test_what_is_hidden_or_hardly_visible_is_dropped() -> None:
+    below = make_sample()
+    whole = T.select(below, np.arange(2))
+    covering = {**whole, "image": np.full_like(below["image"], 9)}
+    assert T.paste(below, covering)["class_ids"].tolist() == [3, 1, 2]
+    shifted = T.crop(covering, 0, 1, 40, 59)  # all move one pixel to the left: slivers remain
+    assert T.paste(below, shifted)["class_ids"].tolist() == [1, 2, 3, 1, 2]
+    assert T.paste(below, shifted, min_visible=0.5)["class_ids"].tolist() == [3, 1, 2]
+
+
+def test_pasting_from_a_larger_picture_cuts_and_from_nothing_changes_nothing() -> None:
+    small = T.crop(make_sample(), 0, 0, 23, 30)
+    pasted = T.paste(small, other_sample())
+    assert pasted["image"].shape == (23, 30, 3)
+    check_agrees_with_pixels(pasted | {"keypoints": np.zeros_like(pasted["keypoints"])})
+    same(T.paste(make_sample(), T.select(other_sample(), np.arange(0))), make_sample())
+
+
+def test_a_subset_has_any_size_from_one() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [T.draw_subset(rng, np.array([2, 5, 7])).tolist() for _ in range(200)]
+    assert {tuple(d) for d in drawn} == {(2,), (5,), (7,), (2, 5), (2, 7), (5, 7), (2, 5, 7)}
+    assert T.draw_subset(rng, np.zeros(0, np.int64)).shape == (0,)

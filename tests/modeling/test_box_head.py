@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from mrcnn.modeling.base import norm_of_rois, select_class
 from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, BoxTarget
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.normalize import make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
+from mrcnn.settings import SettingsError
 from mrcnn.structures import Proposals, RoiSample
 from tests.reference import boxes as reference
 from tests.reference import losses as slow
@@ -216,6 +218,30 @@ def test_losses_by_hand():
     class_loss = math.log(5 / 3) + math.log(4)
     box_loss = 0.5 * 0.5**2 + (1.5 - 0.5)
     assert found == {"roi_class": pytest.approx(class_loss / 2), "roi_box": pytest.approx(box_loss / 2)}
+
+
+def test_focal_and_weighted_class_loss_by_hand():
+    """Probabilities of the true classes 1/2 (class 1), 1/4 (background) and, not valid, something else."""
+    logits = np.log([[[1 / 4, 1 / 2, 1 / 8, 1 / 8], [1 / 4, 1 / 4, 1 / 4, 1 / 4], [1, 1e-3, 1e-3, 1e-3]]])
+    rois = rois_of([[1, 0, 2]], valid=[[True, True, False]])
+    pred = BoxPrediction(tf.constant(logits, tf.float32), tf.zeros([1, 3, 4, 3]))
+    of_class, of_background = math.log(2), math.log(4)
+    for settings, expected in (
+        ({"class_weights": (0.5, 3.0, 100.0, 7.0)}, 3 * of_class + 0.5 * of_background),
+        ({"focal_gamma": 2.0}, 0.5**2 * of_class + 0.75**2 * of_background),
+        ({"focal_gamma": 1.0, "class_weights": (1.0, 2.0, 1.0, 1.0)}, 2 * 0.5 * of_class + 0.75 * of_background),
+    ):
+        found = values(head_of(**settings).loss(pred, BoxTarget(rois.class_ids, tf.zeros([1, 3, 4])), rois))
+        assert found["roi_class"] == pytest.approx(expected / 2, rel=1e-5), settings
+
+
+def test_class_weights_and_gamma_are_checked():
+    with pytest.raises(SettingsError, match=r"class_weights: expected 4, background first .*, got 3"):
+        head_of(class_weights=(1.0, 2.0, 3.0))
+    with pytest.raises(SettingsError, match="class_weights: expected numbers from 0"):
+        head_of(class_weights=(1.0, -2.0, 3.0, 1.0))
+    with pytest.raises(SettingsError, match="focal_gamma: expected at least 0"):
+        CascadeBoxHeadConfig(focal_gamma=-1.0)
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.1])

@@ -1,5 +1,6 @@
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -55,6 +56,32 @@ def test_softmax_cross_entropy_equals_reference(rng):
     np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_focal_loss_of_hand_numbers():
+    logits = np.log([[0.25, 0.75], [0.25, 0.75]]).astype(np.float32)
+    plain, focal = ([math.log(4), -math.log(0.75)], [0.75**2 * math.log(4), 0.25**2 * -math.log(0.75)])
+    np.testing.assert_allclose(losses.softmax_focal_loss(logits, [0, 1], 0.0), plain, rtol=1e-6)
+    found = in_every_mode(lambda x, c: losses.softmax_focal_loss(x, c, 2.0), logits, np.array([0, 1], np.int32))
+    np.testing.assert_allclose(found, focal, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_loss_is_that_of_keras(rng, gamma):
+    logits, class_ids = rng.normal(0, 2, (30, 4)).astype(np.float32), rng.integers(0, 4, 30)
+    expected = keras.losses.CategoricalFocalCrossentropy(1.0, gamma, from_logits=True, reduction=None)
+    found = losses.softmax_focal_loss(logits, class_ids, gamma)
+    np.testing.assert_allclose(found, expected(np.eye(4, dtype=np.float32)[class_ids], logits), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_loss_has_a_gradient_where_it_is_certain(gamma):
+    logits = tf.constant([[0.0, 200.0], [200.0, 0.0]])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = tf.reduce_sum(losses.softmax_focal_loss(logits, [1, 1], gamma))
+    np.testing.assert_allclose(loss, 200.0, rtol=1e-5)
+    np.testing.assert_allclose(tape.gradient(loss, logits), [[0, 0], [1, -1]], atol=1e-4)
+
+
 def test_masked_sum_ignores_what_has_no_weight():
     values = [1.0, float("nan"), float("inf"), 4.0]
     assert float(losses.masked_sum(values, [1.0, 0.0, 0.0, 0.5])) == 3.0
@@ -69,6 +96,7 @@ def test_losses_are_float32_whatever_comes_in(dtype):
         losses.smooth_l1(x, x, 1.0),
         losses.sigmoid_cross_entropy(x, x),
         losses.softmax_cross_entropy(x, [1]),
+        losses.softmax_focal_loss(x, [1], 2.0),
         losses.masked_sum(x, x),
     ]
     assert all(result.dtype == tf.float32 for result in results)

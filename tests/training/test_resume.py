@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -21,7 +21,6 @@ from mrcnn.training.fit import train
 from tests.mean_colour import MeanColour, write_set
 from tests.training.drawn import SIDE, small_model, weights
 
-ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "data.short_sides": [SIDE],
     "data.long_side": SIDE,
@@ -221,59 +220,67 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
         read_checkpoint(tmp_path / "x.safetensors")
 
 
-DRILL = """
-import sys
-sys.path.insert(0, {root!r})
-from pathlib import Path
-from tests.training.test_resume import *
-data = write_set(Path({folder!r}) / "pictures", num=7, side=SIDE)
-model = small_model()
-settings = {{"train__checkpoint_images": 2, "train__images": 60}}
-train(model, data, recipe=recipe_of(**settings), out=Path({folder!r}) / "run", resume=True, verbose=0)
-np.savez(Path({folder!r}) / "end.npz", **weights(model))
-"""
-
-
 @pytest.mark.slow
-def test_killed_at_random_moments_and_resumed_each_time(tmp_path):
-    """kill -9, also inside the writing of a checkpoint, for one is written after every step."""
+def test_killed_at_twenty_moments_and_resumed_each_time(tmp_path):
+    """kill -9 at random moments and, every fourth time, as a checkpoint is being written; one is after every step."""
+    forks = multiprocessing.get_context("forkserver")
+    forks.set_forkserver_preload(["tests.training.drill"])
+    whole = tmp_path / "whole"
+    undisturbed = _start(forks, whole)
+    with ThreadPoolExecutor(2) as two:  # two runs at a time, killed ten times each
+        torn = sum(two.map(lambda number: _chain(forks, tmp_path / f"killed{number}", whole, 10, number), range(2)))
+    undisturbed.join(600)
+    _expect_end(tmp_path / "killed0", whole)
+    _expect_end(tmp_path / "killed1", whole)
+    assert torn >= 1  # else no kill came while a file was half written
 
-    def start(folder: Path) -> subprocess.Popen:
-        code = DRILL.format(root=str(ROOT), folder=str(folder))
-        return subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"})
 
-    assert start(tmp_path / "whole").wait(600) == 0
-    rng = np.random.default_rng(0)
-    folder, kills, seen = tmp_path / "killed", 0, -1
-    while kills < 20:
-        process = start(folder)
-        kept = Checkpoints(folder / "run", writes=False)
-        try:
-            while process.poll() is None and (kept.steps() or [-1])[0] <= seen:  # it must get somewhere
-                _wait(process, 0.05)
-            _wait(process, float(rng.uniform(0, 0.5)))
-        finally:
-            process.kill()
-            process.wait()
-        kills += 1
+def _start(forks, folder: Path) -> multiprocessing.Process:
+    process = forks.Process(target=_drill, args=(str(folder),))
+    process.start()
+    return process
+
+
+def _drill(folder: str) -> None:
+    from tests.training import drill
+
+    drill.run(folder)
+
+
+def _chain(forks, folder: Path, whole: Path, kills: int, seed: int) -> int:
+    """A run killed and gone on with so many times, then left to end; returns how often a half-written file was left."""
+    rng, kept, seen, torn = np.random.default_rng(seed), Checkpoints(folder / "run", writes=False), -1, 0
+    for kill in range(kills):
+        process = _start(forks, folder)
+        while process.is_alive() and (kept.steps() or [-1])[0] <= seen:  # it must get somewhere
+            process.join(0.05)
+        if kill % 4 == 3:
+            while process.is_alive() and not _half_written(kept.folder):
+                pass
+        else:
+            process.join(float(rng.uniform(0, 0.5)))
+        process.kill()
+        process.join()
+        torn += _half_written(kept.folder)
         seen = (kept.steps() or [-1])[0]
         if (folder / "end.npz").exists():  # the run came to its end: the next kill disturbs a fresh one
-            _expect_end(folder, tmp_path / "whole")
-            shutil.rmtree(folder)
+            shutil.move(folder, folder.with_name(f"{folder.name}_{kill}"))
             seen = -1
-    assert start(folder).wait(600) == 0
-    _expect_end(folder, tmp_path / "whole")
+    last = _start(forks, folder)
+    last.join(600)
+    return torn
 
 
-def _wait(process: subprocess.Popen, seconds: float) -> None:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return
+def _half_written(folder: Path) -> bool:
+    return folder.is_dir() and any(".part" in name for name in os.listdir(folder))
 
 
 def _expect_end(folder: Path, whole: Path) -> None:
-    with np.load(folder / "end.npz") as mine, np.load(whole / "end.npz") as theirs:
-        assert set(mine.files) == set(theirs.files)
-        for name in theirs.files:
-            np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)
+    """The run in a folder, and those before it that came to their end between two kills, ended as the undisturbed."""
+    ends = sorted(folder.parent.glob(f"{folder.name}*/end.npz"))
+    assert folder / "end.npz" in ends
+    for end in ends:
+        with np.load(end) as mine, np.load(whole / "end.npz") as theirs:
+            assert set(mine.files) == set(theirs.files)
+            for name in theirs.files:
+                np.testing.assert_array_equal(mine[name], theirs[name], err_msg=name)

@@ -26,6 +26,7 @@ from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses
 from mrcnn.ops.nms import batched_nms
+from mrcnn.settings import SettingsError
 from mrcnn.structures import Batch, Detections, LossTerm, Proposals, RoiSample
 
 
@@ -44,6 +45,8 @@ class BoxHeadConfig(RoiHeadConfig):
     delta_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # (dy, dx, dh, dw)
     max_log_scale: float | None = box_ops.MAX_LOG_SCALE  # bound of log dh and log dw; None: no bound
     smooth_l1_beta: float = 1.0
+    focal_gamma: float = 0.0  # of the class loss, which it weights by (1 - p)^gamma; 0: cross-entropy; RetinaNet: 2
+    class_weights: tuple[float, ...] = ()  # of the class loss: background, class 1, ..., class C; (): all 1
     # "per_class": every class whose score is above the threshold may give a detection; "best_class": only the most
     # probable one, if it is a thing and its score reaches the threshold.
     detection_rule: Literal["per_class", "best_class"] = "per_class"
@@ -51,6 +54,12 @@ class BoxHeadConfig(RoiHeadConfig):
     min_size: float = 0.0  # detections with a side of at most this many pixels are dropped
     nms_iou: float = 0.5  # within a class
     max_detections: int = 100  # per picture, over all classes
+
+    def __post_init__(self) -> None:
+        if self.focal_gamma < 0:
+            raise SettingsError(f"box_head.focal_gamma: expected at least 0, got {self.focal_gamma}")
+        if any(not 0 <= weight < math.inf for weight in self.class_weights):
+            raise SettingsError(f"box_head.class_weights: expected numbers from 0, got {list(self.class_weights)}")
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -85,6 +94,11 @@ class BoxHead(RoiHead):
 
     def __init__(self, config: BoxHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
         super().__init__(config, pooler, **kwargs)
+        if config.class_weights and len(config.class_weights) != num_classes + 1:
+            raise SettingsError(
+                f"box_head.class_weights: expected {num_classes + 1}, background first and then one for each class, "
+                f"got {len(config.class_weights)}"
+            )
         self.num_classes = num_classes
         self.num_boxes = 1 if config.class_agnostic else num_classes
         self.convs = None
@@ -172,11 +186,13 @@ class BoxHead(RoiHead):
         return BoxTarget(rois.class_ids, box_ops.encode_deltas(gt_boxes, rois.boxes, self.config.delta_weights))
 
     def loss(self, pred: BoxPrediction, targets: BoxTarget, rois: RoiSample) -> dict[str, LossTerm]:
-        """Both terms are divided by the number of sampled RoIs. Ref: Fast R-CNN, equation 1."""
+        """Both terms are divided by the number of sampled RoIs, however they are weighted. Ref: Fast R-CNN, eq. 1."""
         count = tf.reduce_sum(tf.cast(rois.valid, tf.float32))
         deltas = select_class(pred.deltas, tf.maximum(targets.class_ids - 1, 0))  # [B, S, 4]
         box = tf.reduce_sum(losses.smooth_l1(deltas, targets.deltas, self.config.smooth_l1_beta), -1)
-        classes = losses.softmax_cross_entropy(pred.class_logits, targets.class_ids)
+        classes = losses.softmax_focal_loss(pred.class_logits, targets.class_ids, self.config.focal_gamma)
+        if self.config.class_weights:
+            classes *= tf.gather(tf.constant(self.config.class_weights, tf.float32), targets.class_ids)
         weight = self.config.loss_weight
         return {
             "roi_class": LossTerm(weight * losses.masked_sum(classes, rois.valid), count),

@@ -36,6 +36,7 @@ class CascadeBoxHeadConfig(BoxHeadConfig):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.stage_ious or len(self.stage_ious) != len(self.stage_delta_weights):
             ious, weights = len(self.stage_ious), len(self.stage_delta_weights)
             raise SettingsError(

@@ -162,12 +162,15 @@ class Dataset:
         Raises:
             DataError: the file is missing, damaged or of another size than recorded; names file and picture id.
         """
+        return self._read(index)
+
+    def _read(self, index: int, least_shape: tuple[int, int] | None = None) -> np.ndarray:
         record = self._records[index]
         if record.path is None:
             raise DataError(f"picture {record.image_id!r} has no path; override load_image or give one to add_image")
         known = record.height is not None and record.width is not None
         try:
-            return read_picture(record.path, (record.height, record.width) if known else None)
+            return read_picture(record.path, (record.height, record.width) if known else None, least_shape)
         except DataError as error:
             raise DataError(f"{error} [picture id {record.image_id!r}]") from error
 
@@ -184,8 +187,18 @@ class Dataset:
             masks[:, :, i] = annotation_mask(annotation, height, width)
         return masks, np.array([a.class_id for a in annotations], np.int32)
 
-    def _get_image(self, index: int) -> np.ndarray:
-        """`load_image`, checked: a subclass may return anything."""
+    @property
+    def _reads_files(self) -> bool:
+        """Whether pictures come from their files, not from a `load_image` of a subclass or of this object."""
+        return type(self).load_image is Dataset.load_image and "load_image" not in vars(self)
+
+    def _get_image(self, index: int, least_shape: tuple[int, int] | None = None) -> np.ndarray:
+        """`load_image`, checked, for a subclass may return anything; or, where a smaller one will do, perhaps that.
+
+        See `read_picture` for `least_shape`.
+        """
+        if least_shape is not None and self._reads_files:
+            return self._read(index, least_shape)
         image = np.asarray(self.load_image(index))
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise DataError(

@@ -350,7 +350,7 @@ class _BatchMaker:
         self.dataset, self.config, self.training, self.seed = dataset, config, training, seed
         self.with_truth = with_truth
         self.cache = ByteCache(cache_bytes)
-        self.caches_pictures = type(dataset).load_image is Dataset.load_image
+        self.caches_pictures = dataset._reads_files
         self.joint_order = transforms.mirrored_joints(dataset.keypoint_names) if dataset.keypoint_names else None
         integer_ids = all(isinstance(i, (int, np.integer)) for i in dataset.image_ids)
         self.ids = dataset.image_ids if integer_ids else tuple(range(len(dataset)))
@@ -421,10 +421,9 @@ class _BatchMaker:
         config = self.config
         rng = np.random.default_rng([self.seed, epoch if self.training else 0, index])
         seed = rng.integers(0, _MAX_SEED, 2)
-        sample = self.load(index)
-        original_shape = sample["image"].shape[:2]
+        sample, original_shape = self.load(index)
         if self.training:
-            sample = augment(sample, config, rng, canvas, self.joint_order)
+            sample = augment(sample, config, rng, canvas, self.joint_order, original_shape)
             if config.copy_paste and rng.random() < config.copy_paste:
                 sample = self._paste_another(sample, rng, canvas)
         else:
@@ -455,7 +454,8 @@ class _BatchMaker:
     def _paste_another(self, sample: Sample, rng: np.random.Generator, canvas: tuple[int, int]) -> Sample:
         """Some objects of a picture drawn from the whole set, on top of a view that is ready."""
         other = int(rng.integers(len(self.dataset)))
-        source = augment(self.load(other), self.config, rng, canvas, self.joint_order)
+        source, shape = self.load(other)
+        source = augment(source, self.config, rng, canvas, self.joint_order, shape)
         chosen = transforms.draw_subset(rng, np.flatnonzero(~source["is_crowd"]))
         return transforms.paste(sample, transforms.select(source, chosen), self.config.min_visible)
 
@@ -478,20 +478,35 @@ class _BatchMaker:
             keep = keep[np.lexsort([-sides[keep].prod(axis=1), sample["is_crowd"][keep]])[:most]]
         return sample if len(keep) == len(boxes) else transforms.select(sample, keep)
 
-    def load(self, index: int) -> Sample:
-        """A picture and its objects as read, from the cache where they are there."""
+    def load(self, index: int) -> tuple[Sample, tuple[int, int]]:
+        """A picture and its objects as read, from the cache where they are there, and (height, width) of its file.
+
+        For training a JPEG much larger than it can become is read at a part of its size. Where nothing is random it is
+        resized as in `mrcnn.detect`, to the same pixels.
+        """
         image = self.cache.get(("image", index))
         if image is None:
-            image = self.dataset._get_image(index)
+            image = self.dataset._get_image(index, self._largest_view(index) if self.training else None)
             if self.caches_pictures:
                 self.cache.put(("image", index), image, image.nbytes)
-        sample: Sample = {"image": image}
+        shape = self.dataset.image_shape(index) if self.caches_pictures else image.shape[:2]
         truth = self.cache.get(("truth", index))
         if truth is None:
-            truth = self._truth(index, *image.shape[:2]) if self.with_truth else self._no_truth()
+            truth = self._truth(index, *shape) if self.with_truth else self._no_truth()
             size = sum(bits.nbytes + 120 for bits in truth["masks"]) + 200
             self.cache.put(("truth", index), truth, size)
-        return sample | truth
+        if image.shape[:2] == shape:
+            return truth | {"image": image}, shape
+        return transforms.follow(truth, image, shape), shape
+
+    def _largest_view(self, index: int) -> tuple[int, int] | None:
+        """(height, width) of the largest picture that training may make of one; None: as it is."""
+        config = self.config
+        if not (config.short_sides and self.caches_pictures):
+            return None
+        height, width = resized_shape(*self.dataset.image_shape(index), max(config.short_sides), config.long_side)
+        factor = max(1.0, config.scale_jitter[1]) if config.scale_jitter else 1.0
+        return math.ceil(height * factor), math.ceil(width * factor)
 
     def _where(self, index: int) -> str:
         return f"{self.dataset.path or 'data set'}: picture {self.dataset.image_ids[index]!r}"
@@ -538,13 +553,16 @@ def augment(
     rng: np.random.Generator,
     canvas: tuple[int, int],
     joint_order: tuple[int, ...] | None = None,
+    shape: tuple[int, int] | None = None,
 ) -> Sample:
     """One random training view of a sample, at most as large as the canvas.
+
+    `shape` is (height, width) of the picture's file where the sample holds it smaller.
 
     Order: choose the scale; cut the window (before resizing, so that only what is kept is resized); resize; flip and
     turn; colour.
     """
-    height, width = sample["image"].shape[:2]
+    height, width = shape or sample["image"].shape[:2]
     short = int(rng.choice(config.short_sides)) if config.short_sides else min(height, width)
     factor = 1.0
     if config.scale_jitter is not None:

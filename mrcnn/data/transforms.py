@@ -33,14 +33,20 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
 
 def resize(sample: Sample, height: int, width: int) -> Sample:
     """The picture at another size; what belongs to it scales along, each axis by its own factor."""
-    h, w = sample["image"].shape[:2]
-    fy, fx = np.float32(height / h), np.float32(width / w)
+    return follow(sample, resize_image(sample["image"], (height, width)), sample["image"].shape[:2])
+
+
+def follow(sample: Sample, image: np.ndarray, shape: tuple[int, int]) -> Sample:
+    """The sample with a picture of another size; what belongs to it scales along.
+
+    Args:
+        sample: see the module head; its boxes, windows and joints are in a picture of the given shape.
+        image: u8[h, w, 3].
+        shape: (height, width).
+    """
+    fy, fx = np.float32(image.shape[0] / shape[0]), np.float32(image.shape[1] / shape[1])
     factors = np.array([fy, fx, fy, fx], np.float32)
-    result = sample | {
-        "image": resize_image(sample["image"], (height, width)),
-        "boxes": sample["boxes"] * factors,
-        "windows": sample["windows"] * factors,
-    }
+    result = sample | {"image": image, "boxes": sample["boxes"] * factors, "windows": sample["windows"] * factors}
     if "keypoints" in sample:
         result["keypoints"] = sample["keypoints"] * np.array([fx, fy, 1.0], np.float32)
     return result
@@ -272,7 +278,8 @@ def _on_pixels(bits: np.ndarray, window: np.ndarray, y1: int, x1: int, y2: int, 
     to_grid = np.array([[per_x, 0, (0.5 - left) * per_x - 0.5], [0, per_y, (0.5 - top) * per_y - 0.5]])
     # As in `crop_masks_to_boxes`: up to the grid's edge its outermost cells count in full.
     flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
-    mask = cv2.warpAffine(np.ascontiguousarray(bits), to_grid, (x2 - x1, y2 - y1), flags=flags, borderMode=border) >= 128
+    bits = np.ascontiguousarray(bits)
+    mask = cv2.warpAffine(bits, to_grid, (x2 - x1, y2 - y1), flags=flags, borderMode=border) >= 128
     rows, columns = np.arange(y2 - y1) + 0.5, np.arange(x2 - x1) + 0.5
     mask[(rows < top) | (rows > bottom)] = False
     mask[:, (columns < left) | (columns > right)] = False

@@ -135,6 +135,30 @@ class CocoMetric:
             self._seen.add("keypoints")
         self._result = None
 
+    def get_state(self) -> dict[str, Any]:
+        """What the pictures seen so far left here: plain data, for `merge` in another process."""
+        return {
+            "images": dict(self._images),
+            "annotations": list(self._annotations),
+            "detections": list(self._detections),
+            "seen": set(self._seen),
+        }
+
+    def merge(self, state: dict[str, Any]) -> None:
+        """Take in the pictures another metric has seen.
+
+        Args:
+            state: of a `get_state`; none of its pictures must have been seen here.
+        """
+        twice = self._images.keys() & state["images"].keys()
+        if twice:
+            raise ValueError(f"picture {min(twice, key=str)!r} was given twice")
+        self._images |= state["images"]
+        self._annotations += state["annotations"]
+        self._detections += state["detections"]
+        self._seen |= state["seen"]
+        self._result = None
+
     def compute(self) -> dict[str, float]:
         """The numbers by name: "box/AP", "mask/AP50", "keypoints/ARm", ...; -1 where no object is concerned."""
         return self.result().numbers

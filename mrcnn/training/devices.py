@@ -7,7 +7,9 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -107,6 +109,33 @@ def worker_index(strategy: tf.distribute.Strategy) -> int:
     """Which of them this one is, from 0; 0 is the chief, who writes."""
     resolver = strategy.cluster_resolver
     return int(resolver.task_id or 0) if _has_cluster(resolver) else 0
+
+
+def gather_bytes(strategy: tf.distribute.Strategy, data: bytes) -> list[bytes]:
+    """The data of every machine, by index. All machines of the strategy must call it at the same point."""
+    number = num_workers(strategy)
+    if number == 1:
+        return [data]
+    # Whole numbers of 32 bits are the smallest that TensorFlow's collectives carry.
+    words = np.frombuffer(data + bytes(-len(data) % 4), np.int32)
+
+    def on_replica(words: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        context = tf.distribute.get_replica_context()
+        if context.replica_id_in_sync_group % (strategy.num_replicas_in_sync // number):
+            words, length = words[:0], length[:0]  # one device speaks for its machine
+        return context.all_gather(tf.identity(words), 0), context.all_gather(tf.identity(length), 0)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([1], tf.int32)], autograph=False)
+    def gather(words: tf.Tensor, length: tf.Tensor) -> tuple[Any, Any]:
+        return strategy.run(on_replica, args=(words, length))
+
+    found = gather(tf.constant(words), tf.constant([len(data)]))
+    joined, lengths = (strategy.experimental_local_results(value)[0].numpy() for value in found)
+    ends = np.cumsum(-(-lengths // 4))
+    return [
+        joined[end - -(-length // 4) : end].tobytes()[:length]
+        for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
+    ]
 
 
 def _has_cluster(resolver: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import tensorflow as tf
 from mrcnn.evaluation import CocoMetric, EvaluationResult
 from mrcnn.evaluation.coco import MAX_DETS
 from mrcnn.inference import detect_dataset
-from mrcnn.training.devices import num_workers
+from mrcnn.training.devices import gather_bytes, num_workers, worker_index
 
 
 def evaluate(
@@ -27,6 +28,9 @@ def evaluate(
     progress: bool = False,
 ) -> EvaluationResult:
     """Detect in every picture of a data set and compute the COCO numbers.
+
+    A model made under a strategy looks at pictures on all of its devices. On several machines each looks at its own
+    part of the data set and all get the same result; every one of them must call this.
 
     Areas, crowd regions and polygons are those of the data set's annotations, so the numbers equal those of the
     official tool on the written detections.json.
@@ -55,41 +59,66 @@ def evaluate(
             f"the data set has {len(dataset.class_names)} classes ({_listed(dataset.class_names)}), the model"
             f" {len(model.class_names)} ({_listed(model.class_names)})"
         )
-    strategy = getattr(model, "distribute_strategy", None)
+    strategy = getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
+    machines = num_workers(strategy)
+    local = strategy.num_replicas_in_sync // machines
     network: Any = model
-    if strategy is not None and num_workers(strategy) == 1 and strategy.num_replicas_in_sync > 1:
-        network, batch_size = _OnAllReplicas(model, strategy), batch_size * strategy.num_replicas_in_sync
+    if local > 1:
+        network, batch_size = _OnLocalReplicas(model, strategy, local), batch_size * local
     metric = CocoMetric(dataset.class_names, dataset.category_ids, max_dets=max_dets, keypoint_sigmas=keypoint_sigmas)
+    part = _Part(dataset, worker_index(strategy), machines)
     found = detect_dataset(
         network,
-        dataset,
+        part,
         batch_size,
         score_threshold=score_threshold,
         mask_threshold=mask_threshold,
         progress=progress,
     )
     for index, (image_id, instances) in enumerate(found):
-        metric.update(image_id, dataset.record(index), instances)
+        metric.update(image_id, part.record(index), instances)
+    if machines > 1:
+        states = gather_bytes(strategy, pickle.dumps(metric.get_state()))
+        metric.reset()
+        for state in states:  # in the order of the pictures, so that no machine's result differs from another's
+            metric.merge(pickle.loads(state))
     result = metric.result()
-    if out is not None:
+    if out is not None and worker_index(strategy) == 0:
         result.save(out)
     return result
 
 
-class _OnAllReplicas:
-    """A model that deals the pictures of a batch to all of its devices; each picture is looked at by one of them."""
+class _Part:
+    """The pictures of a data set that one of several machines looks at."""
 
-    def __init__(self, model: Any, strategy: tf.distribute.Strategy) -> None:
-        self.model, self.strategy, self.config = model, strategy, model.config
+    def __init__(self, dataset: Any, index: int, of: int) -> None:
+        self.dataset = dataset
+        self.first, self.end = (len(dataset) * i // of for i in (index, index + 1))
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    def load_image(self, index: int) -> Any:
+        return self.dataset.load_image(self.first + index)
+
+    def record(self, index: int) -> Any:
+        return self.dataset.record(self.first + index)
+
+
+class _OnLocalReplicas:
+    """A model that deals the pictures of a batch to its devices here; each picture is looked at by one of them."""
+
+    def __init__(self, model: Any, strategy: tf.distribute.Strategy, number: int) -> None:
+        self.model, self.strategy, self.number, self.config = model, strategy, number, model.config
 
     def __call__(self, batch: dict[str, tf.Tensor], training: bool = False) -> dict[str, tf.Tensor]:
         """Detections of the batch, in its order."""
-        size, num = tf.shape(batch["image"])[0], self.strategy.num_replicas_in_sync
+        size, num = tf.shape(batch["image"])[0], self.number
         each = (size + num - 1) // num
 
         def on_replica() -> dict[str, tf.Tensor]:
             # A device without a picture of its own looks at the last one again, which is dropped below.
-            first = tf.distribute.get_replica_context().replica_id_in_sync_group * each
+            first = tf.distribute.get_replica_context().replica_id_in_sync_group % num * each
             rows = tf.minimum(first + tf.range(each), size - 1)
             return self.model({key: tf.gather(value, rows) for key, value in batch.items()}, training=training)
 

@@ -111,3 +111,29 @@ def test_refusals_name_the_file(tmp_path: Path) -> None:
             read_picture(tmp_path / name)
     with pytest.raises(DataError, match=r"p.png.*3 x 4.*4 x 3"):
         read_picture(save(tmp_path, GREY), (4, 3))
+
+
+def test_a_jpeg_comes_smaller_where_that_is_enough(tmp_path: Path) -> None:
+    y, x = np.mgrid[:120, :200]
+    smooth = np.stack([y, x, 200 - x], axis=-1).astype(np.uint8)
+    path = save(tmp_path, smooth, "p.jpg", quality=95)
+    for least, expected in (
+        ((120, 200), (120, 200)),
+        ((61, 40), (120, 200)),
+        ((60, 100), (60, 100)),
+        ((20, 45), (30, 50)),
+    ):
+        picture = read_picture(path, (120, 200), least)
+        assert picture.shape == (*expected, 3), least
+        factor = 120 // expected[0]
+        mean = smooth.reshape(expected[0], factor, expected[1], factor, 3).mean(axis=(1, 3))
+        np.testing.assert_allclose(picture, mean, atol=4)
+    with pytest.raises(DataError, match=r"120 x 200.*its record says 60 x 100"):
+        read_picture(path, (60, 100), (30, 50))
+    assert read_picture(save(tmp_path, smooth), None, (30, 50)).shape == (120, 200, 3)  # a PNG has no smaller form
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn
+    path = save(tmp_path, smooth, "turned.jpg", exif=exif)
+    assert read_picture(path, None, (100, 60)).shape == (100, 60, 3)
+    assert read_picture(path, None, (60, 100)).shape == (200, 120, 3)
+    assert read_picture(path, (120, 200), (60, 100)).shape == (60, 100, 3)  # a record made without EXIF

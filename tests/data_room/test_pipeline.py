@@ -425,3 +425,34 @@ def test_copy_paste_adds_objects_of_other_pictures() -> None:
     for one, two in zip(again, _arrays(make_pipeline(data, config, 1, training=True), 8), strict=True):
         for name, value in one.items():
             np.testing.assert_array_equal(value, two[name], err_msg=name)
+
+
+@pytest.mark.parametrize("crop", [None, (32, 32)])
+def test_training_reads_large_jpegs_at_a_part_of_their_size(tmp_path: Path, monkeypatch, crop) -> None:
+    """The same picture as a PNG, which is read whole, gives the same boxes and, but for the JPEG, the same pixels."""
+    y, x = np.mgrid[:241, :399]
+    smooth = np.stack([y, x // 2, 200 - x // 2], axis=-1).astype(np.uint8)
+    batches = []
+    for suffix in ("png", "jpg"):
+        data = Dataset()
+        data.add_class("x", 1, "thing")
+        path = tmp_path / f"p.{suffix}"
+        Image.fromarray(smooth).save(path, quality=98)
+        box = Annotation(1, (60.0, 80.0, 200.0, 320.0))
+        data.add_image("x", 1, path, width=399, height=241, annotations=[box])
+        config = dataclasses.replace(SMALL, crop=crop, scale_jitter=(0.8, 1.2))
+        read = []
+        whole = data._read
+        data._read = lambda index, least=None, whole=whole, read=read: read.append(whole(index, least)) or read[-1]
+        batches.append(_arrays(make_pipeline(data, config, 1, training=True, repeat=True, workers=1), 3))
+        assert read[0].shape[0] == (241 if suffix == "png" else 61)
+        assert next(iter(make_pipeline(data, SMALL, 1, training=False)))["original_shape"][0].numpy().tolist() == [
+            241,
+            399,
+        ]
+        assert read[-1].shape[0] == 241  # where nothing is random, as `detect` reads it
+    for png, jpg in zip(*batches, strict=True):
+        for name in ("content_shape", "original_shape", "gt_valid", "gt_masks"):
+            np.testing.assert_array_equal(jpg[name], png[name], err_msg=name)
+        np.testing.assert_allclose(jpg["gt_boxes"], png["gt_boxes"], atol=0.5)
+        np.testing.assert_allclose(jpg["image"].astype(int), png["image"], atol=12)

@@ -257,6 +257,23 @@ def test_keypoints_through_the_metric():
     assert 0 < five.compute()["keypoints/AP"] <= 1
 
 
+def test_pictures_seen_elsewhere_are_merged():
+    whole, one, two = (CocoMetric(["a", "b"]) for _ in range(3))
+    for number, p in enumerate(random_pictures(3)):
+        truth = instances(p["boxes"], p["classes"], masks=rasterise(p["boxes"]), is_crowd=p["crowd"])
+        found = instances(p["found"], p["found_classes"], p["scores"], rasterise(p["found"]))
+        for metric in (whole, one if number < 4 else two):
+            metric.update(number, truth, found)
+    merged = CocoMetric(["a", "b"])
+    assert merged.compute()["box/AP"] == -1
+    for part in (one, two):
+        merged.merge(part.get_state())
+    assert merged.result().numbers == whole.result().numbers
+    assert merged.result().detections == whole.result().detections
+    with pytest.raises(ValueError, match="picture 4 was given twice"):
+        merged.merge(two.get_state())
+
+
 def test_reset_forgets():
     metric = CocoMetric(["thing"])
     metric.update(1, instances([[0, 0, 40, 40]]), Instances.empty((100, 120)))

@@ -7,7 +7,7 @@ import pytest
 
 from mrcnn.evaluation import evaluate_coco_files
 from mrcnn.structures import Annotation, ImageRecord
-from mrcnn.training.evaluation_run import evaluate
+from mrcnn.training.evaluation_run import _Part, evaluate
 from tests.blob_finder import BlobFinder, picture
 
 
@@ -95,3 +95,11 @@ def test_an_empty_data_set():
         sizes = ()
 
     assert set(evaluate(BlobFinder(), Nothing()).numbers.values()) == {-1.0}
+
+
+@pytest.mark.parametrize("machines", [1, 2, 3, 7])
+def test_every_picture_is_in_one_part(machines):
+    parts = [_Part(Blobs(), i, machines) for i in range(machines)]
+    seen = [part.record(i).image_id for part in parts for i in range(len(part))]
+    assert seen == [Blobs().record(i).image_id for i in range(5)]
+    assert max(len(part) for part in parts) - min(len(part) for part in parts) <= 1

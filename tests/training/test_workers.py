@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import pytest
 
 from mrcnn.recipes import Recipe
 from mrcnn.training.checkpoints import Checkpoints
+from mrcnn.training.evaluation_run import evaluate
 from mrcnn.training.fit import train
 from tests.mean_colour import write_set
 from tests.training.drawn import SIDE, small_model, weights
@@ -90,6 +92,14 @@ def test_two_workers_are_one(tmp_path, alone):
     for mine, theirs in zip(*histories, strict=True):
         for name in set(theirs) - {"data_wait", "images_per_s"}:
             assert float(mine[name]) == pytest.approx(float(theirs[name]), rel=1e-3, abs=1e-6), name
+    first, second = (json.loads((tmp_path / f"run_evaluation{i}.json").read_text()) for i in range(2))
+    assert (first["looked_at"], second["looked_at"]) == ([0, 1, 2], [3, 4, 5])
+    assert first["told"] == second["told"] == ["from 0", "from 1!"]
+    expected = evaluate(small_model(), write_set(tmp_path / "again", num=6, side=SIDE))
+    for found in (first, second):  # every picture counted once, the same result everywhere
+        assert len(found["detections"]) == len(expected.detections) > 0
+        assert [d["image_id"] for d in found["detections"]] == [d["image_id"] for d in expected.detections]
+        assert found["numbers"] == pytest.approx(expected.numbers, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import zipfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -192,7 +193,7 @@ def inspect_batch(path: str | os.PathLike[str], out: str | os.PathLike[str] | No
             batch = {key: file[key] for key in file.files}
         about = json.loads(str(batch.pop("about")))
         ids, valid = batch["image_id"].tolist(), batch["gt_valid"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: not a batch kept by a training run ({error})") from error
     lines, files = [about["message"]], []
     for row, image_id in enumerate(ids):

@@ -58,7 +58,7 @@ class TrainConfig(Settings):
     deterministic: bool = False  # the same bits on every run; slower on GPUs
     on_nonfinite: Literal["stop", "skip"] = "stop"  # at a step whose loss or gradient is not finite
     eval_every_epochs: int = 1
-    best_by: str = "val_mask/AP"  # what the best model is best in: any number of the log; more is better
+    best_by: str = "val_mask/AP"  # what the best model is best in: any number of the log, "-loss" where less is better
     stop_after: int = 0  # end the run when so many evaluations in a row bring nothing better; 0: never
     checkpoint_images: int = 0  # write a checkpoint every so many pictures too; 0: at the end of each epoch only
     keep_checkpoints: int = 3  # of the last; the best is kept beside them
@@ -164,7 +164,13 @@ def _keypoint_rcnn() -> Recipe:
     """People and their 17 joints, scale jitter in training. Ref: Mask R-CNN, section 5."""
     recipe = _paper(num_classes=1, heads=(KeypointHeadConfig(),))
     scales = tuple(range(640, 801, 32))
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, short_sides=scales, num_joints=17))
+    data = dataclasses.replace(recipe.data, short_sides=scales, num_joints=17)
+    return dataclasses.replace(recipe, data=data, train=TrainConfig(best_by="val_keypoints/AP"))
+
+
+def _faster_rcnn() -> Recipe:
+    """Boxes only. Ref: Feature Pyramid Networks, section 5.2."""
+    return dataclasses.replace(_paper(heads=()), train=TrainConfig(best_by="val_box/AP"))
 
 
 def _mask_rcnn_efficientnet_lite0() -> Recipe:
@@ -205,7 +211,7 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r50_dc5": _mask_rcnn_dc5,
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
     "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
-    "faster_rcnn_r50_fpn": lambda: _paper(heads=()),
+    "faster_rcnn_r50_fpn": _faster_rcnn,
     "keypoint_rcnn_r50_fpn": _keypoint_rcnn,
     "mask_rcnn_efficientnet_lite0_fpn": _mask_rcnn_efficientnet_lite0,
 }

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +79,25 @@ class WaitTimer(keras.callbacks.Callback):
             logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
+def score_of(logs: Mapping[str, Any], best_by: str) -> float | None:
+    """What a log is worth, more is better; None where it does not say.
+
+    Args:
+        logs: numbers by name.
+        best_by: a name; "-name" where less of it is better.
+    """
+    value = logs.get(best_by.removeprefix("-"))
+    if value is None:
+        return None
+    return -float(value) if best_by.startswith("-") else float(value)
+
+
 class EarlyStop(Resumable):
     """Ends the run when so many evaluations in a row bring nothing better.
 
     Args:
         patience: how many.
-        best_by: the number of the log to watch; more is better.
+        best_by: the number of the log to watch, see `score_of`.
     """
 
     def __init__(self, patience: int, best_by: str) -> None:
@@ -94,7 +107,7 @@ class EarlyStop(Resumable):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Count the evaluations since the best."""
-        value = (logs or {}).get(self.best_by)
+        value = score_of(logs or {}, self.best_by)
         if value is None:
             return
         self.best, self.waited = (value, 0) if value > self.best else (self.best, self.waited + 1)
@@ -103,21 +116,31 @@ class EarlyStop(Resumable):
 
     def get_state(self) -> dict[str, Any]:
         """See `Resumable`."""
-        return {"best": None if self.best == float("-inf") else self.best, "waited": self.waited}
+        best = None if self.best == float("-inf") else self.best
+        return {"best": best, "waited": self.waited, "best_by": self.best_by}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """See `Resumable`."""
-        self.best, self.waited = float("-inf") if state["best"] is None else state["best"], state["waited"]
+        """See `Resumable`; counts anew where the run was stopped with another number to watch."""
+        if state["best_by"] == self.best_by:
+            self.best, self.waited = float("-inf") if state["best"] is None else state["best"], state["waited"]
 
 
 class Evaluation(keras.callbacks.Callback):
-    """Adds the COCO numbers on a data set to the log, as `val_mask/AP`, `val_box/AP`, ..."""
+    """Adds COCO numbers on a data set to the log, as `val_mask/AP`, `val_box/AP`, ...
 
-    NAMES = ("box/AP", "box/AP50", "mask/AP", "mask/AP50", "mask/AP75")
+    Args:
+        dataset: to look at.
+        every_epochs: how often.
+        batch_size: pictures at once on each device.
+        wanted: a further number, by its name in the log ("val_mask/APs"); others than COCO's are no concern of this.
+    """
 
-    def __init__(self, dataset: Dataset, every_epochs: int = 1, batch_size: int = 1) -> None:
+    NAMES = ("box/AP", "box/AP50", "mask/AP", "mask/AP50", "mask/AP75", "keypoints/AP", "keypoints/AP50")
+
+    def __init__(self, dataset: Dataset, every_epochs: int = 1, batch_size: int = 1, wanted: str = "") -> None:
         super().__init__()
         self.dataset, self.every_epochs, self.batch_size = dataset, every_epochs, batch_size
+        self.names = (*self.NAMES, wanted.removeprefix("-").removeprefix("val_"))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Evaluate on every n-th epoch and on the last."""
@@ -125,7 +148,12 @@ class Evaluation(keras.callbacks.Callback):
         if logs is None or ((epoch + 1) % self.every_epochs and not last):
             return
         numbers = evaluate(self.model, self.dataset, batch_size=self.batch_size).numbers
-        logs.update({f"val_{name}": numbers[name] for name in self.NAMES if name in numbers})
+        logs.update({f"val_{name}": numbers[name] for name in self.names if name in numbers})
+
+
+def _is_due(best_by: str, row: Mapping[str, Any]) -> bool:
+    """Whether an epoch's log ought to have the number: one of an evaluation only where there was one."""
+    return not best_by.lstrip("-").startswith("val_") or any(name.startswith("val_") for name in row)
 
 
 class RunDirectory(Resumable):
@@ -137,22 +165,28 @@ class RunDirectory(Resumable):
         self.best = float("-inf")
         self.is_best = False  # whether the last epoch was the best so far
         self.rows: list[dict[str, Any]] = []
+        self._warned = False
 
     def get_state(self) -> dict[str, Any]:
         """See `Resumable`."""
-        return {"best": None if self.best == float("-inf") else self.best, "rows": self.rows}
+        return {"rows": self.rows}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """See `Resumable`."""
-        self.best, self.rows = float("-inf") if state["best"] is None else state["best"], list(state["rows"])
+        self.rows = list(state["rows"])  # the best is found anew, for it may be best in something else now
+        self.best = max((s for row in self.rows if (s := score_of(row, self.best_by)) is not None), default=self.best)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Write everything; each file is replaced as a whole. What a full disk refuses is logged, not raised."""
         row = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
         self.rows.append(row)
-        self.is_best = row.get(self.best_by, float("-inf")) > self.best
-        if self.is_best:
-            self.best = row[self.best_by]
+        score = score_of(row, self.best_by)
+        self.is_best = score is not None and score > self.best
+        if score is not None and self.is_best:
+            self.best = score
+        if score is None and not self._warned and _is_due(self.best_by, row):
+            self._warned = True
+            logger.warning("train.best_by: this run logs no %s; it logs %s", self.best_by.lstrip("-"), ", ".join(row))
         try:
             self._write()
         except (OSError, safetensors.SafetensorError) as error:
@@ -182,7 +216,7 @@ class RunDirectory(Resumable):
             left.plot(epochs, [row.get(name) for row in self.rows], label=name, lw=2.5 if name == "loss" else 1.2)
         left.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
         left.legend(fontsize=7)
-        for name in ("val_box/AP", "val_mask/AP", "val_mask/AP50"):
+        for name in ("val_box/AP", "val_mask/AP", "val_mask/AP50", "val_keypoints/AP"):
             points = [(row["epoch"], row[name]) for row in self.rows if name in row]
             if points:
                 right.plot(*zip(*points, strict=True), marker=".", label=name.removeprefix("val_"))

@@ -20,6 +20,7 @@ from mrcnn.structures import Batch, Instances
 WANTED_IOU = 0.8
 _EVERY = 50  # steps between looks at the result
 _RATE, _CLIP = 1e-3, 5.0
+_NEEDED = ("objects", "class ids")  # stages without which nothing can be learnt
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,9 @@ def dry_run(
             raise ValueError("dry run: no picture of the training set has an object")
     one = _only(dataset, index)
     batch = next(iter(make_pipeline(one, recipe.data, 1, training=False)))
+    before = _data_stages(batch, recipe, model.config.num_classes)
+    if not all(stage.ok for stage in before if stage.name in _NEEDED):
+        return DryRun(dataset.image_ids[index], 0, 0.0, before)  # no step can be made of it
     learner = type(model).from_config(model.get_config())
     learner.set_weights(model.get_weights())
     learner.compile(keras.optimizers.AdamW(_RATE, weight_decay=0.0, global_clipnorm=_CLIP))
@@ -103,7 +107,7 @@ def dry_run(
         iou = _mask_iou(detect(learner, [picture])[0], truth)
         if say is not None:
             say(f"step {done}: loss {last['loss']:.3f}, mask IoU {iou:.2f}")
-    stages = (*_data_stages(batch, recipe), *_model_stages(learner, batch, recipe, picture, truth, first, last))
+    stages = (*before, *_model_stages(learner, batch, recipe, picture, truth, first, last))
     return DryRun(dataset.image_ids[index], done, iou, stages)
 
 
@@ -122,7 +126,7 @@ def _only(dataset: Dataset, index: int) -> Dataset:
     return One()
 
 
-def _data_stages(batch: Batch, recipe: Recipe) -> list[Stage]:
+def _data_stages(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[Stage, ...]:
     """What is wrong before the model has seen anything."""
     valid = batch["gt_valid"].numpy()[0] & ~batch["gt_crowd"].numpy()[0]
     boxes = batch["gt_boxes"].numpy()[0][valid]
@@ -130,13 +134,16 @@ def _data_stages(batch: Batch, recipe: Recipe) -> list[Stage]:
     sides = boxes[:, 2:] - boxes[:, :2]
     masks = batch["gt_masks"].numpy()[0][valid]
     filled = masks.reshape(len(masks), -1).any(axis=1)
+    ids = batch["gt_class_ids"].numpy()[0][valid]
+    in_range = bool(((ids >= 1) & (ids <= num_classes)).all())
     small = f"smallest side {sides.min():.1f} pixels after resizing to {h} x {w}" if len(boxes) else "none"
-    return [
+    return (
         Stage("objects", len(boxes) > 0, f"{len(boxes)} in the batch"),
+        Stage("class ids", in_range, f"{sorted(set(ids.tolist()))} of 1..{num_classes}"),
         Stage("object sizes", bool(len(boxes)) and bool((sides >= 2).all()), small),
         Stage("masks", bool(filled.all()), f"{int((~filled).sum())} of {len(masks)} empty after resizing"),
         Stage("mask grid", recipe.data.mask_side >= 14, f"{recipe.data.mask_side} cells a side"),
-    ]
+    )
 
 
 def _model_stages(
@@ -144,7 +151,7 @@ def _model_stages(
 ) -> list[Stage]:
     """Where in the model it is lost, after learning."""
     valid = batch["gt_valid"].numpy()[0] & ~batch["gt_crowd"].numpy()[0]
-    boxes, ids = batch["gt_boxes"].numpy()[0][valid], batch["gt_class_ids"].numpy()[0][valid]
+    boxes = batch["gt_boxes"].numpy()[0][valid]
     output = model.rpn(model.extract_features(batch, training=False), training=False)
     anchors = _iou(boxes, output.anchors.numpy()).max(axis=1, initial=0)
     window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], model.config.input)
@@ -158,10 +165,8 @@ def _model_stages(
     seen = (overlap >= 0.5).any(axis=1)
     wrong = seen & ~right.any(axis=1)
     n = len(boxes)
-    in_range = bool(((ids >= 1) & (ids <= model.config.num_classes)).all())
     terms = ", ".join(f"{name} {first[name]:.2f} to {value:.2f}" for name, value in last.items())
     return [
-        Stage("class ids", in_range, f"{sorted(set(ids.tolist()))} of 1..{model.config.num_classes}"),
         Stage(
             "anchors",
             bool((anchors >= 0.3).all()),

@@ -5,6 +5,9 @@ Written with TensorFlow alone; TensorBoard itself is needed only to look at it.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from mrcnn.drawing import draw_array
 from mrcnn.inference import detect
 from mrcnn.modeling.input import proposal_window
 from mrcnn.ops.boxes import pairwise_iou
+
+logger = logging.getLogger("mrcnn")
 
 _SIDE = 640  # of a drawing, pixels
 
@@ -50,10 +55,23 @@ class Events(keras.callbacks.Callback):
         self.path, self.step, self.dataset, self.config = path, first_step, dataset, config
         self.num_pictures, self.every_steps, self.every_epochs = num_pictures, every_steps, every_epochs
         self._writer: Any = None
+        self._said = False
+
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        """What a full disk refuses is logged, once, and not raised."""
+        try:
+            yield
+        except (OSError, tf.errors.OpError) as error:
+            if not self._said:
+                self._said = True
+                reason = str(error).splitlines()[0]
+                logger.error("%s: events could not be written (%s); training goes on", self.path, reason)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Open the file."""
-        self._writer = tf.summary.create_file_writer(str(self.path))
+        with self._reported():
+            self._writer = tf.summary.create_file_writer(str(self.path))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Losses, as running means of the epoch."""
@@ -69,11 +87,15 @@ class Events(keras.callbacks.Callback):
         if self.dataset is not None and len(self.dataset) and (epoch + 1) % self.every_epochs == 0:
             self._matches()
             self._pictures()
-        self._writer.flush()
+        if self._writer is not None:
+            with self._reported():
+                self._writer.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Close the file."""
-        self._writer.close()
+        if self._writer is not None:
+            with self._reported():
+                self._writer.close()
 
     def _scalar(self, name: str, value: Any) -> None:
         self._write(name, np.float32(value), "scalars")
@@ -81,7 +103,9 @@ class Events(keras.callbacks.Callback):
     def _write(self, name: str, value: Any, plugin: str) -> None:
         metadata = tf.compat.v1.SummaryMetadata()
         metadata.plugin_data.plugin_name = plugin
-        with self._writer.as_default():
+        if self._writer is None:
+            return
+        with self._reported(), self._writer.as_default():
             tf.summary.write(name, value, step=self.step, metadata=metadata)
 
     def _chosen(self) -> list[int]:

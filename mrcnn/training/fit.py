@@ -97,6 +97,8 @@ def train(
                 f"train: the {role} set has classes {list(data.class_names)}, the model {list(model.class_names)}"
             )
     config = recipe.train
+    if config.stop_after and val_data is None and config.best_by.lstrip("-").startswith("val_"):
+        raise ValueError(f"train.stop_after: {config.best_by} is never measured without a validation set")
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(config.seed)
@@ -209,7 +211,7 @@ class _Run:
         history.epoch = []
         stages: list[Any] = [timer]
         if self.val_data is not None:
-            stages.append(Evaluation(self.val_data, config.eval_every_epochs))
+            stages.append(Evaluation(self.val_data, config.eval_every_epochs, wanted=config.best_by))
         keeper = None
         if self.folder is not None and self.is_chief:
             keeper = RunDirectory(self.folder, extra={"recipe": self.recipe.to_dict()}, best_by=config.best_by)
@@ -409,7 +411,7 @@ class _Run:
             name = f"nonfinite_step{self.step + 1:08d}_worker{worker_index(self.strategy)}.npz"
             with contextlib.suppress(OSError):
                 path = save_batch(self.folder / name, arrays, fault, self.model.class_names)
-                message += f"; the batch is in {path}, see it with: mrcnn inspect {path}"
+                message += f"; the batch is in {path}, see it with: mrcnn inspect --data {path} --out DIR"
         if stops:
             self._save(stages, history)
             raise TrainingError(

@@ -89,10 +89,10 @@ def test_evaluation_every_few_epochs_and_at_the_end(monkeypatch):
 
     def evaluate(model, dataset, *, batch_size):
         calls.append((model, dataset, batch_size))
-        return types.SimpleNamespace(numbers={"box/AP": 0.5, "mask/AP": 0.25, "mask/ARs": 0.1})
+        return types.SimpleNamespace(numbers={"box/AP": 0.5, "mask/AP": 0.25, "mask/ARs": 0.1, "box/ARs": 0})
 
     monkeypatch.setattr(callbacks, "evaluate", evaluate)
-    callback = Evaluation("pictures", every_epochs=3, batch_size=2)
+    callback = Evaluation("pictures", every_epochs=3, batch_size=2, wanted="-val_mask/ARs")
     callback.set_model("model")
     callback.set_params({"epochs": 7})
     logged = []
@@ -100,7 +100,7 @@ def test_evaluation_every_few_epochs_and_at_the_end(monkeypatch):
         logs = {"loss": 1.0}
         callback.on_epoch_end(epoch, logs)
         logged.append(logs)
-    found = {"loss": 1.0, "val_box/AP": 0.5, "val_mask/AP": 0.25}
+    found = {"loss": 1.0, "val_box/AP": 0.5, "val_mask/AP": 0.25, "val_mask/ARs": 0.1}
     assert logged == [{"loss": 1.0}] * 2 + [found] + [{"loss": 1.0}] * 2 + [found, found]
     assert calls == [("model", "pictures", 2)] * 3
 
@@ -175,8 +175,32 @@ def test_a_full_disk_is_reported_and_training_goes_on(tmp_path, monkeypatch, cap
 
 def test_the_state_of_a_run_survives(tmp_path):
     first = RunDirectory(tmp_path, extra={})
-    assert RunDirectory(tmp_path, extra={}).get_state() == {"best": None, "rows": []}
-    first.best, first.rows = 0.5, [{"epoch": 1, "loss": 2.0}]
-    again = RunDirectory(tmp_path, extra={})
-    again.set_state(json.loads(json.dumps(first.get_state())))
-    assert (again.best, again.rows) == (0.5, first.rows)
+    assert first.get_state() == {"rows": []}
+    first.rows = [{"epoch": 1, "loss": 2.0, "val_mask/AP": 0.5}, {"epoch": 2, "loss": 1.0}]
+    for best_by, best in (("val_mask/AP", 0.5), ("-loss", -1.0), ("val_box/AP", float("-inf"))):
+        again = RunDirectory(tmp_path, extra={}, best_by=best_by)
+        again.set_state(json.loads(json.dumps(first.get_state())))
+        assert (again.best, again.rows) == (best, first.rows)
+
+
+def test_less_may_be_better_and_any_number_decides(tmp_path, caplog):
+    model = MeanColour()
+    keeper, stop = RunDirectory(tmp_path, {}, best_by="-loss"), EarlyStop(1, "-loss")
+    best, stopped = [], []
+    for epoch, loss in enumerate([2.0, 1.0, 1.5]):
+        for callback in (keeper, stop):
+            callback.set_model(model)
+            callback.on_epoch_end(epoch, {"loss": loss})
+        best.append(keeper.is_best)
+        stopped.append(bool(getattr(model, "stop_training", False)))
+    assert (best, stopped) == ([True, True, False], [False, False, True])
+    again = EarlyStop(1, "val_box/AP")
+    again.set_state(stop.get_state())
+    assert (again.best, again.waited) == (float("-inf"), 0)  # what was watched before says nothing here
+    assert not caplog.records
+    typo = RunDirectory(tmp_path, {}, best_by="val_mask/ap")
+    typo.set_model(model)
+    for logs in ({"loss": 1.0}, {"loss": 1.0, "val_mask/AP": 0.5}, {"loss": 1.0, "val_mask/AP": 0.5}):
+        typo.on_epoch_end(0, logs)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["train.best_by: this run logs no val_mask/ap; it logs epoch, loss, val_mask/AP"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.inspection import inspect_batch
@@ -46,6 +47,42 @@ def test_objects_no_anchor_fits_are_named(tmp_path):
     assert stages["anchors"].found.startswith("1 of 1 objects overlap no anchor")
 
 
+def _one_object(tmp_path, annotation: Annotation, classes=("thing", "other")) -> Dataset:
+    data = Dataset()
+    for number, name in enumerate(classes, start=1):
+        data.add_class("x", number, name)
+    path = write_set(tmp_path, num=1, side=SIDE).record(0).path
+    data.add_image("x", 5, path, width=SIDE, height=SIDE, annotations=[annotation])
+    return data
+
+
+def test_masks_that_are_empty_are_named(tmp_path):
+    line = [np.array([[10.0, 10.0], [30.0, 30.0]])]  # two points are no polygon
+    data = _one_object(tmp_path, Annotation(1, (10.0, 10.0, 40.0, 40.0), line))
+    found = dry_run(small_model(), data, recipe_of(), steps=2)
+    assert not found.ok
+    assert "look first at: masks" in str(found)
+    assert "FAIL  masks: 1 of 1 empty after resizing" in str(found)
+
+
+def test_class_ids_the_model_does_not_have_are_named(tmp_path):
+    data = _one_object(tmp_path, Annotation(3, (10.0, 10.0, 40.0, 40.0)), ("thing", "other", "third"))
+    found = dry_run(small_model(), data, recipe_of(), steps=2)
+    assert (found.ok, found.steps) == (False, 0)
+    assert "look first at: class ids" in str(found)
+    assert "FAIL  class ids: [3] of 1..2" in str(found)
+    data = _one_object(tmp_path, Annotation(4, (10.0, 10.0, 40.0, 40.0), annotation_id=8))
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"picture 5, annotation 8: class id 4, expected 1\.\.2"):
+        dry_run(small_model(), data, recipe_of(), steps=2)
+
+
+def test_objects_too_small_after_resizing_are_named(tmp_path):
+    data = _one_object(tmp_path, Annotation(1, (10.0, 10.0, 11.0, 40.0)))
+    found = dry_run(small_model(), data, recipe_of(), steps=2)
+    assert "look first at: object sizes" in str(found)
+    assert "smallest side 1.0 pixels after resizing to 64 x 64" in str(found)
+
+
 def test_a_set_without_objects_is_refused(tmp_path):
     data = Dataset()
     data.add_class("x", 1, "thing")
@@ -75,6 +112,9 @@ def test_a_kept_batch_opens(tmp_path):
     assert "picture 100: 64 x 64 pixels after resizing, 2 objects" in text
     assert [file.name for file in files] == ["bad_0_100.png", "bad_1_101.png"]
     assert all(file.stat().st_size > 500 for file in files)
+    (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:900])
+    with pytest.raises(ValueError, match=r"cut\.npz: not a batch kept by a training run"):
+        inspect_batch(tmp_path / "cut.npz")
     (tmp_path / "other.npz").write_text("no")
     with pytest.raises(ValueError, match=r"other\.npz: not a batch kept by a training run"):
         inspect_batch(tmp_path / "other.npz")

@@ -57,6 +57,21 @@ def test_without_pictures(tmp_path):
     assert float(_read(tmp_path)["epoch/loss"][0][1]) == 2.0
 
 
+def test_a_full_disk_is_reported_once_and_training_goes_on(tmp_path, monkeypatch, caplog):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.summary, "write", full)
+    events = Events(tmp_path, every_steps=1)
+    events.set_model(types.SimpleNamespace())
+    events.on_train_begin()
+    events.on_train_batch_end(0, {"loss": 2.0})
+    events.on_epoch_end(0, {"loss": 2.0})
+    events.on_train_end()
+    said = [record.getMessage() for record in caplog.records]
+    assert said == [f"{tmp_path}: events could not be written (No space left on device); training goes on"]
+
+
 def test_every_start_is_recorded(tmp_path):
     record_start(tmp_path, {"seed": 3})
     record_start(tmp_path, {"seed": 3, "first_step": 7})

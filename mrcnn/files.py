@@ -25,5 +25,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.filename is None:  # a disk that filled up while the file was written
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)

@@ -49,3 +49,9 @@ def test_two_writers_do_not_meet(tmp_path):
         first.write_text("1", encoding="utf-8")
         second.write_text("2", encoding="utf-8")
     assert path.read_text(encoding="utf-8") in "12"
+
+
+def test_an_error_while_writing_names_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.txt") as caught, whole_file(tmp_path / "a.txt"):
+        raise OSError(28, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "a.txt")

@@ -402,10 +402,10 @@ def test_copy_paste_adds_objects_of_other_pictures() -> None:
     data = Rectangles(8)
     plain = dataclasses.replace(SMALL, max_instances=8)
     config = dataclasses.replace(plain, copy_paste=1.0)
-    without = {int(b["image_id"]): b for b in _arrays(make_pipeline(data, plain, 1, training=True), 8)}
+    without = {int(b["image_id"][0]): b for b in _arrays(make_pipeline(data, plain, 1, training=True), 8)}
     added = 0
     for batch in _arrays(make_pipeline(data, config, 1, training=True), 8):
-        number = int(batch["image_id"]) - 100
+        number = int(batch["image_id"][0]) - 100
         height, width = batch["content_shape"][0]
         picture = batch["image"][0, :height, :width, 0]
         others = set(np.unique(picture).tolist()) - {number}

@@ -12,8 +12,10 @@ import pytest
 
 from mrcnn.training import callbacks
 from mrcnn.training.callbacks import EarlyStop, Evaluation, RunDirectory, WaitTimer
+from mrcnn.training.fit import train
 from mrcnn.weights.checkpoint import read_checkpoint
-from tests.mean_colour import MeanColour
+from tests.mean_colour import MeanColour, write_set
+from tests.training.test_resume import recipe_of
 
 
 class Clock:
@@ -204,3 +206,22 @@ def test_less_may_be_better_and_any_number_decides(tmp_path, caplog):
         typo.on_epoch_end(0, logs)
     said = [record.getMessage() for record in caplog.records]
     assert said == ["train.best_by: this run logs no val_mask/ap; it logs epoch, loss, val_mask/AP"]
+
+
+@pytest.mark.slow
+def test_weights_and_biases_by_its_own_keras_callback(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install 'mrcnn[wandb]'")
+    from wandb.integration.keras import WandbMetricsLogger
+
+    for name, value in (("MODE", "offline"), ("SILENT", "true"), ("DIR", str(tmp_path))):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    run = wandb.init(project="test", dir=str(tmp_path))
+    try:
+        data = write_set(tmp_path / "pictures", side=16)
+        recipe = recipe_of(train__images=8, train__unfreeze=[], train__train_layers="all", data__crop=None)
+        history = train(MeanColour(), data, recipe=recipe, callbacks=[WandbMetricsLogger()], verbose=0).history
+        found = dict(run.summary)
+    finally:
+        wandb.finish()
+    for name in ("loss", "data_wait", "images_per_s"):
+        assert found[f"epoch/{name}"] == pytest.approx(history[name][-1]), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 import sys
@@ -159,6 +160,7 @@ def train(
 
     SIGTERM and ctrl-C write a checkpoint before the run ends; the same command with --resume goes on from there.
     """
+    _show_notes()
     several = workers is not None or "TF_CONFIG" in os.environ
     if (out / "model.safetensors").exists() and not (overwrite or resume or several or dry_run):
         raise typer.BadParameter(f"{out} holds a run already; choose another folder, or pass --resume or --overwrite")
@@ -193,6 +195,20 @@ def train(
         overwrite=overwrite,
     )
     _written(*(out / name for name in ("model.safetensors", "best.safetensors", "recipe.yaml", "history.csv")))
+
+
+class _Notes(logging.Handler):
+    """What the package has to say while it works, on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"mrcnn: {self.format(record)}", file=sys.stderr)
+
+
+def _show_notes() -> None:
+    logger = logging.getLogger("mrcnn")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _Notes) for handler in logger.handlers):
+        logger.addHandler(_Notes())
 
 
 def _changes(items: Sequence[str]) -> dict[str, Any]:

@@ -182,6 +182,7 @@ class _Run:
             set_trainable(self.model, layers)
             chosen |= {id(v): v for v in self.model.trainable_variables}
         variables = [v for v in self.model.variables if id(v) in chosen]
+        by_recipe = optimizer is None
         with self.strategy.scope():
             if optimizer is None:
                 optimizer = make_optimizer(self.config, self.batch_size, self.total_steps)
@@ -195,12 +196,12 @@ class _Run:
                 raise ValueError(f"train.recompute_backbone: backbone norm {norm} would count each batch twice")
         elif self.config.accumulate > 1:
             raise ValueError(f"train.accumulate: {type(self.model).__name__} has no step that can be taken in parts")
-        if self.num_replicas > 1 and self.is_chief:
+        if self.is_chief and by_recipe:
             rate = self.config.learning_rate
             logger.info(
-                "%d devices, %d pictures a step, learning rate %g x %d / %d = %g",
-                *(self.num_replicas, self.batch_size, rate, self.batch_size, REFERENCE_BATCH),
-                rate * self.batch_size / REFERENCE_BATCH,
+                "%d device%s, %d pictures a step, learning rate %g x %d / %d = %g, %d steps",
+                *(self.num_replicas, "s" * (self.num_replicas > 1), self.batch_size, rate, self.batch_size),
+                *(REFERENCE_BATCH, rate * self.batch_size / REFERENCE_BATCH, self.total_steps),
             )
         return variables
 

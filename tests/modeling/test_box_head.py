@@ -330,7 +330,7 @@ def test_detections_by_hand():
             [0.6, 0.3, 0.0],
             [0.5, 0.35, 0.0],  # overlaps the first by 0.9: dropped from class 1, first in class 2
             [0.2, 0.051, 0.0],  # overlaps by 0.4: stays
-            [0.0, 0.0, 0.05],  # not above the threshold
+            [0.0, 0.0, 0.0499],  # not above the threshold
             [0.9, 0.0, 0.0],  # no valid proposal
         ]
     ]

@@ -121,8 +121,9 @@ def gather_bytes(strategy: tf.distribute.Strategy, data: bytes) -> list[bytes]:
 
     def on_replica(words: tf.Tensor, length: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         context = tf.distribute.get_replica_context()
-        if context.replica_id_in_sync_group % (strategy.num_replicas_in_sync // number):
-            words, length = words[:0], length[:0]  # one device speaks for its machine
+        device = context.replica_id_in_sync_group % (strategy.num_replicas_in_sync // number)
+        speaks = tf.cast(tf.equal(device, 0), tf.int32)  # one device for its machine
+        words, length = words[: speaks * tf.shape(words)[0]], length[:speaks]
         return context.all_gather(tf.identity(words), 0), context.all_gather(tf.identity(length), 0)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([1], tf.int32)], autograph=False)

@@ -161,7 +161,7 @@ class _Run:
         self.epochs = max(1, round(config.images / len(train_data)))
         self.steps_per_epoch = math.ceil(math.ceil(config.images / self.batch_size) / self.epochs)
         self.total_steps = self.epochs * self.steps_per_epoch
-        self.step = 0  # finished steps
+        self.step, self.epochs_done = 0, 0  # finished; the last steps of an epoch may be, its evaluation not
         self.phases = [(0, config.train_layers)]
         self.phases += [(round(part * self.total_steps), layers) for part, layers in config.unfreeze]
         self.variables = self._compile(optimizer)
@@ -173,6 +173,7 @@ class _Run:
                 for step in self.checkpoints.steps():
                     self.checkpoints.path(step).unlink(missing_ok=True)
         self.stopped_by: int | None = None  # signal number
+        self._all_is_saved = False
         self._skipped = 0
 
     def _compile(self, optimizer: keras.optimizers.Optimizer | None) -> list[Any]:
@@ -243,10 +244,13 @@ class _Run:
         with self._signals():
             logs: dict[str, float] = {}
             batches = self._batches()
-            for epoch in range(self.step // self.steps_per_epoch, self.epochs):
+            for epoch in range(self.epochs_done, self.epochs):
                 logs = self._epoch(epoch, batches, timer, listed, stages, history)
-                with averaged_weights(self.model, self.variables, self.config.weight_average):
+                if self.val_data is not None:  # an evaluation can take long; what was learnt must not wait for it
+                    self._save(stages, history)
+                with averaged_weights(self.model, self.variables, self.config.weight_average), self._leaving_at_once():
                     listed.on_epoch_end(epoch, logs)
+                self.epochs_done = epoch + 1
                 self._save(stages, history, is_best=keeper is not None and keeper.is_best)
                 self._leave_if_told(written=True)
                 if self.model.stop_training:
@@ -270,7 +274,11 @@ class _Run:
             source = str(self.checkpoints.path(metadata["step"]))
             self._check_same_run(metadata, source)
             restore(self.model, state, source)
-            self.step = metadata["step"]
+            self.step, self.epochs_done = metadata["step"], metadata["epochs_done"]
+            if metadata["ended"] and all(
+                metadata["recipe"]["train"][name] == getattr(self.config, name) for name in ("stop_after", "best_by")
+            ):
+                self.epochs_done = self.epochs  # stopped early, and would be again
             states = metadata["callbacks"]
             for stage in stages:
                 if isinstance(stage, Resumable) and type(stage).__name__ in states:
@@ -396,6 +404,8 @@ class _Run:
             "callbacks": {type(s).__name__: s.get_state() for s in stages if isinstance(s, Resumable)},
             "history": {name: [float(v) for v in values] for name, values in history.history.items()},
             "epochs": list(history.epoch),
+            "epochs_done": self.epochs_done,
+            "ended": bool(self.model.stop_training),
         }
         self.checkpoints.save(self.step, self.model, metadata, is_best)
 
@@ -428,6 +438,11 @@ class _Run:
             return
 
         def told(number: int, _: Any) -> None:
+            if self._all_is_saved:
+                logger.warning(
+                    "stopped after step %d of %d; resume the run in %s", self.step, self.total_steps, self.folder
+                )
+                raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
             if number == signal.SIGINT and (self.stopped_by is not None or self.checkpoints is None):
                 raise KeyboardInterrupt
             self.stopped_by = number
@@ -439,6 +454,15 @@ class _Run:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def _leaving_at_once(self) -> Iterator[None]:
+        """Around what can be done again after a resume: a signal needs no wait for its end."""
+        self._all_is_saved = self.checkpoints is not None and self.val_data is not None
+        try:
+            yield
+        finally:
+            self._all_is_saved = False
 
     def _leave_if_told(self, written: bool, stages: Sequence[Any] = (), history: Any = None) -> None:
         if self.stopped_by is None:

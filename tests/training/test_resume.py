@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import numpy as np
 import pytest
 
 from mrcnn.recipes import Recipe
-from mrcnn.training import checkpoints
+from mrcnn.training import callbacks, checkpoints
 from mrcnn.training.checkpoints import CheckpointError, Checkpoints, read_checkpoint, restore
+from mrcnn.training.events import Events
 from mrcnn.training.fit import train
 from tests.mean_colour import MeanColour, write_set
 from tests.training.drawn import SIDE, small_model, weights
@@ -129,6 +131,47 @@ def test_ctrl_c_saves_too(tmp_path):
     assert Checkpoints(tmp_path / "run").steps()[0] == 3
     _colour_run(tmp_path / "other")
     _same(_colour_run(tmp_path, resume=True), _colour_run(tmp_path / "again"))
+
+
+def _measured_run(folder: Path, monkeypatch, stop_at: int = 0, **changes) -> dict:
+    """A cheap run whose evaluation says the bias of the head, and is told to stop during the `stop_at`-th."""
+    calls = []
+
+    def evaluate(model, dataset, *, batch_size):
+        calls.append(None)
+        if len(calls) == stop_at:
+            signal.raise_signal(signal.SIGTERM)
+        return types.SimpleNamespace(numbers={"mask/AP": float(model.head.bias.numpy()[0])})
+
+    monkeypatch.setattr(callbacks, "evaluate", evaluate)
+    monkeypatch.setattr(Events, "_matches", lambda _: None)  # MeanColour finds nothing to draw
+    monkeypatch.setattr(Events, "_pictures", lambda _: None)
+    data = write_set(folder / "pictures", side=16)
+    keras.utils.set_random_seed(1)
+    settings = {"train__images": 20, "train__unfreeze": [], "train__train_layers": "all", "data__crop": None}
+    recipe = recipe_of(**(settings | changes))
+    history = train(MeanColour(), data, data, recipe=recipe, out=folder / "run", resume=True, verbose=0).history
+    return {name: values for name, values in history.items() if name not in ("data_wait", "images_per_s")}
+
+
+def test_an_evaluation_cut_short_is_made_again(tmp_path, monkeypatch):
+    whole = _measured_run(tmp_path / "whole", monkeypatch)
+    assert len(set(whole["val_mask/AP"])) == 5
+    with pytest.raises(SystemExit):
+        _measured_run(tmp_path, monkeypatch, stop_at=3)
+    metadata, _ = Checkpoints(tmp_path / "run").newest()
+    assert (metadata["step"], metadata["epochs_done"]) == (6, 2)  # what was learnt before it is kept
+    assert _measured_run(tmp_path, monkeypatch) == whole
+
+
+def test_a_run_stopped_early_stays_so_until_it_may_go_on(tmp_path, monkeypatch):
+    early = {"train__stop_after": 1, "train__best_by": "epoch"}  # a number that is never there
+    assert len(_measured_run(tmp_path / "never", monkeypatch, **early)["loss"]) == 5
+    early = {"train__stop_after": 1, "train__best_by": "-learning_rate", "train__schedule": "constant"}
+    short = _measured_run(tmp_path, monkeypatch, **early)
+    assert len(short["loss"]) < 5
+    assert _measured_run(tmp_path, monkeypatch, **early) == short
+    assert len(_measured_run(tmp_path, monkeypatch, **(early | {"train__stop_after": 0}))["loss"]) == 5
 
 
 def test_checkpoints_amid_an_epoch(tmp_path):

@@ -76,13 +76,6 @@ def test_class_ids_the_model_does_not_have_are_named(tmp_path):
         dry_run(small_model(), data, recipe_of(), steps=2)
 
 
-def test_objects_too_small_after_resizing_are_named(tmp_path):
-    data = _one_object(tmp_path, Annotation(1, (10.0, 10.0, 11.0, 40.0)))
-    found = dry_run(small_model(), data, recipe_of(), steps=2)
-    assert "look first at: object sizes" in str(found)
-    assert "smallest side 1.0 pixels after resizing to 64 x 64" in str(found)
-
-
 def test_a_set_without_objects_is_refused(tmp_path):
     data = Dataset()
     data.add_class("x", 1, "thing")

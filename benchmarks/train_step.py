@@ -51,7 +51,6 @@ def measure(step, steps: int) -> dict[str, float]:
 
 def ours(case: str, steps: int, stages: bool) -> dict:
     sys.path.insert(0, str(ROOT))
-    import keras
     import numpy as np
     import tensorflow as tf
 
@@ -60,6 +59,8 @@ def ours(case: str, steps: int, stages: bool) -> dict:
     from mrcnn import recipes
     from mrcnn.modeling.input import proposal_window
     from mrcnn.modeling.roi_sampler import sample_rois
+    from mrcnn.ops import custom
+    from mrcnn.training.schedules import SGDWithL2
 
     side, num, rois = CASES[case]
     recipe = recipes.get("mask_rcnn_r50_fpn").override(
@@ -83,10 +84,11 @@ def ours(case: str, steps: int, stages: bool) -> dict:
     for layer in model.backbone.layers:  # the stem and the first stage, as torchvision trains by default
         if layer.name.startswith(("stem_", "stage2_")):
             layer.trainable = False
-    model.compile(keras.optimizers.SGD(1e-5, momentum=0.9))
+    model.compile(SGDWithL2(1e-5, momentum=0.9))
     model.optimizer.build(model.trainable_variables)
     train = tf.function(model.train_step, autograph=False)
     found = measure(lambda: float(train(batch)["loss"]), steps)
+    found["roi_align"] = "op" if custom.choose([tf.zeros([])]) else "pure TensorFlow"
     if not stages:
         return found
 
@@ -106,7 +108,7 @@ def ours(case: str, steps: int, stages: bool) -> dict:
                 parts = [tf.reduce_mean(m) for m in maps.values()]
                 if which != "backbone and pyramid":
                     output = model.rpn(maps, training=True)
-                    parts += [t.mean() for t in model.rpn.loss(output, b).values()]
+                    parts += [t.mean() for t in model.rpn.loss(output, b, maps).values()]
                 if which in ("proposals and sampling", "box head"):
                     rois = sample_rois(
                         model.rpn.propose(output, window(b), for_training=True), b, model.config.roi_sampler
@@ -201,7 +203,8 @@ def main() -> None:
             if done.returncode:
                 raise SystemExit(f"{name}: {done.stderr[-2000:]}")
             found[name] = json.loads(done.stdout.strip().splitlines()[-1])
-            print(f"  {name:7} {found[name]['seconds']:.2f} s a step, peak {found[name]['peak_mb']:.0f} MB")
+            path = f", RoIAlign by {found[name]['roi_align']}" if "roi_align" in found[name] else ""
+            print(f"  {name:7} {found[name]['seconds']:.2f} s a step, peak {found[name]['peak_mb']:.0f} MB{path}")
         if len(found) == 2:
             ratios = [found["ours"][key] / found["theirs"][key] for key in ("seconds", "fastest", "peak_mb")]
             print("  ratio   time {:.2f} (fastest steps {:.2f}), memory {:.2f}".format(*ratios))

@@ -140,7 +140,7 @@ class MaskRCNN(TrainStep):
         batch = _without_empty_slots(batch)
         end = self.config.input.end_offset  # true boxes are edges; the model's may name the last pixel
         batch["gt_boxes"] += tf.constant([0.0, 0.0, end, end])
-        terms = self.rpn.loss(output, batch)
+        terms = self.rpn.loss(output, batch, features)
         proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=True)
         rois = sample_rois(proposals, batch, self.config.roi_sampler)
         window = self._window(detection_window, batch)

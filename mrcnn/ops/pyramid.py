@@ -94,6 +94,42 @@ def divide(x: Tensor, divisor: int) -> Tensor:
 DEFAULT_ASSIGNMENT = LevelAssignment()
 
 
+def _level_places(features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows and columns of each level i32[L, 2], its cells per picture i32[L], its first row of the table i32[L]."""
+    shapes = tf.stack([tf.shape(level)[1:3] for level in features])
+    cells = shapes[:, 0] * shapes[:, 1]
+    return shapes, cells, tf.shape(features[0])[0] * tf.cumsum(cells, exclusive=True)
+
+
+def gather_patches(features: Sequence[Tensor], cell: Tensor, side: int) -> Tensor:
+    """The square of cells around each of some cells; zeros beyond the border of the level, as SAME padding has it.
+
+    Args:
+        features: per level [B, Hl, Wl, C].
+        cell: i32[B, n], counted level by level and row by row within the picture.
+        side: cells per axis, odd.
+
+    Returns:
+        [B, n, side, side, C] in the dtype of the features.
+    """
+    shapes, cells, starts = _level_places(features)
+    first = tf.cumsum(cells, exclusive=True)  # [L], of a picture's cells
+    level = tf.reduce_sum(tf.cast(cell[..., tf.newaxis] >= first[1:], tf.int32), -1)  # [B, n]
+    inner = cell - tf.gather(first, level)
+    height, width = tf.unstack(tf.gather(shapes, level)[..., tf.newaxis], 2, axis=-2)  # [B, n, 1]
+    around = tf.range(side) - side // 2
+    y = (inner[..., tf.newaxis] // width + around)[..., :, tf.newaxis]  # [B, n, side, 1]
+    x = (inner[..., tf.newaxis] % width + around)[..., tf.newaxis, :]  # [B, n, 1, side]
+    height, width = height[..., tf.newaxis], width[..., tf.newaxis]
+    inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)  # [B, n, side, side]
+    picture = tf.range(tf.shape(cell)[0])[:, tf.newaxis]
+    origin = tf.gather(starts, level) + picture * tf.gather(cells, level)  # [B, n]
+    row = tf.clip_by_value(y, 0, height - 1) * width + tf.clip_by_value(x, 0, width - 1)
+    row += origin[..., tf.newaxis, tf.newaxis]
+    table = tf.concat([tf.reshape(level, [-1, level.shape[-1]]) for level in features], axis=0)
+    return tf.where(inside[..., tf.newaxis], tf.gather(table, row), tf.zeros([], table.dtype))
+
+
 class PlacedRois(NamedTuple):
     """RoIs and the cells they lie on. R = B * S."""
 
@@ -130,9 +166,7 @@ def place_rois(
     boxes = tf.stop_gradient(tf.cast(boxes, tf.float32))
     batch, num_rois = tf.shape(boxes)[0], tf.shape(boxes)[1]
     channels = features[0].shape[-1]
-    level_shapes = tf.stack([tf.shape(level)[1:3] for level in features])  # [L, 2]
-    cells = level_shapes[:, 0] * level_shapes[:, 1]
-    level_starts = batch * tf.cumsum(cells, exclusive=True)
+    level_shapes, cells, level_starts = _level_places(features)
     table = tf.concat([tf.reshape(tf.cast(level, tf.float32), [-1, channels]) for level in features], axis=0)
     image_shape = level_shapes[0] * int(strides[0])
 

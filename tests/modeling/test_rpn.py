@@ -427,3 +427,36 @@ def test_strange_truth_gives_finite_losses_and_gradients(rng, objects):
     assert np.isfinite(total)
     for gradient in tape.gradient(total, rpn.trainable_variables):
         assert gradient is None or np.isfinite(tf.convert_to_tensor(gradient)).all()
+
+
+@pytest.mark.parametrize(("num_convs", "sampled"), [(1, 12), (2, 12), (1, 240)])
+def test_loss_and_gradient_through_sampled_cells_are_those_through_whole_maps(rng, num_convs, sampled):
+    anchors = AnchorConfig(sizes=((8.0, 12.0), (16.0, 24.0)), ratios=(0.5, 2.0))
+    rpn = small(anchors=anchors, num_convs=num_convs, batch_per_image=sampled).build(8, STRIDES)
+    for weight in rpn.trainable_variables:  # initial ones are so small that deltas hardly matter
+        weight.assign(rng.normal(0, 0.3, weight.shape))
+    features, batch = features_of(rng), stack([truth(OBJECTS), truth(OBJECTS[:1])])
+
+    def losses_and_gradients(whole_maps):
+        with tf.GradientTape() as tape:
+            tape.watch(features)
+            terms = rpn.loss(rpn(features), batch, None if whole_maps else features)
+            total = tf.add_n([t.mean() for t in terms.values()])
+        sources = [*rpn.trainable_variables, features["p2"], features["p3"]]
+        return values(terms), [tf.convert_to_tensor(g).numpy() for g in tape.gradient(total, sources)]
+
+    if (num_convs, sampled) == (1, 12):  # of 60 cells: the case the maps are spared in
+        assert not _depends_on_output(rpn, features, batch)
+    (expected, expected_gradients), (found, found_gradients) = map(losses_and_gradients, (True, False))
+    assert found == {name: pytest.approx(value, rel=1e-5) for name, value in expected.items()}
+    for a, b in zip(expected_gradients, found_gradients, strict=True):
+        assert np.abs(a).max() > 0
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
+
+
+def _depends_on_output(rpn, features, batch):
+    output = rpn(features)
+    with tf.GradientTape() as tape:
+        tape.watch([output.logits, output.deltas])
+        total = tf.add_n([t.mean() for t in rpn.loss(output, batch, features).values()])
+    return any(g is not None for g in tape.gradient(total, [output.logits, output.deltas]))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.ops.pyramid import Windows, assign_levels, divide, window_entries
+from mrcnn.ops.pyramid import Windows, assign_levels, divide, gather_patches, window_entries
 from tests.ops.execution import in_every_mode, random_boxes
 from tests.reference import roi_align as reference
 
@@ -74,3 +74,31 @@ def test_division_is_rounded_once_in_every_mode():
     for divisor in (3, 7, 14, 28):
         quotient = in_every_mode(lambda v, d=divisor: divide(v, d), x, atol=0, xla=False)
         np.testing.assert_array_equal(quotient, x / np.float32(divisor))
+
+
+@pytest.mark.parametrize("side", [1, 3, 5])
+def test_patches_are_the_cells_around_with_zeros_beyond_the_border(rng, side):
+    levels = [rng.normal(size=(2, *shape, 3)).astype(np.float32) for shape in ((4, 5), (2, 3), (1, 1))]
+    cell = np.stack([rng.permutation(27), rng.permutation(27)]).astype(np.int32)  # all 20 + 6 + 1, in any order
+
+    def patches_of(*inputs):
+        maps = [tf.ensure_shape(x, [None, None, None, 3]) for x in inputs[:3]]
+        return gather_patches(maps, inputs[3], side)
+
+    patches = in_every_mode(patches_of, *levels, cell)
+    margin = side // 2
+    for b in range(2):
+        expected = []
+        for level in levels:
+            padded = np.pad(level[b], ((margin, margin), (margin, margin), (0, 0)))
+            height, width = level.shape[1:3]
+            expected += [padded[y : y + side, x : x + side] for y in range(height) for x in range(width)]
+        np.testing.assert_array_equal(patches[b], np.stack(expected)[cell[b]])
+
+
+def test_gradient_of_patches_adds_up_where_they_overlap():
+    level = tf.Variable(tf.zeros([1, 3, 3, 1]))
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(gather_patches([level], tf.constant([[0, 4, 4]]), 3))
+    found = tf.convert_to_tensor(tape.gradient(total, level))[0, :, :, 0]
+    np.testing.assert_array_equal(found, [[3, 3, 2], [3, 3, 2], [2, 2, 2]])

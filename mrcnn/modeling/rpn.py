@@ -198,8 +198,8 @@ class RPN(keras.layers.Layer):
     def _predict_at(self, features: Mapping[str, tf.Tensor], index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The predictions for some anchors only, from the cells they depend on; for one hidden convolution.
 
-        A step samples 256 of a picture's anchors, and the gradient of all others is 0. To go back through the whole
-        maps nevertheless took over a third of the step (two pictures of 512 x 512 on two cores).
+        A step samples 256 of a picture's anchors, and the gradient of all others is 0. Going back through the whole
+        maps nevertheless was a fifth of the time spent in operations (two pictures of 512 x 512, two loaded cores).
 
         Args:
             features: as for `call`.

@@ -107,31 +107,8 @@ class AdamW(LayerRates, keras.optimizers.AdamW):
     """Keras' AdamW with a factor on the rate of some weights."""
 
 
-class _InPlaceSGD(keras.optimizers.SGD):
-    """Keras' SGD with momentum by TensorFlow's one operation for it, same numbers up to rounding.
-
-    Put together from products and differences the update has up to four temporary copies of all weights alive at once,
-    because the executor starts every variable's first operation before any variable's last.
-    """
-
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """One variable's update."""
-        if not self.momentum:
-            super().update_step(gradient, variable, learning_rate)
-            return
-        momentum = self.momentums[self._get_variable_index(variable)]
-        tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle,
-            accum=momentum.value.handle,
-            lr=tf.cast(learning_rate, variable.dtype),
-            grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
-            momentum=tf.cast(self.momentum, variable.dtype),
-            use_nesterov=self.nesterov,
-        )
-
-
 @keras.saving.register_keras_serializable("mrcnn")
-class SGDWithL2(LayerRates, _InPlaceSGD):
+class SGDWithL2(LayerRates, keras.optimizers.SGD):
     """SGD whose weight decay is the gradient of an L2 penalty, as in the published detectors.
 
     Keras' own `weight_decay` is decoupled: it bypasses momentum and so decays ten times less at momentum 0.9.

@@ -138,14 +138,35 @@ def batch_spec(
     return spec
 
 
+class _ByValue:
+    """Equality of dataclasses that hold arrays: the same fields with the same values, in the same order."""
+
+    __hash__ = None
+
+    def __eq__(self, other: object) -> bool:
+        if type(self) is not type(other):
+            return NotImplemented
+        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, np.ndarray) or isinstance(b, np.ndarray):
+        return type(a) is type(b) and np.array_equal(a, b)
+    if type(a) is type(b) and isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same(a[key], b[key]) for key in a)
+    return a == b
+
+
 Polygons = list[np.ndarray]
 """Polygons of one object: float arrays [n, 2] of (x, y) vertices in pixels of the picture."""
 RLE = dict[str, Any]
 """COCO run-length encoding: {"size": [height, width], "counts": bytes | str | list[int]}."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Annotation:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Annotation(_ByValue):
     """One object of one picture as its annotation file states it; the mask is not rasterised yet.
 
     box is (y1, x1, y2, x2) in pixels of the picture; segmentation is polygons, RLE or None (then the box is the
@@ -161,8 +182,8 @@ class Annotation:
     area: float | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class ImageRecord:
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageRecord(_ByValue):
     """One picture of a data set and its annotations. `path` is None where `Dataset.load_image` makes the picture."""
 
     image_id: int | str
@@ -174,13 +195,14 @@ class ImageRecord:
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass
-class Instances:
+@dataclasses.dataclass(eq=False)
+class Instances(_ByValue):
     """Objects of one picture in its original pixels: one class for truth and for prediction.
 
     boxes f32[n, 4]; class_ids i32[n] from 1; masks bool[n, height, width] or None; keypoints f32[n, J, 3]
     (x, y, score or visibility) or None; scores f32[n] or None (truth); is_crowd bool[n] or None.
-    Indexing by an integer, a slice, a boolean or an index array filters every field together.
+    Indexing by an integer, a slice, a boolean or an index array filters every field together. Two are equal if every
+    value is.
 
     Raises:
         ValueError: fields of different length or of the wrong shape; the message names the field.

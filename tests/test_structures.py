@@ -155,3 +155,29 @@ def test_records_do_not_share_their_extras():
     assert first.annotations == ()
     annotation = Annotation(1, (0.0, 0.0, 1.0, 1.0))
     assert (annotation.segmentation, annotation.is_crowd, annotation.area) == (None, False, None)
+
+
+def test_equal_where_every_value_is():
+    instances = _instances()
+    assert instances == _instances() and instances == instances[:]
+    assert instances != instances[:3] and instances != instances[[1, 0, 2, 3]]
+    assert instances != "four objects"
+    without = _instances()
+    without.masks = None
+    assert instances != without and without != instances
+    moved = _instances()
+    moved.masks[3, 5, 4] = True
+    assert instances != moved
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(instances)
+
+
+def test_annotations_are_equal_by_value():
+    def record(x: float) -> ImageRecord:
+        polygon = np.array([[0, 0], [x, 0], [x, 5]])
+        crowd = Annotation(2, (0, 0, 1, 1), {"size": [2, 3], "counts": [1, 5]}, np.zeros((2, 3)), True)
+        return ImageRecord("a", None, 10, 10, (Annotation(1, (0, 0, 5, x), [polygon]), crowd), "here", {"pass": [1]})
+
+    assert record(4.0) == record(4.0)
+    assert record(4.0) != record(4.5)
+    assert record(4.0).annotations[1] == record(9.0).annotations[1]

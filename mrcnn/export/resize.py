@@ -29,15 +29,14 @@ def resized_shape(
     never_shrink_for_short: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """`ops.resize.resized_shape` for i32[] height and width: the same rule in the same precision."""
-    kind = tf.float32 if rounding == "floor" else tf.float64
     sides = [tf.cast(side, tf.float64) for side in (height, width)]
-    shorter, longest = (tf.cast(of(*sides), kind) for of in (tf.minimum, tf.maximum))
-    scale = tf.constant(short_side, kind) / shorter
+    shorter, longest = tf.minimum(*sides), tf.maximum(*sides)
+    scale = tf.constant(short_side, tf.float64) / shorter
     if never_shrink_for_short:
         scale = tf.maximum(scale, 1.0)
-    to_fit = tf.constant(long_side, kind) / longest
+    to_fit = tf.constant(long_side, tf.float64) / longest
     if rounding == "floor":
-        scale = tf.cast(tf.minimum(scale, to_fit), tf.float64)
+        scale = tf.minimum(scale, to_fit)
     else:
         reached = scale * longest
         scale = tf.where((tf.round(reached) if rounding == "half_even" else reached) > long_side, to_fit, scale)

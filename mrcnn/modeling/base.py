@@ -229,3 +229,25 @@ class ConvStack(keras.layers.Layer):
 def float32_output(x: tf.Tensor) -> tf.Tensor:
     """Predictions leave a room in float32, whatever the precision policy."""
     return tf.cast(x, tf.float32)
+
+
+def named_variables(model: keras.Model) -> dict[str, Any]:
+    """The model's weights by stable name: "backbone/stage2_block1_conv1/kernel".
+
+    The name is the variable's path below the model, so it does not depend on the model's own name.
+    """
+    named: dict[str, Any] = {}
+    for layer in _rooms(model):
+        for variable in layer.weights:
+            path = variable.path.removeprefix(f"{model.name}/")
+            if layer is not model and path.split("/")[0] != layer.name:
+                path = f"{layer.name}/{path}"  # a functional model's layers do not know the model's name
+            if path in named and named[path] is not variable:
+                raise ValueError(f"two variables of {model.name} share the name {path}")
+            named[path] = variable
+    return named
+
+
+def _rooms(model: keras.Model) -> list[keras.layers.Layer]:
+    is_functional = getattr(model, "inputs", None) is not None and hasattr(model, "operations")
+    return [model] if is_functional else list(model.layers)

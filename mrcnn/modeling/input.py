@@ -23,7 +23,7 @@ class InputConfig(Settings):
     long_side: int = 1333
     divisor: int = 32  # height and width of the canvas are multiples of this
     never_shrink_for_short: bool = False  # the shorter side is only ever enlarged to short_side
-    rounding: Rounding = "half_up"  # of the resized sides; "floor" takes the scale in float32
+    rounding: Rounding = "half_up"  # of the resized sides
     # "antialias_u8": a triangle filter that widens when the picture shrinks, rounded to grey levels.
     # "linear": between the four nearest pixels only, not rounded: the model is fed float32.
     # "linear_black_u8": as "linear", with black beyond the picture's edges, fractions of a grey level cut off.

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.base import RoiHeadConfig
+from mrcnn.modeling.base import RoiHeadConfig, named_variables
 from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
@@ -102,6 +102,8 @@ class MaskRCNN(TrainStep):
 
         self.box_head = config.box_head.build(c, pooler(config.box_head), name="box_head")
         self.heads = [head.build(c, pooler(head), name=head_name(head)) for head in config.heads]
+        # Variables that do not train though their layer does; by hand, for Keras would make another kind of set of it.
+        object.__setattr__(self, "frozen_paths", set())
         self.built = True
 
     def build(self, *_: Any) -> None:
@@ -168,7 +170,31 @@ class MaskRCNN(TrainStep):
             "config": self.config.to_dict(),
             "class_names": list(self.class_names),
             "category_ids": list(self.category_ids),
+            "frozen": {
+                "layers": [path for path, layer in self._named_layers().items() if not layer.trainable],
+                "variables": sorted(self.frozen_paths),
+            },
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MaskRCNN:
+        """The model of a `get_config`, untrained; what did not train in that one does not in this."""
+        del custom_objects
+        settings = {key: value for key, value in config.items() if key != "frozen"}
+        model = cls(**settings)
+        frozen = config.get("frozen", {"layers": [], "variables": []})
+        layers, variables = model._named_layers(), named_variables(model)
+        for path in frozen["layers"]:
+            layers[path].trainable = False
+        for path in frozen["variables"]:
+            variables[path].trainable = False
+        model.frozen_paths.update(frozen["variables"])
+        return model
+
+    def _named_layers(self) -> dict[str, keras.layers.Layer]:
+        """The layers that can be frozen one by one: the rooms, then those of the backbone, by path."""
+        inside = {f"{self.backbone.name}/{layer.name}": layer for layer in self.backbone.layers}
+        return {layer.name: layer for layer in self.layers} | inside
 
 
 def _num_used(valid: tf.Tensor) -> tf.Tensor:

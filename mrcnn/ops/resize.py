@@ -39,7 +39,7 @@ def resized_shape(
         short_side: wanted length of the shorter side.
         long_side: largest length of the longer side.
         rounding: of the sides. "half_up" as Detectron and detectron2; "half_even" as matterport, which also lets the
-            longer side exceed `long_side` by what rounding takes away; "floor" as torchvision, whose scale is float32.
+            longer side exceed `long_side` by what rounding takes away; "floor" as torchvision.
         never_shrink_for_short: a shorter side above `short_side` stays; matterport's rule.
 
     Returns:
@@ -48,15 +48,12 @@ def resized_shape(
     Ref: Mask R-CNN, section 3.1 (800 and 1333).
     """
     shorter, longer = min(height, width), max(height, width)
-    if rounding == "floor":
-        scale = np.float32(short_side) / np.float32(shorter)
-        if never_shrink_for_short:
-            scale = max(scale, np.float32(1.0))
-        scale = float(min(scale, np.float32(long_side) / np.float32(longer)))
-        return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
     scale = short_side / shorter
     if never_shrink_for_short:
         scale = max(scale, 1.0)
+    if rounding == "floor":
+        scale = min(scale, long_side / longer)
+        return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
     reached = scale * longer
     if (round(reached) if rounding == "half_even" else reached) > long_side:
         scale = long_side / longer

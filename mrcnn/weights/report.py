@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
+
+from mrcnn.modeling.base import named_variables as named_variables  # the names that reports are in terms of
 
 
 class WeightsError(ValueError):
@@ -53,28 +54,6 @@ def _grouped(names: Iterable[str]) -> list[tuple[str, int]]:
     for name in names:
         groups.setdefault(name.rsplit("/" if "/" in name else ".", 1)[0], []).append(name)
     return [(layer if len(members) > 1 else members[0], len(members)) for layer, members in groups.items()]
-
-
-def named_variables(model: keras.Model) -> dict[str, Any]:
-    """The model's weights by stable name: "backbone/stage2_block1_conv1/kernel".
-
-    The name is the variable's path below the model, so it does not depend on the model's own name.
-    """
-    named: dict[str, Any] = {}
-    for layer in _rooms(model):
-        for variable in layer.weights:
-            path = variable.path.removeprefix(f"{model.name}/")
-            if layer is not model and path.split("/")[0] != layer.name:
-                path = f"{layer.name}/{path}"  # a functional model's layers do not know the model's name
-            if path in named and named[path] is not variable:
-                raise WeightsError(f"two variables of {model.name} share the name {path}")
-            named[path] = variable
-    return named
-
-
-def _rooms(model: keras.Model) -> list[keras.layers.Layer]:
-    is_functional = getattr(model, "inputs", None) is not None and hasattr(model, "operations")
-    return [model] if is_functional else list(model.layers)
 
 
 def assign(

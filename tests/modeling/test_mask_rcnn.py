@@ -12,12 +12,14 @@ import tensorflow as tf
 from mrcnn import recipes
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.base import named_variables
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig, head_name
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.settings import SettingsError
 from mrcnn.structures import batch_spec
+from mrcnn.training.freezing import set_trainable
 from mrcnn.weights import load_model, save_checkpoint
 from tests.tiny_model import noise_pictures, tiny_model
 from tests.truth import MASK_SIDE, batch_of
@@ -228,6 +230,31 @@ def test_keras_file_round_trip(tmp_path, trainer, detections):
     losses = again(batch())
     total = again.compute_loss(x=batch(), y_pred=losses)
     assert float(total) == pytest.approx(sum(float(value) for value in losses.values()), rel=1e-5)
+
+
+def test_a_keras_file_keeps_what_does_not_train(tmp_path):
+    def training(model: MaskRCNN) -> set[str]:
+        chosen = {id(v) for v in model.trainable_variables}
+        return {path for path, v in named_variables(model).items() if id(v) in chosen}
+
+    model = tiny_model()
+    everything = training(model)
+    set_trainable(model, lambda path: path.startswith("rpn/") or path.endswith("logits/bias"))
+    model.backbone.get_layer("stem_conv1").trainable = False
+    model.get_layer("fpn").trainable = False
+    model.compile(keras.optimizers.SGD(1e-3, momentum=0.9))
+    model.optimizer.build(model.trainable_variables)
+    for variable in model.optimizer.variables:
+        variable.assign(tf.ones_like(variable))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert 0 < len(training(model)) < len(everything)
+    assert training(again) == training(model)
+    assert [v.shape for v in again.optimizer.variables] == [v.shape for v in model.optimizer.variables]
+    assert all((v.numpy() == 1).all() for v in again.optimizer.variables)
+    set_trainable(again, "all")
+    assert training(again) - training(tiny_model()) == set()
+    assert {path for path in everything if not path.startswith("fpn/")} <= training(again)
 
 
 def test_checkpoint_round_trip(tmp_path, shared, detections):

@@ -36,11 +36,24 @@ def test_resized_shape_of_hand_numbers(height, width, expected):
         (400, 500, "floor", True, (400, 500)),
         (160, 200, "half_even", True, (320, 400)),
         (1, 9, "floor", False, (56, 512)),
-        (1, 5000, "floor", False, (1, 511)),  # 512 / 5000 in float32 is just too small
+        (1, 5000, "floor", False, (1, 512)),
     ],
 )
 def test_resized_shape_by_the_rules_of_others(height, width, rounding, never_shrink, expected):
     assert resized_shape(height, width, 320, 512, rounding, never_shrink) == expected
+
+
+@pytest.mark.parametrize(
+    "size, sides, expected",
+    [
+        ((480, 150), (300, 400), (400, 125)), ((808, 881), (256, 640), (256, 279)),
+        ((1053, 305), (400, 512), (512, 148)), ((222, 171), (400, 1000), (519, 400)),
+        ((667, 1271), (320, 1333), (320, 609)), ((427, 640), (800, 1333), (800, 1199)),
+    ],
+)  # fmt: skip
+def test_floor_takes_the_scale_in_double_precision(size, sides, expected):
+    """Sizes that torchvision 0.29 itself gave; with a scale in float32 most would lose a pixel."""
+    assert resized_shape(*size, *sides, "floor") == expected
 
 
 def test_half_even_rounding_of_hand_numbers():

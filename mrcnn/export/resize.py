@@ -31,25 +31,24 @@ def resized_shape(
     """`ops.resize.resized_shape` for i32[] height and width: the same rule in the same precision."""
     sides = [tf.cast(side, tf.float64) for side in (height, width)]
     shorter, longest = tf.minimum(*sides), tf.maximum(*sides)
-    scale = tf.constant(short_side, tf.float64) / shorter
+    short, long = tf.constant(short_side, tf.float64), tf.constant(long_side, tf.float64)
+    scale = short / shorter
     if never_shrink_for_short:
-        scale = tf.maximum(scale, 1.0)
-    to_fit = tf.constant(long_side, tf.float64) / longest
-    if rounding == "floor":
-        scale = tf.minimum(scale, to_fit)
+        scale, short = tf.maximum(scale, 1.0), tf.maximum(shorter, short)
+    reached = scale * longest
+    if rounding == "half_up":
+        to_fit = tf.where(reached > long, long / reached, 1.0)
+        is_wide = sides[0] < sides[1]
+        lengths = [tf.where(is_wide, a, b) * to_fit + 0.5 for a, b in ((short, reached), (reached, short))]
+        lengths = [tf.floor(length) for length in lengths]
+    elif rounding == "floor":
+        scale = tf.minimum(scale, long / longest)
+        lengths = [tf.floor(side * scale) for side in sides]
     else:
-        reached = scale * longest
-        scale = tf.where((tf.round(reached) if rounding == "half_even" else reached) > long_side, to_fit, scale)
-
-    def rounded(side: Tensor) -> Tensor:
-        length = side * scale
-        if rounding == "half_even":
-            length = tf.round(length)
-        else:
-            length = tf.floor(length if rounding == "floor" else length + 0.5)
-        return tf.maximum(1, tf.cast(length, tf.int32))
-
-    return rounded(sides[0]), rounded(sides[1])
+        scale = tf.where(tf.round(reached) > long, long / longest, scale)
+        lengths = [tf.round(side * scale) for side in sides]
+    resized_height, resized_width = (tf.maximum(1, tf.cast(length, tf.int32)) for length in lengths)
+    return resized_height, resized_width
 
 
 def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: Interpolation = "antialias_u8") -> Tensor:

@@ -38,7 +38,7 @@ def resized_shape(
         height, width: of the picture, pixels.
         short_side: wanted length of the shorter side.
         long_side: largest length of the longer side.
-        rounding: of the sides. "half_up" as Detectron and detectron2; "half_even" as matterport, which also lets the
+        rounding: of the sides. "half_up" as detectron2; "half_even" as matterport, which also lets the
             longer side exceed `long_side` by what rounding takes away; "floor" as torchvision.
         never_shrink_for_short: a shorter side above `short_side` stays; matterport's rule.
 
@@ -55,11 +55,15 @@ def resized_shape(
         scale = min(scale, long_side / longer)
         return max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
     reached = scale * longer
-    if (round(reached) if rounding == "half_even" else reached) > long_side:
-        scale = long_side / longer
     if rounding == "half_even":
+        if round(reached) > long_side:
+            scale = long_side / longer
         return max(1, round(height * scale)), max(1, round(width * scale))
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+    # Steps as in detectron2: one factor for both sides at once would round some halves the other way.
+    shortest = max(shorter, short_side) if never_shrink_for_short else short_side
+    to_fit = long_side / reached if reached > long_side else 1.0
+    short, long = (max(1, int(length * to_fit + 0.5)) for length in (shortest, reached))
+    return (short, long) if height < width else (long, short)
 
 
 def padded_shape(height: int, width: int, divisor: int) -> tuple[int, int]:

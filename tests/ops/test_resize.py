@@ -56,6 +56,14 @@ def test_floor_takes_the_scale_in_double_precision(size, sides, expected):
     assert resized_shape(*size, *sides, "floor") == expected
 
 
+@pytest.mark.parametrize(
+    "size, expected", [((44, 248), (236, 1333)), ((143, 806), (237, 1333)), ((344, 44), (1333, 170))]
+)
+def test_half_up_takes_the_steps_of_detectron2(size, expected):
+    """Where 1333 / longer * shorter ends in one half but for rounding."""
+    assert resized_shape(*size, 800, 1333) == expected
+
+
 def test_half_even_rounding_of_hand_numbers():
     assert resized_shape(5, 10, 3, 100, "half_up") == (3, 6)
     assert resized_shape(4, 10, 5, 100, "half_up") == (5, 13)

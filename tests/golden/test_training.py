@@ -32,9 +32,8 @@ LOSSES = {
 }
 ALL_ANCHORS = 1_000_000
 NUM_PROPOSALS = 100
-# From these steps on rounding decides. With the network in float64 instead of float32 our losses there change by as
-# much as they differ from the reference's (group norm: the box loss of step 2 is 16 % off in float32, 5 % in float64;
-# live batch norm: 14 % and 11 % at step 3), so no other implementation can be held to 1e-2.
+# From these steps on rounding decides: torchvision itself, run again, is 5 % and 7 % off its own stored losses there,
+# and a change of picture or weights by 1e-7 moves either program by up to 20 %. data/README.md has the numbers.
 CHAOTIC_FROM = {"d2_mask_r50_fpn_gn": 2, "tv_mask_r50_fpn_v2": 2}
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-5, 0.9, 1e-4
 

@@ -403,7 +403,9 @@ def test_true_boxes_name_their_last_pixel_where_the_models_do(monkeypatch):
     config = dataclasses.replace(tiny_model().config, input=InputConfig(short_side=96, long_side=160, end_offset=-1.0))
     model = MaskRCNN(config)
     seen = []
-    monkeypatch.setattr(type(model.rpn), "loss", lambda self, output, batch: seen.append(batch["gt_boxes"]) or {})
+    monkeypatch.setattr(
+        type(model.rpn), "loss", lambda self, output, batch, features: seen.append(batch["gt_boxes"]) or {}
+    )
     truth = batch()
     model(truth)
     used = seen[0].shape[1]

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw_grid as draw_grid
     from mrcnn.drawing import save_picture as save_picture
     from mrcnn.evaluation.coco import to_coco_results as to_coco_results
+    from mrcnn.export.onnx import export_onnx as export_onnx
+    from mrcnn.export.onnx import load_onnx as load_onnx
+    from mrcnn.export.portable import ExportError as ExportError
     from mrcnn.export.saved_model import export_saved_model as export_saved_model
     from mrcnn.inference import detect as detect
     from mrcnn.inference import iter_detect as iter_detect
@@ -61,6 +64,7 @@ _HOME = {
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
     "Instances": "mrcnn.structures",
+    "ExportError": "mrcnn.export.portable",
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "Recipe": "mrcnn.recipes",
@@ -76,6 +80,7 @@ _HOME = {
     "draw_grid": "mrcnn.drawing",
     "dry_run": "mrcnn.training.dry_run",
     "evaluate": "mrcnn.training.evaluation_run",
+    "export_onnx": "mrcnn.export.onnx",
     "export_saved_model": "mrcnn.export.saved_model",
     "inspect": "mrcnn.inspection",
     "inspect_batch": "mrcnn.inspection",
@@ -84,6 +89,7 @@ _HOME = {
     "load_coco": "mrcnn.data.formats.coco",
     "load_imagenet": "mrcnn.weights.imagenet",
     "load_model": "mrcnn.weights.checkpoint",
+    "load_onnx": "mrcnn.export.onnx",
     "load_pretrained": "mrcnn.weights.pretrained",
     "load_via": "mrcnn.data.formats.via",
     "load_weights": "mrcnn.weights.pretrained",

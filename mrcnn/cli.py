@@ -324,13 +324,23 @@ def _unique_names(files: Sequence[Path]) -> list[str]:
 def export(
     model: Model,
     out: Out,
+    format: Annotated[
+        str, typer.Option(metavar="savedmodel|onnx", help="What to write; see docs/export.md.")
+    ] = "savedmodel",
     height: Annotated[int | None, typer.Option(min=1, help="Fix the height of the pictures; default: any.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Fix the width of the pictures; default: any.")] = None,
 ) -> None:
-    """Write a SavedModel that takes raw pictures and needs TensorFlow alone."""
+    """Write a SavedModel that takes raw pictures and needs TensorFlow alone; or an ONNX file."""
     mrcnn.quiet_start()
-    mrcnn.export_saved_model(mrcnn.load_pretrained(model), out, height=height, width=width)
-    _written(out)
+    if format == "savedmodel":
+        mrcnn.export_saved_model(mrcnn.load_pretrained(model), out, height=height, width=width)
+        _written(out)
+        return
+    if format != "onnx":
+        raise typer.BadParameter(f"expected savedmodel or onnx, got {format!r}", param_hint="--format")
+    if height or width:
+        raise typer.BadParameter("only a SavedModel's pictures have a fixed size", param_hint="--height, --width")
+    _written(mrcnn.export_onnx(mrcnn.load_pretrained(model), out / "model.onnx", say=console.print))
 
 
 @app.command(no_args_is_help=True)

@@ -272,6 +272,13 @@ def test_export_writes_a_saved_model(run, tmp_path):
     assert "not a SavedModel" in refused("export", "--model", run, "--out", tmp_path)
 
 
+def test_export_knows_its_formats(run, tmp_path):
+    assert "expected savedmodel or onnx, got 'caffe'" in refused(
+        "export", "--model", run, "--out", tmp_path, "--format", "caffe"
+    )
+    assert "fixed size" in refused("export", "--model", run, "--out", tmp_path, "--format", "onnx", "--height", 64)
+
+
 def test_training_starts_from_a_checkpoint_and_says_what_fitted(run, tmp_path):
     result = _train(tmp_path / "run", NUCLEI / "images", "--weights", run)
     assert result.exit_code == 0, result.output

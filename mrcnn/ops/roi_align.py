@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from mrcnn.ops import custom
 from mrcnn.ops.bilinear import AxisRuns, Method, axis_runs, bilinear_taps, check_method, sum_runs, sum_taps
-from mrcnn.ops.pyramid import LevelAssignment, LevelRule, divide, place_rois, unplace
+from mrcnn.ops.pyramid import LevelAssignment, LevelRule, PlacedRois, divide, place_rois, unplace
 
 Tensor = tf.Tensor
 
@@ -126,6 +126,11 @@ def multilevel_roi_align(
     Ref: Mask R-CNN, section 3 (RoIAlign); Feature Pyramid Networks, equation 1.
     """
     height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+    assignment = LevelAssignment(canonical_size, canonical_level, level_rule, level_epsilon)
+    if method is None and (align := custom.replacement()) is not None:
+        rois = place_rois(features, boxes, strides, valid, assignment, end_offset)
+        pooled = _level_by_level(align, features, rois, strides, (height, width), sampling_ratio, aligned)
+        return unplace(pooled, features, boxes, height, width)
     library = None
     if method == "op":
         library = custom.require()
@@ -149,7 +154,6 @@ def multilevel_roi_align(
             end_offset,
         )
     check_method(method)
-    assignment = LevelAssignment(canonical_size, canonical_level, level_rule, level_epsilon)
     rois = place_rois(features, boxes, strides, valid, assignment, end_offset)
     scaled = rois.boxes / rois.stride[:, tf.newaxis] - (0.5 if aligned else 0.0)
     start, length = scaled[:, :2], scaled[:, 2:] - scaled[:, :2]
@@ -164,6 +168,39 @@ def multilevel_roi_align(
         (y, weight_y), (x, weight_x) = (_fixed_taps(*axis, sampling_ratio) for axis in axes)
         pooled = sum_taps(rois, y, weight_y, x, weight_x, method)
     return unplace(pooled, features, boxes, height, width)
+
+
+def _level_by_level(
+    align: custom.LevelAlign,
+    features: Sequence[Tensor],
+    rois: PlacedRois,
+    strides: Sequence[int],
+    bins: tuple[int, int],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """f32[R, h, w, C], each level's RoIs pooled by `align`; zeros for RoIs that are not usable."""
+    num_rois = tf.shape(rois.boxes)[0]
+    if features[0].shape[0] == 1:
+        picture = tf.zeros([num_rois], tf.int32)
+    else:
+        batch = tf.shape(features[0])[0]
+        picture = tf.repeat(tf.range(batch), num_rois // batch)
+    # Every level gets one RoI more, far outside, where every sample is 0: some runtimes cannot bear a level without
+    # RoIs, and the first of these rows is what RoIs that are not usable read.
+    outside = tf.fill([1, 4], -1e6)
+    place = tf.zeros([num_rois], tf.int32)  # of each RoI among the pooled
+    first, pooled = tf.constant(1), []
+    for level, stride in zip(features, strides, strict=True):
+        own = rois.usable & (rois.stride == float(stride)) if len(features) > 1 else rois.usable
+        counted = tf.cumsum(tf.cast(own, tf.int32))
+        place += tf.cast(own, tf.int32) * (first + counted - 1)
+        index = tf.cast(tf.where(own)[:, 0], tf.int32)
+        boxes = tf.concat([outside, tf.gather(rois.boxes, index)], 0)
+        owner = tf.concat([[0], tf.gather(picture, index)], 0)
+        pooled.append(align(tf.cast(level, tf.float32), boxes, owner, stride, bins, sampling_ratio, aligned))
+        first += tf.reduce_sum(tf.cast(own, tf.int32)) + 1
+    return tf.gather(tf.concat(pooled, 0), place)
 
 
 def roi_align(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.ops import bilinear
+from mrcnn.ops import bilinear, custom
 from mrcnn.ops.roi_align import MAX_ADAPTIVE_SAMPLES, multilevel_roi_align, roi_align
 from tests.ops.execution import random_boxes
 from tests.reference import roi_align as reference
@@ -288,3 +288,36 @@ def test_survives_a_saved_model(rng, tmp_path, sampling_ratio):
 def test_unknown_method_is_refused(rng):
     with pytest.raises(ValueError, match="method"):
         roi_align(features_of(rng, 1, 4, 4, 1), tf.zeros([1, 1, 4]), 4, 2, method="quick")
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+def test_a_replacement_sees_each_roi_once_on_its_own_level(aligned):
+    rng = np.random.default_rng(0)
+    features = [rng.normal(size=(2, side, side, 3)).astype(np.float32) for side in (16, 8, 4)]
+    sides = np.array([3.0, 30.0, 5.0, 60.0, 9.0])[:, np.newaxis]  # pixels; two of the three levels are in use
+    corners = rng.uniform(0, 30, (2, 5, 2))
+    boxes = np.concatenate([corners, corners + sides], -1).astype(np.float32)
+    valid = np.array([[True, True, False, True, True], [True, False, True, True, True]])
+    boxes[1, 4] = np.nan
+    options = {"valid": valid, "canonical_size": 32.0, "canonical_level": 3, "sampling_ratio": 2, "aligned": aligned}
+    expected = multilevel_roi_align(features, boxes, [4, 8, 16], (2, 3), method="sparse", **options)
+    seen = []
+
+    def align(level, rois, picture, stride, bins, sampling_ratio, aligned):
+        seen.append((stride, len(rois) - 1))
+        pooled = [
+            roi_align(
+                level[p : p + 1], roi[np.newaxis, np.newaxis], stride, bins, sampling_ratio, aligned, method="gather"
+            )
+            for roi, p in zip(rois, picture, strict=True)
+        ]
+        return tf.concat(pooled, 0)[:, 0]
+
+    with custom.replaced_by(align):
+        found = multilevel_roi_align(features, boxes, [4, 8, 16], (2, 3), **options)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert [stride for stride, _ in seen] == [4, 8, 16]
+    assert sum(count for _, count in seen) == valid.sum() - 1
+    assert not found[0, 2].numpy().any()
+    assert not found[1, 4].numpy().any()
+    assert custom.replacement() is None

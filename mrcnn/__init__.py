@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mrcnn._version import __version__
+from mrcnn.compat import repair_before_imgaug
 
 if TYPE_CHECKING:
     from mrcnn import recipes as recipes
@@ -110,6 +111,9 @@ _HOME = {
 """Public name -> the module that defines it; a name that is a module stands for itself."""
 
 __all__ = ["__version__", *sorted(_HOME)]
+
+
+repair_before_imgaug()
 
 
 def __getattr__(name: str) -> Any:

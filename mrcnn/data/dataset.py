@@ -44,10 +44,13 @@ class Dataset:
     overridden the annotations are derived from it when they are first needed and kept as RLE.
 
     Attributes:
+        channels: of every picture; another number needs a `load_image` of your own.
         faults: what a reader mended or left out; see `Fault`.
         keypoint_names: names of the J joints; empty where the set has none.
         path: the annotation file, where there is one; named in messages.
     """
+
+    channels: int = 3
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
@@ -200,10 +203,10 @@ class Dataset:
         if least_shape is not None and self._reads_files:
             return self._read(index, least_shape)
         image = np.asarray(self.load_image(index))
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or 0 in image.shape:
             raise DataError(
                 f"picture {self._records[index].image_id!r}: load_image gave {image.dtype}{list(image.shape)}, "
-                "expected uint8[height, width, 3]"
+                f"expected uint8[height, width, {self.channels}]"
             )
         self._shapes[index] = image.shape[:2]
         return image

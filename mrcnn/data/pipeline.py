@@ -19,12 +19,15 @@ import math
 import os
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
 from mrcnn.data import transforms
+from mrcnn.data.augmenters import Augmentation, as_augmentation
 from mrcnn.data.dataset import ByteCache, Dataset, stack_keypoints
 from mrcnn.data.errors import DataError
 from mrcnn.data.rasterize import mask_window
@@ -121,6 +124,7 @@ def make_pipeline(
     share: Share = WHOLE,
     workers: int | None = None,
     cache_bytes: int = 256 * 2**20,
+    augmentation: Any = None,
 ) -> tf.data.Dataset:
     """Batches of a data set.
 
@@ -141,12 +145,15 @@ def make_pipeline(
         share: the rows of each batch to make, with `repeat`.
         workers: threads that make batches; default: cores, at most 4.
         cache_bytes: decoded pictures and masks kept in memory, those used last.
+        augmentation: in training, after the augmentations of `config`: an augmenter of imgaug or Albumentations (see
+            `data.augmenters`), or a function (sample, rng) -> sample. Size and type of pictures must stay.
 
     Returns:
         tf.data.Dataset of dicts as `structures.batch_spec` states; `image_id` is the record's id where all ids are
         integers, else the picture's number in the set.
 
     Raises:
+        ValueError: `augmentation` is not safe for masks; names what is not.
         DataError: the set is empty, or no batch would remain. While iterating, a picture or annotation that cannot be
             used raises tf.errors.InvalidArgumentError, whose message holds that of the DataError with file and id.
     """
@@ -157,6 +164,8 @@ def make_pipeline(
     if not repeat and (start_batch or share != WHOLE):
         raise ValueError("make_pipeline: start_batch and share need repeat=True")
     maker = _BatchMaker(dataset, config, training=training, seed=seed, with_truth=with_truth, cache_bytes=cache_bytes)
+    if training and augmentation is not None:
+        maker.augmentation = as_augmentation(augmentation)
     indices = np.arange(len(dataset))
     if training and not config.keep_empty:
         indices = np.array([i for i in indices if dataset.annotations(i)], np.int64)
@@ -354,6 +363,7 @@ class _BatchMaker:
         self.joint_order = transforms.mirrored_joints(dataset.keypoint_names) if dataset.keypoint_names else None
         integer_ids = all(isinstance(i, (int, np.integer)) for i in dataset.image_ids)
         self.ids = dataset.image_ids if integer_ids else tuple(range(len(dataset)))
+        self.augmentation: Augmentation | Callable[..., Sample] | None = None
         self._warned = False
         self.groups, self.canvases = self._canvases()
 
@@ -388,6 +398,7 @@ class _BatchMaker:
             config.mask_side,
             config.num_joints,
             with_truth=self.with_truth,
+            channels=self.dataset.channels,
             full_masks=config.full_masks,
         )
 
@@ -398,7 +409,7 @@ class _BatchMaker:
         for name, tensor in spec.items():
             shape = tuple(tensor.shape)
             if name == "image":
-                shape = (shape[0], *canvas, 3)
+                shape = (shape[0], *canvas, shape[3])
             elif name == "gt_full_masks":
                 shape = (*shape[:2], *canvas)
             batch[name] = np.zeros(shape, tensor.dtype.as_numpy_dtype)
@@ -424,6 +435,11 @@ class _BatchMaker:
         sample, original_shape = self.load(index)
         if self.training:
             sample = augment(sample, config, rng, canvas, self.joint_order, original_shape)
+            if isinstance(self.augmentation, Augmentation):
+                source = self.dataset._records[index].source
+                sample = self.augmentation(sample, rng, source, self.joint_order)
+            elif self.augmentation is not None:
+                sample = self.augmentation(sample, rng)
             if config.copy_paste and rng.random() < config.copy_paste:
                 sample = self._paste_another(sample, rng, canvas)
         else:

@@ -1,39 +1,20 @@
 """`python -m mrcnn.matterport script.py args...`: a script with what an import of `mrcnn` comes too late to mend.
 
-imgaug can be imported before `mrcnn`; `import model as modellib`, `import utils`, `import config` and so on find
-the modules of this package, unless the script's own folder has files of these names.
+imgaug can be imported before `mrcnn`; names that NumPy and `time` have dropped are there; `import model as modellib`,
+`import utils`, `import coco` and so on find the modules of this package, unless the script's own folder has files of
+these names. Where a script does what cannot work any more, it ends with one line: what, why, what to write instead.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.abc
-import importlib.util
 import os
 import runpy
 import sys
+import traceback
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any
 
-from mrcnn.matterport.repair import repair_numpy
-
-FLAT = ("config", "model", "parallel_model", "utils", "visualize")
-
-
-class FlatImports(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds `model` as `mrcnn.model`, and so on, where nothing else is found under that name."""
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """The module of that name, if it is one of `FLAT`."""
-        return importlib.util.spec_from_loader(name, self) if name in FLAT else None
-
-    def create_module(self, spec: Any) -> ModuleType:
-        """The module of this package itself, so that both names mean one thing."""
-        return importlib.import_module(f"mrcnn.matterport.{spec.name}")
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Nothing: it has run."""
+from mrcnn.matterport import prepare
+from mrcnn.matterport.refusals import explain
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -41,11 +22,20 @@ def main(arguments: Sequence[str]) -> None:
     if not arguments or not os.path.isfile(arguments[0]):
         given = f"there is no {arguments[0]}" if arguments else "none was given"
         raise SystemExit(f"usage: python -m mrcnn.matterport script.py [its arguments]; {given}")
-    repair_numpy()
-    sys.meta_path.append(FlatImports())
+    prepare()
     sys.argv = list(arguments)
     sys.path.insert(0, os.path.dirname(os.path.abspath(arguments[0])))
-    runpy.run_path(arguments[0], run_name="__main__")
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    except Exception as error:
+        reason = explain(error)
+        if reason is None:
+            raise
+        folder = os.path.dirname(os.path.abspath(arguments[0])) + os.sep
+        calls = traceback.extract_tb(error.__traceback__)
+        own = [call for call in calls if os.path.abspath(call.filename).startswith(folder)]
+        place = f"{own[-1].filename}, line {own[-1].lineno}: " if own else ""
+        raise SystemExit(place + reason) from None
 
 
 if __name__ == "__main__":

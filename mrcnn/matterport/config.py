@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrcnn.matterport.repair import repair_numpy
-
-repair_numpy()  # scripts import imgaug after this module
-
 
 class Config:
     """Settings of a run; subclass it and override what differs. `NAME` and `NUM_CLASSES` must be.

@@ -8,6 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from mrcnn.matterport.refusals import EAGER_OFF
+
 
 def eagerly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """What a function returns where operations run at once: here, or where a graph is being built in another thread.
@@ -16,5 +18,7 @@ def eagerly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     if tf.executing_eagerly():
         return function(*args, **kwargs)
+    if not tf.compat.v1.executing_eagerly_outside_functions():
+        raise RuntimeError(EAGER_OFF)
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(function, *args, **kwargs).result()

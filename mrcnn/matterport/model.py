@@ -9,21 +9,54 @@ import math
 import os
 import random
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import mrcnn
+from mrcnn.data import augmenters
 from mrcnn.inference import to_instances
 from mrcnn.matterport import settings, targets, training, utils, weights_file
 from mrcnn.matterport.eager import eagerly
-from mrcnn.matterport.keras_model import KerasModel
+from mrcnn.matterport.graph import (  # noqa: F401 - names that scripts take from this module
+    BatchNorm,
+    DetectionLayer,
+    DetectionTargetLayer,
+    ProposalLayer,
+    PyramidROIAlign,
+    apply_box_deltas_graph,
+    batch_pack_graph,
+    build_fpn_mask_graph,
+    build_rpn_model,
+    clip_boxes_graph,
+    conv_block,
+    denorm_boxes_graph,
+    detection_targets_graph,
+    fpn_classifier_graph,
+    identity_block,
+    log2_graph,
+    mrcnn_bbox_loss_graph,
+    mrcnn_class_loss_graph,
+    mrcnn_mask_loss_graph,
+    norm_boxes_graph,
+    overlaps_graph,
+    refine_detections_graph,
+    resnet_graph,
+    rpn_bbox_loss_graph,
+    rpn_class_loss_graph,
+    rpn_graph,
+    smooth_l1_loss,
+    trim_zeros_graph,
+)
+from mrcnn.matterport.keras_model import KerasModel, LayerView
+from mrcnn.matterport.targets import build_detection_targets as build_detection_targets
 from mrcnn.matterport.targets import build_rpn_targets as build_rpn_targets
+from mrcnn.matterport.targets import generate_random_rois as generate_random_rois
 from mrcnn.structures import Instances, batch_spec
-from mrcnn.weights.report import named_variables
 
 _log = logging.getLogger("mrcnn")
 
@@ -139,7 +172,7 @@ def load_image_gt(
     if augment and random.randint(0, 1):
         image, mask = np.fliplr(image), np.fliplr(mask)
     if augmentation:
-        image, mask = training.augment(augmentation, image, mask)
+        image, mask = augmenters.augment(augmentation, image, mask)
     kept = np.sum(mask, axis=(0, 1)) > 0
     mask, class_ids = mask[:, :, kept], class_ids[kept]
     boxes = utils.extract_bboxes(mask)
@@ -166,11 +199,10 @@ def data_generator(
 
     Yields:
         ([images f32[B, h, w, 3] less the mean, image_meta, rpn_match i32[B, A, 1], rpn_bbox, gt_class_ids i32[B, G],
-        gt_boxes i32[B, G, 4], gt_masks [B, h, w, G]], []). Pictures without objects are left out; the sixth picture
-        that cannot be loaded raises.
+        gt_boxes i32[B, G, 4], gt_masks [B, h, w, G]], []). With `random_rois` also rpn_rois i32[B, random_rois, 4];
+        with `detection_targets` then rois, and as outputs those of `build_detection_targets`. Pictures without objects
+        are left out; the sixth picture that cannot be loaded raises.
     """
-    if random_rois or detection_targets:
-        raise ValueError("data_generator: random_rois and detection_targets are not known here")
     return targets.data_generator(
         load_image_gt,
         mold_image,
@@ -182,6 +214,8 @@ def data_generator(
         augmentation,
         batch_size,
         no_augmentation_sources,
+        int(random_rois),
+        detection_targets,
     )
 
 
@@ -195,17 +229,6 @@ class LastCheckpoint(str):
 
 
 # The model
-
-
-class LayerWeights(NamedTuple):
-    """The weights of a layer of matterport's, as this package's model has them."""
-
-    name: str
-    weights: list[Any]
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Their values."""
-        return [np.asarray(weight) for weight in self.weights]
 
 
 class MaskRCNN:
@@ -311,13 +334,9 @@ class MaskRCNN:
         """Train the layers whose whole name, as matterport's, matches, and no others; prints them."""
         training.set_trainable(keras_model or self.keras_model, self.config, layer_regex, indent, verbose)
 
-    def get_trainable_layers(self) -> list[LayerWeights]:
+    def get_trainable_layers(self) -> list[LayerView]:
         """The layers that have weights, by matterport's names."""
-        layers: dict[str, list[Any]] = {}
-        names = weights_file.layer_names(self.keras_model, self.config)
-        for path, variable in named_variables(self.keras_model).items():
-            layers.setdefault(names[path], []).append(variable)
-        return [LayerWeights(name, weights) for name, weights in layers.items()]
+        return self.keras_model.weighted_layers()
 
     def train(
         self,
@@ -338,17 +357,15 @@ class MaskRCNN:
             learning_rate: of a batch.
             epochs: to stop at; where the model has them already, nothing happens.
             layers: a name of `LAYERS`, or a pattern of layer names.
-            augmentation: `imgaug.augmenters.Fliplr`, `Flipud` or a Sequential of them.
+            augmentation: an augmenter of imgaug or Albumentations; see `mrcnn.data.augmenters`.
             custom_callbacks: run after those that write logs and checkpoints.
-            no_augmentation_sources: not known here.
+            no_augmentation_sources: pictures of these sources are not augmented.
             **ignored: `verbose`; others are refused by name.
         """
         assert self.mode == "training", "Create model in training mode."
         unknown = sorted(set(ignored) - {"verbose"})
         if unknown:
             raise TypeError(f"train() has no argument {unknown[0]!r} in matterport's Mask_RCNN")
-        if no_augmentation_sources:
-            raise ValueError("no_augmentation_sources: augmentation goes to all sources here, or to none")
         history = eagerly(
             training.train,
             self,
@@ -359,6 +376,7 @@ class MaskRCNN:
             LAYERS.get(layers, layers),
             augmentation,
             custom_callbacks or [],
+            no_augmentation_sources or (),
         )
         self.epoch = max(self.epoch, epochs)
         return history
@@ -376,13 +394,13 @@ class MaskRCNN:
             windows.append(window)
         return np.stack(molded), np.stack(metas), np.stack(windows)
 
-    def _resized(self, image: np.ndarray) -> Any:
+    def _resized(self, image: np.ndarray, mode: str | None = None) -> Any:
         return utils.resize_image(
             image,
             min_dim=self.config.IMAGE_MIN_DIM,
             min_scale=self.config.IMAGE_MIN_SCALE,
             max_dim=self.config.IMAGE_MAX_DIM,
-            mode=self.config.IMAGE_RESIZE_MODE,
+            mode=mode or self.config.IMAGE_RESIZE_MODE,
         )
 
     def detect(self, images: Any, verbose: int = 0) -> list[dict[str, np.ndarray]]:
@@ -410,20 +428,23 @@ class MaskRCNN:
         return eagerly(lambda: [self._detect_one(np.asarray(image)) for image in images])
 
     def _detect_one(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        channels = int(self.config.IMAGE_CHANNEL_COUNT)
+        if image.ndim == 2:
+            image = np.repeat(image[..., np.newaxis], channels, axis=2)
         plain = image.dtype == np.uint8 and not self.config.IMAGE_MIN_SCALE
-        if plain or self.config.PAPER:
+        if channels == 3 and (plain or self.config.PAPER):
             picture = image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
             return _as_result(mrcnn.detect(self.keras_model, picture)[0])
-        resized, window, _, _, crop = self._resized(image)
-        if crop is not None:  # what is found lies in the crop: that is then the picture
-            image = resized
+        # Crops are for training: what is looked for is looked for in the whole picture.
+        mode = "pad64" if self.config.IMAGE_RESIZE_MODE == "crop" else self.config.IMAGE_RESIZE_MODE
+        resized, window, *_ = self._resized(image, mode)
         return _as_result(self._run(resized.astype(np.float32), window, image.shape[:2]))
 
     def _run(self, picture: np.ndarray, window: Sequence[int], original_shape: tuple[int, int]) -> Instances:
         """Detections in a picture f32[h, w, 3] that lies in the window of its canvas, before the mean is taken."""
         y1, x1, y2, x2 = (int(side) for side in window)
         if not hasattr(self, "_graph"):
-            model, spec = self.keras_model, batch_spec(with_truth=False)
+            model, spec = self.keras_model, batch_spec(channels=int(self.config.IMAGE_CHANNEL_COUNT), with_truth=False)
             spec["image"] = tf.TensorSpec(spec["image"].shape, tf.float32, "image")
             self._graph = tf.function(lambda batch: dict(model(batch, training=False)), input_signature=[spec])
         output = self._graph(
@@ -459,6 +480,41 @@ class MaskRCNN:
             return _as_result(self._run(picture, (0, 0, *molded.shape[:2]), molded.shape[:2]))
 
         return eagerly(lambda: [one(molded) for molded in molded_images])
+
+    def run_graph(self, images: Any, outputs: Sequence[Any], image_metas: Any = None) -> OrderedDict[str, np.ndarray]:
+        """The values of tensors of the graph; prints each.
+
+        Args:
+            images: pictures; with `image_metas` molded ones, [B, h, w, c].
+            outputs: pairs of a name and a tensor, such as `keras_model.get_layer("ROI").output`.
+            image_metas: rows of `compose_image_meta`; None: the pictures are molded here.
+
+        Returns:
+            the arrays by name.
+        """
+        outputs = OrderedDict(outputs)
+        for name, tensor in outputs.items():
+            assert tensor is not None, name
+        molded = images
+        if image_metas is None:
+            molded, image_metas, _ = self.mold_inputs(images)
+        molded = np.asarray(molded)
+        anchors = self.get_anchors(molded.shape[1:])
+        anchors = np.broadcast_to(anchors, (len(molded), *anchors.shape))
+        values = eagerly(self.keras_model.view.run, list(outputs.values()), [molded, image_metas, anchors])
+        result = OrderedDict(zip(outputs, values, strict=True))
+        for name, value in result.items():
+            log(name, value)
+        return result
+
+    def ancestor(self, tensor: Any, name: str, checked: Any = None) -> Any:
+        """A tensor by its name in TensorFlow 1's graph: those inside the layer "ROI"; None for others."""
+        del tensor, checked
+        return self.keras_model.view.ancestor(name)
+
+    def find_trainable_layer(self, layer: Any) -> Any:
+        """The layer itself: there are no wrappers around layers."""
+        return layer
 
     def unmold_detections(
         self, detections: np.ndarray, mrcnn_mask: np.ndarray, original_image_shape: Any, image_shape: Any, window: Any

@@ -79,10 +79,10 @@ def model_config(config: Any) -> MaskRCNNConfig:
             "rpn.pre_nms_test": ("PRE_NMS_LIMIT", int),
             "rpn.post_nms_train": ("POST_NMS_ROIS_TRAINING", int),
             "rpn.post_nms_test": ("POST_NMS_ROIS_INFERENCE", int),
-            "rpn.delta_weights": ("RPN_BBOX_STD_DEV", _weights),
+            "rpn.delta_weights": ("RPN_BBOX_STD_DEV", std_weights),
             "roi_sampler.num_rois": ("TRAIN_ROIS_PER_IMAGE", int),
             "roi_sampler.positive_fraction": ("ROI_POSITIVE_RATIO", float),
-            "box_head.delta_weights": ("BBOX_STD_DEV", _weights),
+            "box_head.delta_weights": ("BBOX_STD_DEV", std_weights),
             "box_head.max_detections": ("DETECTION_MAX_INSTANCES", int),
             "box_head.score_threshold": ("DETECTION_MIN_CONFIDENCE", lambda value: float(value or 0)),
             "box_head.nms_iou": ("DETECTION_NMS_THRESHOLD", float),
@@ -91,10 +91,16 @@ def model_config(config: Any) -> MaskRCNNConfig:
             "neck.channels": ("TOP_DOWN_PYRAMID_SIZE", int),
             "rpn.anchors.sizes": ("RPN_ANCHOR_SCALES", lambda scales: tuple((float(s),) for s in scales)),
             "rpn.anchors.ratios": ("RPN_ANCHOR_RATIOS", lambda ratios: tuple(float(r) for r in ratios)),
-            "backbone.pixel_norm.mean": ("MEAN_PIXEL", lambda mean: tuple(float(m) for m in mean)),
+            "backbone.pixel_norm.mean": ("MEAN_PIXEL", lambda _: _mean(config)),
         }
     )
     changes |= _loss_weights(config)
+    if config.IMAGE_CHANNEL_COUNT != 3:
+        changes["backbone.pixel_norm.mean"] = _mean(config)
+        changes["backbone.pixel_norm.std"] = (base.backbone.pixel_norm.std * int(config.IMAGE_CHANNEL_COUNT))[
+            : int(config.IMAGE_CHANNEL_COUNT)
+        ]
+        changes["backbone.pixel_norm.bgr"] = False
     made = base.override(changes)
     made = replace(made, input=_input(made.input, config, counts))
     if not base.heads or config.PAPER:
@@ -122,8 +128,8 @@ def recipe(config: Any, learning_rate: float, layers: str = "all") -> Recipe:
         flip_horizontal=0.0,  # matterport leaves it to the `augmentation` argument
         max_instances=int(config.MAX_GT_INSTANCES),
         mask_side=int(mini),
-        keep_empty=False,
-        aspect_grouping=config.IMAGE_RESIZE_MODE not in ("square", "crop"),
+        keep_empty=True,  # `training.NativeDataset` shows another picture instead
+        aspect_grouping=False,  # a picture that is shown in place of another fits the one canvas
     )
     train = TrainConfig(
         batch_size=int(config.BATCH_SIZE),
@@ -167,15 +173,24 @@ def _refuse(config: Any) -> None:
         )
     if len(config.RPN_ANCHOR_SCALES) != len(_STRIDES):
         raise ValueError(f"RPN_ANCHOR_SCALES: expected 5 scales, one per level, got {tuple(config.RPN_ANCHOR_SCALES)}")
-    if config.IMAGE_CHANNEL_COUNT != 3 or len(config.MEAN_PIXEL) != 3:
-        raise ValueError(f"IMAGE_CHANNEL_COUNT: expected 3 channels, got {config.IMAGE_CHANNEL_COUNT}")
+    if config.IMAGE_CHANNEL_COUNT < 1 or np.size(config.MEAN_PIXEL) not in (1, config.IMAGE_CHANNEL_COUNT):
+        raise ValueError(
+            f"IMAGE_CHANNEL_COUNT, MEAN_PIXEL: expected a mean for each of {config.IMAGE_CHANNEL_COUNT} channels, got "
+            f"{config.MEAN_PIXEL}"
+        )
 
 
 def _paper_recipe(config: Any) -> str:
     return f"mask_rcnn_r{_DEPTHS.get(config.BACKBONE, 50)}_fpn"
 
 
-def _weights(std_dev: Any) -> tuple[float, ...]:
+def _mean(config: Any) -> tuple[float, ...]:
+    """One mean per channel."""
+    mean = np.broadcast_to(np.asarray(config.MEAN_PIXEL, np.float64).reshape(-1), [int(config.IMAGE_CHANNEL_COUNT)])
+    return tuple(mean.tolist())
+
+
+def std_weights(std_dev: Any) -> tuple[float, ...]:
     """Deltas are divided by their deviation there and multiplied by a weight here; rounded to what was meant."""
     return tuple(round(float(1 / deviation), 6) for deviation in std_dev)
 
@@ -183,14 +198,12 @@ def _weights(std_dev: Any) -> tuple[float, ...]:
 def _loss_weights(config: Any) -> dict[str, float]:
     weights = {**Config.LOSS_WEIGHTS, **config.LOSS_WEIGHTS}
     changes = {"heads.0.loss_weight": float(weights["mrcnn_mask_loss"])}
-    for room, names in (
-        ("rpn", ("rpn_class_loss", "rpn_bbox_loss")),
-        ("box_head", ("mrcnn_class_loss", "mrcnn_bbox_loss")),
+    for room, classes, boxes in (
+        ("rpn", "rpn_class_loss", "rpn_bbox_loss"),
+        ("box_head", "mrcnn_class_loss", "mrcnn_bbox_loss"),
     ):
-        first, second = (float(weights[name]) for name in names)
-        if first != second:
-            _log.warning("LOSS_WEIGHTS: %s and %s share one weight here; %g is taken", *names, (first + second) / 2)
-        changes[f"{room}.loss_weight"] = (first + second) / 2
+        changes[f"{room}.loss_weight"] = float(weights[classes])
+        changes[f"{room}.box_loss_weight"] = float(weights[boxes])
     return changes
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from mrcnn.matterport import utils
 from mrcnn.matterport.eager import eagerly
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops.masks import crop_masks
 from mrcnn.ops.matching import match_boxes
 from mrcnn.ops.sampling import sample_labels
 
-_MOST_ERRORS = 5
+MOST_ERRORS = 5
 
 
 def build_rpn_targets(
@@ -63,6 +64,91 @@ def build_rpn_targets(
     return rpn_match, rpn_bbox
 
 
+def generate_random_rois(image_shape: Any, count: int, gt_class_ids: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
+    """i32[count, 4], boxes of chance: nine in ten lie up to its own size around an object, the others anywhere."""
+    height, width = (int(side) for side in image_shape[:2])
+    per_box = int(0.9 * count / len(gt_boxes)) if len(gt_boxes) else 0
+    rois = []
+    for y1, x1, y2, x2 in np.asarray(gt_boxes, np.int64)[: len(gt_class_ids) or None]:
+        h, w = y2 - y1, x2 - x1
+        rois.append(_boxes_in(max(y1 - h, 0), max(x1 - w, 0), min(y2 + h, height), min(x2 + w, width), per_box))
+    rois.append(_boxes_in(0, 0, height, width, count - per_box * len(rois)))
+    return np.concatenate(rois).astype(np.int32)
+
+
+def _boxes_in(y1: int, x1: int, y2: int, x2: int, count: int) -> np.ndarray:
+    """i64[count, 4], boxes of at least one pixel with corners drawn in a window."""
+
+    def pairs(low: int, high: int) -> np.ndarray:
+        drawn = np.sort(np.random.randint(low, high + 1, (count, 2)), axis=1)  # noqa: NPY002 - scripts seed it
+        same = drawn[:, 0] == drawn[:, 1]
+        drawn[same, 0] = np.minimum(drawn[same, 0], high - 1)
+        drawn[same, 1] = drawn[same, 0] + 1
+        return drawn
+
+    y, x = pairs(y1, y2), pairs(x1, x2)
+    return np.stack([y[:, 0], x[:, 0], y[:, 1], x[:, 1]], axis=1)
+
+
+def build_detection_targets(
+    rpn_rois: np.ndarray, gt_class_ids: np.ndarray, gt_boxes: np.ndarray, gt_masks: np.ndarray, config: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """RoIs to train the heads on and what they should say, for one picture.
+
+    Args:
+        rpn_rois: i32[N, 4], proposals in pixels; rows of zeros are padding.
+        gt_class_ids: i32[n]. gt_boxes: i32[n, 4]. gt_masks: [h, w, n], or mini masks with USE_MINI_MASK.
+        config: TRAIN_ROIS_PER_IMAGE (T), ROI_POSITIVE_RATIO, BBOX_STD_DEV, MASK_SHAPE, USE_MINI_MASK.
+
+    Returns:
+        (rois [T, 4], class ids i32[T] with 0 for background, deltas f32[T, NUM_CLASSES, 4] and masks
+        f32[T, m, m, NUM_CLASSES], both only in the place of the RoI's class). Where there are too few boxes some
+        negative ones come several times.
+
+    Raises:
+        ValueError: no object, or no proposal that is negative.
+    """
+    total, classes = int(config.TRAIN_ROIS_PER_IMAGE), int(config.NUM_CLASSES)
+    rois = rpn_rois[np.any(rpn_rois != 0, axis=1)].astype(np.float32)
+    real = np.asarray(gt_class_ids) > 0
+    class_ids, boxes = np.asarray(gt_class_ids)[real], np.asarray(gt_boxes, np.float32)[real]
+    masks = np.asarray(gt_masks)[..., real]
+    if not len(boxes):
+        raise ValueError("build_detection_targets: the picture has no object")
+    overlaps = utils.compute_overlaps(rois, boxes)
+    best = overlaps.max(axis=1)
+    positive, negative = np.flatnonzero(best >= 0.5), np.flatnonzero(best < 0.5)
+    choose = np.random.choice
+    most = int(total * config.ROI_POSITIVE_RATIO)
+    positive = choose(positive, min(most, len(positive)), replace=False)
+    if not len(negative) and len(positive) < total:
+        raise ValueError("build_detection_targets: no proposal is negative")
+    missing = total - len(positive)
+    negative = choose(negative, missing, replace=len(negative) < missing)
+    kept = np.concatenate([positive, negative])
+    rois, matched, num = rois[kept], overlaps[kept].argmax(axis=1), len(positive)
+    target_ids = np.where(np.arange(total) < num, class_ids[matched], 0).astype(np.int32)
+    weights = tuple(1.0 / np.asarray(config.BBOX_STD_DEV, np.float64))
+    side = int(config.MASK_SHAPE[0])
+    if not config.USE_MINI_MASK:
+        fine = 4 * side
+        masks = utils.minimize_mask(boxes, masks, (fine, fine))
+    squares = np.moveaxis(masks, -1, 0)[None].astype(np.uint8)  # [1, n, K, K]
+
+    def make() -> tuple[np.ndarray, np.ndarray]:
+        deltas = box_ops.encode_deltas(boxes[matched], rois, weights)
+        cut = crop_masks(squares, boxes[None], matched[None].astype(np.int32), rois[None], side)[0]
+        return np.asarray(deltas), np.asarray(cut)
+
+    deltas, cut = eagerly(make)
+    target_bbox = np.zeros((total, classes, 4), np.float32)
+    target_mask = np.zeros((total, side, side, classes), np.float32)
+    rows = np.arange(num)
+    target_bbox[rows, target_ids[:num]] = deltas[:num]
+    target_mask[rows, :, :, target_ids[:num]] = cut[:num]
+    return rois, target_ids, target_bbox, target_mask
+
+
 def data_generator(
     load_image_gt: Callable[..., Any],
     mold_image: Callable[..., Any],
@@ -74,6 +160,8 @@ def data_generator(
     augmentation: Any,
     batch_size: int,
     no_augmentation_sources: Any,
+    random_rois: int = 0,
+    detection_targets: bool = False,
 ) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
     """`model.data_generator`, whose functions of one picture are handed in."""
     anchors = utils.generate_pyramid_anchors(
@@ -105,12 +193,17 @@ def data_generator(
             if not np.any(class_ids > 0):
                 continue
             rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, boxes, config)
+            rois: list[np.ndarray] = []
+            if random_rois:
+                rois = [generate_random_rois(image.shape, random_rois, class_ids, boxes)]
+                if detection_targets:
+                    rois += build_detection_targets(rois[0], class_ids, boxes, masks, config)
         except (GeneratorExit, KeyboardInterrupt):
             raise
         except Exception:
             logging.exception("Error processing image %s", dataset.image_info[image_id])
             errors += 1
-            if errors > _MOST_ERRORS:
+            if errors > MOST_ERRORS:
                 raise
             continue
         most = config.MAX_GT_INSTANCES
@@ -127,8 +220,13 @@ def data_generator(
                 np.pad(class_ids.astype(np.int32), (0, room)),
                 np.pad(boxes.astype(np.int32), ((0, room), (0, 0))),
                 np.pad(masks, ((0, 0), (0, 0), (0, room))),
+                *rois,
             ]
         )
         if len(rows) == batch_size:
-            yield [np.stack(column) for column in zip(*rows, strict=True)], []
+            columns = [np.stack(column) for column in zip(*rows, strict=True)]
+            inputs, outputs = columns[:9], columns[9:]
+            if outputs:
+                outputs[0] = outputs[0][..., np.newaxis]
+            yield inputs, outputs
             rows = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -12,41 +13,93 @@ from typing import Any
 import keras
 import numpy as np
 
+from mrcnn.data import augmenters
 from mrcnn.data import dataset as native
 from mrcnn.data.pipeline import DataConfig, make_pipeline
-from mrcnn.matterport import settings, utils, weights_file
+from mrcnn.matterport import settings, targets, utils, weights_file
 from mrcnn.training.freezing import set_trainable as native_set_trainable
 from mrcnn.training.schedules import SGDWithL2
-
-_SAFE_FOR_MASKS = (
-    "Sequential", "SomeOf", "OneOf", "Sometimes", "Fliplr", "Flipud", "CropAndPad", "Affine", "PiecewiseAffine",
-)  # fmt: skip
 
 
 class NativeDataset(native.Dataset):
     """A data set of a script as the rooms of this package see it: pictures resized as its Config says.
 
     Nothing is loaded before it is needed. Masks are asked for once a picture, and kept as RLE.
+
+    Args:
+        source: the script's, after `prepare`.
+        config: the script's.
+        skip: show the next picture in place of one without objects, or of one that cannot be loaded, which is logged;
+            the sixth of those is raised.
     """
 
-    def __init__(self, source: Any, config: Any) -> None:
+    def __init__(self, source: Any, config: Any, skip: bool = False) -> None:
         super().__init__()
-        self._source, self._config = source, config
+        self._source, self._config, self._skip = source, config, skip
+        self.channels = int(config.IMAGE_CHANNEL_COUNT)
+        self._crowds: dict[int, frozenset[int]] = {}
+        self._shown: dict[int, int] = {}
+        self._failed: set[int] = set()
         for number, info in enumerate(source.class_info[1:], start=1):
             self.add_class("all", number, info["name"])
         for number in source.image_ids:
-            self.add_image("all", int(number), None)
+            self.add_image(source.image_info[number]["source"], int(number), None)
 
     def load_image(self, index: int) -> np.ndarray:
-        """u8[h, w, 3], resized; crops are left to the pipeline."""
+        """u8[h, w, channels], resized; crops are left to the pipeline."""
+        return self._load_image(self._instead(index))
+
+    def _load_image(self, index: int) -> np.ndarray:
         image = np.asarray(self._source.load_image(index))
+        if image.ndim == 2:
+            image = np.repeat(image[..., np.newaxis], self.channels, axis=2)
         image = self._resized(image)[0]
         return image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
+
+    def annotations(self, index: int) -> tuple[Any, ...]:
+        """The objects of picture number `index`, or of the one that is shown in its place."""
+        return super().annotations(self._instead(index))
+
+    def _derive(self, index: int) -> tuple[Any, ...]:
+        found = super()._derive(index)
+        return tuple(replace(a, is_crowd=a.annotation_id in self._crowds[index]) for a in found)
+
+    def _instead(self, index: int) -> int:
+        """The picture to show for that of a number."""
+        if not self._skip:
+            return index
+        for step in range(len(self)):
+            number = (index + step) % len(self)
+            shown = self._shown.get(number)
+            if shown is not None:
+                break
+            if self._usable(number):
+                shown = number
+                break
+        else:
+            raise ValueError("train: no picture of the data set has an object in it")
+        self._shown[index] = shown
+        return shown
+
+    def _usable(self, number: int) -> bool:
+        if number in self._failed:
+            return False
+        try:
+            self._load_image(number)
+            return bool(super().annotations(number))
+        except Exception:
+            logging.exception("Error processing image %s", self._source.image_info[number])
+            self._failed.add(number)
+            if len(self._failed) > targets.MOST_ERRORS:
+                raise
+            return False
 
     def load_mask(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """bool[h, w, n] and i32[n], resized as the picture."""
         masks, class_ids = self._source.load_mask(index)
         masks, class_ids = np.asarray(masks), np.asarray(class_ids).astype(np.int32).reshape(-1)
+        self._crowds[index] = frozenset(np.flatnonzero(class_ids < 0).tolist())  # a crowd has its class' negative
+        class_ids = np.abs(class_ids)
         if not masks.size:
             return np.zeros((*self.image_shape(index), 0), bool), np.zeros(0, np.int32)
         _, _, scale, padding, _ = self._resized(np.zeros((*masks.shape[:2], 1), np.uint8))
@@ -56,7 +109,14 @@ class NativeDataset(native.Dataset):
         """(height, width), without loading the picture where the Config fixes it."""
         if self._config.IMAGE_RESIZE_MODE == "square":
             return (int(self._config.IMAGE_MAX_DIM),) * 2
-        return super().image_shape(index)
+        if index not in self._shapes:
+            try:
+                self._shapes[index] = self._load_image(index).shape[:2]
+            except Exception:
+                if not self._skip:
+                    raise
+                return 1, 1  # `_usable` will say what is wrong with it
+        return self._shapes[index]
 
     def _resized(self, image: np.ndarray) -> Any:
         config = self._config
@@ -95,6 +155,7 @@ def train(
     layer_regex: str,
     augmentation: Any,
     callbacks: Sequence[Any],
+    plain_sources: Sequence[str] = (),
 ) -> Any:
     """`MaskRCNN.train`, with `layers` as a pattern.
 
@@ -110,9 +171,10 @@ def train(
     if epochs <= model.epoch:
         return keras_model.history if getattr(keras_model, "history", None) else keras.callbacks.History()
     os.makedirs(model.log_dir, exist_ok=True)
-    batches = _batches(train_dataset, config, _flips(data, augmentation), seed=model.epoch)
+    change = augmenters.Augmentation(augmentation, plain_sources) if augmentation else None
+    batches = _batches(train_dataset, config, data, model.epoch, change)
     steps = max(1, int(config.VALIDATION_STEPS))
-    check = None if val_dataset is None else _batches(val_dataset, config, data, seed=model.epoch)
+    check = None if val_dataset is None else _batches(val_dataset, config, data, model.epoch)
     return keras_model.fit(
         batches,
         initial_epoch=model.epoch,
@@ -132,11 +194,13 @@ def _tensorboard(log_dir: str) -> list[Any]:
     return [keras.callbacks.TensorBoard(log_dir=log_dir, write_graph=False)]
 
 
-def _batches(dataset: Any, config: Any, data: DataConfig, seed: int) -> Any:
-    source = NativeDataset(dataset, config)
+def _batches(dataset: Any, config: Any, data: DataConfig, seed: int, augmentation: Any = None) -> Any:
+    source = NativeDataset(dataset, config, skip=True)
     # NumPy's generator, which scripts seed, steers the order.
     seed += int(np.random.randint(2**20))  # noqa: NPY002
-    return make_pipeline(source, data, int(config.BATCH_SIZE), training=True, seed=seed, repeat=True)
+    return make_pipeline(
+        source, data, int(config.BATCH_SIZE), training=True, seed=seed, repeat=True, augmentation=augmentation
+    )
 
 
 def compile_model(keras_model: Any, config: Any, learning_rate: float, momentum: float) -> None:
@@ -159,36 +223,3 @@ def set_trainable(keras_model: Any, config: Any, layer_regex: str, indent: int, 
                 print("In model:  rpn_model")
             kind = "BatchNorm" if layer.startswith("bn") or "_bn" in layer else "Conv2D"
             print(f"{' ' * indent}{layer:20}   ({kind})")
-
-
-def _flips(data: DataConfig, augmentation: Any) -> DataConfig:
-    """The pipeline's own mirrors in place of imgaug's."""
-    if not augmentation:
-        return data
-    parts = list(augmentation) if isinstance(augmentation, (list, tuple)) or _is(augmentation, "Sequential") else None
-    changes = {}
-    for part in [augmentation] if parts is None else parts:
-        field = {"Fliplr": "flip_horizontal", "Flipud": "flip_vertical"}.get(type(part).__name__)
-        if field is None:
-            raise ValueError(f"augmentation: Fliplr and Flipud can be trained with, {type(part).__name__} cannot yet")
-        chance = getattr(part.p, "p", part.p)
-        changes[field] = float(getattr(chance, "value", chance))
-    return replace(data, **changes)
-
-
-def _is(augmenter: Any, name: str) -> bool:
-    return type(augmenter).__name__ == name
-
-
-def augment(augmentation: Any, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Picture and masks through one draw of an imgaug augmenter; colours of masks are left alone."""
-    import imgaug
-
-    fixed = augmentation.to_deterministic()
-    hooks = imgaug.HooksImages(
-        activator=lambda images, augmenter, parents, default: type(augmenter).__name__ in _SAFE_FOR_MASKS
-    )
-    new_image, new_mask = fixed.augment_image(image), fixed.augment_image(mask.astype(np.uint8), hooks=hooks)
-    assert new_image.shape == image.shape, "Augmentation shouldn't change image size"
-    assert new_mask.shape == mask.shape, "Augmentation shouldn't change mask size"
-    return new_image, new_mask.astype(bool)

@@ -82,6 +82,7 @@ class RPNConfig(Settings):
     post_nms_test: int = 1000
     min_size: float = 0.0  # proposals with a side of at most this many pixels are dropped; negative: none are
     loss_weight: float = 1.0
+    box_loss_weight: float | None = None  # of the box term alone; None: loss_weight
 
     def __post_init__(self) -> None:
         if len(self.anchors.sizes) != len(self.levels):
@@ -223,48 +224,8 @@ class RPN(keras.layers.Layer):
         return tf.reshape(logits, tf.shape(index)), tf.reshape(deltas, [*tf.unstack(tf.shape(index)), 4])
 
     def propose(self, output: RPNOutput, window: tf.Tensor, for_training: bool) -> Proposals:
-        """The best boxes of each picture: top-k per level, decoded, clipped, then NMS within each level.
-
-        Args:
-            output: this layer's predictions.
-            window: f32[B, 4], (y1, x1, y2, x2), pixels of the padded picture; boxes are clipped to it.
-            for_training: use the larger training counts.
-
-        Returns:
-            Proposals, without gradient. Ref: Feature Pyramid Networks, section 4.1.
-        """
-        config = self.config
-        pre_nms = config.pre_nms_train if for_training else config.pre_nms_test
-        post_nms = config.post_nms_train if for_training else config.post_nms_test
-        logits, deltas = tf.stop_gradient(output.logits), tf.stop_gradient(output.deltas)
-        level_sizes = [sum(output.level_sizes)] if config.nms_across_levels else output.level_sizes
-        scores, boxes, levels = [], [], []
-        start: Any = 0
-        for level, size in enumerate(level_sizes):
-            count = min(pre_nms, size) if isinstance(size, int) else tf.minimum(pre_nms, size)
-            level_logits, index = tf.math.top_k(logits[:, start : start + size], count)
-            level_deltas = tf.gather(deltas[:, start : start + size], index, batch_dims=1)  # [B, k, 4]
-            level_anchors = tf.gather(output.anchors[start : start + size], index)  # [B, k, 4]
-            scores.append(level_logits)
-            boxes.append(box_ops.decode_deltas(level_deltas, level_anchors, config.delta_weights, config.max_log_scale))
-            levels.append(tf.fill(tf.shape(level_logits), level))
-            start += size
-        all_boxes = box_ops.clip_boxes(tf.concat(boxes, 1), window)
-        all_scores = tf.concat(scores, 1)
-        index, valid = batched_nms(
-            all_boxes,
-            all_scores,
-            None if config.nms_across_levels else tf.concat(levels, 1),
-            config.nms_iou,
-            post_nms,
-            valid=box_ops.is_nonempty(all_boxes, config.min_size),
-        )
-        kept_scores = tf.sigmoid(tf.gather(all_scores, index, batch_dims=1))
-        return Proposals(
-            tf.gather(all_boxes, index, batch_dims=1),  # [B, P, 4]
-            tf.where(valid, kept_scores, 0.0),
-            valid,
-        )
+        """The best boxes of each picture; see `proposals_of`."""
+        return proposals_of(output, window, self.config, for_training)
 
     def sample_anchors(self, output: RPNOutput, batch: Batch) -> AnchorSample:
         """The anchors the losses are taken on.
@@ -337,11 +298,82 @@ class RPN(keras.layers.Layer):
         count = tf.cast(config.batch_per_image * tf.shape(index)[0], tf.float32)
         if config.normalizer == "sampled":
             count = tf.reduce_sum(tf.cast(valid, tf.float32))
-        weight = config.loss_weight
+        weight, box_weight = config.loss_weight, config.box_loss_weight
+        box_weight = weight if box_weight is None else box_weight
         return {
             "rpn_objectness": LossTerm(weight * losses.masked_sum(objectness, valid), count),
-            "rpn_box": LossTerm(weight * losses.masked_sum(box, foreground), count),
+            "rpn_box": LossTerm(box_weight * losses.masked_sum(box, foreground), count),
         }
+
+
+class Candidates(NamedTuple):
+    """Boxes that enter NMS: the best of each level, K per picture."""
+
+    anchors: tf.Tensor  # f32[B, K, 4]
+    boxes: tf.Tensor  # f32[B, K, 4], the anchors refined, not yet clipped
+    scores: tf.Tensor  # f32[B, K], logits
+    levels: tf.Tensor  # i32[B, K], place of the level
+
+
+def candidates_of(output: RPNOutput, config: RPNConfig, for_training: bool) -> Candidates:
+    """The best anchors of each level, refined; without gradient. Arguments as for `proposals_of`."""
+    pre_nms = config.pre_nms_train if for_training else config.pre_nms_test
+    logits, deltas = tf.stop_gradient(output.logits), tf.stop_gradient(output.deltas)
+    level_sizes = [sum(output.level_sizes)] if config.nms_across_levels else output.level_sizes
+    found = []
+    start: Any = 0
+    for level, size in enumerate(level_sizes):
+        count = min(pre_nms, size) if isinstance(size, int) else tf.minimum(pre_nms, size)
+        level_logits, index = tf.math.top_k(logits[:, start : start + size], count)
+        level_deltas = tf.gather(deltas[:, start : start + size], index, batch_dims=1)  # [B, k, 4]
+        level_anchors = tf.gather(output.anchors[start : start + size], index)  # [B, k, 4]
+        boxes = box_ops.decode_deltas(level_deltas, level_anchors, config.delta_weights, config.max_log_scale)
+        found.append((level_anchors, boxes, level_logits, tf.fill(tf.shape(level_logits), level)))
+        start += size
+    return Candidates(*(tf.concat(parts, 1) for parts in zip(*found, strict=True)))
+
+
+def select_candidates(
+    candidates: Candidates, window: tf.Tensor, config: RPNConfig, for_training: bool
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """What NMS keeps of candidates.
+
+    Returns:
+        the candidates' boxes clipped to the window, f32[B, K, 4]; which of them are kept, best first, i32[B, P], and
+        bool[B, P], whether that slot is filled.
+    """
+    boxes = box_ops.clip_boxes(candidates.boxes, window)
+    index, valid = batched_nms(
+        boxes,
+        candidates.scores,
+        None if config.nms_across_levels else candidates.levels,
+        config.nms_iou,
+        config.post_nms_train if for_training else config.post_nms_test,
+        valid=box_ops.is_nonempty(boxes, config.min_size),
+    )
+    return boxes, index, valid
+
+
+def proposals_of(output: RPNOutput, window: tf.Tensor, config: RPNConfig, for_training: bool) -> Proposals:
+    """The best boxes of each picture: top-k per level, decoded, clipped, then NMS within each level.
+
+    Args:
+        output: the network's predictions.
+        window: f32[B, 4], (y1, x1, y2, x2), pixels of the padded picture; boxes are clipped to it.
+        config: settings.
+        for_training: use the larger training counts.
+
+    Returns:
+        Proposals, without gradient. Ref: Feature Pyramid Networks, section 4.1.
+    """
+    candidates = candidates_of(output, config, for_training)
+    boxes, index, valid = select_candidates(candidates, window, config, for_training)
+    kept_scores = tf.sigmoid(tf.gather(candidates.scores, index, batch_dims=1))
+    return Proposals(
+        tf.gather(boxes, index, batch_dims=1),  # [B, P, 4]
+        tf.where(valid, kept_scores, 0.0),
+        valid,
+    )
 
 
 def _height_width(feature: tf.Tensor) -> list[Any]:

@@ -60,6 +60,7 @@ def train(
     optimizer: keras.optimizers.Optimizer | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    augmentation: Any = None,
 ) -> keras.callbacks.History:
     """Train `model` as the recipe says and keep the run in a folder.
 
@@ -77,6 +78,7 @@ def train(
         optimizer: any of Keras', in place of the recipe's optimizer and schedule.
         resume: go on from the last whole checkpoint in `out`, if there is one.
         overwrite: start anew though `out` holds checkpoints, which are removed.
+        augmentation: further random changes of pictures and objects; see `make_pipeline`.
 
     Returns:
         Keras' History; `history` holds each loss term, `data_wait` (share of time waiting for data), `images_per_s`,
@@ -105,6 +107,7 @@ def train(
     strategy = strategy or model.distribute_strategy
     trained = _trained_model(model, strategy, config.precision)
     run = _Run(trained, train_data, val_data, recipe, out, strategy, optimizer, overwrite and not resume)
+    run.augmentation = augmentation
     try:
         return run.go(callbacks, verbose, resume)
     except tf.errors.OpError as error:
@@ -162,6 +165,7 @@ class _Run:
         self.steps_per_epoch = math.ceil(math.ceil(config.images / self.batch_size) / self.epochs)
         self.total_steps = self.epochs * self.steps_per_epoch
         self.step, self.epochs_done = 0, 0  # finished; the last steps of an epoch may be, its evaluation not
+        self.augmentation: Any = None
         self.phases = [(0, config.train_layers)]
         self.phases += [(round(part * self.total_steps), layers) for part, layers in config.unfreeze]
         self.variables = self._compile(optimizer)
@@ -326,6 +330,7 @@ class _Run:
                 repeat=True,
                 start_batch=self.step,
                 share=share,
+                augmentation=self.augmentation,
             )
 
         batches = make() if self.num_replicas == 1 else self.strategy.distribute_datasets_from_function(make)

@@ -144,7 +144,7 @@ def test_paper_takes_the_papers_network_and_what_was_changed():
         ("NUM_CLASSES", 1),
         ("USE_RPN_ROIS", False),
         ("RPN_ANCHOR_SCALES", (8, 16)),
-        ("IMAGE_CHANNEL_COUNT", 4),
+        ("IMAGE_CHANNEL_COUNT", 2),
         ("BACKBONE_STRIDES", [4, 8, 16, 32]),
         ("IMAGE_RESIZE_MODE", "stretch"),
     ],
@@ -159,7 +159,7 @@ def test_what_has_no_counterpart_is_refused_by_name(name, value):
 def test_training_settings():
     recipe = settings.recipe(ShapesConfig(), learning_rate=0.001)
     assert recipe.train.learning_rate * 8 / 16 == pytest.approx(0.001)
-    assert recipe.data.max_instances == 100 and recipe.data.mask_side == 56 and not recipe.data.keep_empty
+    assert recipe.data.max_instances == 100 and recipe.data.mask_side == 56
     assert recipe.train.schedule == "constant" and recipe.train.clip_norm == 5.0
 
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import importlib
 import os
-import types
 
 import keras
 import numpy as np
 import pytest
 
 from mrcnn import model as modellib
-from mrcnn.data.pipeline import DataConfig
-from mrcnn.matterport import training
+from mrcnn.data import augmenters
+from mrcnn.matterport import settings, training
 from mrcnn.parallel_model import ParallelModel
 from tests.matterport.small import SmallConfig, small_dataset
 
@@ -33,8 +31,7 @@ class Seen(keras.callbacks.Callback):
 
 def test_stages_count_epochs_from_the_start(model, capsys):
     data, seen = small_dataset(), Seen()
-    fliplr = type("Fliplr", (), {"p": types.SimpleNamespace(p=types.SimpleNamespace(value=0.5))})()
-    model.train(data, data, learning_rate=0.001, epochs=1, layers="heads", custom_callbacks=[seen], augmentation=fliplr)
+    model.train(data, data, learning_rate=0.001, epochs=1, layers="heads", custom_callbacks=[seen], augmentation=False)
     out = capsys.readouterr().out
     assert "\nStarting at epoch 0. LR=0.001\n\nCheckpoint Path: " in out and "Selecting layers to train" in out
     assert "fpn_c5p5               (Conv2D)" in out and "In model:  rpn_model" in out and "res2a" not in out
@@ -64,11 +61,6 @@ def test_stages_count_epochs_from_the_start(model, capsys):
 def test_unknown_arguments_are_refused_by_name(model):
     with pytest.raises(TypeError, match="class_weights"):
         model.train(None, None, 0.1, 1, "all", class_weights=[1])
-    with pytest.raises(ValueError, match="no_augmentation_sources"):
-        model.train(None, None, 0.1, 1, "all", no_augmentation_sources=["x"])
-    affine = type("Affine", (), {})()
-    with pytest.raises(ValueError, match="Affine"):
-        training._flips(DataConfig(), affine)
 
 
 def test_layers_by_matterports_names(model):
@@ -96,15 +88,113 @@ def test_other_resize_modes(mode, shape):
     assert seen.load_image(0).shape[:2] == shape == seen.load_mask(0)[0].shape[:2] == seen.image_shape(0)
 
 
-def test_an_augmenter_moves_masks_but_leaves_their_colours():
-    imgaug = pytest.importorskip("imgaug", exc_type=Exception)
-    augmenters = importlib.import_module("imgaug.augmenters")
-    assert imgaug
-    image, mask = np.arange(12, dtype=np.uint8).reshape(2, 2, 3), np.array([[[1], [0]], [[0], [0]]], bool)
-    chain = augmenters.Sequential([augmenters.Fliplr(1.0), augmenters.Add(5)])
-    new_image, new_mask = training.augment(chain, image, mask)
-    np.testing.assert_array_equal(new_image, image[:, ::-1] + 5)
-    np.testing.assert_array_equal(new_mask, mask[:, ::-1])
+def test_what_cannot_be_shown_gives_way_to_the_next(caplog):
+    data = small_dataset(4)
+    load_mask = data.load_mask
+
+    def faulty(image_id):
+        if image_id == 1:
+            raise OSError("cut off")
+        masks, class_ids = load_mask(image_id)
+        return (masks[..., :0], class_ids[:0]) if image_id == 2 else (masks, class_ids)
+
+    data.load_mask = faulty
+    seen = training.NativeDataset(data, SmallConfig(), skip=True)
+    for shown, index in ((0, 0), (3, 1), (3, 2), (3, 3)):
+        np.testing.assert_array_equal(seen.load_image(index), seen._load_image(shown))
+        assert len(seen.annotations(index)) == 2
+    assert caplog.text.count("Error processing image {'id': 'spot1'") == 1
+    data.load_mask = lambda image_id: (np.zeros((48, 64, 0)), np.zeros(0))
+    with pytest.raises(ValueError, match="no picture"):
+        training.NativeDataset(data, SmallConfig(), skip=True).load_image(0)
+
+
+def test_the_sixth_picture_that_cannot_be_loaded_stops(caplog):
+    data = small_dataset(8)
+    data.load_mask = lambda image_id: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        training.NativeDataset(data, SmallConfig(), skip=True).load_image(0)
+    assert caplog.text.count("Error processing image") == 6
+
+
+def test_augmenters_of_scripts(model):
+    iaa = pytest.importorskip("imgaug.augmenters", reason="imgaug is not installed")
+    data, config = small_dataset(), SmallConfig()
+    chain = iaa.Sometimes(5 / 6, iaa.SomeOf((1, 2), [iaa.Fliplr(1.0), iaa.Affine(rotate=(-30, 30)), iaa.Multiply(0.5)]))
+    native = settings.recipe(config, 0.001).data
+    batches = training._batches(data, config, native, 0, augmenters.Augmentation(chain))
+    plain = next(iter(training._batches(data, config, native, 0)))
+    batch = next(iter(batches))
+    assert batch["image"].shape == plain["image"].shape and np.any(np.asarray(batch["image"]) != plain["image"])
+    kept = augmenters.Augmentation(iaa.Invert(1.0), ["spots"])
+    batch = next(iter(training._batches(data, config, native, 0, kept)))
+    assert np.asarray(batch["image"])[:, 20:40].max() <= 220 and np.asarray(batch["image"])[0, 0].max() == 0
+    with pytest.raises(ValueError, match="Jigsaw"):
+        model.train(data, data, 0.001, 99, "heads", augmentation=iaa.Jigsaw(2, 2))
+
+
+def test_a_train_of_the_scripts_own(tmp_path):
+    class Own(modellib.MaskRCNN):
+        def train(self, train_dataset, val_dataset, learning_rate, epochs, layers):
+            train_generator = modellib.data_generator(train_dataset, self.config, shuffle=True, batch_size=1)
+            val_generator = modellib.data_generator(val_dataset, self.config, shuffle=True, batch_size=1)
+            self.set_trainable(layers)
+            self.compile(learning_rate, self.config.LEARNING_MOMENTUM)
+            self.keras_model.metrics_tensors = []
+            self.keras_model.fit_generator(
+                train_generator,
+                initial_epoch=self.epoch,
+                epochs=epochs,
+                steps_per_epoch=2,
+                validation_data=val_generator,
+                validation_steps=1,
+                max_queue_size=100,
+                workers=0,
+                use_multiprocessing=True,
+            )
+
+    own = Own("training", SmallConfig(), str(tmp_path))
+    own.train(small_dataset(), small_dataset(), 0.001, 1, r"(mrcnn\_.*)")
+    history = own.keras_model.history.history
+    assert np.isfinite(history["loss"]).all() and "val_mrcnn_mask_loss" in history
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_pictures_of_other_channels(tmp_path, channels):
+    class Channels(SmallConfig):
+        IMAGE_CHANNEL_COUNT = channels
+        MEAN_PIXEL = np.full(channels, 100.0)
+
+    data = small_dataset()
+    rgb = data.load_image
+    data.load_image = lambda image_id: np.repeat(rgb(image_id)[..., :1], channels, axis=2)
+    model = modellib.MaskRCNN("training", Channels(), str(tmp_path))
+    model.train(data, data, 0.001, 1, "all")
+    assert np.isfinite(model.keras_model.history.history["loss"]).all()
+    reader = modellib.MaskRCNN("inference", Channels(), str(tmp_path))
+    reader.load_weights(model.find_last(), by_name=True)
+    assert reader.keras_model.get_layer("conv1").get_weights()[0].shape == (7, 7, channels, 64)
+    found = reader.detect([data.load_image(0)])[0]
+    assert found["masks"].shape[:2] == (48, 64)
+
+
+def test_five_weights_of_losses():
+    class Weighted(SmallConfig):
+        LOSS_WEIGHTS = {  # noqa: RUF012
+            "rpn_class_loss": 0.0, "rpn_bbox_loss": 2.0, "mrcnn_class_loss": 3.0, "mrcnn_bbox_loss": 0.5,
+            "mrcnn_mask_loss": 4.0,
+        }  # fmt: skip
+
+    made, plain = (modellib.MaskRCNN("training", c(), "logs").keras_model for c in (Weighted, SmallConfig))
+    made.set_weights(plain.get_weights())
+    data = settings.recipe(SmallConfig(), 0.001).data
+    batch = next(iter(training._batches(small_dataset(), SmallConfig(), data, 0)))
+    first, second = made.batch_terms(batch, training=False), plain.batch_terms(batch, training=False)
+    ratios = {n: float(first[n].mean()) / float(second[n].mean()) for n in second if float(second[n].mean())}
+    expected = {"rpn_objectness": 0, "rpn_box": 2, "roi_class": 3, "roi_box": 0.5, "roi_mask": 4}
+    assert len(ratios) >= 3
+    for name, ratio in ratios.items():
+        assert ratio == pytest.approx(expected[name], rel=1e-4), name
 
 
 def test_parallel_model_is_the_model():

@@ -155,6 +155,10 @@ class ConvNorm(keras.layers.Layer):
             outputs = self.norm(outputs, training=training)
         return _ACTIVATIONS[self.activation](outputs)
 
+    def convolve(self, inputs: tf.Tensor) -> tf.Tensor:
+        """The convolution alone, [B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
+        return self._convolve(inputs, tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype))
+
     def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         padding: Any = "SAME"
         if self.padding == "symmetric" and self.stride > 1 and self.kernel_size > 1:

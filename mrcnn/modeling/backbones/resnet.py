@@ -106,10 +106,10 @@ class Stage:
     def __call__(self, x: Any, prefix: str) -> Any:
         """Append the stage to the Keras tensor `x`; its layers are named prefix + "block1_conv1" and so on."""
         for block in range(1, self.num_blocks + 1):
-            x = self._block(x, self.stride if block == 1 else 1, f"{prefix}block{block}", block == 1)
+            x = self.block(x, self.stride if block == 1 else 1, f"{prefix}block{block}", block == 1)
         return x
 
-    def _block(self, x: Any, stride: int, name: str, project: bool) -> Any:
+    def block(self, x: Any, stride: int, name: str, project: bool) -> Any:
         """Bottleneck: 1x1 reduce, 3x3, 1x1 expand, plus the input (projected in the first block of a stage)."""
         width = self.groups * self.width_per_group * 2 ** (self.number - 2)
         strides = (stride, 1) if self.stride_in_1x1 else (1, stride)

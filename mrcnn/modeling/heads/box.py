@@ -54,6 +54,7 @@ class BoxHeadConfig(RoiHeadConfig):
     min_size: float = 0.0  # detections with a side of at most this many pixels are dropped
     nms_iou: float = 0.5  # within a class
     max_detections: int = 100  # per picture, over all classes
+    box_loss_weight: float | None = None  # of the box term alone; None: loss_weight
 
     def __post_init__(self) -> None:
         if self.focal_gamma < 0:
@@ -194,9 +195,10 @@ class BoxHead(RoiHead):
         if self.config.class_weights:
             classes *= tf.gather(tf.constant(self.config.class_weights, tf.float32), targets.class_ids)
         weight = self.config.loss_weight
+        box_weight = weight if self.config.box_loss_weight is None else self.config.box_loss_weight
         return {
             "roi_class": LossTerm(weight * losses.masked_sum(classes, rois.valid), count),
-            "roi_box": LossTerm(weight * losses.masked_sum(box, rois.foreground), count),
+            "roi_box": LossTerm(box_weight * losses.masked_sum(box, rois.foreground), count),
         }
 
     def detect(self, pred: BoxPrediction, proposals: Proposals, window: tf.Tensor) -> Detections:

@@ -1,0 +1,294 @@
+"""Augmenters of imgaug and Albumentations on samples: geometry for picture, masks and joints, colour for pictures.
+
+    import imgaug.augmenters as iaa
+    batches = mrcnn.make_pipeline(dataset, config, 2, training=True, augmentation=iaa.Affine(rotate=(-10, 10)))
+
+What is known to leave pixels where they are changes the picture only; what is known to move them moves everything
+together. Anything else, which might tear masks from their objects, is refused by its name. Neither library is imported
+unless one of its augmenters is given.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import os
+import threading
+import types
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mrcnn.data.transforms import Sample, full_frame_masks, select
+
+Moved = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Picture u8[h, w, c], masks u8[h, w, n] of 0 and 1, points f32[m, 2] as (x, y)."""
+
+# Classes of imgaug by name; a subclass of imgaug's own counts as its nearest parent in these lists.
+_GROUPS = ("Sequential", "SomeOf", "OneOf", "Sometimes", "RandAugment")
+_GEOMETRY = (
+    "Fliplr", "Flipud", "CropAndPad", "Affine", "AffineCv2", "PiecewiseAffine", "Rot90", "PerspectiveTransform",
+    "ElasticTransformation",
+)  # fmt: skip
+_COLOUR_MODULES = (
+    "arithmetic", "artistic", "blend", "blur", "color", "contrast", "convolutional", "edges", "imgcorruptlike",
+    "pillike", "pooling", "segmentation", "weather",
+)  # fmt: skip
+_NEUTRAL = ("Identity", "Noop", "AssertShape", "ChannelShuffle", "WithChannels")
+
+
+class Augmentation:
+    """An augmenter as a function from sample to sample, for `make_pipeline`; may be called from several threads.
+
+    Boxes of moved objects are drawn anew around their masks. Objects of which nothing is left are dropped, and joints
+    that left the picture become unlabelled. A mirror exchanges left and right joints.
+
+    Args:
+        augmenter: of imgaug or Albumentations, single or composed; or a list of them.
+        except_sources: pictures of these sources (`ImageRecord.source`) are left as they are.
+
+    Raises:
+        ValueError: something in it is not known to be safe for masks; names it.
+    """
+
+    def __init__(self, augmenter: Any, except_sources: Sequence[str] = ()) -> None:
+        self.augmenter = augmenter
+        self.except_sources = frozenset(except_sources or ())
+        self.moves = moves_pixels(augmenter)
+        self._own = threading.local()
+
+    def __call__(
+        self,
+        sample: Sample,
+        rng: np.random.Generator,
+        source: str = "",
+        joint_order: Sequence[int] | None = None,
+    ) -> Sample:
+        """One random view of a sample; see `transforms` for its fields.
+
+        Raises:
+            ValueError: the augmenter changed the size or the type of the picture.
+        """
+        seed = int(rng.integers(2**31 - 1))
+        if source in self.except_sources:
+            return sample
+        apply = getattr(self._own, "apply", None)
+        if apply is None:
+            apply = self._own.apply = _applier(copy.deepcopy(self.augmenter))
+        image = np.ascontiguousarray(sample["image"])
+        height, width = image.shape[:2]
+        if not self.moves:
+            none = np.zeros((height, width, 0), np.uint8)
+            return sample | {"image": apply(image, none, np.zeros((0, 2), np.float32), seed)[0]}
+        masks = np.ascontiguousarray(np.moveaxis(full_frame_masks(sample), 0, -1))
+        joints = sample.get("keypoints", np.zeros((len(sample["boxes"]), 0, 3), np.float32))
+        corners = np.float32([[0, 0], [width, 0], [0, height]])
+        points = np.concatenate([corners, joints[..., :2].reshape(-1, 2)])
+        image, masks, points = apply(image, masks, points, seed)
+        result = _with_masks(sample | {"image": image}, masks)
+        if "keypoints" in sample:
+            (ox, oy), (ax, ay), (bx, by) = points[:3]
+            mirrored = (ax - ox) * (by - oy) < (ay - oy) * (bx - ox)
+            result["keypoints"] = _joints(joints, points[3:], image.shape, joint_order if mirrored else None)
+        kept = np.flatnonzero((result["boxes"][:, 2:] > result["boxes"][:, :2]).all(axis=1))
+        return result if len(kept) == len(masks[0, 0]) else select(result, kept)
+
+
+def as_augmentation(augmenter: Any) -> Augmentation | Callable[..., Sample]:
+    """What `make_pipeline` was given as a function on samples: an `Augmentation`, unless it is a plain function."""
+    is_function = isinstance(augmenter, (types.FunctionType, types.MethodType, functools.partial))
+    return augmenter if is_function or isinstance(augmenter, Augmentation) else Augmentation(augmenter)
+
+
+def augment(augmenter: Any, image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Picture and masks through one draw of an augmenter, which steers itself.
+
+    Args:
+        augmenter: as for `Augmentation`.
+        image: u8[h, w, c].
+        masks: [h, w, n], 0 or 1.
+
+    Returns:
+        u8[h, w, c] and bool[h, w, n].
+
+    Raises:
+        ValueError: as `Augmentation`.
+    """
+    moves_pixels(augmenter)
+    image, masks, _ = _applier(augmenter)(
+        np.ascontiguousarray(image), np.ascontiguousarray(masks).astype(np.uint8), np.zeros((0, 2), np.float32), None
+    )
+    return image, masks.astype(bool)
+
+
+def moves_pixels(augmenter: Any) -> bool:
+    """Whether anything in an augmenter is geometry.
+
+    Raises:
+        ValueError: something in it is not known to be safe for masks; names it.
+    """
+    parts = list(augmenter) if type(augmenter) in (list, tuple) else [augmenter]
+    found = [_is_geometry(part, False) if _library(part) == "imgaug" else _is_dual(part) for part in parts]
+    return any(found)
+
+
+def _library(augmenter: Any) -> str:
+    for parent in type(augmenter).__mro__:
+        name = parent.__module__.partition(".")[0]
+        if name in ("imgaug", "albumentations"):
+            return name
+    raise ValueError(
+        f"augmentation: expected an augmenter of imgaug or Albumentations, got {type(augmenter).__name__!r}"
+    )
+
+
+def _refuse(name: str, why: str) -> None:
+    raise ValueError(f"augmentation: {name} is not safe for masks: {why}")
+
+
+def _applier(augmenter: Any) -> Callable[[np.ndarray, np.ndarray, np.ndarray, int | None], Moved]:
+    """The augmenter as a function of picture, masks, points and a seed (None: it steers itself), with checks."""
+    first = augmenter[0] if type(augmenter) in (list, tuple) else augmenter
+    run = (_imgaug if _library(first) == "imgaug" else _albumentations)(augmenter)
+
+    def apply(image: np.ndarray, masks: np.ndarray, points: np.ndarray, seed: int | None) -> Moved:
+        new_image, new_masks, new_points = run(image, masks, points, seed)
+        if new_image.shape != image.shape or new_image.dtype != image.dtype:
+            raise ValueError(
+                f"augmentation: {type(first).__name__} made {new_image.dtype}{list(new_image.shape)} of a picture "
+                f"{image.dtype}{list(image.shape)}; size and type must stay"
+            )
+        return new_image, new_masks, new_points
+
+    return apply
+
+
+def _with_masks(sample: Sample, masks: np.ndarray) -> Sample:
+    """The sample with masks u8[h, w, n] in place of its own and boxes around them; 0 for a mask without a pixel."""
+    boxes, grids = np.zeros((masks.shape[-1], 4), np.float32), []
+    for i, box in enumerate(boxes):
+        rows, columns = np.flatnonzero(masks[..., i].any(axis=1)), np.flatnonzero(masks[..., i].any(axis=0))
+        if rows.size:
+            box[:] = rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
+        y1, x1, y2, x2 = box.astype(int)
+        grids.append(masks[y1:y2, x1:x2, i] * np.uint8(255))
+    return sample | {"boxes": boxes, "windows": boxes.copy(), "masks": grids}
+
+
+def _joints(joints: np.ndarray, points: np.ndarray, shape: Sequence[int], order: Sequence[int] | None) -> np.ndarray:
+    points = points.reshape(*joints.shape[:2], 2)
+    inside = (points >= 0).all(-1) & (points[..., 0] < shape[1]) & (points[..., 1] < shape[0]) & (joints[..., 2] > 0)
+    moved = np.where(inside[..., None], np.concatenate([points, joints[..., 2:]], -1), 0).astype(np.float32)
+    return moved if order is None else moved[:, np.asarray(order, np.intp)]
+
+
+# imgaug
+
+
+def _is_geometry(augmenter: Any, colour_only: bool) -> bool:
+    kind = type(augmenter)
+    name = kind.__name__
+    own = next(parent for parent in kind.__mro__ if parent.__module__.startswith("imgaug."))
+    names = [parent.__name__ for parent in own.__mro__]
+    if kind is not own and any(k.startswith(("_augment", "augment")) for k in vars(kind)):
+        _refuse(name, "a class of your own may move pixels; write a function (sample, rng) -> sample instead")
+    children = [child for group in augmenter.get_children_lists() for child in group]
+    if any(n in _GEOMETRY for n in names):
+        if colour_only:
+            _refuse(name, "it moves some channels or some places only")
+        if any(_changes_size(n) for n in names[:1]):
+            _refuse(name, "it changes the size of pictures")
+        return True
+    if any(n in _GROUPS for n in names):
+        found = [_is_geometry(child, colour_only) for child in children]  # each is looked at
+        return any(found)
+    if own.__module__.rpartition(".")[2] in _COLOUR_MODULES or any(n in _NEUTRAL for n in names):
+        for child in children:
+            _is_geometry(child, True)
+        return False
+    _refuse(name, f"use one of {', '.join(_GEOMETRY)}, a change of colour, or {', '.join(_GROUPS[:4])}")
+    return False
+
+
+def _changes_size(name: str) -> bool:
+    return name.startswith(("CenterCrop", "CenterPad")) or name.endswith(("FixedSize", "MultiplesOf", "AspectRatio"))
+
+
+def _imgaug(augmenter: Any) -> Callable[..., Moved]:
+    import imgaug
+    from imgaug.augmentables import Keypoint, KeypointsOnImage, SegmentationMapsOnImage
+
+    if type(augmenter) in (list, tuple):
+        augmenter = imgaug.augmenters.Sequential(list(augmenter))
+
+    def run(image: np.ndarray, masks: np.ndarray, points: np.ndarray, seed: int | None) -> Moved:
+        if seed is not None:
+            augmenter.seed_(seed)
+        fixed = augmenter.to_deterministic()
+        new_image = fixed.augment_image(image)
+        if new_image.shape != image.shape:
+            return new_image, masks, points
+        if masks.shape[-1]:
+            maps = SegmentationMapsOnImage(masks.astype(np.int32), shape=image.shape)
+            masks = fixed.augment_segmentation_maps(maps).get_arr().astype(np.uint8)
+        if len(points):
+            found = fixed.augment_keypoints(KeypointsOnImage([Keypoint(x, y) for x, y in points], shape=image.shape))
+            points = found.to_xy_array().astype(np.float32)
+        return new_image, masks, points
+
+    return run
+
+
+# Albumentations
+
+
+def _library_albumentations() -> Any:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would ask its server for a newer version
+    import albumentations
+
+    return albumentations
+
+
+def _leaves(transform: Any) -> Iterator[Any]:
+    if hasattr(transform, "transforms"):
+        for part in transform.transforms:
+            yield from _leaves(part)
+    else:
+        yield transform
+
+
+def _is_dual(transform: Any) -> bool:
+    """Whether it moves pixels."""
+    library = _library_albumentations()
+    moves = False
+    for leaf in _leaves(transform):
+        name = type(leaf).__name__
+        if isinstance(leaf, library.ImageOnlyTransform):
+            continue
+        targets = {str(getattr(target, "value", target)).lower() for target in getattr(leaf, "_targets", ())}
+        if not isinstance(leaf, library.DualTransform) or "mask" not in targets or name == "Lambda":
+            _refuse(name, "of Albumentations' transforms those for images only and those for images and masks are")
+        moves = moves or name not in ("NoOp", "Identity")
+    return moves
+
+
+def _albumentations(transform: Any) -> Callable[..., Moved]:
+    library = _library_albumentations()
+    parts, chance = transform if type(transform) in (list, tuple) else [transform], 1.0
+    if isinstance(transform, library.Compose):
+        # Its own settings for boxes would ask for boxes; those are made of the masks.
+        parts, chance = transform.transforms, transform.p
+    points_as = library.KeypointParams(format="xy", remove_invisible=False)
+    compose = library.Compose(list(parts), p=chance, keypoint_params=points_as)
+
+    def run(image: np.ndarray, masks: np.ndarray, points: np.ndarray, seed: int | None) -> Moved:
+        if seed is not None:
+            compose.set_random_seed(seed)
+        extra = {"masks": list(np.moveaxis(masks, -1, 0).copy())} if masks.shape[-1] else {}
+        made = compose(image=image, keypoints=points, **extra)
+        if extra:
+            masks = np.stack(list(made["masks"]), axis=-1)
+        return made["image"], masks, np.asarray(made["keypoints"], np.float32).reshape(-1, 2)
+
+    return run

@@ -18,7 +18,11 @@ def eagerly(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """
     if tf.executing_eagerly():
         return function(*args, **kwargs)
-    if not tf.compat.v1.executing_eagerly_outside_functions():
-        raise RuntimeError(EAGER_OFF)
+
+    def run() -> Any:
+        if not tf.executing_eagerly():
+            raise RuntimeError(EAGER_OFF)
+        return function(*args, **kwargs)
+
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(function, *args, **kwargs).result()
+        return thread.submit(run).result()

@@ -53,8 +53,11 @@ class LayerView:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        frozen = ("moving_mean", "moving_variance")
+        if self._model.source.TRAIN_BN is False:
+            frozen += ("gamma", "beta")
         for weight in self.weights:
-            if not weight.path.rpartition("/")[2].startswith("moving_"):
+            if weight.path.rpartition("/")[2] not in frozen:
                 weight.trainable = bool(value)
 
     @property
@@ -80,9 +83,11 @@ class KerasModel(mask_rcnn.MaskRCNN):
 
     Attributes:
         source: the `Config` it was made of; set once it exists.
+        history: Keras' History of the last training.
     """
 
     source: Any = None
+    history: Any = None
 
     def get_metrics_result(self) -> dict[str, Any]:
         """As in Keras, by matterport's names."""

@@ -41,7 +41,10 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"(?:cannot import name|No module named) '(?P<name>keras\.\w+[\w.]*|tensorflow\.keras[\w.]*)'",
         "{name} is of Keras 2",
     ),
-    (r"module 'mrcnn\.matterport\.(?P<module>\w+)' has no attribute '(?P<name>\w+)'", "mrcnn.{module} has no {name}"),
+    (
+        r"module 'mrcnn\.(?:matterport\.)?(?P<module>\w+)' has no attribute '(?P<name>\w+)'",
+        "mrcnn.{module} has no {name}",
+    ),
     (
         r"cannot import name '(?P<name>\w+)' from 'mrcnn\.(?:matterport\.)?(?P<module>\w+)'",
         "mrcnn.{module} has no {name}",

@@ -202,8 +202,9 @@ def _loss_weights(config: Any) -> dict[str, float]:
         ("rpn", "rpn_class_loss", "rpn_bbox_loss"),
         ("box_head", "mrcnn_class_loss", "mrcnn_bbox_loss"),
     ):
-        changes[f"{room}.loss_weight"] = float(weights[classes])
-        changes[f"{room}.box_loss_weight"] = float(weights[boxes])
+        first, second = float(weights[classes]), float(weights[boxes])
+        changes[f"{room}.loss_weight"] = first
+        changes[f"{room}.box_loss_weight"] = None if second == first else second
     return changes
 
 

@@ -75,9 +75,8 @@ class GraphView:
     def run(self, tensors: Sequence[Any], values: Sequence[Any]) -> list[Any]:
         """The values of some tensors for values of the three inputs."""
         distinct = list({id(t): t for t in tensors}.values())
-        found = keras.Model(self.inputs, distinct)(
-            [tf.convert_to_tensor(v, tf.float32) for v in values], training=False
-        )
+        given = [tf.convert_to_tensor(value, tf.float32) for value in values]
+        found = tf.nest.flatten(keras.Model(self.inputs, distinct)(given, training=False))
         by_id = {id(t): v.numpy() for t, v in zip(distinct, found, strict=True)}
         return [by_id[id(t)] for t in tensors]
 

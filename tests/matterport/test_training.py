@@ -159,6 +159,7 @@ def test_a_train_of_the_scripts_own(tmp_path):
     assert np.isfinite(history["loss"]).all() and "val_mrcnn_mask_loss" in history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 4])
 def test_pictures_of_other_channels(tmp_path, channels):
     class Channels(SmallConfig):

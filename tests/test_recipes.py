@@ -36,6 +36,8 @@ OTHERS: dict[str, Any] = {
     "model.rpn.levels": ["p2", "p3", "p4", "p6", "p5"],
     "data.crop": [192, 256],
     "data.scale_jitter": [0.5, 1.5],
+    "model.rpn.box_loss_weight": 0.5,
+    "model.box_head.box_loss_weight": 0.5,
     "train.optimizer": {"sgd": "adamw", "adamw": "sgd"},
     "train.schedule": "constant",
     "train.train_layers": "4+",

@@ -25,7 +25,7 @@ def set_trainable(model: MaskRCNN, which: str | Callable[[str], bool]) -> list[s
     Raises:
         ValueError: an unknown name, or nothing would train.
     """
-    named, frozen = named_variables(model), model.frozen_paths
+    named, frozen = named_variables(model), _frozen_by_path(model)
     for path in frozen:  # undo an earlier choice by function
         named[path].trainable = True
     frozen.clear()
@@ -56,3 +56,9 @@ def _first_stage(model: MaskRCNN, which: str) -> int:
     if not match:
         raise ValueError(f"train_layers: expected heads, 2+, 3+, 4+, 5+, all or all_but_frozen, got {which!r}")
     return int(match.group(1))
+
+
+def _frozen_by_path(model: MaskRCNN) -> set[str]:
+    if not hasattr(model, "frozen_paths"):  # a model of the user's own
+        object.__setattr__(model, "frozen_paths", set())
+    return model.frozen_paths

@@ -28,9 +28,14 @@ if TYPE_CHECKING:
     from mrcnn.evaluation.coco import to_coco_results as to_coco_results
     from mrcnn.export.saved_model import export_saved_model as export_saved_model
     from mrcnn.inference import detect as detect
+    from mrcnn.inference import detect_augmented as detect_augmented
+    from mrcnn.inference import detect_tiled as detect_tiled
+    from mrcnn.inference import encode_masks as encode_masks
     from mrcnn.inference import iter_detect as iter_detect
+    from mrcnn.inference import set_threads as set_threads
     from mrcnn.inspection import inspect as inspect
     from mrcnn.inspection import inspect_batch as inspect_batch
+    from mrcnn.modeling.folding import fold_batch_norm as fold_batch_norm
     from mrcnn.modeling.mask_rcnn import MaskRCNN as MaskRCNN
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig as MaskRCNNConfig
     from mrcnn.modeling.stages import run_stages as run_stages
@@ -71,12 +76,16 @@ _HOME = {
     "describe_weights": "mrcnn.weights.pretrained",
     "diagnose": "mrcnn.doctor",
     "detect": "mrcnn.inference",
+    "detect_augmented": "mrcnn.inference",
+    "detect_tiled": "mrcnn.inference",
     "draw": "mrcnn.drawing",
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",
     "dry_run": "mrcnn.training.dry_run",
+    "encode_masks": "mrcnn.inference",
     "evaluate": "mrcnn.training.evaluation_run",
     "export_saved_model": "mrcnn.export.saved_model",
+    "fold_batch_norm": "mrcnn.modeling.folding",
     "inspect": "mrcnn.inspection",
     "inspect_batch": "mrcnn.inspection",
     "iter_detect": "mrcnn.inference",
@@ -95,6 +104,7 @@ _HOME = {
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_json": "mrcnn.data.formats.coco",
     "save_picture": "mrcnn.drawing",
+    "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco",
     "train": "mrcnn.training.fit",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from mrcnn import inference
 from mrcnn.data.errors import DataError
-from mrcnn.inference import detect, detect_dataset, iter_detect, to_instances
+from mrcnn.inference import detect, detect_dataset, iter_detect, stream, to_instances
 from mrcnn.modeling.input import InputConfig
 from mrcnn.ops.masks import paste_masks
 from mrcnn.structures import batch_spec
@@ -86,7 +86,7 @@ def test_the_canvas_by_other_rules():
 
     detect(Spy(interpolation="linear"), picture(50, 100))
     assert given["image"][0] == tf.float32
-    item = inference._prepare(picture(50, 100, (0, 0, 0, 50, 100)), 0, InputConfig(64, 128, 32, **CENTRED))
+    item = inference.prepare_picture(picture(50, 100, (0, 0, 0, 50, 100)), 0, InputConfig(64, 128, 32, **CENTRED))
     assert item.image.shape == (128, 128, 3)
     assert (item.content_shape, item.origin) == ((64, 128), (32, 0))
     assert item.image[32:96, 1:-1, 0].min() > 0
@@ -216,7 +216,7 @@ def test_a_dropped_model_is_not_kept_alive():
     model = BlobFinder()
     detect(model, picture(40, 40))
     alive = weakref.ref(model)
-    assert model in inference._graphs
+    assert model in stream._graphs
     del model
     gc.collect()
     assert alive() is None
@@ -306,8 +306,7 @@ def test_boxes_and_masks_of_the_real_model_lie_in_the_picture(real_model):
 MEMORY_SCRIPT = """
 import gc, os
 from pathlib import Path
-from mrcnn import inference
-from mrcnn.inference import iter_detect
+from mrcnn.inference import iter_detect, stream
 from tests.tiny_model import noise_pictures, tiny_model
 
 def resident():
@@ -322,7 +321,7 @@ model = tiny_model()
 run(60, 1000)
 before = resident()
 run(500, 0)
-print("grown", resident() - before, "traces", inference._graphs[model].experimental_get_tracing_count())
+print("grown", resident() - before, "traces", stream._graphs[model].experimental_get_tracing_count())
 """
 
 

@@ -52,10 +52,10 @@ def to_coco_results(
     if instances.scores is None:
         raise ValueError(f"picture {image_id!r}: detections need scores, these instances have none")
     masks = None
-    if instances.masks is not None and len(instances):
+    if instances.has_masks and len(instances):
         from mrcnn.evaluation.coco_eval import encode_masks
 
-        masks = encode_masks(instances.masks)
+        masks = encode_masks(instances.iter_masks())
     results = []
     for i, (box, class_id, score) in enumerate(
         zip(instances.boxes.tolist(), instances.class_ids.tolist(), instances.scores.tolist(), strict=True)
@@ -129,7 +129,7 @@ class CocoMetric:
         self._images[image_id] = prediction.image_shape
         self._annotations += annotations
         self._detections += detections
-        if prediction.masks is not None:
+        if prediction.has_masks:
             self._seen.add("mask")
         if prediction.keypoints is not None:
             self._seen.add("keypoints")

@@ -175,15 +175,15 @@ def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
     return rle.merge(rle.frPyObjects(segmentation, height, width))
 
 
-def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
-    """bool[n, h, w] as compressed RLE with `counts` as text, ready for JSON. Empty: no masks, no RLE.
+def encode_masks(masks: Iterable[np.ndarray]) -> list[dict[str, Any]]:
+    """Masks bool[h, w] as compressed RLE with `counts` as text, ready for JSON. Empty: no masks, no RLE.
 
     Only the rows and columns that hold the object are scanned: of a picture with a hundred small objects nearly all
     pixels are zero, and pycocotools would read each of them a hundred times in column order.
     """
-    height, width = masks.shape[1:]
     encoded = []
     for mask in masks:
+        height, width = mask.shape
         rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         counts = [height * width]
         if len(rows):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mrcnn.data.formats.via import load_via as load_via
     from mrcnn.data.pictures import read_picture as read_picture
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
+    from mrcnn.data.video import VideoReader as VideoReader
+    from mrcnn.data.video import VideoWriter as VideoWriter
     from mrcnn.doctor import diagnose as diagnose
     from mrcnn.drawing import draw as draw
     from mrcnn.drawing import draw_boxes as draw_boxes
@@ -71,6 +73,8 @@ _HOME = {
     "Recipe": "mrcnn.recipes",
     "SettingsError": "mrcnn.settings",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
+    "VideoReader": "mrcnn.data.video",
+    "VideoWriter": "mrcnn.data.video",
     "WeightsError": "mrcnn.weights.report",
     "build_ops": "mrcnn.ops.build",
     "describe_weights": "mrcnn.weights.pretrained",

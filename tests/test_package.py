@@ -27,6 +27,8 @@ PUBLIC_NAMES = [
     "Recipe",
     "SettingsError",
     "UnknownNetworkError",
+    "VideoReader",
+    "VideoWriter",
     "WeightsError",
     "__version__",
     "build_ops",

@@ -228,8 +228,7 @@ def _run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dic
     output = {name: value.numpy() for name, value in run(make_batch(batch)).items()}
     found = {}
     for i, item in enumerate(batch):
-        used = int(output["valid"][i].sum())  # valid slots come first; copied, so that a result holds no other's
-        own = {name: value[i, :used].copy() for name, value in output.items()}
+        own = {name: value[i][output["valid"][i]] for name, value in output.items()}  # copies: no other's are held
         found[item.number] = (dataclasses.replace(item, image=None), own)
     return found
 

@@ -301,6 +301,7 @@ def main() -> None:
     parser.add_argument("--engine", nargs="*", default=[], metavar="NAME=MODULE:FUNCTION")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stages", action="store_true", help="only the table of stages")
+    parser.add_argument("--no-stages", action="store_true")
     parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -316,7 +317,7 @@ def main() -> None:
             names = [*(["torchvision"] if args.torch else []), *OURS, *args.engine]
             for case in args.case:
                 report(case, measure(names, args.torch, checkpoint, case, args.rounds))
-        for found in (100, 5):
+        for found in () if args.no_stages else (100, 5):
             stages(checkpoint, f"large:1:{found}", args.rounds)
 
 

@@ -307,14 +307,42 @@ def _unique_names(files: Sequence[Path]) -> list[str]:
 @app.command(no_args_is_help=True)
 def export(
     model: Model,
-    out: Out,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder of the versions; the next is written.")],
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PICTURE|DIR|GLOB", help="To compare the export with the model on; default: noise."),
+    ] = None,
+    masks: Annotated[
+        str, typer.Option(metavar="small|full|packed", help="On a grid in the box, on all pixels, eight in a byte.")
+    ] = "small",
+    score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out what is scored below.")] = None,
+    frozen: Annotated[bool, typer.Option("--frozen/--variables", help="Weights as constants: faster.")] = True,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Refuse larger pictures; default: by the kind of masks.")
+    ] = None,
+    max_batch_size: Annotated[int, typer.Option(min=1, help="Refuse more pictures in a request.")] = 16,
+    version: Annotated[int | None, typer.Option(min=1, help="Number of the version; default: the next.")] = None,
     height: Annotated[int | None, typer.Option(min=1, help="Fix the height of the pictures; default: any.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Fix the width of the pictures; default: any.")] = None,
 ) -> None:
-    """Write a SavedModel that takes raw pictures and needs TensorFlow alone."""
+    """Write a SavedModel for TensorFlow Serving, C++, or Python without this package; see docs/serving.md."""
+    files = _pictures(pictures) if pictures else None
     mrcnn.quiet_start()
-    mrcnn.export_saved_model(mrcnn.load_pretrained(model), out, height=height, width=width)
-    _written(out)
+    written = mrcnn.export_saved_model(
+        mrcnn.load_pretrained(model),
+        out,
+        height=height,
+        width=width,
+        masks=masks,
+        score_threshold=score,
+        frozen=frozen,
+        max_pixels=max_pixels,
+        max_batch_size=max_batch_size,
+        pictures=files,
+        version=version,
+        say=console.print,
+    )
+    _written(written)
 
 
 @app.command(no_args_is_help=True)

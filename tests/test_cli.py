@@ -264,11 +264,13 @@ def test_detect_names_a_damaged_picture(run, tmp_path):
 
 
 def test_export_writes_a_saved_model(run, tmp_path):
-    result = invoke("export", "--model", run, "--out", tmp_path / "served")
+    pictures = NUCLEI / "images"
+    result = invoke("export", "--model", run, "--out", tmp_path / "served", "--pictures", pictures, "--masks", "packed")
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "served/saved_model.pb").is_file()
+    assert (tmp_path / "served/1/saved_model.pb").is_file()
+    assert "scores differ by at most" in result.output or "no detections" in result.output
     (tmp_path / "notes.txt").touch()
-    assert "not a SavedModel" in refused("export", "--model", run, "--out", tmp_path)
+    assert "nothing but versions" in refused("export", "--model", run, "--out", tmp_path)
 
 
 def test_training_starts_from_a_checkpoint_and_says_what_fitted(run, tmp_path):

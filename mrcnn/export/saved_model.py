@@ -42,6 +42,10 @@ _FOREIGN = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 """Stock operations that call back into the Python process that made them."""
 
 
+_MAX_CONSTANTS = 2_000_000_000
+"""Bytes; a graph is one protobuf, which holds at most 2 GiB."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """What an exported model accepts; anything else is an error, found before it costs memory or time."""
@@ -76,8 +80,8 @@ def export_saved_model(
 
     * `serving_default` takes `image` u8[B, H, W, 3], RGB pictures of any sizes, each in the upper left corner, and
       `shape` i32[B, 2], their true heights and widths;
-    * `encoded` takes `image_bytes` string[B], JPEG or PNG files (grey, palette, with transparency, 16 bit; EXIF's
-      orientation is not applied).
+    * `encoded` takes `image_bytes` string[B], JPEG or PNG files (grey, palette, with transparency, 16 bit; a JPEG's
+      EXIF orientation is applied).
 
     Both return, per picture, N slots, as many as the picture with most detections needs (0 where there are none),
     best score first; what is not `valid` is zero:
@@ -479,17 +483,17 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
 
 
 def freeze(function: Any) -> Any:
-    """A concrete function that returns a dict of tensors, with its variables as constants."""
+    """A concrete function that returns a dict of tensors, with its variables as constants.
+
+    Raises:
+        ValueError: the variables are too large.
+    """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    try:
-        constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    except ValueError as error:
-        if "2GB" not in str(error):
-            raise
-        raise ValueError(
-            "the model is larger than 2 GB, which constants cannot be: export with frozen=False"
-        ) from error
+    size = sum(variable.shape.num_elements() * variable.dtype.size for variable in function.variables)
+    if size > _MAX_CONSTANTS:
+        raise ValueError(f"a model of {size / 1e9:.1f} GB cannot be constants of a graph: export with frozen=False")
+    constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
     signature = function.structured_input_signature
     specs = [*signature[0], *signature[1].values()]
     names = sorted(function.structured_outputs)  # the order in which a dict is flattened

@@ -58,6 +58,29 @@ def test_pixels_are_those_of_read_picture(name, tmp_path):
     assert np.abs(found.astype(int) - expected).max() <= (1 if kind == "JPEG" else 0)
 
 
+@pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9, 600])
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_exif_orientation_is_applied_as_by_read_picture(orientation, endian, tmp_path):
+    exif = Image.Exif()
+    exif.endian = endian
+    exif[0x010F] = "a maker, before it in the directory"
+    exif[0x0112] = orientation
+    exif[0x0131] = "some software, after it"
+    content = encoded(smooth("RGB"), "JPEG", exif=exif.tobytes())
+    (tmp_path / "picture.jpg").write_bytes(content)
+    expected = read_picture(tmp_path / "picture.jpg")
+    assert shape_of(content).numpy().tolist() == list(expected.shape[:2])
+    assert np.abs(decode(content).numpy().astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("tail", [b"", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"II*\0\x08\0\0\0\x01\0"])
+def test_damaged_exif_is_no_orientation(tail):
+    content = encoded(smooth("RGB"), "JPEG")
+    segment = b"Exif\0\0" + tail
+    content = content[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + content[2:]
+    assert decode(content).shape == (37, 53, 3)
+
+
 def bomb_png(height=60_000, width=60_000):
     """A valid PNG file that claims to be of that size."""
 

@@ -3,6 +3,7 @@
 Nothing here is needed for a result: `mrcnn.ops.roi_align` asks `choose()` for the loaded ops and computes the same
 numbers without them. What decides, in this order:
 
+    replaced_by(f)              inside it, neither: f pools from each level, as a format to export to can
     stock_ops()                 inside it, the pure path: what is exported must run without this package
     XLA                         the pure path: XLA compiles no custom op
     MRCNN_ROI_ALIGN=python      the pure path
@@ -15,12 +16,13 @@ The op is built by `mrcnn build-ops`, see `mrcnn.ops.build`.
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import ctypes
 import dataclasses
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +137,28 @@ def stock_ops() -> Iterator[None]:
     finally:
         with _lock:
             _stock_depth -= 1
+
+
+LevelAlign = Callable[[Tensor, Tensor, Tensor, int, tuple[int, int], int, bool], Tensor]
+"""RoIAlign on one level: features [B, H, W, C], boxes f32[N, 4] in pixels of the padded picture, the picture i32[N]
+each lies in, the level's stride, bins (h, w), sampling_ratio, aligned -> f32[N, h, w, C]."""
+
+_replacement: contextvars.ContextVar[LevelAlign | None] = contextvars.ContextVar("roi_align_replacement", default=None)
+
+
+@contextlib.contextmanager
+def replaced_by(align: LevelAlign) -> Iterator[None]:
+    """Inside, in this thread, RoIAlign of a level is what `align` makes: for formats that have an operator for it."""
+    token = _replacement.set(align)
+    try:
+        yield
+    finally:
+        _replacement.reset(token)
+
+
+def replacement() -> LevelAlign | None:
+    """What `replaced_by` says here and now."""
+    return _replacement.get()
 
 
 def _in_xla() -> bool:

@@ -50,7 +50,8 @@ def nms(
     Empty: N = 0 gives no valid slot.
     """
     boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
-    usable = tf.reduce_all(tf.math.is_finite(boxes), axis=-1) & ~tf.math.is_nan(scores)
+    # Comparisons, since not every format to export to knows is_finite and is_nan
+    usable = tf.reduce_all(tf.abs(boxes) < float("inf"), axis=-1) & (scores >= float("-inf"))
     if valid is not None:
         usable &= tf.cast(valid, tf.bool)
     boxes = tf.where(usable[:, tf.newaxis], boxes, 0.0)
@@ -104,5 +105,8 @@ def batched_nms(
             x["boxes"], x["scores"], x.get("groups"), iou_threshold, max_outputs, score_threshold, x.get("valid")
         )
 
+    if boxes.shape[0] == 1:  # known to be one picture: no loop, which formats to export to may not have
+        index, keep = one({name: value[0] for name, value in inputs.items()})
+        return index[tf.newaxis], keep[tf.newaxis]
     signature = (tf.TensorSpec([max_outputs], tf.int32), tf.TensorSpec([max_outputs], tf.bool))
     return tf.map_fn(one, inputs, fn_output_signature=signature)

@@ -137,7 +137,7 @@ def place_rois(
     image_shape = level_shapes[0] * int(strides[0])
 
     flat = tf.reshape(boxes, [-1, 4])  # [R, 4]
-    usable = tf.reduce_all(tf.math.is_finite(flat), axis=-1)
+    usable = tf.reduce_all(tf.abs(flat) < float("inf"), axis=-1)  # finite, in terms that every export format knows
     if valid is not None:
         usable &= tf.reshape(valid, [-1])
     flat = tf.where(usable[:, tf.newaxis], flat, 0.0)

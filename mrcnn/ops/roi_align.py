@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from mrcnn.ops import custom
 from mrcnn.ops.bilinear import AxisRuns, Method, axis_runs, bilinear_taps, check_method, sum_runs, sum_taps
-from mrcnn.ops.pyramid import LevelAssignment, LevelRule, divide, place_rois, unplace
+from mrcnn.ops.pyramid import LevelAssignment, LevelRule, PlacedRois, divide, place_rois, unplace
 
 Tensor = tf.Tensor
 
@@ -39,7 +39,8 @@ def _fixed_taps(start: Tensor, length: Tensor, size: Tensor, bins: int, sampling
         cell i32[R, bins, T] and weight f32[R, bins, T], T = 2 * samples. Weights of one bin sum to 1 if all its
         samples are inside the map.
     """
-    bin_size = divide(length, bins)[:, tf.newaxis, tf.newaxis]  # [R, 1, 1]
+    # Only an adaptive number of samples hangs on the last bit; not every format to export to has 64 bits.
+    bin_size = (length / bins if sampling_ratio else divide(length, bins))[:, tf.newaxis, tf.newaxis]  # [R, 1, 1]
     index = tf.range(sampling_ratio or MAX_ADAPTIVE_SAMPLES, dtype=tf.float32)
     if sampling_ratio:
         used, count = tf.constant(True), float(sampling_ratio)
@@ -126,6 +127,11 @@ def multilevel_roi_align(
     Ref: Mask R-CNN, section 3 (RoIAlign); Feature Pyramid Networks, equation 1.
     """
     height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
+    assignment = LevelAssignment(canonical_size, canonical_level, level_rule, level_epsilon)
+    if method is None and (align := custom.replacement()) is not None:
+        rois = place_rois(features, boxes, strides, valid, assignment, end_offset)
+        pooled = _level_by_level(align, features, rois, strides, (height, width), sampling_ratio, aligned)
+        return unplace(pooled, features, boxes, height, width)
     library = None
     if method == "op":
         library = custom.require()
@@ -149,7 +155,6 @@ def multilevel_roi_align(
             end_offset,
         )
     check_method(method)
-    assignment = LevelAssignment(canonical_size, canonical_level, level_rule, level_epsilon)
     rois = place_rois(features, boxes, strides, valid, assignment, end_offset)
     scaled = rois.boxes / rois.stride[:, tf.newaxis] - (0.5 if aligned else 0.0)
     start, length = scaled[:, :2], scaled[:, 2:] - scaled[:, :2]
@@ -164,6 +169,33 @@ def multilevel_roi_align(
         (y, weight_y), (x, weight_x) = (_fixed_taps(*axis, sampling_ratio) for axis in axes)
         pooled = sum_taps(rois, y, weight_y, x, weight_x, method)
     return unplace(pooled, features, boxes, height, width)
+
+
+def _level_by_level(
+    align: custom.LevelAlign,
+    features: Sequence[Tensor],
+    rois: PlacedRois,
+    strides: Sequence[int],
+    bins: tuple[int, int],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """f32[R, h, w, C], each level's RoIs pooled by `align`; zeros for RoIs that are not usable."""
+    num_rois = tf.shape(rois.boxes)[0]
+    if features[0].shape[0] == 1:
+        picture = tf.zeros([num_rois], tf.int32)
+    else:
+        batch = tf.shape(features[0])[0]
+        picture = tf.repeat(tf.range(batch), num_rois // batch)
+    order, pooled = [], []
+    for level, stride in zip(features, strides, strict=True):
+        own = rois.usable & (rois.stride == float(stride)) if len(features) > 1 else rois.usable
+        index = tf.cast(tf.where(own)[:, 0], tf.int32)
+        order.append(index)
+        boxes, owner = tf.gather(rois.boxes, index), tf.gather(picture, index)
+        pooled.append(align(tf.cast(level, tf.float32), boxes, owner, stride, bins, sampling_ratio, aligned))
+    shape = [num_rois, *bins, features[0].shape[-1]]
+    return tf.scatter_nd(tf.concat(order, 0)[:, tf.newaxis], tf.concat(pooled, 0), shape)
 
 
 def roi_align(

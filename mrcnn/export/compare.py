@@ -1,0 +1,105 @@
+"""By how much an exported model's answers differ from the Python model's, detection by detection."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from mrcnn.structures import Instances
+
+_SAME_OBJECT = 0.5  # least IoU of the boxes of one object in both answers
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """The largest differences over all pairs of detections of the same object; also the bounds on them.
+
+    `unmatched` counts detections that only one side has: their score lies where it just passes the threshold, or their
+    box where non-maximum suppression just keeps it.
+    """
+
+    pictures: int = 0
+    detections: int = 0  # of the Python model
+    unmatched: float = 0.0  # share of detections, of both sides, that the other side does not have
+    scores: float = 0.0
+    boxes: float = 0.0  # pixels of the picture
+    masks: float = 0.0  # share of mask pixels, of all objects of a picture together, that differ
+    keypoints: float = 0.0  # share of joints that are more than a pixel apart
+
+    def beyond(self, bounds: Difference) -> list[str]:
+        """What exceeds the bounds, as "scores 0.2 > 0.001"."""
+        names = ("unmatched", "scores", "boxes", "masks", "keypoints")
+        values = ((name, getattr(self, name), getattr(bounds, name)) for name in names)
+        return [f"{name} {value:.2g} > {bound:.2g}" for name, value, bound in values if not value <= bound]
+
+    def __str__(self) -> str:
+        if self.detections == 0:
+            return f"{self.pictures} pictures, no detections in them: only that they run was compared"
+        return (
+            f"{self.detections} detections in {self.pictures} pictures: scores differ by at most {self.scores:.1e}, "
+            f"boxes by {self.boxes:.1e} pixels, {self.masks:.2%} of mask pixels, {self.keypoints:.2%} of joints, "
+            f"{self.unmatched:.2%} of detections are on one side only"
+        )
+
+
+ACCEPTED = Difference(unmatched=0.01, scores=1e-3, boxes=0.25, masks=0.01, keypoints=0.02)
+"""Bounds for an export in float32: rounding, and the few choices that it tips."""
+
+
+def compare(expected: Sequence[Instances], found: Sequence[Instances]) -> Difference:
+    """Pair the detections of the same pictures and measure how far they are apart.
+
+    Args:
+        expected: of the Python model, one `Instances` a picture.
+        found: of the exported model, the same pictures in the same order.
+    """
+    num = alone = mask_pixels = mask_errors = joints = joint_errors = 0
+    scores = boxes = 0.0
+    for here, there in zip(expected, found, strict=True):
+        i, j = _pairs(here, there)
+        num += len(here) + len(there)
+        alone += len(here) + len(there) - 2 * len(i)
+        if not len(i):
+            continue
+        scores = max(scores, float(np.abs(here.scores[i] - there.scores[j]).max()))
+        boxes = max(boxes, float(np.abs(here.boxes[i] - there.boxes[j]).max()))
+        if here.masks is not None and there.masks is not None:
+            for a, b in zip(i, j, strict=True):  # one by one: all masks at once would be held twice
+                mask_pixels += int((here.masks[a] | there.masks[b]).sum())
+                mask_errors += int((here.masks[a] ^ there.masks[b]).sum())
+        if here.keypoints is not None and there.keypoints is not None:
+            apart = np.linalg.norm(here.keypoints[i, :, :2] - there.keypoints[j, :, :2], axis=-1)
+            joints, joint_errors = joints + apart.size, joint_errors + int((~(apart <= 1.0)).sum())
+    return Difference(
+        pictures=len(expected),
+        detections=sum(map(len, expected)),
+        unmatched=alone / max(num, 1),
+        scores=scores,
+        boxes=boxes,
+        masks=mask_errors / max(mask_pixels, 1),
+        keypoints=joint_errors / max(joints, 1),
+    )
+
+
+def _pairs(here: Instances, there: Instances) -> tuple[np.ndarray, np.ndarray]:
+    """Indices i64[n] into both of the same objects: same class, and boxes that no other pair fits better."""
+    if not len(here) or not len(there):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    low = np.maximum(here.boxes[:, None, :2], there.boxes[None, :, :2])
+    high = np.minimum(here.boxes[:, None, 2:], there.boxes[None, :, 2:])
+    overlap = np.prod(np.maximum(high - low, 0.0), axis=-1)
+    area = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1) for boxes in (here.boxes, there.boxes)]
+    iou = overlap / np.maximum(area[0][:, None] + area[1][None] - overlap, 1e-9)
+    iou[here.class_ids[:, None] != there.class_ids[None]] = 0.0
+    pairs = []
+    for place in np.argsort(-iou, axis=None, kind="stable"):
+        a, b = np.unravel_index(place, iou.shape)
+        if iou[a, b] >= _SAME_OBJECT:
+            pairs.append((a, b))
+            iou[a], iou[:, b] = 0.0, 0.0
+        elif len(pairs) == min(iou.shape) or not iou.max() >= _SAME_OBJECT:
+            break
+    paired = np.array(sorted(pairs), np.int64).reshape(-1, 2)
+    return paired[:, 0], paired[:, 1]

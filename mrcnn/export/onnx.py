@@ -1,0 +1,166 @@
+"""ONNX: one file that onnxruntime, and whatever else reads ONNX, runs.
+
+Converted by tf2onnx; RoIAlign and non-maximum suppression become ONNX's own operators.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrcnn.export.compare import ACCEPTED, Difference
+from mrcnn.export.portable import (
+    DESCRIPTION,
+    STAND_IN,
+    ExportError,
+    PortableModel,
+    check_answers,
+    describe,
+    expect_suffix,
+    portable_graph,
+    require,
+    stand_in,
+    stand_in_settings,
+)
+from mrcnn.files import whole_file
+
+OPSET = 18
+"""Of the operators used; RoIAlign has had its half-cell modes since 16."""
+
+
+def export_onnx(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    pictures: Iterable[Any] | None = None,
+    max_difference: Difference = ACCEPTED,
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """Write a model as an ONNX file, inputs and outputs as `mrcnn.export.portable` says.
+
+    Before the file gets its name it is loaded and compared with `detect`.
+
+    Args:
+        model: a `MaskRCNN`.
+        path: the file to write, ending in .onnx; replaced if it is there.
+        pictures: to compare on; None: noise.
+        max_difference: bounds on how far the answers may be apart.
+        say: told how the answers differ; None: not told.
+
+    Returns:
+        the path.
+
+    Raises:
+        ExportError: tf2onnx, onnx or onnxruntime is missing; the model holds what ONNX has no operator for; its
+            answers differ too much.
+        ValueError: the name does not end in .onnx.
+    """
+    path = expect_suffix(path, ".onnx")
+    onnx = require("onnx", "onnx")
+    converted = _convert(model)
+    onnx.helper.set_model_props(converted, {DESCRIPTION: describe(model)})
+    with whole_file(path) as file:
+        onnx.save_model(converted, str(file))
+        difference = check_answers(model, load_onnx(file), pictures, max_difference)
+    if say is not None:
+        say(str(difference))
+    return path
+
+
+def load_onnx(path: str | os.PathLike[str], *, threads: int | None = None) -> PortableModel:
+    """A model written by `export_onnx`, for `detect`, run by onnxruntime on the CPU.
+
+    Args:
+        path: the .onnx file.
+        threads: cores to use; None: as onnxruntime decides, all of them.
+
+    Raises:
+        ExportError: onnxruntime is missing, the file cannot be read or is no such model; names the file.
+    """
+    runtime = require("onnxruntime", "onnx")
+    path = Path(path)
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3  # errors; it warns of every shape it cannot infer
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no base
+        raise ExportError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+    names = [output.name for output in session.get_outputs()]
+    described = session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)
+
+    def run(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, {"image": image, "content_shape": content_shape}), strict=True))
+
+    return PortableModel(described, run, path)
+
+
+def _convert(model: Any) -> Any:
+    """The model as an `onnx.ModelProto` with named inputs and outputs."""
+    convert = require("tf2onnx.convert", "onnx")
+    portable = portable_graph(model, stand_in)
+    try:
+        converted, _ = convert._convert_common(
+            portable.function.graph.as_graph_def(),
+            name="mrcnn",
+            input_names=list(portable.inputs.values()),
+            output_names=list(portable.outputs.values()),
+            opset=OPSET,
+            custom_op_handlers={STAND_IN: (_roi_align, [])},
+        )
+    except Exception as error:
+        raise ExportError(f"tf2onnx cannot convert the model: {error}") from error
+    _rename(converted.graph, {tensor: name for name, tensor in (portable.inputs | portable.outputs).items()})
+    return converted
+
+
+def _rename(graph: Any, new: dict[str, str]) -> None:
+    """Gives tensors of a graph, and of the graphs inside it, other names."""
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.name = new.get(value.name, value.name)
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [new.get(name, name) for name in names]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _rename(attribute.g, new)
+
+
+def _roi_align(context: Any, node: Any, name: str, args: list[Any]) -> None:
+    """ONNX's operator in place of a stand-in; "output_half_pixel" is the paper's RoIAlign, without half a cell."""
+    options = stand_in_settings(node.inputs[3].get_tensor_value())
+    shape, dtype = context.get_shape(node.output[0]), context.get_dtype(node.output[0])
+    features, boxes, picture = node.input[:3]
+    context.remove_node(node.name)
+    nchw = context.make_node("Transpose", [features], attr={"perm": [0, 3, 1, 2]})
+    order = context.make_const(f"{name}_order", np.array([1, 0, 3, 2], np.int64))
+    xyxy = context.make_node("Gather", [boxes, order.output[0]], attr={"axis": 1})
+    index = context.make_node("Cast", [picture], attr={"to": 7})  # int64
+    pooled = context.make_node(
+        "RoiAlign",
+        [nchw.output[0], xyxy.output[0], index.output[0]],
+        attr={
+            "coordinate_transformation_mode": "half_pixel" if options["aligned"] else "output_half_pixel",
+            "mode": "avg",
+            "output_height": options["height"],
+            "output_width": options["width"],
+            "sampling_ratio": options["sampling_ratio"],
+            "spatial_scale": 1.0 / options["stride"],
+        },
+    )
+    context.make_node(
+        "Transpose",
+        [pooled.output[0]],
+        attr={"perm": [0, 2, 3, 1]},
+        name=name,
+        outputs=[node.output[0]],
+        shapes=[shape],
+        dtypes=[dtype],
+    )

@@ -1,0 +1,300 @@
+"""What exports to other runtimes share: the graph they are converted from, and the loaded model that `detect` takes.
+
+The converted graph is the model on one picture that lies ready on its canvas; resizing before and pasting after stay
+with the host, where they are the same code for every format. Whatever the format, a file takes
+
+    image           u8[1, H, W, 3], the resized picture, padded as `InputConfig` says (f32 where the model's
+                    interpolation is "linear"); any H and W that are multiples of its `divisor`
+    content_shape   i32[1, 2], height and width of the resized picture inside the padding
+
+and gives, best score first, N rows, none for a picture without objects:
+
+    boxes f32[N, 4], (y1, x1, y2, x2) in pixels of `image`; class_ids i32[N] from 1; scores f32[N]; by the model's heads
+    masks f32[N, M, M], probabilities inside the box; keypoints f32[N, J, 3], (x, y, score)
+
+It carries a description of itself, JSON under the key `mrcnn`: the model's settings and the names of its classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from mrcnn.export.compare import Difference, compare
+from mrcnn.modeling.input import InputConfig
+from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+from mrcnn.ops.custom import LevelAlign, replaced_by
+
+Tensor = tf.Tensor
+Run = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
+DESCRIPTION = "mrcnn"
+"""Key of the description in a file's own metadata."""
+
+STAND_IN = "PyFuncStateless"
+"""Operation that stands for RoIAlign in a graph of `portable_graph`; converters put their own in its place."""
+
+INT8_ACCEPTED = Difference(unmatched=0.5, scores=1.0, boxes=float("inf"), masks=0.5, keypoints=1.0)
+"""Bounds for 8 bits: detections near the threshold come and go. What counts is AP, which needs annotations."""
+
+
+class PortableGraph(NamedTuple):
+    """The model on one picture."""
+
+    function: Any  # a frozen `tf.ConcreteFunction`
+    inputs: dict[str, str]  # name of the tensor in its graph, by what it is
+    outputs: dict[str, str]
+
+
+class ExportError(RuntimeError):
+    """A model that cannot be written in a format, a package that is missing, or a file that is no such model."""
+
+
+def require(name: str, extra: str) -> ModuleType:
+    """An optional package.
+
+    Raises:
+        ExportError: it is not installed, or cannot be imported; names the extra that brings it.
+    """
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # a package built for another NumPy or protobuf fails in ways of its own
+        raise ExportError(
+            f"{name} cannot be imported ({type(error).__name__}: {error}); `pip install mrcnn[{extra}]` brings it"
+        ) from error
+
+
+# ---- the graph ----
+
+
+def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
+    """The model on one picture as a graph of stock operations, weights folded in.
+
+    Args:
+        model: a `MaskRCNN`.
+        align: what RoIAlign of a level becomes, such as `stand_in`.
+
+    Raises:
+        ExportError: the model pools RoIs otherwise than by RoIAlign.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    for head in (model.config.box_head, *model.config.heads):
+        if head.pool.op != "align":
+            raise ExportError(
+                f'a model that pools RoIs by "{head.pool.op}" can be exported as a SavedModel only: TensorFlow alone'
+                ' can run what it is made of; other formats have an operator for "align"'
+            )
+    dtype = tf.float32 if model.config.input.interpolation == "linear" else tf.uint8
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([1, None, None, 3], dtype, "image"),
+            tf.TensorSpec([1, 2], tf.int32, "content_shape"),
+        ]
+    )
+    def run(image: Tensor, content_shape: Tensor) -> dict[str, Tensor]:
+        found = dict(model({"image": image, "content_shape": content_shape}, training=False))
+        count = tf.reduce_sum(tf.cast(found.pop("valid")[0], tf.int32))
+        return {name: value[0, :count] for name, value in found.items()}
+
+    with replaced_by(align):
+        traced = run.get_concrete_function()
+    frozen = convert_variables_to_constants_v2(traced)
+    names = [tensor.name for tensor in frozen.outputs]
+    return PortableGraph(
+        frozen,
+        {tensor.op.name: tensor.name for tensor in frozen.inputs},
+        dict(zip(sorted(traced.structured_outputs), names, strict=True)),
+    )
+
+
+def stand_in(
+    features: Tensor,
+    boxes: Tensor,
+    picture: Tensor,
+    stride: int,
+    bins: tuple[int, int],
+    sampling_ratio: int,
+    aligned: bool,
+) -> Tensor:
+    """One operation of type STAND_IN with inputs features, boxes, picture and i32[5], see `stand_in_settings`.
+
+    It cannot be run. A function of Python serves, since TensorFlow knows its operation and passes any inputs to it.
+    """
+
+    def never(*_: Any) -> np.ndarray:
+        raise RuntimeError("stands for RoIAlign in a graph to be converted; it cannot be run")
+
+    settings = tf.constant([stride, *bins, sampling_ratio, int(aligned)], tf.int32)
+    pooled = tf.numpy_function(never, [features, boxes, picture, settings], tf.float32, stateful=False)
+    return tf.ensure_shape(pooled, [None, *bins, features.shape[-1]])
+
+
+def stand_in_settings(values: Iterable[Any]) -> dict[str, Any]:
+    """The fourth input of a stand-in by name: stride, height, width, sampling_ratio, aligned."""
+    names = ("stride", "height", "width", "sampling_ratio", "aligned")
+    settings: dict[str, Any] = dict(zip(names, (int(value) for value in values), strict=True))
+    settings["aligned"] = bool(settings["aligned"])
+    return settings
+
+
+def describe(model: Any, **more: Any) -> str:
+    """The description to store in a file, JSON."""
+    return json.dumps(
+        {
+            "config": model.config.to_dict(),
+            "class_names": list(model.class_names),
+            "category_ids": list(model.category_ids),
+            **more,
+        }
+    )
+
+
+# ---- the loaded model ----
+
+
+class PortableModel:
+    """A model that another runtime runs: `detect`, `detect_dataset` and `evaluate` take it in place of a `MaskRCNN`.
+
+    Pictures of a batch run one after the other; runtimes use all cores for one.
+
+    Args:
+        description: what `describe` made; checked.
+        run: (image, content_shape) -> outputs by name, see the head of this module. Called from any thread.
+        source: the file, for errors.
+
+    Raises:
+        ExportError: the description is not one.
+    """
+
+    def __init__(self, description: str | None, run: Run, source: str | os.PathLike[str]) -> None:
+        try:
+            stored = json.loads(description or "")
+            self.config = MaskRCNNConfig.from_dict(stored["config"])
+            self.class_names = tuple(map(str, stored["class_names"]))
+            self.category_ids = tuple(map(int, stored["category_ids"]))
+            self.int8 = bool(stored.get("int8", False))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ExportError(f"{source}: not written by mrcnn, its description is missing or damaged") from error
+        self._run = run
+        self.source = Path(source)
+
+    def run(self, image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
+        """One picture on its canvas.
+
+        Args:
+            image, content_shape: see the head of this module.
+
+        Returns:
+            The outputs by name.
+
+        Raises:
+            ValueError: an input of another type or shape, or a content that does not fit into the picture.
+        """
+        settings: InputConfig = self.config.input
+        dtype = np.float32 if settings.interpolation == "linear" else np.uint8
+        image, content = np.asarray(image), np.asarray(content_shape)
+        if image.dtype != dtype or image.ndim != 4 or image.shape[0] != 1 or image.shape[3] != 3:
+            raise ValueError(
+                f"image: expected {np.dtype(dtype)} of shape (1, height, width, 3), got {image.dtype} of shape"
+                f" {image.shape}"
+            )
+        height, width = image.shape[1:3]
+        if not height or not width or height % settings.divisor or width % settings.divisor:
+            raise ValueError(f"image: expected sides that are multiples of {settings.divisor}, got {height} x {width}")
+        if content.shape != (1, 2) or not np.issubdtype(content.dtype, np.integer):
+            raise ValueError(f"content_shape: expected integers of shape (1, 2), got {content.dtype} {content.shape}")
+        if (content < 1).any() or (content > (height, width)).any():
+            raise ValueError(f"content_shape: expected 1 to {height} and 1 to {width}, got {content[0].tolist()}")
+        return self._run(np.ascontiguousarray(image), content.astype(np.int32))
+
+    def __call__(self, batch: Mapping[str, Tensor], training: bool | None = False) -> dict[str, Tensor]:
+        """Detections of a batch as a `MaskRCNN` gives them, padded to as many slots as the fullest picture needs."""
+        if training:
+            raise ValueError(f"{self.source}: an exported model cannot be trained")
+        shapes = self._row_shapes()
+        names = [*shapes, "valid"]
+        types = [*(tf.int32 if name == "class_ids" else tf.float32 for name in shapes), tf.bool]
+        values = tf.numpy_function(self._run_batch, [batch["image"], batch["content_shape"]], types)
+        size = batch["image"].shape[0]
+        return {
+            name: tf.ensure_shape(value, [size, None, *shapes.get(name, ())])
+            for name, value in zip(names, values, strict=True)
+        }
+
+    def _row_shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """Shape of one detection's value by output name."""
+        shapes: dict[str, tuple[int | None, ...]] = {"boxes": (4,), "class_ids": (), "scores": ()}
+        for head in self.config.heads:
+            if hasattr(head, "paste"):
+                shapes["masks"] = (None, None)
+            elif hasattr(head, "num_joints"):
+                shapes["keypoints"] = (head.num_joints, 3)
+        return shapes
+
+    def _run_batch(self, image: np.ndarray, content_shape: np.ndarray) -> list[np.ndarray]:
+        found = [self.run(image[i : i + 1], content_shape[i : i + 1]) for i in range(len(image))]
+        slots = max((len(one["boxes"]) for one in found), default=0)
+
+        def padded(name: str) -> np.ndarray:
+            rows = [np.pad(one[name], [(0, slots - len(one[name])), *[(0, 0)] * (one[name].ndim - 1)]) for one in found]
+            return np.stack(rows).astype(np.int32 if name == "class_ids" else np.float32)
+
+        valid = np.stack([np.arange(slots) < len(one["boxes"]) for one in found])
+        return [*(padded(name) for name in self._row_shapes()), valid]
+
+
+# ---- before a file is kept ----
+
+
+def expect_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
+    """The path, which has to end in `suffix`."""
+    path = Path(path)
+    if path.suffix != suffix:
+        raise ValueError(f"{path}: expected a file name that ends in {suffix}")
+    return path
+
+
+def canvas_of(picture: np.ndarray, settings: InputConfig) -> tuple[np.ndarray, np.ndarray]:
+    """A picture u8[h, w, 3] as the inputs of a file: image [1, H, W, 3] and content_shape i32[1, 2]."""
+    from mrcnn.ops.resize import pad_image, resize_image
+
+    content = settings.content_size(*picture.shape[:2])
+    image = resize_image(picture, content, settings.interpolation)
+    image = pad_image(image, *settings.canvas_size(*content), centre=settings.padding == "centre")
+    return image[np.newaxis], np.array([content], np.int32)
+
+
+def noise(settings: InputConfig, num: int = 2) -> list[np.ndarray]:
+    """Coloured noise and a blank picture, to compare answers on where the caller has nothing better."""
+    rng = np.random.default_rng(0)
+    height, width = settings.short_side, min(settings.long_side, settings.short_side * 5 // 4)
+    coarse = rng.integers(0, 256, (num, height // 16 + 1, width // 16 + 1, 3)).astype(np.uint8)
+    pictures = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :height, :width]
+    return [*pictures, np.full((height, width, 3), 127, np.uint8)]
+
+
+def check_answers(
+    model: Any, exported: PortableModel, pictures: Sequence[Any] | None, bounds: Difference
+) -> Difference:
+    """How the exported model's answers differ from the model's.
+
+    Raises:
+        ExportError: by more than `bounds`.
+    """
+    from mrcnn.inference import detect
+
+    pictures = noise(model.config.input) if pictures is None else list(pictures)
+    difference = compare(detect(model, pictures), detect(exported, pictures))
+    if beyond := difference.beyond(bounds):
+        raise ExportError(f"not exported, its answers differ too much from the model's: {'; '.join(beyond)}")
+    return difference

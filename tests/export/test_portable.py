@@ -1,0 +1,242 @@
+"""Every format to export to, held against the Python model."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mrcnn.export import onnx, openvino, tflite
+from mrcnn.export.compare import Difference, compare
+from mrcnn.export.portable import ExportError, PortableModel, check_answers, describe
+from mrcnn.inference import detect
+from mrcnn.modeling.mask_rcnn import MaskRCNN
+from tests.tiny_model import blank_picture, noise_pictures, tiny_model
+
+FORMATS = {
+    "onnx": (onnx.export_onnx, onnx.load_onnx, ".onnx"),
+    "openvino": (openvino.export_openvino, openvino.load_openvino, ".xml"),
+    "tflite": (tflite.export_tflite, tflite.load_tflite, ".tflite"),
+}
+PACKAGES = {
+    "onnx": ("onnx", "onnxruntime", "tf2onnx"),
+    "openvino": ("openvino", "nncf"),
+    "tflite": ("ai_edge_litert",),
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def exported(request, model, tmp_path_factory):
+    for package in PACKAGES[request.param]:
+        pytest.importorskip(package)
+    export, load, suffix = FORMATS[request.param]
+    path = tmp_path_factory.mktemp(request.param) / f"model{suffix}"
+    assert export(model, path) == path
+    return request.param, path, load(path)
+
+
+def inputs(height=96, width=128, content=(96, 120)):
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 256, (1, height, width, 3)).astype(np.uint8), np.array([content], np.int32)
+
+
+def test_it_answers_as_the_model(model, exported):
+    _, _, loaded = exported
+    pictures = noise_pictures(6)
+    expected = detect(model, pictures)
+    assert sum(map(len, expected)) > 10
+    found = detect(loaded, pictures, batch_size=2)
+    difference = compare(expected, found)
+    assert difference.unmatched == 0.0
+    assert difference.scores < 1e-4
+    assert difference.boxes < 1e-2
+    assert difference.masks < 1e-3
+
+
+def test_nothing_found_is_zero_rows_of_the_right_rank(model, exported):
+    _, _, loaded = exported
+    found = detect(loaded, blank_picture(100, 120))[0]
+    assert found.boxes.shape == (0, 4)
+    assert np.asarray(found.masks).shape == (0, 100, 120)
+    image, content = inputs()
+    found = loaded.run(np.full_like(image, 127), content)
+    side = model.heads[0].mask_side
+    assert {name: value.shape for name, value in found.items()} == {
+        "boxes": (0, 4),
+        "class_ids": (0,),
+        "scores": (0,),
+        "masks": (0, side, side),
+    }
+
+
+def test_a_picture_with_objects_after_one_without(exported):
+    _, _, loaded = exported
+    image, content = inputs()
+    first = loaded.run(image, content)
+    assert len(loaded.run(np.full_like(image, 127), content)["boxes"]) == 0
+    again = loaded.run(image, content)
+    assert len(first["boxes"]) > 0
+    for name, value in first.items():
+        assert np.array_equal(value, again[name])
+    assert first["class_ids"].dtype == np.int32
+    assert (np.diff(first["scores"]) <= 0).all()
+
+
+def test_bad_input_is_refused_and_the_next_works(exported):
+    _, _, loaded = exported
+    image, content = inputs()
+    expected = loaded.run(image, content)
+    for bad, shape, message in (
+        (image.astype(np.float32), content, "image: expected uint8"),
+        (image[0], content, "image: expected uint8 of shape"),
+        (np.concatenate([image, image]), content, "image: expected uint8 of shape"),
+        (image[:, :0, :0], content, "multiples of 32, got 0 x 0"),
+        (image[:, :1, :1], content, "multiples of 32, got 1 x 1"),
+        (image[..., :2], content, "image: expected"),
+        (image, np.array([[97, 10]], np.int32), "expected 1 to 96 and 1 to 128"),
+        (image, np.array([[0, 10]], np.int32), "expected 1 to 96"),
+        (image, np.array([96.0, 128.0]), "content_shape: expected integers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            loaded.run(bad, shape)
+    with pytest.raises(ValueError, match="picture 0: expected uint8"):
+        detect(loaded, [np.zeros((0, 0, 3), np.uint8)])
+    assert np.array_equal(loaded.run(image, content)["boxes"], expected["boxes"])
+
+
+def test_what_is_no_such_file_is_named(exported, tmp_path):
+    name, path, _ = exported
+    load = FORMATS[name][1]
+    with pytest.raises(ExportError, match="absent"):
+        load(tmp_path / f"absent{path.suffix}")
+    cut = tmp_path / f"cut{path.suffix}"
+    cut.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    if name == "openvino":
+        cut.with_suffix(".bin").write_bytes(b"")
+    with pytest.raises(ExportError, match="cut"):
+        load(cut)
+
+
+def test_names_of_classes_and_settings_travel_along(model, exported):
+    _, _, loaded = exported
+    assert loaded.class_names == ("thing", "other")
+    assert loaded.category_ids == (3, 8)
+    assert loaded.config == model.config
+    assert not loaded.int8
+    with pytest.raises(ValueError, match="cannot be trained"):
+        loaded({}, training=True)
+
+
+def test_a_missing_package_is_named(model, exported, monkeypatch, tmp_path):
+    name, path, _ = exported
+    runtime = {"onnx": "onnxruntime", "openvino": "openvino", "tflite": "ai_edge_litert.interpreter"}[name]
+    monkeypatch.setitem(sys.modules, runtime, None)
+    with pytest.raises(ExportError, match=rf"{runtime} cannot be imported .*pip install mrcnn\[{name}\]"):
+        FORMATS[name][1](path)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_another_suffix_is_refused(model, name, tmp_path):
+    with pytest.raises(ValueError, match=f"expected a file name that ends in {FORMATS[name][2]}"):
+        FORMATS[name][0](model, tmp_path / "model.pt")
+
+
+def test_other_ways_to_pool_are_refused(model, tmp_path):
+    pool = dataclasses.replace(model.config.box_head.pool, op="pool")
+    other = MaskRCNN(dataclasses.replace(model.config, box_head=dataclasses.replace(model.config.box_head, pool=pool)))
+    with pytest.raises(ExportError, match='pools RoIs by "pool" can be exported as a SavedModel only'):
+        onnx.export_onnx(other, tmp_path / "model.onnx")
+    adaptive = dataclasses.replace(model.config.box_head.pool, sampling_ratio=0)
+    other = MaskRCNN(
+        dataclasses.replace(model.config, box_head=dataclasses.replace(model.config.box_head, pool=adaptive))
+    )
+    with pytest.raises(ExportError, match="sampling_ratio 0"):
+        tflite.export_tflite(other, tmp_path / "model.tflite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_8_bits_need_pictures(model, tmp_path):
+    with pytest.raises(ValueError, match="int8: expected calibration"):
+        openvino.export_openvino(model, tmp_path / "m.xml", int8=True)
+    with pytest.raises(ValueError, match="only an int8 model is calibrated"):
+        openvino.export_openvino(model, tmp_path / "m.xml", calibration=noise_pictures(1))
+    pytest.importorskip("openvino")
+    with pytest.raises(ValueError, match="no pictures"):
+        openvino.export_openvino(model, tmp_path / "m.xml", int8=True, calibration=[])
+
+
+def test_answers_too_far_apart_are_refused(model):
+    def run(image, content_shape):
+        return {
+            "boxes": np.array([[0, 0, 5, 5]], np.float32),
+            "class_ids": np.ones(1, np.int32),
+            "scores": np.ones(1, np.float32),
+            "masks": np.ones((1, 28, 28), np.float32),
+        }
+
+    wrong = PortableModel(describe(model), run, "wrong")
+    with pytest.raises(ExportError, match="not exported, its answers differ too much from the model's: unmatched"):
+        check_answers(model, wrong, noise_pictures(2), Difference(unmatched=0.01))
+    assert check_answers(wrong, wrong, noise_pictures(2), Difference()).detections == 2
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"config": 3, "class_names": [], "category_ids": []}'])
+def test_a_foreign_description_is_refused(text):
+    with pytest.raises(ExportError, match=r"file\.onnx: not written by mrcnn"):
+        PortableModel(text, lambda *_: {}, "file.onnx")
+
+
+def test_a_batch_is_padded_to_its_fullest_picture(model):
+    def run(image, content_shape):
+        num = int(image[0, 0, 0, 0])
+        return {
+            "boxes": np.tile(np.array([[1, 2, 3, 4]], np.float32), (num, 1)),
+            "class_ids": np.full(num, 2, np.int32),
+            "scores": np.full(num, 0.5, np.float32),
+            "masks": np.ones((num, 28, 28), np.float32),
+        }
+
+    loaded = PortableModel(describe(model), run, "here")
+    image = np.zeros((3, 32, 64, 3), np.uint8)
+    image[:, 0, 0, 0] = [2, 0, 1]
+    batch = {"image": tf.constant(image), "content_shape": tf.constant([[32, 64]] * 3)}
+    for found in (loaded(batch), tf.function(loaded)(batch)):
+        assert found["valid"].numpy().tolist() == [[True, True], [False, False], [True, False]]
+        assert found["boxes"].shape == (3, 2, 4)
+        assert found["masks"].shape == (3, 2, 28, 28)
+        assert found["class_ids"].numpy().tolist() == [[2, 2], [0, 0], [2, 0]]
+
+
+def test_a_litert_file_is_an_archive_with_its_description(exported):
+    name, path, _ = exported
+    if name == "tflite":
+        assert zipfile.ZipFile(path).namelist() == ["mrcnn.json"]
+    else:
+        assert not zipfile.is_zipfile(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["openvino", "tflite"])
+def test_8_bits_still_find_the_same(model, name, tmp_path):
+    for package in PACKAGES[name]:
+        pytest.importorskip(package)
+    export, load, suffix = FORMATS[name]
+    options = {"calibration": noise_pictures(8, seed=5)} if name == "openvino" else {}
+    path = export(model, tmp_path / f"model{suffix}", int8=True, **options)
+    loaded = load(path)
+    assert loaded.int8
+    pictures = noise_pictures(6)
+    difference = compare(detect(model, pictures), detect(loaded, pictures))
+    assert difference.detections > 10
+    assert difference.unmatched < 0.3
+    assert difference.masks < 0.1
+    assert len(detect(loaded, blank_picture(100, 120))[0]) == 0

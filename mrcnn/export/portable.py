@@ -296,5 +296,5 @@ def check_answers(
     pictures = noise(model.config.input) if pictures is None else list(pictures)
     difference = compare(detect(model, pictures), detect(exported, pictures))
     if beyond := difference.beyond(bounds):
-        raise ExportError(f"not exported, its answers differ too much from the model's: {'; '.join(beyond)}")
+        raise ExportError(f"not exported, its answers differ too much from the model's: {'; '.join(beyond)}; {difference}")
     return difference

@@ -136,12 +136,22 @@ def _convert(model: Any, int8: bool) -> bytes:
             )
     portable = portable_graph(model, _align)
 
-    @tf.function(input_signature=[tf.TensorSpec(t.shape, t.dtype, t.op.name) for t in portable.function.inputs])
+    graph = portable.function.graph.as_graph_def()
+    for node in (*graph.node, *(node for function in graph.library.function for node in function.node_def)):
+        if node.op == "EnsureShape":  # LiteRT has no such operator, and infers the shapes itself
+            node.op = "Identity"
+            del node.attr["shape"]
+    whole = tf.compat.v1.wrap_function(lambda: tf.graph_util.import_graph_def(graph, name=""), [])
+    pruned = whole.prune(*(list(map(whole.graph.get_tensor_by_name, d.values())) for d in portable[1:]))
+    specs = [tf.TensorSpec(t.shape, t.dtype, name) for name, t in zip(portable.inputs, pruned.inputs, strict=True)]
+
+    @tf.function(input_signature=specs)
     def serve(image: tf.Tensor, content_shape: tf.Tensor) -> dict[str, tf.Tensor]:
-        return dict(zip(portable.outputs, portable.function(image, content_shape), strict=True))
+        return dict(zip(portable.outputs, pruned(image, content_shape), strict=True))
 
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(tf.Module(), folder, signatures={"serving_default": serve})
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(tf.Module(), folder, {"serving_default": serve}, options)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["serving_default"])
         return _converted(converter, int8)
 

@@ -187,15 +187,21 @@ def _level_by_level(
     else:
         batch = tf.shape(features[0])[0]
         picture = tf.repeat(tf.range(batch), num_rois // batch)
-    order, pooled = [], []
+    # Every level gets one RoI more, far outside, where every sample is 0: some runtimes cannot bear a level without
+    # RoIs, and the first of these rows is what RoIs that are not usable read.
+    outside = tf.fill([1, 4], -1e6)
+    place = tf.zeros([num_rois], tf.int32)  # of each RoI among the pooled
+    first, pooled = tf.constant(1), []
     for level, stride in zip(features, strides, strict=True):
         own = rois.usable & (rois.stride == float(stride)) if len(features) > 1 else rois.usable
+        counted = tf.cumsum(tf.cast(own, tf.int32))
+        place += tf.cast(own, tf.int32) * (first + counted - 1)
         index = tf.cast(tf.where(own)[:, 0], tf.int32)
-        order.append(index)
-        boxes, owner = tf.gather(rois.boxes, index), tf.gather(picture, index)
+        boxes = tf.concat([outside, tf.gather(rois.boxes, index)], 0)
+        owner = tf.concat([[0], tf.gather(picture, index)], 0)
         pooled.append(align(tf.cast(level, tf.float32), boxes, owner, stride, bins, sampling_ratio, aligned))
-    shape = [num_rois, *bins, features[0].shape[-1]]
-    return tf.scatter_nd(tf.concat(order, 0)[:, tf.newaxis], tf.concat(pooled, 0), shape)
+        first += tf.reduce_sum(tf.cast(own, tf.int32)) + 1
+    return tf.gather(tf.concat(pooled, 0), place)
 
 
 def roi_align(

@@ -26,6 +26,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
+        if error.errno is None:  # a writer's own words: `filename` would hide them
+            raise OSError(f"{path}: {error}") from error
         if error.filename is None:  # a disk that filled up while the file was written
             error.filename = str(path)
         raise

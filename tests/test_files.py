@@ -55,3 +55,9 @@ def test_an_error_while_writing_names_the_file(tmp_path):
     with pytest.raises(OSError, match=r"No space left on device: .*a\.txt") as caught, whole_file(tmp_path / "a.txt"):
         raise OSError(28, "No space left on device")
     assert caught.value.filename == str(tmp_path / "a.txt")
+
+
+def test_a_writer_that_gives_no_number_keeps_its_words(tmp_path):
+    with pytest.raises(OSError, match=r"a\.txt: quota exceeded"), whole_file(tmp_path / "a.txt"):
+        raise OSError("quota exceeded")
+    assert not list(tmp_path.iterdir())

@@ -91,7 +91,7 @@ class Inspection:
             anchors = ", ".join(f"{size:g}" for size in self.anchor_sizes)
             lines += [
                 "",
-                f"box sides after resizing: 5% under {low}, 25% {q1}, 50% {middle}, 75% {q3}, 95% under {high}",
+                f"box sides after resizing, percentiles: 5th {low}, 25th {q1}, median {middle}, 75th {q3}, 95th {high}",
                 f"anchor sizes {anchors}: {self.poor_fit:.1%} of the objects overlap their best anchor less than "
                 f"{POOR_FIT:g}",
             ]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+from collections import Counter
+
+logger = logging.getLogger("mrcnn")
 
 
 class DataError(ValueError):
@@ -50,3 +54,11 @@ def refuse(faults: list[Fault], shown: int = 5) -> None:
     if len(fatal) > shown:
         lines.append(f"and {len(fatal) - shown} more")
     raise DataError("\n".join(lines))
+
+
+def warn(faults: list[Fault], source: object) -> None:
+    """One line in the log on what was mended or left out of `source`, by kind; none where nothing was."""
+    counts = Counter(fault.kind for fault in faults if not fault.fatal)
+    if counts:
+        said = ", ".join(f"{count} x {kind}" for kind, count in counts.most_common())
+        logger.warning("%s: mended or left out %s; see Dataset.faults", source, said)

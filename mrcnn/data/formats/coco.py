@@ -15,9 +15,7 @@ With `validate=False` the refused ones are left out too and listed with `fatal=T
 from __future__ import annotations
 
 import json
-import logging
 import os
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,12 +23,10 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.errors import DataError, Fault, refuse
+from mrcnn.data.errors import DataError, Fault, refuse, warn
 from mrcnn.data.rasterize import check_rle
 from mrcnn.files import whole_file
 from mrcnn.structures import Annotation
-
-logger = logging.getLogger("mrcnn")
 
 # A box may stick out by rounding alone (COCO writes two decimals); that is no fault worth a line.
 _TOLERANCE = 1.0
@@ -251,10 +247,7 @@ def load_coco(
         )
     if validate:
         refuse(faults)
-    mended = Counter(fault.kind for fault in faults if not fault.fatal)
-    if mended:
-        counts = ", ".join(f"{count} x {kind}" for kind, count in mended.most_common())
-        logger.warning("%s: mended or left out %s; see Dataset.faults", path, counts)
+    warn(faults, path)
     return dataset
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import math
 import os
 from collections import Counter
@@ -26,11 +25,9 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.errors import DataError, Fault, refuse
+from mrcnn.data.errors import DataError, Fault, refuse, warn
 from mrcnn.data.pictures import picture_shape
 from mrcnn.structures import Annotation
-
-logger = logging.getLogger("mrcnn")
 
 _ROUND = 72  # corners of a circle: it then has 0.13 % less area
 _CSV = ("filename", "region_shape_attributes", "region_attributes")
@@ -104,10 +101,7 @@ def load_via(
         )
     if validate:
         refuse(faults)
-    left_out = Counter(fault.kind for fault in faults if not fault.fatal)
-    if left_out:
-        counts = ", ".join(f"{count} x {kind}" for kind, count in left_out.most_common())
-        logger.warning("%s: left out %s; see Dataset.faults", path, counts)
+    warn(faults, path)
     return dataset
 
 

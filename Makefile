@@ -24,8 +24,9 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python samples/demo.py
 
+# Two processes, each with whole files: most of the time goes into tracing graphs, which keeps one core busy.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -m "slow or overfit"

@@ -98,6 +98,10 @@ class NativeDataset(native.Dataset):
         """bool[h, w, n] and i32[n], resized as the picture."""
         masks, class_ids = self._source.load_mask(index)
         masks, class_ids = np.asarray(masks), np.asarray(class_ids).astype(np.int32).reshape(-1)
+        if masks.ndim == 3 and masks.shape[2] == len(class_ids):
+            # Scripts say "nothing here" by a mask without a pixel, often of class 0.
+            there = masks.any((0, 1)) & (class_ids != 0)
+            masks, class_ids = masks[:, :, there], class_ids[there]
         self._crowds[index] = frozenset(np.flatnonzero(class_ids < 0).tolist())  # a crowd has its class' negative
         class_ids = np.abs(class_ids)
         if not masks.size:

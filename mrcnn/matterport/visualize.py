@@ -279,7 +279,7 @@ def display_top_masks(
 ) -> None:
     """A picture beside the masks of the classes that cover most of it."""
     class_ids = np.asarray(class_ids)
-    areas = {int(i): np.sum(mask[:, :, class_ids == i]) for i in np.unique(class_ids)}
+    areas = {int(i): int(np.sum(mask[:, :, class_ids == i])) for i in np.unique(class_ids)}
     largest = [i for i, area in sorted(areas.items(), key=lambda item: -item[1]) if area > 0]
     images, titles = [image], [f"H x W={image.shape[0]}x{image.shape[1]}"]
     for i in range(limit):

@@ -200,3 +200,14 @@ def test_five_weights_of_losses():
 
 def test_parallel_model_is_the_model():
     assert ParallelModel("model", 2) == "model"
+
+
+def test_a_mask_of_nothing_is_no_object():
+    data, config = small_dataset(), SmallConfig()
+    data.load_mask = lambda _: (np.zeros((48, 64, 1), np.uint8), np.zeros(1, np.int32))
+    assert training.NativeDataset(data, config).annotations(0) == ()
+    masks = np.zeros((48, 64, 3), np.uint8)
+    masks[4:8, 4:8, 1:] = 1
+    data.load_mask = lambda _: (masks, np.array([1, -2, 0]))
+    (crowd,) = training.NativeDataset(data, config).annotations(0)
+    assert crowd.is_crowd and crowd.class_id == 2

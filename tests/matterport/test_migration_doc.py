@@ -1,0 +1,281 @@
+"""docs/migrating_from_matterport.md: the last table says that two ways do the same; here they do."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrcnn
+from mrcnn import model as modellib
+from mrcnn import utils
+from mrcnn.evaluation.coco import CocoMetric
+from mrcnn.matterport import settings
+from mrcnn.recipes import Recipe
+from mrcnn.structures import Instances
+from tests.matterport import script_data
+from tests.matterport.small import SmallConfig, SmallDataset, small_dataset
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "docs/migrating_from_matterport.md").read_text(encoding="utf-8")
+HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
+HERE = "tests/matterport/test_migration_doc.py"
+# First words of a row's left side -> the test that shows it; the order is the guide's.
+ROWS = {
+    "`class C(Config)`": f"{HERE}::test_settings_by_attribute_and_by_recipe",
+    "`utils.Dataset`": f"{HERE}::test_a_data_set_in_both_ways",
+    "a loop over": f"{HERE}::test_via_by_hand_and_by_reader",
+    "`CocoDataset`": f"{HERE}::test_coco_by_hand_and_by_reader",
+    '`model.load_weights("mask': f"{HERE}::test_weights_of_matterports_layout",
+    "`exclude=": f"{HERE}::test_other_classes",
+    "`model.keras_model.save": f"{HERE}::test_files_of_a_model",
+    "`model.load_weights(model": f"{HERE}::test_files_of_a_model",
+    "`model.detect": f"{HERE}::test_detections",
+    "`model.train": "tests/training/test_fit.py::test_a_run_leaves_its_files_and_nothing_half_written",
+    "`layers=": f"{HERE}::test_stages_of_training",
+    "`modellib.load_image_gt": f"{HERE}::test_pictures_and_truth",
+    "`modellib.data": "tests/data_room/test_pipeline.py::test_same_seed_same_batches_whatever_the_workers",
+    "`model.run_graph": "tests/modeling/test_stages.py::test_targets_are_what_a_step_trains_on",
+    "`visualize.display_instances": f"{HERE}::test_drawings",
+    "`visualize.display_diff": f"{HERE}::test_drawings",
+    "`visualize.draw_boxes": "tests/drawing/test_stages.py::test_refined_boxes_are_solid_where_the_others_are_dashed",
+    "`utils.compute_ap`": f"{HERE}::test_average_precision",
+    "freezing": "tests/export/test_saved_model.py::test_reloaded_elsewhere_it_answers_as_here",
+}
+
+
+def rows(section):
+    """Cells of the rows of a section's table, its head left out."""
+    text = GUIDE.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    lines = [line.strip("| ") for line in text.splitlines() if line.startswith("|")]
+    return [re.split(r"\s*\|\s*", line) for line in lines[2:]]
+
+
+def test_every_row_has_a_test():
+    found = rows("To move on")
+    assert len(found) == len(ROWS)
+    for (left, _), (start, where) in zip(found, ROWS.items(), strict=True):
+        assert left.startswith(start), left
+        path, name = where.split("::")
+        tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def test_every_name_in_the_guide_exists():
+    native = set(re.findall(r"(?<![\w./@-])mrcnn\.([a-z]\w*)", GUIDE)) - {"matterport", "config", "model", "utils"}
+    assert native <= set(mrcnn.__all__) | {"evaluate"}, native - set(mrcnn.__all__)
+    for module, name in re.findall(r"`(?:\w+ )?(modellib|utils|visualize)\.(\w+)", GUIDE):
+        home = __import__("mrcnn." + {"modellib": "model"}.get(module, module), fromlist=[name])
+        assert hasattr(home, name), f"{module}.{name}"
+    fields = re.findall(r'"((?:train|data|model)\.[\w.]+)"', GUIDE)
+    assert fields
+    for field in fields:
+        Recipe().override({field: getattr(getattr(Recipe(), field.split(".")[0]), field.split(".")[1])})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    made = modellib.MaskRCNN(mode="inference", config=SmallConfig(), model_dir=str(tmp_path_factory.mktemp("logs")))
+    logits = made.keras_model.box_head.class_logits
+    logits.kernel.assign(logits.kernel * 20)
+    return made
+
+
+@pytest.fixture(scope="module")
+def picture():
+    rng = np.random.default_rng(0)
+    return np.repeat(np.repeat(rng.integers(0, 256, (5, 8, 3)), 10, 0), 10, 1).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def weights(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "mask_rcnn_small.h5"
+    model.keras_model.save_weights(str(path))
+    return path
+
+
+def same_settings(model):
+    """What a file of weights does not say: settings of the Config that made it."""
+    config = model.keras_model.config
+    return {
+        "short_side": config.input.short_side,
+        "long_side": config.input.long_side,
+        "score_threshold": config.box_head.score_threshold,
+        "max_detections": config.box_head.max_detections,
+        "nms_iou": config.box_head.nms_iou,
+        "rpn.anchors.sizes": [list(sizes) for sizes in config.rpn.anchors.sizes],
+        "rpn.pre_nms_test": config.rpn.pre_nms_test,
+        "rpn.post_nms_test": config.rpn.post_nms_test,
+    }
+
+
+def test_settings_by_attribute_and_by_recipe():
+    class Shapes(SmallConfig):
+        PAPER = "mask_rcnn_r50_fpn"
+        DETECTION_MAX_INSTANCES = 7
+
+    by_attribute = settings.model_config(Shapes())
+    by_recipe = mrcnn.recipes.get("mask_rcnn_r50_fpn").override({"model.box_head.max_detections": 7})
+    assert by_attribute.box_head.max_detections == by_recipe.model.box_head.max_detections == 7
+    assert by_attribute.backbone == by_recipe.model.backbone
+
+
+def test_paper_may_be_a_file(tmp_path):
+    class Shapes(SmallConfig):
+        PAPER = str(tmp_path / "recipe.yaml")
+
+    mrcnn.recipes.get("mask_rcnn_r50_fpn_gn").save(Shapes.PAPER)
+    made = settings.model_config(Shapes())
+    assert made.backbone.norm == "gn" and made.num_classes == 2
+
+
+def test_a_data_set_in_both_ways():
+    class Native(mrcnn.Dataset):
+        def __init__(self, count):
+            super().__init__()
+            self.add_class("spots", 1, "square")
+            self.add_class("spots", 2, "disc")
+            for seed in range(count):
+                self.add_image("spots", image_id=f"spot{seed}", path=None, seed=seed)
+
+        load_image, load_mask = SmallDataset.load_image, SmallDataset.load_mask
+
+    old, new = small_dataset(), Native(2)
+    new.prepare()
+    assert old.class_names[0] == "BG" and tuple(old.class_names[1:]) == new.class_names
+    for i in range(2):
+        np.testing.assert_array_equal(old.load_image(i), new.load_image(i))
+        masks, class_ids = old.load_mask(i)
+        found = new.instances(i)
+        kept = masks.any((0, 1))
+        np.testing.assert_array_equal(found.masks, np.moveaxis(masks[..., kept], -1, 0).astype(bool))
+        assert found.class_ids.tolist() == class_ids[kept].tolist()
+
+
+def overlap(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_via_by_hand_and_by_reader(tmp_path):
+    script_data._via(tmp_path)
+    data = mrcnn.load_via(tmp_path / "train/via_region_data.json")
+    assert data.class_names == tuple(sorted(set(data.class_names))) and len(data) == 4
+    for index, seed in enumerate(range(3)):
+        _, labels, outlines = script_data.draw(seed)
+        masks, class_ids = data.load_mask(index)
+        for i, (class_id, _) in enumerate(outlines):
+            assert data.class_names[class_ids[i] - 1] == script_data.NAMES[class_id - 1]
+            # cv2.fillPoly, which the scripts use, also fills the pixels its outline runs through.
+            assert overlap(masks[:, :, i], labels == i + 1) > 0.85
+
+
+def test_coco_by_hand_and_by_reader(tmp_path):
+    script_data._coco(tmp_path)
+    data = mrcnn.load_coco(tmp_path / "annotations.json", tmp_path / "images")
+    content = json.loads((tmp_path / "annotations.json").read_text())
+    assert data.category_ids == (10, 20, 30) and data.image_ids == tuple(entry["id"] for entry in content["images"])
+    for index in range(4):
+        masks, class_ids = data.load_mask(index)
+        own = [a for a in content["annotations"] if a["image_id"] == data.image_ids[index]]
+        assert [data.category_ids[k - 1] for k in class_ids] == [a["category_id"] for a in own]
+        labels = script_data.draw(index)[1]
+        assert all(overlap(masks[:, :, i], labels == i + 1) > 0.85 for i in range(len(own)))
+
+
+def test_weights_of_matterports_layout(model, weights, picture):
+    native = mrcnn.load_pretrained(weights, **same_settings(model))
+    found, result = mrcnn.detect(native, picture)[0], model.detect([picture])[0]
+    assert len(found) == len(result["scores"]) > 0
+    np.testing.assert_allclose(found.scores, result["scores"], atol=1e-5)
+
+
+def test_other_classes(weights, tmp_path):
+    class Other(SmallConfig):
+        NUM_CLASSES = 6
+
+    old = modellib.MaskRCNN(mode="inference", config=Other(), model_dir=str(tmp_path))
+    with pytest.raises(ValueError, match="exclude"):
+        old.load_weights(str(weights), by_name=True)
+    old.load_weights(str(weights), by_name=True, exclude=HEADS)
+    new = mrcnn.load_pretrained(weights, num_classes=5)
+    for room in ("backbone", "neck", "rpn"):
+        for a, b in zip(getattr(old.keras_model, room).weights, getattr(new, room).weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert new.box_head.class_logits.kernel.shape == old.keras_model.box_head.class_logits.kernel.shape
+
+
+def test_files_of_a_model(model, picture, tmp_path):
+    mrcnn.save_checkpoint(model.keras_model, tmp_path / "model.safetensors")
+    for path in (tmp_path / "model.safetensors", tmp_path):  # the file, or the folder of a run
+        native = mrcnn.load_model(path)
+        for a, b in zip(native.weights, model.keras_model.weights, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_detections(model, picture):
+    found, result = mrcnn.detect(model.keras_model, picture)[0], model.detect([picture])[0]
+    np.testing.assert_array_equal(np.around(found.boxes).astype(np.int32), result["rois"])
+    np.testing.assert_array_equal(found.class_ids, result["class_ids"])
+    np.testing.assert_array_equal(np.moveaxis(found.masks, 0, -1), result["masks"])
+
+
+def test_stages_of_training():
+    recipe = Recipe().override({"train.train_layers": "heads", "train.unfreeze": [[0.25, "all"]]})
+    assert recipe.train.train_layers == "heads" and recipe.train.unfreeze == ((0.25, "all"),)
+
+
+def test_pictures_and_truth():
+    data = small_dataset()
+    config = SmallConfig()
+    config.IMAGE_RESIZE_MODE = "none"
+    image, _, class_ids, boxes, masks = modellib.load_image_gt(data, config, 1)
+
+    class Native(mrcnn.Dataset):
+        def load_image(self, index):
+            return data.load_image(index + 1)
+
+        def load_mask(self, index):
+            return data.load_mask(index + 1)
+
+    native = Native()
+    for number, name in enumerate(data.class_names[1:], start=1):
+        native.add_class("spots", number, name)
+    native.add_image("spots", 1, None)
+    truth = native.instances(0)
+    np.testing.assert_array_equal(native.load_image(0), image)
+    np.testing.assert_array_equal(truth.boxes, boxes)
+    np.testing.assert_array_equal(np.moveaxis(truth.masks, 0, -1), masks.astype(bool))
+    assert truth.class_ids.tolist() == class_ids.tolist()
+
+
+def test_drawings(model, picture):
+    found = mrcnn.detect(model.keras_model, picture)[0]
+    names = model.keras_model.class_names
+    plain = mrcnn.draw(picture, found, class_names=names, as_array=True)
+    both = mrcnn.draw(picture, found, class_names=names, truth=found, as_array=True)
+    assert plain.shape[2] == 3 and both.shape[1] > 2 * plain.shape[1]
+    assert len(mrcnn.draw(picture, found, truth=found).axes) == 2
+
+
+def test_average_precision():
+    """Of two objects one is found first, then something else: AP at 0.5 is 1/2 in both ways."""
+    truth = small_dataset()
+    masks, class_ids = truth.load_mask(0)
+    masks, class_ids = masks[..., :2].astype(bool), np.ones(2, np.int32)
+    boxes = utils.extract_bboxes(masks)
+    found_masks = np.stack([masks[..., 0], np.zeros((48, 64), bool)], -1)
+    found_masks[:4, :4, 1] = True
+    found, scores = utils.extract_bboxes(found_masks), np.array([0.9, 0.8], np.float32)
+    old = utils.compute_ap(boxes, class_ids, masks, found, class_ids, scores, found_masks)[0]
+    metric = CocoMetric(["thing"])
+    metric.update(
+        0,
+        Instances(boxes, class_ids, (48, 64), masks=np.moveaxis(masks, -1, 0)),
+        Instances(found, class_ids, (48, 64), scores, np.moveaxis(found_masks, -1, 0)),
+    )
+    assert old == pytest.approx(0.5)
+    assert metric.compute()["mask/AP50"] == pytest.approx(51 / 101)  # 51 of COCO's 101 levels of recall

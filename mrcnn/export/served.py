@@ -280,6 +280,7 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
         frame = tf.tile(tf.cast(original_shape, tf.float32), [1, 2])[:, tf.newaxis]  # [B, 1, 4]
         boxes = tf.clip_by_value(whole, 0.0, frame)
         valid = found["valid"] & (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
+        valid &= ~tf.reduce_any(tf.math.is_nan(whole), axis=-1)  # which clipping takes for a side of the picture
         if score_threshold is not None:
             valid &= found["scores"] >= score_threshold
         found["boxes"] = boxes

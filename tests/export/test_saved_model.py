@@ -430,3 +430,16 @@ def test_an_export_that_answers_otherwise_is_an_error_and_leaves_nothing(tmp_pat
     assert sorted(tmp_path.rglob("*")) == before
     lenient = dataclasses.replace(ACCEPTED, unmatched=1.0)
     assert export_saved_model(BlobFinder(), tmp_path / "model", pictures=pictures, max_difference=lenient) != kept
+
+
+@pytest.mark.slow
+def test_a_box_that_is_no_number_is_no_detection_as_in_python():
+    class Diverged(BlobFinder):
+        def call(self, batch, training=None):
+            found = super().call(batch, training)
+            return {**found, "boxes": found["boxes"] * tf.constant([1.0, 1.0, float("nan"), 1.0])}
+
+    pictures = [picture(64, 64, (0, 5, 5, 9, 9))]
+    model = Diverged()
+    assert len(detect(model, pictures)[0]) == 0
+    assert len(by_pixels(ServedModel(model, limits=Limits(50_000)).signatures, pictures)[0]) == 0

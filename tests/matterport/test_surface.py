@@ -127,6 +127,12 @@ def test_the_keras_model_as_scripts_use_it(model, tmp_path, capsys):
     assert json.loads(keras_model.to_json())["class_name"] == "KerasModel"
 
 
+@pytest.mark.slow
+def test_a_folder_gets_a_saved_model_that_answers_as_the_model(model, tmp_path):
+    model.keras_model.save(str(tmp_path / "served" / "3"))  # compared with the model before it is kept
+    assert (tmp_path / "served/3/saved_model.pb").is_file()
+
+
 def test_small_functions_of_utils():
     image = np.array([[0, 100], [100, 200]], np.uint8)[..., None].repeat(3, 2)
     larger = utils.resize(image, (4, 4), preserve_range=True)

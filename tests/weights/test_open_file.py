@@ -121,7 +121,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
         (PNG, "a PNG picture"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture"),
         (b"%PDF-1.7", "a PDF document"),
-        (gzip.compress(b"x"), "a gzip archive"),
+        (gzip.compress(b"x", mtime=0), "a gzip archive"),
         (b"\x93NUMPY\x01\0", "a NumPy .npy array"),
         (b"\x00\x01\x02\x03 whatever \xfe\xff", "an unknown kind of file"),
         (b"\x80\x09abc", "an unknown kind of file"),

@@ -323,24 +323,68 @@ def _unique_names(files: Sequence[Path]) -> list[str]:
 @app.command(no_args_is_help=True)
 def export(
     model: Model,
-    out: Out,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Of a SavedModel: its versions; the next is written.")
+    ],
     format: Annotated[
-        str, typer.Option(metavar="savedmodel|onnx", help="What to write; see docs/export.md.")
+        str, typer.Option(metavar="savedmodel|onnx", help="What to write; see docs/serving.md and docs/export.md.")
     ] = "savedmodel",
+    pictures: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PICTURE|DIR|GLOB", help="To compare the export with the model on; default: noise."),
+    ] = None,
+    masks: Annotated[
+        str, typer.Option(metavar="small|full|packed", help="On a grid in the box, on all pixels, eight in a byte.")
+    ] = "small",
+    score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out what is scored below.")] = None,
+    frozen: Annotated[bool, typer.Option("--frozen/--variables", help="Weights as constants: faster.")] = True,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Refuse larger pictures; default: by the kind of masks.")
+    ] = None,
+    max_batch_size: Annotated[int, typer.Option(min=1, help="Refuse more pictures in a request.")] = 16,
+    version: Annotated[int | None, typer.Option(min=1, help="Number of the version; default: the next.")] = None,
     height: Annotated[int | None, typer.Option(min=1, help="Fix the height of the pictures; default: any.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Fix the width of the pictures; default: any.")] = None,
 ) -> None:
-    """Write a SavedModel that takes raw pictures and needs TensorFlow alone; or an ONNX file."""
-    mrcnn.quiet_start()
-    if format == "savedmodel":
-        mrcnn.export_saved_model(mrcnn.load_pretrained(model), out, height=height, width=width)
-        _written(out)
-        return
-    if format != "onnx":
+    """Write a SavedModel for TensorFlow Serving, C++, or Python without this package; or an ONNX file.
+
+    All options but --format and --pictures are for a SavedModel.
+    """
+    if format not in ("savedmodel", "onnx"):
         raise typer.BadParameter(f"expected savedmodel or onnx, got {format!r}", param_hint="--format")
-    if height or width:
-        raise typer.BadParameter("only a SavedModel's pictures have a fixed size", param_hint="--height, --width")
-    _written(mrcnn.export_onnx(mrcnn.load_pretrained(model), out / "model.onnx", say=console.print))
+    of_saved_model = {
+        "--masks": masks != "small",
+        "--score": score is not None,
+        "--variables": not frozen,
+        "--max-pixels": max_pixels,
+        "--max-batch-size": max_batch_size != 16,
+        "--version": version,
+        "--height": height,
+        "--width": width,
+    }
+    if format == "onnx" and any(of_saved_model.values()):
+        given = ", ".join(name for name, value in of_saved_model.items() if value)
+        raise typer.BadParameter(f"only a SavedModel has {given}", param_hint="--format")
+    files = _pictures(pictures) if pictures else None
+    mrcnn.quiet_start()
+    if format == "onnx":
+        _written(mrcnn.export_onnx(mrcnn.load_pretrained(model), out / "model.onnx", pictures=files, say=console.print))
+        return
+    written = mrcnn.export_saved_model(
+        mrcnn.load_pretrained(model),
+        out,
+        height=height,
+        width=width,
+        masks=masks,
+        score_threshold=score,
+        frozen=frozen,
+        max_pixels=max_pixels,
+        max_batch_size=max_batch_size,
+        pictures=files,
+        version=version,
+        say=console.print,
+    )
+    _written(written)
 
 
 @app.command(no_args_is_help=True)

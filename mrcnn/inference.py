@@ -107,7 +107,7 @@ def iter_detect(
         raise ValueError(f"batch_size {batch_size}: expected at least 1")
     run = _graph(model)
     settings = model.config.input
-    paste, paste_offset = _pasting(model)
+    paste, paste_offset = pasting_of(model)
     advance = _progress(pictures, progress)
     buckets: dict[tuple[int, ...], list[_Waiting]] = {}
     done: dict[int, tuple[_Waiting, dict[str, np.ndarray]]] = {}
@@ -198,7 +198,7 @@ def _graph(model: Any) -> Callable[..., dict[str, tf.Tensor]]:
         return _graphs[model]
 
 
-def _pasting(model: Any) -> tuple[Paste, float]:
+def pasting_of(model: Any) -> tuple[Paste, float]:
     """How the model's masks are pasted, and what is added to y2 and x2 of their boxes for that."""
     for head in getattr(model.config, "heads", ()):
         if hasattr(head, "paste"):

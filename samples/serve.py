@@ -1,6 +1,7 @@
-"""Use an exported model where only TensorFlow is installed: python samples/serve.py SAVED_MODEL OUT.npz PICTURE...
+"""Use an exported model where only TensorFlow is installed: python samples/serve.py VERSION OUT.npz PICTURE...
 
-Nothing of the package is imported here; this is what a server would run.
+VERSION is the folder of one exported version (served/1). Nothing of the package is imported here; this is what a
+server would run.
 """
 
 import sys
@@ -28,9 +29,10 @@ serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
 results = {}
 for number, path in enumerate(sys.argv[3:]):
     picture = np.asarray(Image.open(path).convert("RGB"))
-    found = {name: value[0].numpy() for name, value in serve(image=tf.constant(picture[None])).items()}
+    request = {"image": tf.constant(picture[None]), "shape": tf.constant([picture.shape[:2]])}
+    found = {name: value[0].numpy() for name, value in serve(**request).items()}
     count = found["num_detections"]
-    masks = [paste(m, b, *picture.shape[:2]) for m, b in zip(found["masks"][:count], found["boxes"], strict=False)]
+    masks = [paste(m, b, *picture.shape[:2]) for m, b in zip(found["masks"][:count], found["mask_boxes"], strict=False)]
     for name in ("boxes", "scores", "class_ids"):
         results[f"{name}_{number}"] = found[name][:count]
     results[f"masks_{number}"] = np.array(masks, bool).reshape(count, *picture.shape[:2])

@@ -265,18 +265,22 @@ def test_detect_names_a_damaged_picture(run, tmp_path):
 
 
 def test_export_writes_a_saved_model(run, tmp_path):
-    result = invoke("export", "--model", run, "--out", tmp_path / "served")
+    pictures = sorted((NUCLEI / "images").glob("*.png"))[0]
+    result = invoke("export", "--model", run, "--out", tmp_path / "served", "--pictures", pictures, "--masks", "packed")
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "served/saved_model.pb").is_file()
+    assert (tmp_path / "served/1/saved_model.pb").is_file()
+    assert "scores differ by at most" in result.output or "no detections" in result.output
     (tmp_path / "notes.txt").touch()
-    assert "not a SavedModel" in refused("export", "--model", run, "--out", tmp_path)
+    assert "nothing but versions" in refused("export", "--model", run, "--out", tmp_path)
 
 
 def test_export_knows_its_formats(run, tmp_path):
     assert "expected savedmodel or onnx, got 'caffe'" in refused(
         "export", "--model", run, "--out", tmp_path, "--format", "caffe"
     )
-    assert "fixed size" in refused("export", "--model", run, "--out", tmp_path, "--format", "onnx", "--height", 64)
+    onnx = ("export", "--model", run, "--out", tmp_path, "--format", "onnx")
+    assert "only a SavedModel has --height" in refused(*onnx, "--height", 64)
+    assert "only a SavedModel has --masks, --variables" in refused(*onnx, "--masks", "full", "--variables")
 
 
 def test_training_starts_from_a_checkpoint_and_says_what_fitted(run, tmp_path):

@@ -176,7 +176,12 @@ def test_run_time_dependencies_are_ranges_that_cover_what_is_imported():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert all(">=" in line and "==" not in line for line in project["dependencies"])
     declared = {re.split(r"[><=\[]", line)[0] for line in project["dependencies"]}
-    distributions = {"cv2": "opencv-python", "PIL": "pillow", "yaml": "pyyaml"}
+    distributions = {
+        "PIL": "pillow",
+        "cv2": "opencv-python",
+        "tensorflow_serving": "tensorflow-serving-api",
+        "yaml": "pyyaml",
+    }
     imported = {name.split(".")[0] for path in SOURCES for name in _imports(path)}
     outside = imported - set(sys.stdlib_module_names) - {"mrcnn", ""}
     assert {distributions.get(name, name) for name in outside} <= declared | {

@@ -259,10 +259,16 @@ def expect_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
     return path
 
 
-def noise(settings: InputConfig, num: int = 2) -> list[np.ndarray]:
-    """Coloured noise and a blank picture, to compare answers on where the caller has nothing better."""
+def noise(settings: InputConfig, num: int = 2, size: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """Coloured noise and a blank picture, to compare answers on where the caller has nothing better.
+
+    Args:
+        settings: of the model's input.
+        num: pictures of noise.
+        size: (height, width); None: what the model resizes to.
+    """
     rng = np.random.default_rng(0)
-    height, width = settings.short_side, min(settings.long_side, settings.short_side * 5 // 4)
+    height, width = size or (settings.short_side, min(settings.long_side, settings.short_side * 5 // 4))
     coarse = rng.integers(0, 256, (num, height // 16 + 1, width // 16 + 1, 3)).astype(np.uint8)
     pictures = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :height, :width]
     return [*pictures, np.full((height, width, 3), 127, np.uint8)]
@@ -280,8 +286,13 @@ def check_answers(
 
     pictures = noise(model.config.input) if pictures is None else list(pictures)
     difference = compare(detect(model, pictures), detect(exported, pictures))
+    expect_within(bounds, difference)
+    return difference
+
+
+def expect_within(bounds: Difference, difference: Difference) -> None:
+    """Refuses an export whose answers are too far from the model's, with an ExportError."""
     if beyond := difference.beyond(bounds):
         raise ExportError(
             f"not exported, its answers differ too much from the model's: {'; '.join(beyond)}; {difference}"
         )
-    return difference

@@ -2,78 +2,249 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import itertools
 import json
+import math
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
+import numpy as np
 import tensorflow as tf
 
-from mrcnn.export.resize import resize_image, resized_shape
-from mrcnn.modeling.input import InputConfig
-from mrcnn.ops.custom import stock_ops
+from mrcnn.data.pictures import read_picture
+from mrcnn.export import tf_serving
+from mrcnn.export.compare import ACCEPTED, Difference, compare
+from mrcnn.export.portable import ExportError, expect_within, noise
+from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
+from mrcnn.inference import Picture, detect, pasting_of
+from mrcnn.ops.masks import Paste, paste_masks
+from mrcnn.structures import Instances
 
 METADATA = "assets.extra/mrcnn.json"
-"""Inside the SavedModel: class names, category ids and the input settings, for whoever serves it."""
+"""Inside the SavedModel: class names, category ids, input settings, limits, how it compared with the Python model."""
+CLASS_NAMES = "assets.extra/class_names.txt"
+"""Inside the SavedModel: the name of class id k in line k."""
+
+COMPARED = 8
+"""Pictures that an export is compared on, at most: each runs four times."""
+
+_WARM_UP = 4, 32_000_000
+"""Requests of each signature to warm up with, and their bytes, unless there is only one; the smallest are taken."""
+
+_FOREIGN = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+"""Stock operations that call back into the Python process that made them."""
 
 
 def export_saved_model(
-    model: Any, path: str | os.PathLike[str], *, height: int | None = None, width: int | None = None
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    height: int | None = None,
+    width: int | None = None,
+    masks: Masks = "small",
+    mask_threshold: float = 0.5,
+    score_threshold: float | None = None,
+    frozen: bool = True,
+    max_pixels: int | None = None,
+    min_side: int = 2,
+    max_batch_size: int = 16,
+    pictures: Iterable[Picture] | None = None,
+    max_difference: Difference = ACCEPTED,
+    version: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Write a model as a SavedModel that needs TensorFlow alone, not this package.
+    """Write a model as a SavedModel that needs TensorFlow alone: for TensorFlow Serving, C++, Python without `mrcnn`.
 
-    Its `serving_default` signature takes `image` u8[B, h, w, 3], RGB pictures of one size as they come from the file,
-    and does what `detect` does but for pasting masks: resize, pad, model, boxes back. It returns, per picture, D slots
-    of which the first `num_detections` hold a detection, best score first:
+    It does what `detect` does: resize, pad, model, boxes back. Pictures of one padded shape go through the model
+    together, and no answer depends on the company. Signatures:
 
-    * `boxes` f32[B, D, 4], (y1, x1, y2, x2) in pixels of the raw picture;
-    * `class_ids` i32[B, D] from 1; `scores` f32[B, D]; `valid` bool[B, D]; `num_detections` i32[B];
-    * with a mask head, `masks` f32[B, D, M, M], probabilities on a grid that spans the box: stretched over the box,
-      it belongs to the object from 0.5 (`paste` in assets.extra/mrcnn.json names the exact rule);
-    * with a keypoint head, `keypoints` f32[B, D, J, 3], (x, y, score).
+    * `serving_default` takes `image` u8[B, H, W, 3], RGB pictures of any sizes, each in the upper left corner, and
+      `shape` i32[B, 2], their true heights and widths;
+    * `encoded` takes `image_bytes` string[B], JPEG or PNG files (grey, palette, with transparency, 16 bit; a JPEG's
+      EXIF orientation is applied).
 
-    Results equal those of `detect` to 1e-4. Class names lie in the folder's assets.extra/mrcnn.json.
+    Both return, per picture, N slots, as many as the picture with most detections needs (0 where there are none),
+    best score first; what is not `valid` is zero:
+
+    * `boxes` f32[B, N, 4], (y1, x1, y2, x2) in pixels of the picture;
+    * `class_ids` i32[B, N] from 1; `scores` f32[B, N]; `valid` bool[B, N]; `num_detections` i32[B];
+    * with a mask head, `masks`: "small" f32[B, N, M, M], probabilities on a grid; stretched over `mask_boxes`
+      f32[B, N, 4], the box before it was clipped to the picture, what is at least `mask_threshold` belongs to the
+      object (`paste` in assets.extra/mrcnn.json names the exact rule);
+      "full" u8[B, N, H, W], 0 or 1, H and W those of the input or of the largest file; "packed" u8[B, N, H, W / 8], the
+      same with eight pixels in a byte: `numpy.unpackbits(masks, axis=-1, count=W)`;
+    * with a keypoint head, `keypoints` f32[B, N, J, 3], (x, y, score).
+
+    Before it is moved into place it is loaded again and compared with `detect`. What lies there afterwards:
+    PATH/1 (2, 3, ... for the next exports), a SavedModel with requests to warm up with, class names and settings in
+    assets.extra; models.config and batching.config for TensorFlow Serving to start from.
 
     Args:
         model: a `MaskRCNN`.
-        path: of the folder to write; one that holds a SavedModel is replaced, anything else is refused.
-        height, width: fix the size of the pictures taken; None = any.
+        path: of the folder that holds the versions; made if absent.
+        height, width: fix the size of `image`; None = any.
+        masks: see above.
+        mask_threshold: lowest probability that belongs to the object.
+        score_threshold: leave out detections scored below; None = what the model's own settings let through.
+        frozen: store weights as constants, which TensorFlow folds into each other: faster. A model of more than 2 GB
+            cannot be.
+        max_pixels, min_side, max_batch_size: see `Limits`; max_pixels None = by the kind of masks.
+        pictures: to compare and to warm up with, the first `COMPARED` of them; a model is best compared on what it was
+            trained for. None = noise and a blank picture.
+        max_difference: bounds on how far the answers may be apart.
+        version: number of the folder; None = one more than the highest there.
+        say: told how the answers differ; None = not told. The metadata hold it too.
 
     Returns:
-        the path. The folder is written under a temporary name, then renamed.
+        the path of the version. It is written under a temporary name, then renamed.
 
     Raises:
-        ValueError: the path exists and is not a SavedModel.
+        ValueError: the folder holds something else than versions, or that version; an argument is out of range; a
+            picture is beyond the limits.
+        ExportError: the answers differ by more than `max_difference`, or the graph holds what not every TensorFlow
+            has. Nothing is left behind.
     """
     path = Path(path)
-    if path.exists() and not (path / "saved_model.pb").is_file() and not (path.is_dir() and not any(path.iterdir())):
-        raise ValueError(f"{path}: exists and is not a SavedModel, so it is not overwritten")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    if masks not in MAX_PIXELS:
+        raise ValueError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
+    limits = Limits(MAX_PIXELS[masks] if max_pixels is None else max_pixels, min_side, max_batch_size)
+    if not limits.allow(height or min_side, width or min_side):
+        raise ValueError(f"height, width: {height} x {width} is beyond the limits: {limits}")
+    _expect_versions(path, version)
+    pixels = [] if pictures is None else _read(pictures, limits)
+    fits = [p for p in pixels if height in (None, p.shape[0]) and width in (None, p.shape[1])]
+    if not fits:
+        fits = _noise(model, limits, height, width)
+        pixels += fits
+    created = _make_folder(path)
+    temporary = Path(tempfile.mkdtemp(prefix=".export.", dir=path))
     try:
-        archive = keras.export.ExportArchive()
-        archive.track(model)
-        # Gradients are of no use to whoever serves the model, and those of RoIAlign cannot be stored
-        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        with stock_ops():  # whoever serves the model need not have this package's own op; traced when it is written
-            archive.add_endpoint(
-                "serve",
-                _serving_function(model),
-                input_signature=[tf.TensorSpec([None, height, width, 3], tf.uint8, "image")],
-            )
-            archive.write_out(str(temporary / "model"), options, verbose=False)
-        metadata = temporary / "model" / METADATA
-        metadata.parent.mkdir(exist_ok=True)
-        metadata.write_text(json.dumps(_metadata(model), indent=1) + "\n", encoding="utf-8")
-        if path.exists():
-            shutil.move(path, temporary / "old")
-        os.replace(temporary / "model", path)
-    finally:
+        folder = temporary / "model"
+        served = ServedModel(
+            model,
+            height=height,
+            width=width,
+            masks=masks,
+            mask_threshold=mask_threshold,
+            score_threshold=score_threshold,
+            frozen=frozen,
+            limits=limits,
+        )
+        served.save(folder)
+        expect_stock_operations(folder)
+        loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
+        requests = _requests(fits, pixels, limits.max_batch_size)
+        difference = _compare(model, loaded.signatures, requests, masks, mask_threshold, score_threshold)
+        expect_within(max_difference, difference)
+        tf_serving.write_warmup(folder, tf_serving.serving_name(path), _to_warm_up(requests))
+        metadata = {
+            **_metadata(model),
+            "masks": {"kind": masks, "threshold": mask_threshold},
+            "limits": dataclasses.asdict(limits),
+            "compared": dataclasses.asdict(difference),
+        }
+        (folder / METADATA).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+        (folder / CLASS_NAMES).write_text("".join(f"{name}\n" for name in model.class_names), encoding="utf-8")
+        target = _move(folder, path, version)
+    except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-    return path
+        for made in created:
+            with contextlib.suppress(OSError):  # someone else put something there
+                made.rmdir()
+        raise
+    shutil.rmtree(temporary, ignore_errors=True)
+    tf_serving.write_config(path, limits.max_batch_size)
+    if say is not None:
+        say(str(difference))
+    return target
+
+
+# ---- folders ----
+
+
+def _versions(path: Path) -> list[int]:
+    return [int(entry.name) for entry in path.iterdir() if entry.is_dir() and entry.name.isdecimal()]
+
+
+def _expect_versions(path: Path, version: int | None) -> None:
+    """Refuses a folder in which a version has no place."""
+    if version is not None and version < 1:
+        raise ValueError(f"version: expected at least 1, got {version}")
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise ValueError(f"{path}: a file, expected a folder for the versions of a SavedModel")
+    for entry in path.iterdir():
+        ours = entry.name in tf_serving.CONFIG_FILES or entry.name.startswith(".export.")
+        if not ours and not (entry.is_dir() and entry.name.isdecimal()):
+            raise ValueError(
+                f"{path}: holds {entry.name}, expected nothing but versions of a SavedModel (folders 1, 2, ...); "
+                "choose another folder"
+            )
+    if version is not None and (path / str(version)).exists():
+        raise ValueError(f"{path / str(version)}: exists; choose another version")
+
+
+def _make_folder(path: Path) -> list[Path]:
+    """Makes a folder and those above it; returns what was made, the innermost first."""
+    made: list[Path] = []
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        made.insert(0, folder)
+    return made
+
+
+def _move(folder: Path, base: Path, version: int | None) -> Path:
+    """Renames the folder to its version; another export that took the number meanwhile keeps it."""
+    number = version or max(_versions(base), default=0) + 1
+    while True:
+        target = base / str(number)
+        if not target.exists():
+            try:
+                os.rename(folder, target)
+                return target
+            except OSError:
+                if not target.exists():
+                    raise
+        if version is not None:
+            raise ValueError(f"{target}: exists; choose another version")
+        number += 1
+
+
+def expect_stock_operations(folder: Path) -> None:
+    """Checks every operation of a SavedModel, those of its functions included.
+
+    Raises:
+        ExportError: one is not TensorFlow's own, calls Python, or makes a resource that is no variable.
+    """
+    from tensorflow.core.framework import types_pb2
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.framework import op_def_registry
+
+    graph = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0].graph_def
+    functions = {function.signature.name for function in graph.library.function}
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    used = {node.op for node in nodes} - functions
+    # raw_ops was written when TensorFlow was built: unlike the registry it does not know what was loaded since
+    strange = sorted(op for op in used if op in _FOREIGN or not hasattr(tf.raw_ops, op))
+    if strange:
+        raise ExportError(f"not exported: not every TensorFlow has the operations {', '.join(strange)}")
+    stateful = sorted(
+        op
+        for op in used - {"VarHandleOp"}
+        if any(output.type == types_pb2.DT_RESOURCE for output in op_def_registry.get(op).output_arg)
+    )
+    if stateful:
+        raise ExportError(
+            f"not exported: the graph makes resources that no checkpoint restores ({', '.join(stateful)})"
+        )
 
 
 def _metadata(model: Any) -> dict[str, Any]:
@@ -87,53 +258,144 @@ def _metadata(model: Any) -> dict[str, Any]:
     }
 
 
-def _serving_function(model: Any) -> Any:
-    settings = model.config.input
+# ---- the comparison ----
 
-    def serve(image: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch_size, height, width = tf.unstack(tf.shape(image)[:3])
-        content_shape = resized_shape(
-            height,
-            width,
-            settings.short_side,
-            settings.long_side,
-            settings.rounding,
-            settings.never_shrink_for_short,
+
+def _read(pictures: Iterable[Picture], limits: Limits) -> list[np.ndarray]:
+    """u8[h, w, 3] of the first few of what `detect` takes."""
+    found = []
+    for number, picture in enumerate(itertools.islice(pictures, COMPARED)):
+        name = os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else f"picture {number}"
+        pixels = read_picture(picture) if isinstance(picture, (str, os.PathLike)) else np.asarray(picture)
+        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+            raise ValueError(f"{name}: expected uint8 of shape (height, width, 3), got {pixels.dtype} {pixels.shape}")
+        if not limits.allow(*pixels.shape[:2]):
+            raise ValueError(f"{name}: {pixels.shape[0]} x {pixels.shape[1]} pixels are beyond the limits: {limits}")
+        pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
+        found.append(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3])
+    return found
+
+
+def _noise(model: Any, limits: Limits, height: int | None, width: int | None) -> list[np.ndarray]:
+    """Noise of two shapes, near the size the model resizes to and within the limits, and a blank picture."""
+    side = model.config.input.short_side
+
+    def fit(h: int, w: int) -> tuple[int, int]:
+        """The sides that were fixed, and such others as the limits allow."""
+        h, w = height or max(h, limits.min_side), width or max(w, limits.min_side)
+        shrink = min(1.0, math.sqrt(limits.max_pixels / (h * w)))
+        most = limits.max_pixels // (width or limits.min_side)
+        h = height or min(max(int(h * shrink), limits.min_side), most)
+        return h, width or min(max(int(w * shrink), limits.min_side), limits.max_pixels // h)
+
+    wide, high = fit(side, side * 5 // 4), fit(side * 3 // 4 + 1, side // 2 + 1)
+    return [*noise(model.config.input, 1, wide), *noise(model.config.input, 1, high)[:1]]
+
+
+Request = tuple[str, dict[str, np.ndarray], list[np.ndarray]]
+"""Signature, inputs, and the pictures they were made of."""
+
+
+def _requests(fits: Sequence[np.ndarray], pictures: Sequence[np.ndarray], max_batch_size: int) -> list[Request]:
+    """Every picture through both signatures, and where `serving_default` takes it, alone and with others."""
+    requests: list[Request] = [("serving_default", pixel_inputs([picture]), [picture]) for picture in fits]
+    together = min(max_batch_size, 4)
+    for start in range(0, len(pictures), together):
+        batch = list(pictures[start : start + together])
+        requests.append(("encoded", {"image_bytes": np.array([encode_png(p) for p in batch], object)}, batch))
+    if together > 1 and len(fits) > 1:
+        batch = list(fits[:together])
+        requests.append(("serving_default", pixel_inputs(batch), batch))
+    return requests
+
+
+def pixel_inputs(pictures: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """The inputs of `serving_default` for pictures u8[h, w, 3] of any sizes."""
+    shape = np.array([picture.shape[:2] for picture in pictures], np.int32)
+    image = np.zeros((len(pictures), *shape.max(axis=0), 3), np.uint8)
+    for canvas, picture in zip(image, pictures, strict=True):
+        canvas[: picture.shape[0], : picture.shape[1]] = picture
+    return {"image": image, "shape": shape}
+
+
+def encode_png(picture: np.ndarray) -> bytes:
+    """A PNG file of u8[h, w, 3]."""
+    return tf.io.encode_png(picture).numpy()
+
+
+def _to_warm_up(requests: Sequence[Request]) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """Requests of both signatures, for a file that should not grow large: signatures and inputs."""
+    most, most_bytes = _WARM_UP
+
+    def size(request: Request) -> int:
+        return sum(picture.nbytes for picture in request[2])
+
+    chosen: list[Request] = []
+    for signature in ("serving_default", "encoded"):
+        smallest = sorted((request for request in requests if request[0] == signature), key=size)[:most]
+        total = itertools.accumulate(map(size, smallest))
+        chosen += [
+            request
+            for i, (request, sum_) in enumerate(zip(smallest, total, strict=True))
+            if not i or sum_ <= most_bytes
+        ]
+    return [(signature, inputs) for signature, inputs, _ in chosen]
+
+
+def served_instances(
+    outputs: Mapping[str, np.ndarray],
+    shapes: Sequence[tuple[int, int]],
+    masks: Masks = "small",
+    mask_threshold: float = 0.5,
+    paste: Paste = "exact",
+) -> list[Instances]:
+    """The answer of an exported model as `detect` would give it, one `Instances` a picture.
+
+    Args:
+        outputs: of either signature, as arrays.
+        shapes: (height, width) of each picture.
+        masks, mask_threshold: what was exported.
+        paste: how small masks are pasted.
+    """
+    found = []
+    for i, (height, width) in enumerate(shapes):
+        num = int(outputs["num_detections"][i])
+        kept = {name: value[i, :num] for name, value in outputs.items() if name != "num_detections"}
+        full = kept.get("masks")
+        if full is not None:
+            if masks == "packed":
+                full = np.unpackbits(full, axis=-1)
+            if masks == "small":
+                full = paste_masks(full, kept["mask_boxes"], height, width, mask_threshold, paste)
+            full = full[:, :height, :width].astype(bool)
+        found.append(
+            Instances(kept["boxes"], kept["class_ids"], (height, width), kept["scores"], full, kept.get("keypoints"))
         )
-        content = resize_image(image, *content_shape, settings.interpolation)
-        padding = [_padding(side, settings) for side in content_shape]  # (before, after) of each axis
-        padded = tf.pad(content, [[0, 0], *padding, [0, 0]])
-        batch = {
-            "image": padded,
-            "image_id": tf.range(tf.cast(batch_size, tf.int64), dtype=tf.int64),
-            "original_shape": tf.tile([[height, width]], [batch_size, 1]),
-            "content_shape": tf.tile([content_shape], [batch_size, 1]),
-        }
-        found = dict(model(batch, training=False))
-        frame = tf.cast([height, width], tf.float32)
-        origin = tf.cast([before for before, _ in padding], tf.float32)  # (y, x)
-        end = settings.end_offset
-        scale = (frame + end) / tf.maximum(tf.cast(content_shape, tf.float32) + end, 1.0)  # (y, x)
-        boxes = (found["boxes"] - tf.tile(origin, [2])) * tf.tile(scale, [2]) - tf.constant([0.0, 0.0, end, end])
-        if settings.whole_pixels:
-            boxes = tf.round(boxes)
-        boxes = tf.clip_by_value(boxes, 0.0, tf.tile(frame, [2]))
-        found["boxes"] = boxes
-        found["valid"] &= (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
-        if "keypoints" in found:
-            found["keypoints"] -= tf.stack([origin[1], origin[0], 0.0])
-            found["keypoints"] *= tf.stack([scale[1], scale[0], 1.0])
-        first = tf.argsort(tf.cast(found["valid"], tf.int32), direction="DESCENDING", stable=True)  # [B, D]
-        found = {name: tf.gather(value, first, batch_dims=1) for name, value in found.items()}
-        found["num_detections"] = tf.reduce_sum(tf.cast(found["valid"], tf.int32), axis=1)
-        return found
-
-    return serve
+    return found
 
 
-def _padding(side: tf.Tensor, settings: InputConfig) -> tuple[tf.Tensor, tf.Tensor]:
-    """Pixels (i32[]) before and after the picture along one axis of the canvas; see `InputConfig.canvas_size`."""
-    wanted = tf.maximum(side, settings.long_side) if settings.canvas == "square" else side
-    total = wanted + -wanted % settings.divisor - side
-    before = total // 2 if settings.padding == "centre" else tf.constant(0)
-    return before, total - before
+def _compare(
+    model: Any,
+    signatures: Mapping[str, Any],
+    requests: Sequence[Request],
+    masks: Masks,
+    mask_threshold: float,
+    score_threshold: float | None,
+) -> Difference:
+    expected: dict[int, Instances] = {}
+    here, there = [], []
+    for signature, inputs, pictures in requests:
+        outputs = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+        outputs = {name: value.numpy() for name, value in outputs.items()}
+        shapes = [picture.shape[:2] for picture in pictures]
+        found = served_instances(outputs, shapes, masks, mask_threshold, pasting_of(model)[0])
+        for picture, instances in zip(pictures, found, strict=True):
+            if not np.ptp(picture, axis=(0, 1)).any():  # every place is like every other: rounding chooses among them
+                continue
+            there.append(instances)
+            if id(picture) not in expected:
+                (expected[id(picture)],) = detect(
+                    model, picture, score_threshold=score_threshold, mask_threshold=mask_threshold
+                )
+            here.append(expected[id(picture)])
+    return compare(here, there)

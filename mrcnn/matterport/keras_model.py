@@ -181,14 +181,21 @@ class KerasModel(mask_rcnn.MaskRCNN):
             weights_file.load(self, self.source, filepath, by_name, ())
 
     def save(self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: Any) -> None:
-        """A folder becomes a SavedModel, see `mrcnn.export_saved_model`; .keras as in Keras; .h5 holds the weights."""
+        """A folder gets a SavedModel, see `mrcnn.export_saved_model`; .keras as in Keras; .h5 holds the weights.
+
+        The SavedModel lies in FILEPATH/1, the next in FILEPATH/2; a number at the end of the path is the version.
+        """
         ending = os.path.splitext(str(filepath))[1]
         if ending == ".keras":
             super().save(filepath, overwrite=overwrite, **kwargs)
         elif ending in (".h5", ".hdf5"):
             self.save_weights(filepath, overwrite)
         else:
-            export_saved_model(self, filepath)
+            folder, name = os.path.split(os.path.normpath(filepath))
+            if name.isdecimal():
+                export_saved_model(self, folder or ".", version=int(name))
+            else:
+                export_saved_model(self, filepath)
 
     def _make_predict_function(self) -> None:
         """Nothing to prepare; scripts call it before they start threads."""

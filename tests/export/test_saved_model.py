@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,14 +11,24 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.export import export_saved_model
+from mrcnn.export.compare import ACCEPTED
+from mrcnn.export.portable import ExportError
+from mrcnn.export.saved_model import (
+    _noise,
+    _to_warm_up,
+    encode_png,
+    expect_stock_operations,
+    pixel_inputs,
+    served_instances,
+)
+from mrcnn.export.served import Limits, ServedModel
 from mrcnn.inference import detect
+from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.input import InputConfig
-from mrcnn.ops.masks import paste_masks
+from mrcnn.modeling.mask_rcnn import MaskRCNN
 from tests.blob_finder import BlobFinder, mixed_pictures, picture
+from tests.export.test_picture_bytes import bomb_jpeg, bomb_png
 from tests.tiny_model import blank_picture, noise_pictures, tiny_model
-
-# What no stock TensorFlow serving binary can run, or what reaches back into this process
-FOREIGN = {"PyFunc", "PyFuncStateless", "EagerPyFunc", "PyCall"}
 
 RELOAD = textwrap.dedent(
     """
@@ -26,7 +37,8 @@ RELOAD = textwrap.dedent(
     serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
     pictures, results = np.load(sys.argv[2]), {}
     for name in pictures:
-        for key, value in serve(image=tf.constant(pictures[name][None])).items():
+        pixels = pictures[name]
+        for key, value in serve(image=tf.constant(pixels[None]), shape=tf.constant([pixels.shape[:2]])).items():
             results[f"{name} {key}"] = value.numpy()[0]
     np.savez(sys.argv[3], **results)
     assert not [m for m in sys.modules if m.split(".")[0] == "mrcnn"], "the package was imported"
@@ -45,47 +57,79 @@ def run_elsewhere(path, pictures, tmp_path):
     return [{name: results[f"arr_{i} {name}"] for name in names} for i in range(len(pictures))]
 
 
+def answers(signature, **inputs):
+    return {name: value.numpy() for name, value in signature(**{k: tf.constant(v) for k, v in inputs.items()}).items()}
+
+
+def by_pixels(signatures, pictures, kind="small"):
+    outputs = answers(signatures["serving_default"], **pixel_inputs(pictures))
+    return served_instances(outputs, [p.shape[:2] for p in pictures], kind)
+
+
+def by_files(signatures, pictures, kind="small"):
+    outputs = answers(signatures["encoded"], image_bytes=[encode_png(p) for p in pictures])
+    return served_instances(outputs, [p.shape[:2] for p in pictures], kind)
+
+
 def expect_same(served, found, tolerance=1e-4):
-    num = int(served["num_detections"])
-    assert num == len(found) == served["valid"].sum()
-    assert served["valid"][:num].all()
-    assert np.array_equal(served["class_ids"][:num], found.class_ids)
-    np.testing.assert_allclose(served["scores"][:num], found.scores, atol=tolerance)
-    np.testing.assert_allclose(served["boxes"][:num], found.boxes, atol=tolerance)
-    masks = paste_masks(served["masks"][:num], served["boxes"][:num], *found.image_shape)
-    assert (masks != found.masks).sum() <= 1e-4 * masks.size
-
-
-def operations(path):
-    """Names of all operations of a SavedModel, its library functions included."""
-    from tensorflow.core.protobuf import saved_model_pb2
-
-    graph = saved_model_pb2.SavedModel()
-    graph.ParseFromString((path / "saved_model.pb").read_bytes())
-    (meta,) = graph.meta_graphs
-    nodes = list(meta.graph_def.node)
-    functions = {f.signature.name for f in meta.graph_def.library.function}
-    for function in meta.graph_def.library.function:
-        nodes += function.node_def
-    return {node.op for node in nodes} - functions
+    assert np.array_equal(served.class_ids, found.class_ids)
+    np.testing.assert_allclose(served.scores, found.scores, atol=tolerance)
+    np.testing.assert_allclose(served.boxes, found.boxes, atol=tolerance)
+    assert (served.masks != found.masks).sum() <= 1e-4 * max(served.masks.size, 1)
+    if found.keypoints is not None:
+        np.testing.assert_allclose(served.keypoints, found.keypoints, atol=10 * tolerance)
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     model = BlobFinder()
     path = tmp_path_factory.mktemp("export") / "model"
-    assert export_saved_model(model, path) == path
-    return model, path
+    assert export_saved_model(model, path) == path / "1"
+    return model, path / "1"
 
 
+@pytest.fixture(scope="module")
+def signatures(exported):
+    return tf.saved_model.load(str(exported[1])).signatures
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A real network, small, with masks and keypoints; pictures, one of them blank; where it was exported."""
+    config = tiny_model().config
+    config = dataclasses.replace(config, heads=(*config.heads, KeypointHeadConfig(num_joints=3, conv_dims=(16,))))
+    model = MaskRCNN(config, ["thing", "other"], [3, 8])
+    logits = model.box_head.class_logits  # as in `tiny_model`: it finds things in noise, and nothing in a blank picture
+    logits.kernel.assign(logits.kernel * 10.0)
+    logits.bias.assign([4.0, 0.0, 0.0])
+    pictures = [blank_picture(100, 120), *noise_pictures(4)]
+    said = []
+    path = export_saved_model(model, tmp_path_factory.mktemp("real") / "model", pictures=pictures, say=said.append)
+    return model, pictures, path, said
+
+
+@pytest.mark.slow
 def test_reloaded_elsewhere_it_answers_as_here(exported, tmp_path):
     model, path = exported
     pictures = [picture(50, 70), picture(7, 33, (0, 0, 0, 7, 33)), *mixed_pictures(6)]
-    answers = run_elsewhere(path, pictures, tmp_path)
-    for served, found in zip(answers, detect(model, pictures), strict=True):
-        expect_same(served, found)
-    assert answers[0]["num_detections"] == 0
-    assert not answers[0]["valid"].any()
+    served = run_elsewhere(path, pictures, tmp_path)
+    for there, pixels, found in zip(served, pictures, detect(model, pictures), strict=True):
+        there = {name: value[np.newaxis] for name, value in there.items()}
+        expect_same(served_instances(there, [pixels.shape[:2]])[0], found)
+
+
+def test_nothing_found_is_no_rows_of_the_right_rank(signatures):
+    outputs = answers(signatures["serving_default"], **pixel_inputs([picture(50, 70)]))
+    assert {name: value.shape for name, value in outputs.items()} == {
+        "boxes": (1, 0, 4),
+        "class_ids": (1, 0),
+        "mask_boxes": (1, 0, 4),
+        "masks": (1, 0, 28, 28),
+        "num_detections": (1,),
+        "scores": (1, 0),
+        "valid": (1, 0),
+    }
+    assert outputs["num_detections"].tolist() == [0]
 
 
 OTHERS = {
@@ -102,63 +146,260 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rules", OTHERS.values(), ids=OTHERS)
-def test_other_conventions_answer_as_here(tmp_path, rules):
+def test_other_conventions_answer_as_here(rules):
     model = BlobFinder(**rules)
-    serve = tf.saved_model.load(str(export_saved_model(model, tmp_path / "model"))).signatures["serving_default"]
-    for pixels in (picture(7, 33, (0, 0, 0, 7, 33)), picture(200, 90, (1, 30, 20, 80, 70)), *mixed_pictures(3)):
-        served = {name: value.numpy()[0] for name, value in serve(image=tf.constant(pixels[None])).items()}
-        expect_same(served, detect(model, pixels)[0])
+    signatures = ServedModel(model, limits=Limits(50_000)).signatures
+    pictures = [picture(7, 33, (0, 0, 0, 7, 33)), picture(200, 90, (1, 30, 20, 80, 70)), *mixed_pictures(3)]
+    for served, found in zip(by_pixels(signatures, pictures), detect(model, pictures), strict=True):
+        expect_same(served, found)
 
 
-def test_a_batch_of_pictures(exported):
-    model, path = exported
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    pictures = np.stack([picture(90, 60, (c, 5, 5, 30, 40)) for c in (2, 0, 1)])
-    served = {name: value.numpy() for name, value in serve(image=tf.constant(pictures)).items()}
-    for i, found in enumerate(detect(model, pictures)):
-        expect_same({name: value[i] for name, value in served.items()}, found)
+def test_mixed_sizes_in_one_request_answer_as_each_alone(exported, signatures):
+    model, _ = exported
+    pictures = mixed_pictures(9)
+    alone = detect(model, pictures)
+    for served in (by_pixels(signatures, pictures), by_files(signatures, pictures)):
+        for there, here in zip(served, alone, strict=True):
+            expect_same(there, here)
 
 
-def test_detections_come_first_in_their_slots(exported):
+def test_detections_come_first_and_what_is_none_is_zero(signatures):
     # The middle one of three channels is dark, so the model's own second slot is empty
-    _, path = exported
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
-    served = serve(image=tf.constant(picture(64, 64, (0, 5, 5, 9, 9), (2, 20, 20, 40, 40))[None]))
-    assert served["num_detections"].numpy().tolist() == [2]
-    assert served["class_ids"].numpy()[0, :2].tolist() == [1, 3]
+    pictures = [picture(64, 64, (0, 5, 5, 9, 9), (2, 20, 20, 40, 40)), picture(64, 64, (1, 5, 5, 9, 9))]
+    served = answers(signatures["serving_default"], **pixel_inputs(pictures))
+    assert served["num_detections"].tolist() == [2, 1]
+    assert served["class_ids"].tolist() == [[1, 3], [2, 0]]
+    assert served["valid"].tolist() == [[True, True], [True, False]]
+    for name in ("boxes", "scores", "masks", "mask_boxes"):
+        assert not served[name][1, 1].any()
 
 
-def test_only_stock_operations(exported):
-    import tensorflow.raw_ops as stock
+@pytest.mark.slow
+@pytest.mark.parametrize("kind, frozen", [("full", True), ("packed", False)])
+def test_masks_on_the_pictures_pixels(tmp_path, kind, frozen):
+    model = BlobFinder()
+    path = export_saved_model(model, tmp_path / "model", masks=kind, frozen=frozen, score_threshold=0.5)
+    loaded = tf.saved_model.load(str(path))  # its variables live as long as it does
+    signatures = loaded.signatures
+    pictures = [picture(61, 43), *mixed_pictures(4)]
+    for served in (by_pixels(signatures, pictures, kind), by_files(signatures, pictures, kind)):
+        for there, here in zip(served, detect(model, pictures, score_threshold=0.5), strict=True):
+            expect_same(there, here)
+    blank = answers(signatures["encoded"], image_bytes=[encode_png(picture(61, 43))])
+    assert blank["masks"].shape == (1, 0, 61, 6 if kind == "packed" else 43)
+    assert len(signatures["encoded"].variables) == (0 if frozen else 1)
+    assert json.loads((path / "assets.extra/mrcnn.json").read_text())["masks"] == {"kind": kind, "threshold": 0.5}
 
-    _, path = exported
-    used = operations(path)
-    assert not used & FOREIGN
-    assert not {op for op in used if not hasattr(stock, op)}
+
+@pytest.mark.slow
+def test_only_stock_operations(real, tmp_path):
+    _, _, path, _ = real
+    expect_stock_operations(path)
+
+    def through_python(image):
+        return {"sum": tf.numpy_function(np.sum, [image], tf.float32)}
+
+    module = tf.Module()
+    signature = tf.function(through_python, input_signature=[tf.TensorSpec([None], tf.float32)])
+    tf.saved_model.save(module, str(tmp_path / "python"), signature.get_concrete_function())
+    with pytest.raises(ExportError, match="PyFunc"):
+        expect_stock_operations(tmp_path / "python")
+    module.table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1], [2]), 0)
+    signature = tf.function(lambda x: {"y": module.table.lookup(x)}, input_signature=[tf.TensorSpec([None], tf.int32)])
+    tf.saved_model.save(module, str(tmp_path / "table"), signature.get_concrete_function())
+    with pytest.raises(ExportError, match="HashTable"):
+        expect_stock_operations(tmp_path / "table")
 
 
-def test_names_of_the_classes_travel_along(exported):
-    _, path = exported
-    stored = json.loads((path / "assets.extra" / "mrcnn.json").read_text())
-    assert stored["class_names"] == ["red", "green", "blue"]
-    assert stored["category_ids"] == [1, 2, 3]
-    assert stored["input"]["short_side"] == 64
-    assert InputConfig(**stored["input"]) == InputConfig(64, 128, 32)
+@pytest.mark.slow
+def test_what_lies_beside_the_graph(real):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    _, _, path, said = real
+    stored = json.loads((path / "assets.extra/mrcnn.json").read_text())
+    assert stored["class_names"] == ["thing", "other"]
+    assert stored["category_ids"] == [3, 8]
+    assert InputConfig(**stored["input"]) == InputConfig(96, 160)
+    assert stored["limits"] == {"max_pixels": 50_000_000, "min_side": 2, "max_batch_size": 16}
+    assert stored["compared"]["detections"] > 20
+    assert len(said) == 1 and f"{stored['compared']['detections']} detections" in said[0]
+    assert (path / "assets.extra/class_names.txt").read_text() == "thing\nother\n"
+    assert sorted(p.name for p in path.parent.iterdir()) == ["1", "batching.config", "models.config"]
+    signatures = tf.saved_model.load(str(path)).signatures
+    used = set()
+    for record in tf.data.TFRecordDataset(str(path / "assets.extra/tf_serving_warmup_requests")).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
+        assert len(answers(signatures[request.model_spec.signature_name], **inputs)["num_detections"]) >= 1
+        used.add(request.model_spec.signature_name)
+    assert used == {"serving_default", "encoded"}
 
 
-def test_a_saved_model_is_replaced_and_anything_else_is_not(tmp_path):
+@pytest.mark.slow
+def test_the_real_model_answers_elsewhere_as_here(real, tmp_path):
+    model, pictures, path, _ = real
+    found = detect(model, pictures)
+    assert sum(map(len, found)) > 10
+    assert len(found[0]) == 0
+    served = run_elsewhere(path, pictures, tmp_path)
+    for there, pixels, expected in zip(served, pictures, found, strict=True):
+        there = {name: value[np.newaxis] for name, value in there.items()}
+        expect_same(served_instances(there, [pixels.shape[:2]])[0], expected)
+    assert served[0]["keypoints"].shape == (0, 3, 3)
+    assert served[0]["masks"].shape == (0, 28, 28)
+
+
+def ordinary(signatures):
+    """An ordinary request is answered as ever."""
+    pixels = picture(64, 64, (0, 5, 5, 9, 9))
+    for served in (by_pixels(signatures, [pixels]), by_files(signatures, [pixels])):
+        assert served[0].class_ids.tolist() == [1]
+        np.testing.assert_allclose(served[0].boxes, [[5, 5, 9, 9]], atol=1e-3)
+
+
+HOSTILE_PIXELS = {
+    "0 x 0": ((1, 0, 0, 3), [[0, 0]], "picture 0 has 0 x 0 pixels"),
+    "1 x 1": ((1, 1, 1, 3), [[1, 1]], "picture 0 has 1 x 1 pixels .* sides of at least 2"),
+    "20,000 x 1": ((1, 20_000, 1, 3), [[20_000, 1]], "picture 0 has 20000 x 1 pixels"),
+    "too many pixels": ((1, 8000, 8000, 3), [[8000, 8000]], "picture 0 has 8000 x 8000 .* at most 50000000 pixels"),
+    "the second one": ((2, 8, 8, 3), [[8, 8], [-3, 8]], "picture 1 has -3 x 8"),
+    "larger than it is": ((1, 8, 8, 3), [[8, 9]], "larger than image"),
+    "shapes of others": ((2, 8, 8, 3), [[8, 8]], "different numbers of pictures"),
+    "no picture": ((0, 8, 8, 3), np.zeros((0, 2), np.int32), "expected 1 to 16 pictures"),
+    "too many": ((17, 8, 8, 3), [[8, 8]] * 17, "expected 1 to 16 pictures"),
+}
+
+
+@pytest.mark.slow
+def test_masks_that_take_too_much_memory_are_refused(monkeypatch):
+    monkeypatch.setattr("mrcnn.export.served.MAX_MASK_BYTES", 64 * 64)
+    signatures = ServedModel(BlobFinder(), masks="full", limits=Limits(50_000)).signatures
+    pixels = picture(64, 64, (0, 5, 5, 9, 9))
+    assert by_files(signatures, [pixels], "full")[0].masks.sum() == 8
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"masks of this request .* send fewer pictures"):
+        by_files(signatures, [pixels, pixels], "full")
+
+
+def test_hostile_pixels_are_refused_and_the_next_request_works(signatures):
+    for size, shape, message in HOSTILE_PIXELS.values():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            answers(signatures["serving_default"], image=np.zeros(size, np.uint8), shape=np.array(shape, np.int32))
+        ordinary(signatures)
+    for kind in (np.float32, np.int32):
+        with pytest.raises((TypeError, ValueError, tf.errors.InvalidArgumentError)):
+            answers(signatures["serving_default"], image=np.zeros((1, 64, 64, 3), kind), shape=[[64, 64]])
+        ordinary(signatures)
+
+
+WHOLE = tf.io.encode_jpeg(np.full((64, 64, 3), 90, np.uint8)).numpy()
+HOSTILE_FILES = {
+    "cut JPEG": ([WHOLE[:-20]], "(?i)jpeg"),
+    "cut header": ([WHOLE[:12]], "(?i)jpeg"),
+    "cut PNG": ([encode_png(picture(64, 64))[:60]], "(?i)png"),
+    "nothing": ([b""], "expected a JPEG or PNG file"),
+    "a text": ([b"GET / HTTP/1.1"], "expected a JPEG or PNG file"),
+    "PNG bomb": ([bomb_png()], "picture 0 has 60000 x 60000 pixels"),
+    "JPEG bomb": ([WHOLE, bomb_jpeg()], "picture 1 has 60000 x 60000 pixels"),
+    "negative PNG": ([bomb_png(2**31 + 5, 7)], "picture 0 has -2147483643 x 7"),
+    "1 x 1": ([encode_png(np.zeros((1, 1, 3), np.uint8))], "picture 0 has 1 x 1"),
+    "no picture": (np.zeros(0, object), "expected 1 to 16 pictures"),
+}
+
+
+def test_hostile_files_are_refused_and_the_next_request_works(signatures):
+    for files, message in HOSTILE_FILES.values():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            answers(signatures["encoded"], image_bytes=tf.constant(files, tf.string))
+        ordinary(signatures)
+
+
+@pytest.mark.slow
+def test_limits_are_those_of_the_export():
+    signatures = ServedModel(BlobFinder(), limits=Limits(8000, 40, 2)).signatures
+    ordinary(signatures)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at least 40 and at most 8000"):
+        by_pixels(signatures, [picture(64, 39)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 8000"):
+        by_files(signatures, [picture(100, 81)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected 1 to 2 pictures"):
+        by_files(signatures, [picture(50, 50)] * 3)
+
+
+@pytest.mark.slow
+def test_versions_count_up_and_anything_else_is_refused(tmp_path):
     target = tmp_path / "deep" / "model"
-    export_saved_model(BlobFinder(), target)
-    export_saved_model(BlobFinder(32), target, height=40, width=50)
-    assert [p.name for p in target.parent.iterdir()] == ["model"]
-    serve = tf.saved_model.load(str(target)).signatures["serving_default"]
+    assert export_saved_model(BlobFinder(), target).name == "1"
+    assert export_saved_model(BlobFinder(32), target, height=40, width=50, version=7, max_pixels=2000).name == "7"
+    assert sorted(p.name for p in target.iterdir()) == ["1", "7", "batching.config", "models.config"]
+    serve = tf.saved_model.load(str(target / "7")).signatures["serving_default"]
     assert serve.structured_input_signature[1]["image"].shape == [None, 40, 50, 3]
+    with pytest.raises(ValueError, match="7: exists"):
+        export_saved_model(BlobFinder(), target, version=7)
+
+
+def test_other_files_are_not_touched(tmp_path):
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "thesis.tex").write_text("all of it")
-    with pytest.raises(ValueError, match="precious: exists and is not a SavedModel"):
+    with pytest.raises(ValueError, match=r"precious: holds thesis.tex, expected nothing but versions"):
         export_saved_model(BlobFinder(), tmp_path / "precious")
-    assert (tmp_path / "precious" / "thesis.tex").exists()
+    with pytest.raises(ValueError, match=r"thesis.tex: a file"):
+        export_saved_model(BlobFinder(), tmp_path / "precious" / "thesis.tex")
+    assert [p.name for p in (tmp_path / "precious").iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        ({"masks": "huge"}, "masks: expected one of small, packed, full"),
+        ({"max_pixels": 0}, "max_pixels: expected at least 1"),
+        ({"max_pixels": 99, "min_side": 10}, "max_pixels: expected at least 10 x 10"),
+        ({"version": 0}, "version: expected at least 1"),
+        ({"max_batch_size": 0}, "max_batch_size: expected at least 1"),
+        ({"height": 100, "width": 50, "max_pixels": 4999}, "100 x 50 is beyond the limits"),
+        ({"pictures": [picture(9, 9), picture(1, 9)]}, "picture 1: 1 x 9 pixels are beyond the limits"),
+        ({"pictures": [np.zeros((9, 9, 3), np.float32)]}, "picture 0: expected uint8"),
+    ],
+)
+def test_arguments_out_of_range_are_named(tmp_path, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        export_saved_model(BlobFinder(), tmp_path / "model", **wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "limits, size",
+    [
+        (Limits(50_000_000), (None, None)),
+        (Limits(8000, 40), (None, None)),
+        (Limits(100, 10), (None, None)),
+        (Limits(1000, 10), (90, None)),
+        (Limits(4, 2), (None, 2)),
+        (Limits(50_000_000, 500), (None, None)),
+        (Limits(50_000_000), (40, 700)),
+    ],
+)
+def test_noise_lies_within_the_limits(limits, size):
+    pictures = _noise(BlobFinder(), limits, *size)
+    assert len(pictures) == 3
+    for pixels in pictures:
+        assert limits.allow(*pixels.shape[:2])
+        assert all(wanted in (None, side) for wanted, side in zip(size, pixels.shape, strict=False))
+    assert (pictures[1] == 127).all()
+
+
+def test_what_warms_up_is_of_both_signatures_and_small():
+    small, large = np.zeros((10, 10, 3), np.uint8), np.zeros((4000, 3000, 3), np.uint8)
+    requests = [
+        (signature, {"of": picture}, [picture])
+        for signature in ("encoded", "serving_default")
+        for picture in (large, small, small, small, small, small)
+    ]
+    chosen = _to_warm_up(requests)
+    assert [signature for signature, _ in chosen] == ["serving_default"] * 4 + ["encoded"] * 4
+    assert all(inputs["of"] is small for _, inputs in chosen)
+    assert len(_to_warm_up(requests[:1])) == 1
 
 
 def test_a_failed_export_leaves_nothing(tmp_path):
@@ -167,24 +408,25 @@ def test_a_failed_export_leaves_nothing(tmp_path):
             raise RuntimeError("cannot be traced")
 
     with pytest.raises(RuntimeError, match="cannot be traced"):
-        export_saved_model(Broken(), tmp_path / "model")
+        export_saved_model(Broken(), tmp_path / "deep" / "model")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_real_model_answers_elsewhere_as_here(tmp_path):
-    model = tiny_model()
-    path = export_saved_model(model, tmp_path / "model")
-    pictures = [blank_picture(100, 120), *noise_pictures(5)]
-    found = detect(model, pictures)
-    assert sum(map(len, found)) > 10
-    answers = run_elsewhere(path, pictures, tmp_path)
-    for served, expected in zip(answers, found, strict=True):
-        expect_same(served, expected)
-    assert answers[0]["num_detections"] == 0
-    assert not answers[0]["valid"].any()
-    assert json.loads((path / "assets.extra" / "mrcnn.json").read_text())["category_ids"] == [3, 8]
-    import tensorflow.raw_ops as stock
+@pytest.mark.slow
+def test_an_export_that_answers_otherwise_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    import mrcnn.export.served as room
 
-    used = operations(path)
-    assert not used & FOREIGN
-    assert not {op for op in used if not hasattr(stock, op)}
+    resize = room.resize_image
+
+    def darker(image, *arguments):
+        return resize(image, *arguments) // 2
+
+    pictures = [picture(64, 64, (0, 5, 5, 9, 9))]
+    kept = export_saved_model(BlobFinder(), tmp_path / "model", pictures=pictures)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr(room, "resize_image", darker)
+    with pytest.raises(ExportError, match=r"differ too much .* unmatched 1 > 0.01"):
+        export_saved_model(BlobFinder(), tmp_path / "model", pictures=pictures)
+    assert sorted(tmp_path.rglob("*")) == before
+    lenient = dataclasses.replace(ACCEPTED, unmatched=1.0)
+    assert export_saved_model(BlobFinder(), tmp_path / "model", pictures=pictures, max_difference=lenient) != kept

@@ -1,0 +1,337 @@
+"""What a SavedModel holds: the model with everything from a file's bytes to boxes in the picture's own pixels."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any, Literal
+
+import tensorflow as tf
+
+from mrcnn.export.paste import paste_masks
+from mrcnn.export.picture_bytes import decode_picture, picture_shape
+from mrcnn.export.resize import resize_image, resized_shape
+from mrcnn.inference import pasting_of
+from mrcnn.modeling.input import InputConfig
+from mrcnn.ops.custom import stock_ops
+
+Tensor = tf.Tensor
+Masks = Literal["small", "full", "packed"]
+
+MAX_PIXELS = {"small": 50_000_000, "packed": 16_777_216, "full": 4_194_304}
+"""Default of `Limits.max_pixels` by the kind of masks: 100 of them are to fit into a few hundred MB."""
+
+MAX_MASK_BYTES = 1 << 30
+"""Of all "full" or "packed" masks of a request."""
+
+_MAX_CONSTANTS = 2_000_000_000
+"""Bytes; a graph is one protobuf, which holds at most 2 GiB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What an exported model accepts; anything else is an error, found before it costs memory or time."""
+
+    max_pixels: int  # height x width of a picture; of a file, as its header states it, before it is decoded
+    min_side: int = 2  # pixels
+    max_batch_size: int = 16  # pictures in a request
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name}: expected at least 1, got {getattr(self, field.name)}")
+        if self.min_side**2 > self.max_pixels:
+            raise ValueError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
+
+    def allow(self, height: int, width: int) -> bool:
+        """Whether a picture of that size is accepted."""
+        return min(height, width) >= self.min_side and height * width <= self.max_pixels
+
+
+class ServedModel:
+    """The functions of a SavedModel; see `export_saved_model` for what goes in and comes out.
+
+    `detect_on_canvas` is the model without what depends on sizes: a source for formats that know no loops.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        limits: Limits,
+        height: int | None = None,
+        width: int | None = None,
+        masks: Masks = "small",
+        mask_threshold: float = 0.5,
+        score_threshold: float | None = None,
+        frozen: bool = True,
+    ) -> None:
+        self._settings: InputConfig = model.config.input
+        self._limits, self._masks, self._mask_threshold = limits, masks, mask_threshold
+        self._paste = pasting_of(model)[0]
+        with stock_ops():  # whoever serves the model need not have this package's own op
+            self.detect_on_canvas = canvas_function(model, score_threshold)
+            self._variables = [] if frozen else [variable.value for variable in model.variables]
+            if frozen:
+                self.detect_on_canvas = freeze(self.detect_on_canvas)
+            serving_default = tf.function(
+                self._serve_pixels,
+                input_signature=[
+                    tf.TensorSpec([None, height, width, 3], tf.uint8, "image"),
+                    tf.TensorSpec([None, 2], tf.int32, "shape"),
+                ],
+                autograph=False,
+            )
+            encoded = tf.function(
+                self._serve_files,
+                input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")],
+                autograph=False,
+            )
+            self.signatures = {
+                "serving_default": serving_default.get_concrete_function(),
+                "encoded": encoded.get_concrete_function(),
+            }
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the SavedModel."""
+        holder = tf.Module()
+        holder.variables_of_model = self._variables  # what is tracked is saved
+        # Gradients are of no use to whoever serves the model, and those of RoIAlign cannot be stored
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(holder, os.fspath(folder), self.signatures, options)
+
+    def _serve_pixels(self, image: Tensor, shape: Tensor) -> dict[str, Tensor]:
+        with tf.control_dependencies([self._expect_batch(tf.shape(image)[0])]):
+            rows = tf.debugging.Assert(
+                tf.equal(tf.shape(shape)[0], tf.shape(image)[0]),
+                ["image and shape are of different numbers of pictures", tf.shape(image)[0], tf.shape(shape)[0]],
+            )
+        frame = tf.shape(image)[1:3]
+        with tf.control_dependencies([rows]):
+            inside = tf.reduce_all(shape <= frame)
+            fits = tf.debugging.Assert(
+                inside, ["shape says that a picture is larger than image", shape, frame], summarize=64
+            )
+        with tf.control_dependencies([fits]):
+            shape = self._accepted(shape)
+
+        def crop(index: Tensor) -> Tensor:
+            return image[index, : shape[index, 0], : shape[index, 1]]
+
+        return self._serve(crop, shape, frame)
+
+    def _serve_files(self, image_bytes: Tensor) -> dict[str, Tensor]:
+        with tf.control_dependencies([self._expect_batch(tf.shape(image_bytes)[0])]):
+            image_bytes = tf.identity(image_bytes)
+        spec = tf.TensorSpec([2], tf.int32)
+        shape = self._accepted(tf.map_fn(picture_shape, image_bytes, fn_output_signature=spec))
+
+        def decode(index: Tensor) -> Tensor:
+            with tf.control_dependencies([shape]):  # nothing is decoded before every size was accepted
+                return decode_picture(image_bytes[index])
+
+        return self._serve(decode, shape, tf.reduce_max(shape, axis=0))
+
+    def _expect_batch(self, num: Tensor) -> tf.Operation:
+        most = self._limits.max_batch_size
+        return tf.debugging.Assert(
+            (num >= 1) & (num <= most), [f"expected 1 to {most} pictures in a request, got", num]
+        )
+
+    def _accepted(self, shape: Tensor) -> Tensor:
+        """i32[B, 2], the same; an error that names the first picture beyond the limits."""
+        limits = self._limits
+        sides = tf.cast(shape, tf.int64)
+        wrong = (tf.reduce_min(sides, axis=1) < limits.min_side) | (tf.reduce_prod(sides, axis=1) > limits.max_pixels)
+        first = tf.argmax(tf.cast(wrong, tf.int32))
+        message = tf.strings.format(
+            f"picture {{}} has {{}} x {{}} pixels (height x width); expected sides of at least {limits.min_side} and "
+            f"at most {limits.max_pixels} pixels in all",
+            (first, sides[first, 0], sides[first, 1]),
+        )
+        with tf.control_dependencies([tf.debugging.Assert(~tf.reduce_any(wrong), [message])]):
+            return tf.identity(shape)
+
+    def _serve(self, pixels: Callable[[Tensor], Tensor], shape: Tensor, frame: Tensor) -> dict[str, Tensor]:
+        """Detections of a batch.
+
+        Args:
+            pixels: index of a picture, i32[], to u8[h, w, 3].
+            shape: i32[B, 2], accepted.
+            frame: i32[2], size of full masks.
+        """
+        settings = self._settings
+        sides = resized_shape(
+            shape[:, 0],
+            shape[:, 1],
+            settings.short_side,
+            settings.long_side,
+            settings.rounding,
+            settings.never_shrink_for_short,
+        )
+        content = tf.stack(sides, axis=1)  # [B, 2]
+        padding = tf.stack([tf.stack(_padding(side, settings), axis=1) for side in sides], axis=1)  # [B, 2, 2]
+        canvas = content + tf.reduce_sum(padding, axis=2)
+
+        def prepare(index: Tensor) -> Tensor:
+            resized = resize_image(pixels(index)[tf.newaxis], *tf.unstack(content[index]), settings.interpolation)[0]
+            return tf.pad(resized, tf.concat([padding[index], [[0, 0]]], axis=0))
+
+        found = self._in_groups(prepare, shape, content, canvas)
+        num = tf.reduce_sum(tf.cast(found["valid"], tf.int32), axis=1)
+        found = {name: value[:, : tf.reduce_max(num)] for name, value in found.items()}
+        if "masks" in found and self._masks != "small":
+            found["masks"] = self._pasted(found["masks"], found.pop("mask_boxes"), found["valid"], frame)
+        return {**found, "num_detections": num}
+
+    def _in_groups(
+        self, prepare: Callable[[Tensor], Tensor], shape: Tensor, content: Tensor, canvas: Tensor
+    ) -> dict[str, Tensor]:
+        """Detections of all pictures, those of one canvas at a time: what surrounds a picture changes its features."""
+        kind = tf.float32 if self._settings.interpolation == "linear" else tf.uint8
+        wide = tf.cast(canvas, tf.int64)
+        unique, group = tf.unique(wide[:, 0] * 2**32 + wide[:, 1])
+        num_groups = tf.size(unique)
+        outputs = self.detect_on_canvas.structured_outputs
+        names = sorted(outputs)
+        arrays = [
+            tf.TensorArray(
+                outputs[name].dtype, num_groups, infer_shape=False, element_shape=[None, *outputs[name].shape[1:]]
+            )
+            for name in names
+        ]
+        order = tf.TensorArray(tf.int32, num_groups, infer_shape=False, element_shape=[None])
+
+        def run(number: Tensor, order: tf.TensorArray, arrays: list[tf.TensorArray]) -> tuple[Any, ...]:
+            members = tf.cast(tf.where(tf.equal(group, number))[:, 0], tf.int32)
+            images = tf.map_fn(
+                prepare, members, fn_output_signature=tf.TensorSpec([None, None, 3], kind), parallel_iterations=2
+            )
+            found = self.detect_on_canvas(images, tf.gather(shape, members), tf.gather(content, members))
+            arrays = [array.write(number, found[name]) for name, array in zip(names, arrays, strict=True)]
+            return number + 1, order.write(number, members), arrays
+
+        _, order, arrays = tf.while_loop(
+            lambda number, *_: number < num_groups,
+            run,
+            [tf.constant(0), order, arrays],
+            parallel_iterations=1,  # one group's activations at a time
+        )
+        back = tf.argsort(order.concat())
+        return {name: tf.gather(array.concat(), back) for name, array in zip(names, arrays, strict=True)}
+
+    def _pasted(self, masks: Tensor, boxes: Tensor, valid: Tensor, frame: Tensor) -> Tensor:
+        batch_size, num = tf.unstack(tf.shape(valid))
+        width = (frame[1] + 7) // 8 if self._masks == "packed" else frame[1]
+        size = tf.reduce_prod(tf.cast([batch_size, num, frame[0], width], tf.int64))
+        bounded = tf.debugging.Assert(
+            size <= MAX_MASK_BYTES,
+            ["the masks of this request take", size, f"bytes; at most {MAX_MASK_BYTES} are given: send fewer pictures"],
+        )
+        with tf.control_dependencies([bounded]):
+            masks = tf.identity(masks)
+        pasted = paste_masks(
+            tf.reshape(masks, [-1, *masks.shape[2:]]),
+            tf.reshape(boxes, [-1, 4]),
+            tf.reshape(valid, [-1]),
+            frame[0],
+            frame[1],
+            self._mask_threshold,
+            self._paste,
+            packed=self._masks == "packed",
+        )
+        return tf.reshape(pasted, tf.stack([batch_size, num, frame[0], width]))
+
+
+def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
+    """The model on pictures that were resized and padded, boxes taken back to original pixels: a concrete function.
+
+    Takes `image` u8[B, H, W, 3] (f32 where the input's interpolation is "linear"), `original_shape` i32[B, 2] and
+    `content_shape` i32[B, 2] as `structures.batch_spec` has them. Returns a dict of `boxes` f32[B, D, 4] in pixels of
+    the original pictures, `class_ids`, `scores`, `valid`, `masks`, `keypoints` as the model has them, valid ones first
+    and all else zero; beside masks `mask_boxes` f32[B, D, 4], what they are stretched over: the boxes they were
+    predicted for, before these are clipped to the picture.
+
+    Traced as it is called: inside `ops.custom.stock_ops` it holds only TensorFlow's own operations.
+    """
+    settings = model.config.input
+    paste_offset = pasting_of(model)[1]
+    end = settings.end_offset
+    kind = tf.float32 if settings.interpolation == "linear" else tf.uint8
+
+    def detect_on_canvas(image: Tensor, original_shape: Tensor, content_shape: Tensor) -> dict[str, Tensor]:
+        batch = {
+            "image": image,
+            "image_id": tf.range(tf.cast(tf.shape(image)[0], tf.int64), dtype=tf.int64),
+            "original_shape": original_shape,
+            "content_shape": content_shape,
+        }
+        found = dict(model(batch, training=False))
+        before = (tf.shape(image)[1:3] - content_shape) // 2 if settings.padding == "centre" else 0 * content_shape
+        origin = tf.cast(before, tf.float32)[:, tf.newaxis]  # [B, 1, 2], (y, x)
+        sides = (tf.cast(shape, tf.float64) + end for shape in (original_shape, content_shape))
+        original, content = sides
+        scale = tf.cast(original / tf.maximum(content, 1.0), tf.float32)[:, tf.newaxis]
+        whole = (found["boxes"] - tf.tile(origin, [1, 1, 2])) * tf.tile(scale, [1, 1, 2])
+        whole -= tf.constant([0.0, 0.0, end, end])
+        if settings.whole_pixels:
+            whole = tf.round(whole)
+        frame = tf.tile(tf.cast(original_shape, tf.float32), [1, 2])[:, tf.newaxis]  # [B, 1, 4]
+        boxes = tf.clip_by_value(whole, 0.0, frame)
+        valid = found["valid"] & (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
+        if score_threshold is not None:
+            valid &= found["scores"] >= score_threshold
+        found["boxes"] = boxes
+        if "masks" in found:
+            found["mask_boxes"] = whole + tf.constant([0.0, 0.0, paste_offset, paste_offset])
+        if "keypoints" in found:
+            points = (found["keypoints"][..., :2] - origin[:, :, tf.newaxis, ::-1]) * scale[:, :, tf.newaxis, ::-1]
+            found["keypoints"] = tf.concat([points, found["keypoints"][..., 2:]], axis=-1)
+        del found["valid"]
+        first = tf.argsort(tf.cast(valid, tf.int32), direction="DESCENDING", stable=True)  # [B, D]
+        valid = tf.gather(valid, first, batch_dims=1)
+        ordered = {"valid": valid}
+        for name, value in found.items():
+            there = tf.reshape(valid, tf.concat([tf.shape(valid), tf.ones(len(value.shape) - 2, tf.int32)], axis=0))
+            ordered[name] = tf.where(there, tf.gather(value, first, batch_dims=1), tf.zeros([], value.dtype))
+        return ordered
+
+    return tf.function(
+        detect_on_canvas,
+        input_signature=[
+            tf.TensorSpec([None, None, None, 3], kind, "image"),
+            tf.TensorSpec([None, 2], tf.int32, "original_shape"),
+            tf.TensorSpec([None, 2], tf.int32, "content_shape"),
+        ],
+    ).get_concrete_function()
+
+
+def freeze(function: Any) -> Any:
+    """A concrete function that returns a dict of tensors, with its variables as constants.
+
+    Raises:
+        ValueError: the variables are too large.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    size = sum(variable.shape.num_elements() * variable.dtype.size for variable in function.variables)
+    if size > _MAX_CONSTANTS:
+        raise ValueError(f"a model of {size / 1e9:.1f} GB cannot be constants of a graph: export with frozen=False")
+    constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    signature = function.structured_input_signature
+    specs = [*signature[0], *signature[1].values()]
+    names = sorted(function.structured_outputs)  # the order in which a dict is flattened
+
+    def named(*tensors: Tensor) -> dict[str, Tensor]:
+        return dict(zip(names, constant(*tensors), strict=True))
+
+    return tf.function(named, input_signature=specs, autograph=False).get_concrete_function()
+
+
+def _padding(side: Tensor, settings: InputConfig) -> tuple[Tensor, Tensor]:
+    """Pixels (as `side`) before and after the picture along one axis of the canvas; see `InputConfig.canvas_size`."""
+    wanted = tf.maximum(side, settings.long_side) if settings.canvas == "square" else side
+    total = wanted + -wanted % settings.divisor - side
+    before = total // 2 if settings.padding == "centre" else tf.zeros_like(side)
+    return before, total - before

@@ -190,6 +190,7 @@ def test_coco_by_hand_and_by_reader(tmp_path):
         assert all(overlap(masks[:, :, i], labels == i + 1) > 0.85 for i in range(len(own)))
 
 
+@pytest.mark.slow
 def test_weights_of_matterports_layout(model, weights, picture):
     native = mrcnn.load_pretrained(weights, **same_settings(model))
     found, result = mrcnn.detect(native, picture)[0], model.detect([picture])[0]
@@ -197,6 +198,7 @@ def test_weights_of_matterports_layout(model, weights, picture):
     np.testing.assert_allclose(found.scores, result["scores"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_other_classes(weights, tmp_path):
     class Other(SmallConfig):
         NUM_CLASSES = 6
@@ -212,6 +214,7 @@ def test_other_classes(weights, tmp_path):
     assert new.box_head.class_logits.kernel.shape == old.keras_model.box_head.class_logits.kernel.shape
 
 
+@pytest.mark.slow
 def test_files_of_a_model(model, picture, tmp_path):
     mrcnn.save_checkpoint(model.keras_model, tmp_path / "model.safetensors")
     for path in (tmp_path / "model.safetensors", tmp_path):  # the file, or the folder of a run
@@ -220,6 +223,7 @@ def test_files_of_a_model(model, picture, tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_detections(model, picture):
     found, result = mrcnn.detect(model.keras_model, picture)[0], model.detect([picture])[0]
     np.testing.assert_array_equal(np.around(found.boxes).astype(np.int32), result["rois"])
@@ -256,6 +260,7 @@ def test_pictures_and_truth():
     assert truth.class_ids.tolist() == class_ids.tolist()
 
 
+@pytest.mark.slow
 def test_drawings(model, picture):
     found = mrcnn.detect(model.keras_model, picture)[0]
     names = model.keras_model.class_names

@@ -33,7 +33,8 @@ def model():
 
 @pytest.mark.slow
 def test_one_view_is_what_detect_gives(model):
-    for pixels in noise_pictures(3, seed=8):
+    as_large_as_the_canvas = noise_pictures(1, seed=8, sides=(200, 201))[0][:96, :128]
+    for pixels in (as_large_as_the_canvas, *noise_pictures(2, seed=8)):
         (plain,) = detect(model, pixels)
         found = detect_augmented(model, pixels, [model.config.input.short_side], flip=False)
         assert len(found) == len(plain) > 2
@@ -43,9 +44,9 @@ def test_one_view_is_what_detect_gives(model):
         inner = ((plain.boxes[:, :2] > 0) & (plain.boxes[:, 2:] < found.image_shape)).all(1)  # not clipped
         assert inner.any()
         assert (found.masks[inner] != plain.masks[inner]).mean() < 1e-3
-        offset = np.abs(found.keypoints[inner, :, :2] - plain.keypoints[inner, :, :2])
-        # a joint is a whole pixel of the canvas there, of the picture here
-        assert np.median(offset) < 1.0 + max(1.0, min(pixels.shape[:2]) / model.config.input.short_side)
+        if pixels is as_large_as_the_canvas:  # else joints are looked for on another grid of pixels
+            near = np.abs(found.keypoints - plain.keypoints)[inner] < 0.02
+            assert near.all(-1).mean() > 0.9  # rounding decides between equal heights
 
 
 @pytest.mark.slow

@@ -117,7 +117,7 @@ def inspect(
         recipe: its resize and its anchors; None: `Recipe()`, the paper's.
         out: folder for report.json, boxes.png and sample pictures with their truth; None writes nothing.
         num_samples: pictures to draw, spread over the set, first of all those with objects.
-        pixels: decode every picture to find damaged ones; slow on large sets.
+        pixels: decode every picture to find damaged ones, not only those that are drawn; slow on large sets.
 
     Returns:
         the findings; `files` lists what was written. Empty: a set without pictures or objects is reported as such.
@@ -168,7 +168,7 @@ def inspect(
         if len(found.sides):
             found.files.append(_draw_boxes(found, folder / "boxes.png"))
         full = [i for i, count in zip(readable, counts, strict=True) if count] or readable
-        found.files += _draw_samples(dataset, full, num_samples, folder)
+        found.files += _draw_samples(dataset, full, num_samples, folder, faults)
         save_json(found.to_dict(), folder / "report.json")
         found.files.insert(0, folder / "report.json")
     return found
@@ -253,14 +253,20 @@ def _draw_boxes(found: Inspection, path: Path) -> Path:
     return path
 
 
-def _draw_samples(dataset: Dataset, indices: list[int], num_samples: int, folder: Path) -> list[Path]:
+def _draw_samples(
+    dataset: Dataset, indices: list[int], num_samples: int, folder: Path, faults: list[Fault]
+) -> list[Path]:
+    """Draws some pictures; one that cannot be decoded joins the faults, unless it is there already."""
     chosen = np.unique(np.linspace(0, len(indices) - 1, min(num_samples, len(indices))).round().astype(int))
     files = []
     for index in (indices[i] for i in chosen.tolist()):
         try:
             picture, truth = dataset.load_image(index), dataset.instances(index)
-        except DataError:
-            continue  # listed among the faults
+        except DataError as error:
+            image_id = dataset.image_ids[index]
+            if not any(fault.image_id == image_id and fault.fatal for fault in faults):
+                faults.append(Fault("picture", str(error), image_id=image_id, fatal=True))
+            continue
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in str(dataset.image_ids[index]))
         drawing = draw_array(picture, truth, class_names=dataset.class_names)
         files.append(save_picture(folder / f"sample_{name}.png", drawing))

@@ -182,6 +182,21 @@ def test_inspect_takes_a_set_without_objects(tmp_path):
     assert not (tmp_path / "out/boxes.png").exists()
 
 
+def test_inspect_names_a_picture_cut_off_that_it_meets_while_drawing(tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [5, 5, 20, 20], "area": 400, "iscrowd": 0}
+    annotation["segmentation"] = [[5, 5, 25, 5, 25, 25, 5, 25]]
+    images = [{"id": 1, "file_name": "a.png", "height": 40, "width": 50}]
+    data = {"images": images, "annotations": [annotation], "categories": [{"id": 1, "name": "nut"}]}
+    (tmp_path / "ann.json").write_text(json.dumps(data), encoding="utf-8")
+    result = invoke("inspect", "--data", tmp_path / "ann.json", "--images", tmp_path, "--out", tmp_path / "out")
+    assert "1 x picture (training refuses)" in result.output
+    [fault] = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))["faults"]
+    assert "a.png: the picture is damaged or cut off" in str(fault)
+
+
 def test_anchor_fit_by_hand():
     """A 32 x 32 box against anchors of 32 and 64: exact; a 16 x 16 one: a quarter of the area, IoU 0.25."""
     from mrcnn.inspection import _best_anchor_iou

@@ -474,14 +474,9 @@ def recipes(
     for column in ("recipe", "backbone", "short side", "pictures"):
         table.add_column(column, no_wrap=True)
     for key, recipe in mrcnn.recipes.named().items():
-        backbone = recipe.model.backbone
-        kind = type(backbone).__name__.removesuffix("Config")
-        depth = str(getattr(backbone, "depth", None) or getattr(backbone, "variant", ""))
-        if getattr(backbone, "groups", 1) > 1:
-            kind, depth = "ResNeXt", f"{depth} {backbone.groups}x{backbone.width_per_group}d"
         table.add_row(
             key,
-            f"{kind} {depth}".strip(),
+            recipe.model.backbone.title,
             "-".join(str(side) for side in sorted({*recipe.data.short_sides[:1], *recipe.data.short_sides[-1:]})),
             f"{recipe.train.images:,}",
         )

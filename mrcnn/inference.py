@@ -207,9 +207,7 @@ def pasting_of(model: Any) -> tuple[Paste, float]:
 
 
 def _prepare(picture: Picture, number: int, settings: InputConfig) -> _Waiting:
-    if isinstance(picture, (str, os.PathLike)):
-        picture = read_picture(picture)
-    picture = _rgb(picture, number)
+    picture = load_picture(picture, number)
     height, width = picture.shape[:2]
     content = settings.content_size(height, width)
     canvas = settings.canvas_size(*content)
@@ -218,8 +216,18 @@ def _prepare(picture: Picture, number: int, settings: InputConfig) -> _Waiting:
     return _Waiting(number, image, (height, width), content, settings.origin(canvas, content))
 
 
-def _rgb(picture: Any, number: int) -> np.ndarray:
-    picture = np.asarray(picture)
+def load_picture(picture: Picture, number: int = 0) -> np.ndarray:
+    """A picture as u8[h, w, 3], RGB.
+
+    Args:
+        picture: an array or a path.
+        number: its place among others, which errors name.
+
+    Raises:
+        ValueError: not uint8 of 1, 3 or 4 channels, or without pixels; names the number.
+        data.DataError: a file that cannot be read as a picture; names the file.
+    """
+    picture = read_picture(picture) if isinstance(picture, (str, os.PathLike)) else np.asarray(picture)
     channels = picture.shape[2] if picture.ndim == 3 else 1
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in picture.shape:
         raise ValueError(

@@ -17,12 +17,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.data.pictures import read_picture
 from mrcnn.export import tf_serving
 from mrcnn.export.compare import ACCEPTED, Difference, compare
 from mrcnn.export.portable import ExportError, expect_within, noise
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
-from mrcnn.inference import Picture, detect, pasting_of
+from mrcnn.inference import Picture, detect, load_picture, pasting_of
 from mrcnn.ops.masks import Paste, paste_masks
 from mrcnn.structures import Instances
 
@@ -266,13 +265,10 @@ def _read(pictures: Iterable[Picture], limits: Limits) -> list[np.ndarray]:
     found = []
     for number, picture in enumerate(itertools.islice(pictures, COMPARED)):
         name = os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else f"picture {number}"
-        pixels = read_picture(picture) if isinstance(picture, (str, os.PathLike)) else np.asarray(picture)
-        if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
-            raise ValueError(f"{name}: expected uint8 of shape (height, width, 3), got {pixels.dtype} {pixels.shape}")
+        pixels = load_picture(picture, number)
         if not limits.allow(*pixels.shape[:2]):
             raise ValueError(f"{name}: {pixels.shape[0]} x {pixels.shape[1]} pixels are beyond the limits: {limits}")
-        pixels = pixels[..., np.newaxis] if pixels.ndim == 2 else pixels
-        found.append(np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels[..., :3])
+        found.append(pixels)
     return found
 
 

@@ -32,6 +32,11 @@ class BackboneConfig(Settings):
     pixel_norm: PixelNorm = PixelNorm()
 
     @property
+    def title(self) -> str:
+        """What the network is called, with its size, e.g. "ResNet 50"."""
+        return type(self).__name__.removesuffix("Config")
+
+    @property
     def channels(self) -> dict[str, int]:
         """Channels of each feature map, by name: c2..c5, or fewer."""
         raise NotImplementedError

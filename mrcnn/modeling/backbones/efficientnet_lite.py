@@ -52,6 +52,11 @@ class EfficientNetLiteConfig(BackboneConfig):
     pixel_norm: PixelNorm = PixelNorm(mean=(127.0, 127.0, 127.0), std=(128.0, 128.0, 128.0))
 
     @property
+    def title(self) -> str:
+        """E.g. "EfficientNetLite lite0"."""
+        return f"{super().title} {self.variant}"
+
+    @property
     def blocks(self) -> tuple[BlockSpec, ...]:
         """All blocks in order, scaled to the variant."""
         width, depth = _SCALING[self.variant]

@@ -46,6 +46,13 @@ class ResNetConfig(BackboneConfig):
             raise SettingsError(f"dilate_c5: there is no stage 5 with last_stage {self.last_stage}")
 
     @property
+    def title(self) -> str:
+        """E.g. "ResNet 50", "ResNeXt 101 32x8d"."""
+        if self.groups > 1:
+            return f"ResNeXt {self.depth} {self.groups}x{self.width_per_group}d"
+        return f"ResNet {self.depth}"
+
+    @property
     def channels(self) -> dict[str, int]:
         """Channels of each feature map, by name c2..c5 (or c4)."""
         return {f"c{stage}": Stage(stage).channels for stage in range(2, self.last_stage + 1)}

@@ -9,15 +9,12 @@ import tensorflow as tf
 
 from mrcnn import model as modellib
 from mrcnn import utils
-from tests.matterport.small import SmallConfig, small_dataset
+from tests.matterport.small import SmallConfig, finding_model, small_dataset
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    made = modellib.MaskRCNN("inference", SmallConfig(), str(tmp_path_factory.mktemp("logs")))
-    logits = made.keras_model.box_head.class_logits
-    logits.kernel.assign(logits.kernel * 20)
-    return made
+    return finding_model(tmp_path_factory.mktemp("logs"))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from mrcnn.matterport import settings
 from mrcnn.recipes import Recipe
 from mrcnn.structures import Instances
 from tests.matterport import script_data
-from tests.matterport.small import SmallConfig, SmallDataset, small_dataset
+from tests.matterport.small import SmallConfig, SmallDataset, finding_model, small_dataset
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/migrating_from_matterport.md").read_text(encoding="utf-8")
@@ -80,10 +80,7 @@ def test_every_name_in_the_guide_exists():
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    made = modellib.MaskRCNN(mode="inference", config=SmallConfig(), model_dir=str(tmp_path_factory.mktemp("logs")))
-    logits = made.keras_model.box_head.class_logits
-    logits.kernel.assign(logits.kernel * 20)
-    return made
+    return finding_model(tmp_path_factory.mktemp("logs"))
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,14 @@ from mrcnn.weights import matterport
 from mrcnn.weights.open_file import read_arrays
 from mrcnn.weights.report import named_variables
 from tests.golden.case import Golden, pairwise_iou
-from tests.matterport.small import SmallConfig, small_dataset
+from tests.matterport.small import SmallConfig, finding_model, small_dataset
 
 HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    made = modellib.MaskRCNN(mode="inference", config=SmallConfig(), model_dir=str(tmp_path_factory.mktemp("logs")))
-    logits = made.keras_model.box_head.class_logits
-    logits.kernel.assign(logits.kernel * 20)
-    return made
+    return finding_model(tmp_path_factory.mktemp("logs"))
 
 
 @pytest.fixture

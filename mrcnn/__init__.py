@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mrcnn.data.formats.via import load_via as load_via
     from mrcnn.data.pictures import read_picture as read_picture
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
+    from mrcnn.data.rasterize import encode_masks as encode_masks
+    from mrcnn.data.video import VideoReader as VideoReader
+    from mrcnn.data.video import VideoWriter as VideoWriter
     from mrcnn.doctor import diagnose as diagnose
     from mrcnn.drawing import draw as draw
     from mrcnn.drawing import draw_boxes as draw_boxes
@@ -32,9 +35,13 @@ if TYPE_CHECKING:
     from mrcnn.export.portable import ExportError as ExportError
     from mrcnn.export.saved_model import export_saved_model as export_saved_model
     from mrcnn.inference import detect as detect
+    from mrcnn.inference import detect_augmented as detect_augmented
+    from mrcnn.inference import detect_tiled as detect_tiled
     from mrcnn.inference import iter_detect as iter_detect
+    from mrcnn.inference import set_threads as set_threads
     from mrcnn.inspection import inspect as inspect
     from mrcnn.inspection import inspect_batch as inspect_batch
+    from mrcnn.modeling.folding import fold_batch_norm as fold_batch_norm
     from mrcnn.modeling.mask_rcnn import MaskRCNN as MaskRCNN
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig as MaskRCNNConfig
     from mrcnn.modeling.stages import run_stages as run_stages
@@ -71,18 +78,24 @@ _HOME = {
     "Recipe": "mrcnn.recipes",
     "SettingsError": "mrcnn.settings",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
+    "VideoReader": "mrcnn.data.video",
+    "VideoWriter": "mrcnn.data.video",
     "WeightsError": "mrcnn.weights.report",
     "build_ops": "mrcnn.ops.build",
     "describe_weights": "mrcnn.weights.pretrained",
     "diagnose": "mrcnn.doctor",
     "detect": "mrcnn.inference",
+    "detect_augmented": "mrcnn.inference",
+    "detect_tiled": "mrcnn.inference",
     "draw": "mrcnn.drawing",
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",
     "dry_run": "mrcnn.training.dry_run",
+    "encode_masks": "mrcnn.data.rasterize",
     "evaluate": "mrcnn.training.evaluation_run",
     "export_onnx": "mrcnn.export.onnx",
     "export_saved_model": "mrcnn.export.saved_model",
+    "fold_batch_norm": "mrcnn.modeling.folding",
     "inspect": "mrcnn.inspection",
     "inspect_batch": "mrcnn.inspection",
     "iter_detect": "mrcnn.inference",
@@ -102,6 +115,7 @@ _HOME = {
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_json": "mrcnn.data.formats.coco",
     "save_picture": "mrcnn.drawing",
+    "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco",
     "train": "mrcnn.training.fit",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import collections
 import glob
 import logging
 import os
 import re
 import sys
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Progress
 from rich.table import Table
 from typer.core import TyperGroup
 
@@ -97,6 +100,8 @@ Images = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made if it is absent.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at once; does not change the results.")]
+Score = Annotated[float, typer.Option(min=0, max=1, help="Leave out what is scored below.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.")]
 
 
 def _version(wanted: bool) -> None:
@@ -263,20 +268,36 @@ def detect(
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|DIR|GLOB...", help="What to look at.")],
     model: Model,
     out: Out,
-    score: Annotated[float, typer.Option(min=0, max=1, help="Leave out what is scored below.")] = 0.5,
+    score: Score = 0.5,
     batch_size: BatchSize = 1,
+    threads: Threads = None,
+    tile: Annotated[
+        int | None, typer.Option(min=1, metavar="PIXELS", help="Look at overlapping tiles of this side, and merge.")
+    ] = None,
+    augment: Annotated[
+        bool,
+        typer.Option("--augment", help="Look at every picture at several sizes and mirrored; takes 12 times as long."),
+    ] = False,
 ) -> None:
     """Find the instances in pictures; writes each picture with its instances drawn, and detections.json.
 
     detections.json is in COCO results format; image_id counts the pictures from 1, file_name says which one.
     """
+    if augment and tile is not None:
+        raise typer.BadParameter("--augment and --tile do not go together")
     files = _pictures(pictures)
-    mrcnn.quiet_start()
-    network = mrcnn.load_pretrained(model)
+    network = _for_inference(model, threads)
     names = _unique_names(files)
     table = Table("picture", "found", "drawn as", box=None)
     results: list[dict[str, Any]] = []
-    found = mrcnn.iter_detect(network, files, batch_size, score_threshold=score, progress=_at_terminal())
+    if tile is not None:
+        found = (
+            mrcnn.detect_tiled(network, file, tile, tile // 4, batch_size, score_threshold=score) for file in files
+        )
+    elif augment:
+        found = (mrcnn.detect_augmented(network, file, score_threshold=score) for file in files)
+    else:
+        found = mrcnn.iter_detect(network, files, batch_size, score_threshold=score, progress=_at_terminal())
     for number, (file, name, instances) in enumerate(zip(files, names, found, strict=True), start=1):
         drawing = mrcnn.draw(file, instances, class_names=network.class_names, as_array=True)
         target = mrcnn.save_picture(out / f"{name}.png", drawing)
@@ -286,6 +307,48 @@ def detect(
     mrcnn.save_json(results, out / RESULTS_FILE)
     console.print(table)
     _written(out / RESULTS_FILE)
+
+
+def _for_inference(model: Path, threads: int | None) -> mrcnn.MaskRCNN:
+    """The model of a file, folded, with so many threads to run on."""
+    mrcnn.quiet_start(None if threads is None else lambda: mrcnn.set_threads(threads))
+    return mrcnn.fold_batch_norm(mrcnn.load_pretrained(model))
+
+
+@app.command(no_args_is_help=True)
+def video(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A video that OpenCV reads.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="The video to write: .mp4, .mov, .avi or .mkv.")],
+    model: Model,
+    score: Score = 0.5,
+    batch_size: BatchSize = 1,
+    threads: Threads = None,
+) -> None:
+    """Find the instances in every frame of a video; writes the video with them drawn.
+
+    Frames keep their order and the video its frame rate; sound is left out. Small videos are enlarged as `mrcnn detect`
+    enlarges small pictures.
+    """
+    reader = mrcnn.VideoReader(source)
+    writer = mrcnn.VideoWriter(target, reader.fps)
+    network = _for_inference(model, threads)
+    frames: collections.deque[Any] = collections.deque()
+
+    def feed() -> Iterator[Any]:
+        for frame in reader:
+            frames.append(frame)
+            yield frame
+
+    count, begin = 0, time.perf_counter()
+    with writer, Progress(disable=not _at_terminal(), console=console) as progress:
+        task = progress.add_task("frames", total=reader.num_frames)
+        for instances in mrcnn.iter_detect(network, feed(), batch_size, score_threshold=score):
+            writer.write(mrcnn.draw(frames.popleft(), instances, class_names=network.class_names, as_array=True))
+            count += 1
+            fps = count / (time.perf_counter() - begin)
+            progress.update(task, advance=1, description=f"{fps:.2f} fps")
+    console.print(f"{count} frames, {fps:.2f} fps")
+    _written(target)
 
 
 def _pictures(patterns: Sequence[str]) -> list[Path]:

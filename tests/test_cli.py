@@ -17,7 +17,8 @@ NUCLEI = Path(__file__).parent / "data/nuclei_tiny"
 COMMANDS = {
     "train": ["--recipe", "--train", "--train-images", "--val", "--val-images", "--out", "--set", "--weights"],
     "evaluate": ["--model", "--data", "--images", "--out"],
-    "detect": ["--model", "--out", "PICTURE|DIR|GLOB"],
+    "detect": ["--model", "--out", "PICTURE|DIR|GLOB", "--tile", "--augment", "--threads"],
+    "video": ["IN", "OUT", "--model", "--score", "--batch-size", "--threads"],
     "export": ["--model", "--out"],
     "inspect": ["--data", "--images", "--out"],
     "convert": ["FILE", "OUT", "--half"],
@@ -98,6 +99,9 @@ DATA = NUCLEI / "annotations.json"
         (["detect", "--model", NUCLEI, "--out", "o", NUCLEI / "images"], r"nuclei_tiny: a folder without model"),
         (["detect", "--model", DATA, "--out", "o", NUCLEI / "images"], r"annotations\.json: a JSON text"),
         (["detect", "--model", DATA, "--out", "o", "--score", "2", "x"], r"'--score': .*1"),
+        (["detect", "--model", DATA, "--out", "o", "--tile", "9", "--augment", NUCLEI], r"--augment and --tile do not"),
+        (["video", "--model", "absent", "absent.mp4", "o.mp4"], r"absent\.mp4: no such video"),
+        (["video", "--model", "absent", DATA, "o.mp4"], r"annotations\.json: not a video"),
         (["export", "--model", "absent", "--out", "o"], r"absent: no such file"),
         (["inspect", "--data", NUCLEI, "--out", "o"], r"expected a COCO JSON file, found a folder"),
         (["inspect", "--data", DATA, "--images", "absent", "--out", "o"], r"absent"),
@@ -270,6 +274,28 @@ def test_detect_draws_every_picture_and_writes_coco_results(run, tmp_path):
     for one in found:
         assert {"image_id", "category_id", "bbox", "score", "segmentation", "file_name"} <= set(one)
         assert one["file_name"] == str(pictures[one["image_id"] - 1])
+
+
+def test_video_keeps_its_frames_in_order(run, tmp_path):
+    with mrcnn.VideoWriter(tmp_path / "in.avi", 10) as video:
+        for i in range(6):  # ever brighter
+            video.write(np.full((48, 64, 3), 40 * i, np.uint8))
+    result = invoke("video", "--model", run, tmp_path / "in.avi", tmp_path / "out.avi", "--batch-size", 4)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"6 frames, [\d.]+ fps", result.output)
+    drawn = mrcnn.VideoReader(tmp_path / "out.avi")
+    assert (drawn.fps, drawn.num_frames) == (10, 6)
+    brightness = [np.median(frame) for frame in drawn]
+    assert (np.diff(brightness) > 10).all()  # masks are drawn over the grey
+    assert sorted(path.name for path in tmp_path.glob("*.avi")) == ["in.avi", "out.avi"]
+
+
+@pytest.mark.parametrize("option", [["--tile", "100"], ["--augment"]])
+def test_detect_by_tiles_and_at_several_sizes(run, tmp_path, option):
+    first = min((NUCLEI / "images").glob("*.png"))
+    result = invoke("detect", "--model", run, first, "--out", tmp_path, "--score", 0, *option)
+    assert result.exit_code == 0, result.output
+    assert {path.name for path in tmp_path.iterdir()} == {"detections.json", first.name}
 
 
 def test_detect_names_a_damaged_picture(run, tmp_path):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.data.rasterize import encode_masks
 from mrcnn.evaluation.metric import Truth
 from mrcnn.evaluation.result import EvaluationResult
 from mrcnn.structures import Annotation, ImageRecord, Instances
@@ -51,11 +52,7 @@ def to_coco_results(
     """
     if instances.scores is None:
         raise ValueError(f"picture {image_id!r}: detections need scores, these instances have none")
-    masks = None
-    if instances.masks is not None and len(instances):
-        from mrcnn.evaluation.coco_eval import encode_masks
-
-        masks = encode_masks(instances.masks)
+    masks = encode_masks(instances) if instances.has_masks else None
     results = []
     for i, (box, class_id, score) in enumerate(
         zip(instances.boxes.tolist(), instances.class_ids.tolist(), instances.scores.tolist(), strict=True)
@@ -129,7 +126,7 @@ class CocoMetric:
         self._images[image_id] = prediction.image_shape
         self._annotations += annotations
         self._detections += detections
-        if prediction.masks is not None:
+        if prediction.has_masks:
             self._seen.add("mask")
         if prediction.keypoints is not None:
             self._seen.add("keypoints")
@@ -241,10 +238,8 @@ class CocoMetric:
             raise ValueError(
                 f"picture {image_id!r}: truth is for {truth.image_shape} pixels, prediction for {image_shape}"
             )
-        from mrcnn.evaluation.coco_eval import encode_masks
-
         crowd = truth.is_crowd if truth.is_crowd is not None else np.zeros(len(truth), bool)
-        masks = encode_masks(truth.masks) if truth.masks is not None else None
+        masks = encode_masks(truth) if truth.has_masks else None
         annotations = []
         for i, (box, class_id) in enumerate(zip(truth.boxes.tolist(), truth.class_ids.tolist(), strict=True)):
             annotation = _annotation(image_id, _category(class_id, self.category_ids, image_id), box, bool(crowd[i]))

@@ -173,35 +173,3 @@ def to_rle(segmentation: Any, height: int, width: int) -> dict[str, Any]:
             return rle.frPyObjects(segmentation, height, width)
         return segmentation
     return rle.merge(rle.frPyObjects(segmentation, height, width))
-
-
-def encode_masks(masks: np.ndarray) -> list[dict[str, Any]]:
-    """bool[n, h, w] as compressed RLE with `counts` as text, ready for JSON. Empty: no masks, no RLE.
-
-    Only the rows and columns that hold the object are scanned: of a picture with a hundred small objects nearly all
-    pixels are zero, and pycocotools would read each of them a hundred times in column order.
-    """
-    height, width = masks.shape[1:]
-    encoded = []
-    for mask in masks:
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-        counts = [height * width]
-        if len(rows):
-            y, x = rows[0], columns[0]
-            window = mask[y : rows[-1] + 1, x : columns[-1] + 1]
-            padded = np.zeros((window.shape[1], window.shape[0] + 2), np.int8)  # [columns, rows + 2]
-            padded[:, 1:-1] = window.T
-            step = np.diff(padded, axis=1)  # +1 where a run begins, -1 just after it ends
-            begin_column, begin_row = np.nonzero(step == 1)
-            end_column, end_row = np.nonzero(step == -1)
-            begin = (begin_column + x) * height + begin_row + y
-            end = (end_column + x) * height + end_row + y
-            apart = begin[1:] != end[:-1]  # a run down to the last row goes on in the next column
-            begin, end = begin[np.r_[True, apart]], end[np.r_[apart, True]]
-            edges = np.concatenate([[0], np.stack([begin, end], 1).ravel(), [height * width]])
-            counts = np.diff(edges).tolist()
-            if counts[-1] == 0:
-                counts.pop()
-        compressed = rle.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-        encoded.append({"size": [height, width], "counts": compressed["counts"].decode("ascii")})
-    return encoded

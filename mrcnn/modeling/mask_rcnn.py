@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
@@ -24,7 +24,7 @@ from mrcnn.modeling.roi_stage import RoiStageConfig
 from mrcnn.modeling.rpn import RPNConfig
 from mrcnn.modeling.train_step import COUNTS_KEY, TrainStep, loss_shares
 from mrcnn.settings import Settings, SettingsError
-from mrcnn.structures import TRUTH_KEY, Batch, LossTerm, RoiSample
+from mrcnn.structures import TRUTH_KEY, Batch, Detections, LossTerm, Proposals, RoiSample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,18 +112,30 @@ class MaskRCNN(TrainStep):
     def call(self, batch: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Losses where the batch carries truth, detections where it does not; see the class."""
         features = self.extract_features(batch, training)
-        output = self.rpn(features, training=training)
         if TRUTH_KEY in batch:
-            terms = self.loss_terms(features, output, batch, training)
+            terms = self.loss_terms(features, self.rpn(features, training=training), batch, training)
             return loss_shares(terms, batch.get(COUNTS_KEY))
-        proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=False)
-        window = self._window(detection_window, batch)
-        pred = self.box_head(features, proposals.boxes, proposals.valid, window, training=training)
-        detections = self.box_head.detect(pred, proposals, window)
+        padded = self.find_boxes(features, batch, training)
+        window = self.detection_window(batch)
+        # A deliberate exception to static shapes: empty slots of a mask head are a fifth of all arithmetic.
+        detections = _without_empty_slots_of(padded)
         for head in self.heads:
             pred = head(features, detections.boxes, detections.valid, window, training=training)
             detections = head.attach(detections, pred)
-        return detections.to_dict()
+        return _with_slots_of(detections, padded).to_dict()
+
+    def find_boxes(self, features: dict[str, tf.Tensor], batch: Batch, training: bool | None = None) -> Detections:
+        """Detections of a batch without truth, before the further heads have looked at them."""
+        output = self.rpn(features, training=training)
+        proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=False)
+        proposals = _without_empty_slots_of(proposals)
+        window = self.detection_window(batch)
+        pred = self.box_head(features, proposals.boxes, proposals.valid, window, training=training)
+        return self.box_head.detect(pred, proposals, window)
+
+    def detection_window(self, batch: Batch) -> tf.Tensor:
+        """f32[B, 4], what detections are clipped to, see `modeling.input.detection_window`."""
+        return self._window(detection_window, batch)
 
     def extract_features(self, batch: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Pyramid levels p2..p6 by name, [B, ceil(H / stride), ceil(W / stride), channels]."""
@@ -145,7 +157,7 @@ class MaskRCNN(TrainStep):
         terms = self.rpn.loss(output, batch, features)
         proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=True)
         rois = sample_rois(proposals, batch, self.config.roi_sampler)
-        window = self._window(detection_window, batch)
+        window = self.detection_window(batch)
         for head in (self.box_head, *self.heads):
             own = _without_empty_rois(head.rois_for(rois))
             pred = head(features, own.boxes, own.valid, window, training=training)
@@ -197,6 +209,9 @@ class MaskRCNN(TrainStep):
         return {layer.name: layer for layer in self.layers} | inside
 
 
+Slots = TypeVar("Slots", Proposals, Detections)
+
+
 def _num_used(valid: tf.Tensor) -> tf.Tensor:
     """i32[], slots of bool[B, N] up to the last that any picture fills, at least 1."""
     slots = tf.range(1, tf.shape(valid)[1] + 1)
@@ -207,6 +222,25 @@ def _without_empty_slots(batch: Batch) -> Batch:
     """The batch without the ground-truth slots that no picture fills: matching costs anchors times slots."""
     used = _num_used(batch["gt_valid"])
     return {k: v[:, :used] if k.startswith("gt_") else v for k, v in batch.items()}
+
+
+def _without_empty_slots_of(found: Slots) -> Slots:
+    """Proposals or detections without the last slots, which no picture fills; one is left where there is nothing."""
+    used = _num_used(found.valid)
+    return type(found)(*(field if field is None else field[:, :used] for field in found))
+
+
+def _with_slots_of(detections: Detections, padded: Detections) -> Detections:
+    """Detections with zeros in all slots of `padded`, which has their first fields already."""
+
+    def pad(field: tf.Tensor | None, whole: tf.Tensor | None) -> tf.Tensor | None:
+        if field is None or whole is not None:
+            return whole
+        missing = tf.shape(padded.valid)[1] - tf.shape(field)[1]
+        filled = tf.pad(field, [[0, 0], [0, missing], *[[0, 0]] * (len(field.shape) - 2)])
+        return tf.ensure_shape(filled, [*padded.valid.shape, *field.shape[2:]])
+
+    return Detections(*(pad(field, whole) for field, whole in zip(detections, padded, strict=True)))
 
 
 def _without_empty_rois(rois: RoiSample, multiple: int = 8) -> RoiSample:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -181,45 +183,62 @@ def paste_masks(
 
     Ref: Mask R-CNN, section 3.1 (inference).
     """
-    paste = {"exact": _paste_exact, "padded_integer": _paste_padded_integer, "integer_resize": _paste_integer_resize}[
-        convention
-    ]
     pasted = np.zeros((len(masks), height, width), bool)
-    boxes = np.asarray(boxes, np.float32 if convention == "padded_integer" else np.float64)
-    for target, mask, box in zip(pasted, np.asarray(masks, np.float32), boxes, strict=True):
-        if np.isfinite(box).all():
-            paste(target, mask, box, threshold)
+    windows = paste_windows(masks, boxes, height, width, threshold, convention)
+    for target, (top, left, window) in zip(pasted, windows, strict=True):
+        target[top : top + window.shape[0], left : left + window.shape[1]] = window
     return pasted
 
 
-def _paste_exact(target: np.ndarray, mask: np.ndarray, box: np.ndarray, threshold: float) -> None:
+Window = tuple[int, int, np.ndarray]
+"""First row, first column, bool[h, w]: the part of a picture outside which a mask is empty."""
+_NOTHING: Window = (0, 0, np.zeros((0, 0), bool))
+
+
+def paste_windows(
+    masks: np.ndarray,
+    boxes: np.ndarray,
+    height: int,
+    width: int,
+    threshold: float = 0.5,
+    convention: Paste = "exact",
+) -> Iterator[Window]:
+    """`paste_masks` without what is empty: for each mask the window in which it may lie; arguments as there."""
+    paste = {"exact": _paste_exact, "padded_integer": _paste_padded_integer, "integer_resize": _paste_integer_resize}[
+        convention
+    ]
+    boxes = np.asarray(boxes, np.float32 if convention == "padded_integer" else np.float64)
+    for mask, box in zip(np.asarray(masks, np.float32), boxes, strict=True):
+        yield paste(mask, box, height, width, threshold) if np.isfinite(box).all() else _NOTHING
+
+
+def _paste_exact(mask: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float) -> Window:
     y1, x1, y2, x2 = box
     if y2 <= y1 or x2 <= x1:
-        return
-    top, rows = _paste_weights(y1, y2, mask.shape[0], target.shape[0])
-    left, columns = _paste_weights(x1, x2, mask.shape[1], target.shape[1])
-    target[top : top + len(rows), left : left + len(columns)] = rows @ mask @ columns.T >= threshold
+        return _NOTHING
+    top, rows = _paste_weights(y1, y2, mask.shape[0], height)
+    left, columns = _paste_weights(x1, x2, mask.shape[1], width)
+    return top, left, rows @ mask @ columns.T >= threshold
 
 
-def _paste_padded_integer(target: np.ndarray, mask: np.ndarray, box: np.ndarray, threshold: float) -> None:
+def _paste_padded_integer(mask: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float) -> Window:
     centre, half = (box[2:] + box[:2]) * np.float32(0.5), (box[2:] - box[:2]) * np.float32(0.5)
     half = half * np.float32((mask.shape[0] + 2) / mask.shape[0])
     low, high = np.trunc(centre - half).astype(int), np.trunc(centre + half).astype(int)
-    top, rows = _stretch(low[0], max(high[0] - low[0] + 1, 1), mask.shape[0] + 2, target.shape[0], "edge")
-    left, columns = _stretch(low[1], max(high[1] - low[1] + 1, 1), mask.shape[1] + 2, target.shape[1], "edge")
-    window = rows @ np.pad(mask, 1) @ columns.T
-    target[top : top + len(rows), left : left + len(columns)] = window > threshold
+    top, rows = _stretch(low[0], max(high[0] - low[0] + 1, 1), mask.shape[0] + 2, height, "edge")
+    left, columns = _stretch(low[1], max(high[1] - low[1] + 1, 1), mask.shape[1] + 2, width, "edge")
+    return top, left, rows @ np.pad(mask, 1) @ columns.T > threshold
 
 
-def _paste_integer_resize(target: np.ndarray, mask: np.ndarray, box: np.ndarray, threshold: float) -> None:
+def _paste_integer_resize(mask: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float) -> Window:
     y1, x1, y2, x2 = np.round(box).astype(int)
     if y2 <= y1 or x2 <= x1:
-        return
-    top, rows = _stretch(y1, y2 - y1, mask.shape[0], target.shape[0], "zero")
-    left, columns = _stretch(x1, x2 - x1, mask.shape[1], target.shape[1], "zero")
+        return _NOTHING
+    top, rows = _stretch(y1, y2 - y1, mask.shape[0], height, "zero")
+    left, columns = _stretch(x1, x2 - x1, mask.shape[1], width, "zero")
     # scikit-image keeps the result within the range of its input, so zeros beyond the edge darken, but no further.
     window = np.clip(rows @ mask @ columns.T, mask.min(), mask.max())
-    target[top : top + len(rows), left : left + len(columns)] = window >= threshold
+    return top, left, window >= threshold
 
 
 def _stretch(start: int, length: int, side: int, size: int, outside: Literal["edge", "zero"]) -> tuple[int, np.ndarray]:
@@ -232,6 +251,73 @@ def _stretch(start: int, length: int, side: int, size: int, outside: Literal["ed
     if outside == "edge":
         u = np.clip(u, 0, side - 1)
     return first, np.maximum(1.0 - np.abs(u[:, None] - np.arange(side)), 0.0).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxMasks:
+    """Masks of one picture as the model gives them, pasted when they are asked for.
+
+    A hundred objects hold 0.3 MB so, and 87 MB pasted on a picture of 800 x 1088.
+    """
+
+    probs: np.ndarray  # f32[n, M, M], inside the boxes
+    boxes: np.ndarray  # f32[n, 4], pixels of the picture; what the probabilities were predicted for, not clipped
+    height: int
+    width: int
+    threshold: float = 0.5
+    convention: Paste = "exact"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, height, width) of the pasted masks."""
+        return len(self.probs), self.height, self.width
+
+    def __len__(self) -> int:
+        return len(self.probs)
+
+    def __getitem__(self, index: Any) -> BoxMasks:
+        """The masks of a slice, a boolean or an index array."""
+        return dataclasses.replace(self, probs=self.probs[index], boxes=self.boxes[index])
+
+    def paste(self) -> np.ndarray:
+        """bool[n, height, width]; see `paste_masks`."""
+        return paste_masks(self.probs, self.boxes, self.height, self.width, self.threshold, self.convention)
+
+    def windows(self) -> Iterator[Window]:
+        """Each mask in its window; see `paste_windows`."""
+        return paste_windows(self.probs, self.boxes, self.height, self.width, self.threshold, self.convention)
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowMasks:
+    """Masks of one picture held in their windows, for many small objects on a large picture."""
+
+    parts: tuple[Window, ...]
+    height: int
+    width: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, height, width) of the pasted masks."""
+        return len(self.parts), self.height, self.width
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, index: Any) -> WindowMasks:
+        """The masks of a slice, a boolean or an index array."""
+        return dataclasses.replace(self, parts=tuple(self.parts[i] for i in np.arange(len(self))[index]))
+
+    def paste(self) -> np.ndarray:
+        """bool[n, height, width]."""
+        pasted = np.zeros(self.shape, bool)
+        for target, (top, left, window) in zip(pasted, self.parts, strict=True):
+            target[top : top + window.shape[0], left : left + window.shape[1]] = window
+        return pasted
+
+    def windows(self) -> Iterator[Window]:
+        """Each mask in its window."""
+        return iter(self.parts)
 
 
 def paste_mask(mask: np.ndarray, box: np.ndarray, height: int, width: int, threshold: float = 0.5) -> np.ndarray:

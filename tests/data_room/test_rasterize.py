@@ -9,7 +9,7 @@ from pycocotools import mask as coco_mask
 
 from mrcnn.data import rasterize
 from mrcnn.data.errors import DataError
-from mrcnn.structures import Annotation
+from mrcnn.structures import Annotation, Instances
 from tests.reference import rle as reference
 
 
@@ -128,3 +128,25 @@ def test_real_masks(data_dir: Path) -> None:
         expected = coco_mask.decode(annotation["segmentation"]).astype(bool)
         np.testing.assert_array_equal(rasterize.rle_to_mask(annotation["segmentation"]), expected)
         assert rasterize.mask_to_rle(expected) == annotation["segmentation"]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (9, 13), (64, 48)])
+def test_encoded_masks_equal_pycocotools(shape):
+    rng = np.random.default_rng(1)
+    masks = np.stack([rng.random(shape) < p for p in (0, 0.02, 0.1, 0.5, 0.9, 1)] + [np.tri(*shape, dtype=bool)])
+    masks = np.concatenate([masks, masks[:, ::-1], ~masks])
+    expected = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
+    n = len(masks)
+    whole = Instances(np.tile([0, 0, *shape], (n, 1)), np.ones(n), shape, masks=masks)
+    assert [(m["size"], m["counts"].encode()) for m in rasterize.encode_masks(whole)] == [
+        (e["size"], e["counts"]) for e in expected
+    ]
+    assert rasterize.encode_masks(whole[:0]) == []
+
+
+def test_a_mask_known_by_its_window_is_encoded_as_the_whole(rng):
+    for top, left, h, w in [(0, 0, 9, 13), (3, 2, 4, 5), (0, 12, 9, 1), (5, 0, 4, 13), (2, 2, 0, 0)]:
+        bits = rng.random((h, w)) < 0.6
+        mask = np.zeros((9, 13), bool)
+        mask[top : top + h, left : left + w] = bits
+        assert rasterize.window_to_rle(top, left, bits, 9, 13) == rasterize.mask_to_rle(mask)

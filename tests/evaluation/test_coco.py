@@ -283,22 +283,6 @@ def test_reset_forgets():
     assert metric.compute()["box/AP"] == pytest.approx(1)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (9, 13), (64, 48)])
-def test_encoded_masks_equal_pycocotools(shape):
-    from pycocotools import mask as rle
-
-    from mrcnn.evaluation.coco_eval import encode_masks
-
-    rng = np.random.default_rng(1)
-    masks = np.stack([rng.random(shape) < p for p in (0, 0.02, 0.1, 0.5, 0.9, 1)] + [np.tri(*shape, dtype=bool)])
-    masks = np.concatenate([masks, masks[:, ::-1], ~masks])
-    expected = rle.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
-    assert [(m["size"], m["counts"].encode()) for m in encode_masks(masks)] == [
-        (e["size"], e["counts"]) for e in expected
-    ]
-    assert encode_masks(masks[:0]) == []
-
-
 def test_results_format():
     found = instances([[1, 2, 4, 8]], [2], [0.25], np.ones((1, 100, 120), bool))
     (result,) = to_coco_results("x", found, [3, 44])

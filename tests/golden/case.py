@@ -127,7 +127,7 @@ def nearest_resize(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def input_batch(picture: np.ndarray, settings: InputConfig) -> dict[str, tf.Tensor]:
     """One picture as `mrcnn.detect` hands it to the model."""
-    item = inference._prepare(picture, 0, settings)
+    item = inference.prepare_picture(picture, 0, settings)
     image, content_shape = item.image, item.content_shape
     return {
         "image": tf.constant(image[None]),

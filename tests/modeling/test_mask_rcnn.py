@@ -10,10 +10,11 @@ import pytest
 import tensorflow as tf
 
 from mrcnn import recipes
+from mrcnn.modeling import mask_rcnn
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.base import named_variables
-from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.heads.mask import MaskHead, MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig, head_name
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
@@ -21,7 +22,7 @@ from mrcnn.settings import SettingsError
 from mrcnn.structures import batch_spec
 from mrcnn.training.freezing import set_trainable
 from mrcnn.weights import load_model, save_checkpoint
-from tests.tiny_model import noise_pictures, tiny_model
+from tests.tiny_model import blank_picture, noise_pictures, tiny_model
 from tests.truth import MASK_SIDE, batch_of
 
 LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box", "roi_mask")
@@ -160,6 +161,29 @@ def test_batch_of_two_is_two_batches_of_one(shared, detections):
     for i in range(2):
         found = shared(row(without, i))
         expect_equal(found, {name: value[i : i + 1] for name, value in detections.items()}, atol=1e-4)
+
+
+@pytest.mark.parametrize("num", [1, 3])
+def test_heads_on_the_slots_in_use_say_what_heads_on_all_slots_say(shared, monkeypatch, num):
+    """Pictures with different numbers of objects, one of them with none."""
+    pictures = [*pictures_of()[: num - 1], blank_picture(96, 128)] if num > 1 else pictures_of()[:1]
+    given = batch_of(pictures, [[]] * num, CANVAS, with_truth=False)
+    eighth = float(np.max(shared(given, training=False)["scores"][:, 7]))
+    monkeypatch.setattr(shared.box_head, "config", dataclasses.replace(shared.config.box_head, score_threshold=eighth))
+    seen = []
+    whole = MaskHead.call
+    monkeypatch.setattr(MaskHead, "call", lambda *args, **kw: seen.append(args[2].shape[1]) or whole(*args, **kw))
+    found = shared(given, training=False)
+    monkeypatch.setattr(mask_rcnn, "_without_empty_slots_of", lambda slots: slots)
+    padded = shared(given, training=False)
+    valid = np.asarray(found["valid"])
+    assert seen == [valid.sum(1).max(), shared.config.box_head.max_detections] and 0 < seen[0] <= 7
+    assert num == 1 or not valid[-1].any()
+    assert found.keys() == padded.keys()
+    assert np.array_equal(valid, padded["valid"])
+    for name, value in found.items():
+        assert value.shape == padded[name].shape
+        np.testing.assert_allclose(np.asarray(value)[valid], np.asarray(padded[name])[valid], atol=1e-5, rtol=1e-5)
 
 
 def test_more_padding_hardly_matters_and_its_content_not_at_all(shared, detections):

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import concurrent.futures
 import gc
 import subprocess
 import sys
+import threading
 import types
 import weakref
 from pathlib import Path
@@ -14,12 +16,14 @@ from PIL import Image
 
 from mrcnn import inference
 from mrcnn.data.errors import DataError
-from mrcnn.inference import detect, detect_dataset, iter_detect, to_instances
+from mrcnn.data.rasterize import encode_masks, rle_to_mask
+from mrcnn.inference import detect, detect_dataset, iter_detect, set_threads, stream, to_instances
 from mrcnn.modeling.input import InputConfig
+from mrcnn.ops import masks
 from mrcnn.ops.masks import paste_masks
 from mrcnn.structures import batch_spec
 from tests.blob_finder import BlobFinder, mixed_pictures, picture
-from tests.tiny_model import noise_pictures, tiny_model
+from tests.tiny_model import blank_picture, noise_pictures, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +90,7 @@ def test_the_canvas_by_other_rules():
 
     detect(Spy(interpolation="linear"), picture(50, 100))
     assert given["image"][0] == tf.float32
-    item = inference._prepare(picture(50, 100, (0, 0, 0, 50, 100)), 0, InputConfig(64, 128, 32, **CENTRED))
+    item = inference.prepare_picture(picture(50, 100, (0, 0, 0, 50, 100)), 0, InputConfig(64, 128, 32, **CENTRED))
     assert item.image.shape == (128, 128, 3)
     assert (item.content_shape, item.origin) == ((64, 128), (32, 0))
     assert item.image[32:96, 1:-1, 0].min() > 0
@@ -118,8 +122,8 @@ def test_pasting_follows_the_mask_head():
     model.config.heads = (types.SimpleNamespace(), types.SimpleNamespace(paste="padded_integer", pool=pool))
     pixels = picture(64, 64, (0, 16, 16, 48, 48))
     found = detect(model, pixels)[0]
-    masks = np.repeat([[1.0, 0.0]], 14, axis=1)[np.newaxis].repeat(28, axis=1)
-    expected = paste_masks(masks, found.boxes - [0, 0, 1, 1], 64, 64, convention="padded_integer")
+    half = np.repeat([[1.0, 0.0]], 14, axis=1)[np.newaxis].repeat(28, axis=1)
+    expected = paste_masks(half, found.boxes - [0, 0, 1, 1], 64, 64, convention="padded_integer")
     assert np.array_equal(found.masks, expected)
 
 
@@ -216,7 +220,7 @@ def test_a_dropped_model_is_not_kept_alive():
     model = BlobFinder()
     detect(model, picture(40, 40))
     alive = weakref.ref(model)
-    assert model in inference._graphs
+    assert model in stream._graphs
     del model
     gc.collect()
     assert alive() is None
@@ -303,11 +307,103 @@ def test_boxes_and_masks_of_the_real_model_lie_in_the_picture(real_model):
         assert (found.boxes <= [*found.image_shape, *found.image_shape]).all()
 
 
+def test_masks_are_pasted_when_they_are_read_and_not_before(model, monkeypatch):
+    pasted = []
+    whole = masks.paste_masks
+    monkeypatch.setattr(masks, "paste_masks", lambda *args: pasted.append(len(args[0])) or whole(*args))
+    (found,) = detect(model, picture(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
+    assert "masks" in repr(found[found.scores > 0.5]) and len(found[1:]) == 1 and found.has_masks
+    assert pasted == []
+    one_by_one = list(found.iter_masks())
+    assert pasted == [1, 1]
+    assert np.array_equal(found.masks, one_by_one) and found.masks is found.masks
+    assert pasted == [1, 1, 2]
+    assert np.array_equal(found[[1]].masks, found.masks[[1]])
+
+
+def test_run_lengths_of_the_masks(model):
+    (found,) = detect(model, picture(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
+    assert np.array_equal([rle_to_mask(rle) for rle in encode_masks(found)], found.masks)
+    assert encode_masks(found[:0]) == []
+
+
+def test_a_blank_picture_has_zero_rows_of_the_right_rank(real_model):
+    for pixels in (blank_picture(90, 120), np.full((1, 1, 3), 127, np.uint8)):
+        (found,) = detect(real_model, pixels)
+        shapes = (found.boxes.shape, found.class_ids.shape, found.scores.shape, found.masks.shape)
+        assert shapes == ((0, 4), (0,), (0,), (0, *pixels.shape[:2]))
+
+
+def test_too_large_pictures_are_refused_before_they_are_decoded(model, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"picture 1: 60 x 80 .* is 4800 pixels, at most 4799"):
+        detect(model, [picture(40, 40), picture(60, 80)], max_pixels=4799)
+    assert len(detect(model, [picture(60, 80)], max_pixels=4800)) == 1
+    Image.fromarray(picture(60, 80)).save(tmp_path / "large.png")
+    monkeypatch.setattr("mrcnn.inference.prepare.read_picture", lambda _: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match=r"large\.png: 60 x 80"):
+        detect(model, tmp_path / "large.png", max_pixels=4799)
+
+
+def test_calls_from_many_threads_equal_one_after_the_other(real_model):
+    pictures = noise_pictures(20, seed=5)
+    expected = [detect(real_model, pixels)[0] for pixels in pictures]
+    assert sum(map(len, expected)) > 40
+
+    def requests(thread: int):
+        return [(i, detect(real_model, pictures[i])[0]) for i in np.roll(np.arange(20), thread)]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for results in pool.map(requests, range(8)):
+            for i, found in results:
+                same(found, expected[i])
+    assert stream._graphs[real_model].experimental_get_tracing_count() == 1
+
+
+def test_a_batch_given_up_does_not_harm_the_next(model):
+    before = threading.active_count()
+    pictures = mixed_pictures(30)
+    expected = detect(model, pictures, 4)
+    results = iter_detect(model, iter(pictures), 4)
+    next(results)
+    results.close()
+    with pytest.raises(ValueError, match="picture 9"):
+        detect(model, [*pictures[:9], np.zeros((4, 4, 2), np.uint8), *pictures], 4)
+
+    def breaks():
+        yield from pictures[:5]
+        raise OSError("the camera is gone")
+
+    with pytest.raises(OSError, match="camera"):
+        list(iter_detect(model, breaks(), 4))
+    assert threading.active_count() == before
+    for a, b in zip(expected, detect(model, pictures, 4), strict=True):
+        same(a, b)
+
+
+def test_pictures_are_made_while_the_model_runs(model):
+    makers = []
+
+    def make(i: int):
+        makers.append(threading.current_thread())
+        return picture(40, 40 + i)
+
+    found = list(iter_detect(model, [lambda i=i: make(i) for i in range(6)], 2))
+    assert [f.image_shape[1] for f in found] == list(range(40, 46))
+    assert len(makers) == 6 and threading.main_thread() not in makers
+
+
+def test_threads_are_refused_too_late_or_too_few():
+    with pytest.raises(ValueError, match="threads 0: expected at least 1"):
+        set_threads(0)
+    tf.zeros(1)
+    with pytest.raises(ValueError, match="threads 7: TensorFlow has started"):
+        set_threads(7)
+
+
 MEMORY_SCRIPT = """
 import gc, os
 from pathlib import Path
-from mrcnn import inference
-from mrcnn.inference import iter_detect
+from mrcnn.inference import iter_detect, stream
 from tests.tiny_model import noise_pictures, tiny_model
 
 def resident():
@@ -319,20 +415,20 @@ def run(count, seed):
     assert sum(1 for _ in iter_detect(model, pictures, 2)) == count
 
 model = tiny_model()
-run(60, 1000)
+run(200, 5000)
 before = resident()
-run(500, 0)
-print("grown", resident() - before, "traces", inference._graphs[model].experimental_get_tracing_count())
+run(2000, 0)
+print("grown", resident() - before, "traces", stream._graphs[model].experimental_get_tracing_count())
 """
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_over_500_pictures():
+def test_memory_stays_flat_over_2000_pictures():
     if not Path("/proc/self/statm").exists():
         pytest.skip("resident memory is read from /proc")
     # in a process of its own: after other tests the allocator's free pages say more about them than about detect
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY_SCRIPT], capture_output=True, text=True, cwd=Path(__file__).parents[1]
+        [sys.executable, "-c", MEMORY_SCRIPT], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert done.returncode == 0, done.stderr[-2000:]
     _, grown, _, traces = done.stdout.split()[-4:]

@@ -1,0 +1,192 @@
+"""Test-time augmentation: one picture at several sizes and mirrored, the answers combined.
+
+Ref: Mask R-CNN, appendix A; Detectron's published code for how the three kinds of answer are combined.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mrcnn.data.transforms import mirrored_joints
+from mrcnn.inference.prepare import MAX_PIXELS, Picture, Prepared, load_picture, make_batch, prepare_picture
+from mrcnn.inference.results import pasting_of, to_canvas, to_instances
+from mrcnn.modeling.heads.keypoint import KeypointHead
+from mrcnn.modeling.heads.mask import MaskHead
+from mrcnn.ops.masks import BoxMasks
+from mrcnn.ops.nms import nms
+from mrcnn.structures import Detections, Instances, batch_spec
+
+PAPER_SIDES = tuple(range(400, 1201, 100))
+"""Shorter sides of the paper's test-time augmentation, pixels."""
+
+COCO_JOINTS = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow"),
+    *("right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle"),
+    "right_ankle",
+)
+"""Names of the 17 joints of COCO's people."""
+
+_graphs: weakref.WeakKeyDictionary[Any, tuple[Callable[..., Any], Callable[..., Any]]] = weakref.WeakKeyDictionary()
+_graphs_lock = threading.Lock()
+
+
+def detect_augmented(
+    model: Any,
+    picture: Picture,
+    short_sides: Sequence[int] | None = None,
+    flip: bool = True,
+    *,
+    score_threshold: float | None = None,
+    mask_threshold: float = 0.5,
+    joint_order: Sequence[int] | None = None,
+    max_pixels: int | None = MAX_PIXELS,
+) -> Instances:
+    """Find the instances of one picture at several sizes, each also mirrored.
+
+    The boxes found at all sizes go through one NMS. For those that remain the mask and keypoint heads run at every
+    size again; probabilities of masks, and keypoint maps before their softmax, are averaged. Sizes are worked on one
+    after the other, so memory is that of the largest.
+
+    Args:
+        model: a `MaskRCNN`.
+        picture: an array or a path.
+        short_sides: the shorter sides the picture is resized to; the longer side's bound grows in proportion. None:
+            half, the same and one and a half times what the model's settings say. The paper's are `PAPER_SIDES`.
+        flip: also look at the mirrored picture.
+        score_threshold, mask_threshold, max_pixels: see `detect`.
+        joint_order: the joint each joint becomes in a mirror; None: COCO's people if there are 17, else themselves.
+
+    Returns:
+        best score first, at most as many as the model gives for one picture; boxes and masks in original pixels.
+
+    Raises:
+        ValueError: see `detect`; no size, or one below 1.
+    """
+    settings = model.config.input
+    if short_sides is None:
+        short_sides = [round(settings.short_side * factor) for factor in (0.5, 1.0, 1.5)]
+    if not len(short_sides) or min(short_sides) < 1:
+        raise ValueError(f"short_sides {list(short_sides)}: expected one or more sides of at least 1 pixel")
+    find_boxes, predict = _graphs_of(model)
+    pixels = load_picture(picture, 0, max_pixels)
+    views = [(side, mirrored) for side in short_sides for mirrored in ((False, True) if flip else (False,))]
+    width = pixels.shape[1]
+
+    def view(side: int, mirrored: bool) -> tuple[Any, Prepared]:
+        long_side = max(side, round(settings.long_side * side / settings.short_side))
+        sized = dataclasses.replace(settings, short_side=side, long_side=long_side)
+        return sized, prepare_picture(pixels[:, ::-1] if mirrored else pixels, 0, sized, None)
+
+    found: list[Instances] = []
+    for side, mirrored in views:
+        sized, item = view(side, mirrored)
+        output = {name: value.numpy()[0] for name, value in find_boxes(make_batch([item])).items()}
+        instances = to_instances(
+            output, item.content_shape, item.original_shape, score_threshold, origin=item.origin, settings=sized
+        )
+        if mirrored:
+            instances.boxes = _mirror(instances.boxes, width)
+        found.append(instances)
+    boxes, class_ids, scores = _merge(found, model.config.box_head)
+    result = Instances(boxes, class_ids, pixels.shape[:2], scores=scores)
+    if not model.heads:
+        return result
+
+    # Where nothing was found the heads still say what shape nothing has.
+    asked = boxes if len(boxes) else np.zeros((1, 4), np.float32)
+    ids = class_ids if len(boxes) else np.ones(1, np.int32)
+    sums: dict[str, np.ndarray] = {}
+    for side, mirrored in views:
+        sized, item = view(side, mirrored)
+        own = to_canvas(_mirror(asked, width) if mirrored else asked, item, sized)
+        valid = np.full((1, len(own)), bool(len(boxes)))
+        for name, value in predict(make_batch([item]), own[np.newaxis], ids[np.newaxis], valid).items():
+            value = value.numpy()[0]
+            if mirrored:
+                value = value[:, :, ::-1]
+                if name == "keypoints":
+                    value = value[..., list(_joint_order(joint_order, value.shape[-1]))]
+            sums[name] = sums.get(name, 0.0) + value / len(views)
+    sums = {name: value[: len(boxes)] for name, value in sums.items()}
+    if "masks" in sums:
+        paste, offset = pasting_of(model)
+        own = boxes + np.array([0, 0, offset, offset], np.float32)
+        result.masks = BoxMasks(sums["masks"], own, *result.image_shape, mask_threshold, paste)
+    if "keypoints" in sums:
+        head = next(head for head in model.heads if isinstance(head, KeypointHead))
+        held = Detections(boxes[np.newaxis], class_ids[np.newaxis], scores[np.newaxis], np.ones((1, len(boxes)), bool))
+        result.keypoints = np.asarray(head.attach(held, sums["keypoints"][np.newaxis]).keypoints)[0]
+    return result
+
+
+def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Boxes of a batch; and what the heads say of given boxes. Traced once, kept as long as the model lives."""
+    with _graphs_lock:
+        if model not in _graphs:
+            alive = weakref.ref(model)  # the functions must not keep their own key alive
+            spec = batch_spec(with_truth=False)
+            if model.config.input.interpolation == "linear":
+                spec["image"] = tf.TensorSpec(spec["image"].shape, tf.float32, "image")
+
+            def find_boxes(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+                own = alive()
+                return own.find_boxes(own.extract_features(batch, False), batch, False).to_dict()
+
+            def predict(
+                batch: dict[str, tf.Tensor], boxes: tf.Tensor, class_ids: tf.Tensor, valid: tf.Tensor
+            ) -> dict[str, tf.Tensor]:
+                own = alive()
+                features = own.extract_features(batch, False)
+                held = Detections(boxes, class_ids, tf.zeros_like(boxes[..., 0]), valid)
+                answers = {}
+                for head in own.heads:
+                    pred = head(features, boxes, valid, own.detection_window(batch), training=False)
+                    if isinstance(head, MaskHead):
+                        answers["masks"] = head.attach(held, pred).masks
+                    elif isinstance(head, KeypointHead):
+                        answers["keypoints"] = pred
+                return answers
+
+            _graphs[model] = (
+                tf.function(find_boxes, input_signature=[spec]),
+                tf.function(
+                    predict,
+                    input_signature=[
+                        spec,
+                        tf.TensorSpec([None, None, 4], tf.float32),
+                        tf.TensorSpec([None, None], tf.int32),
+                        tf.TensorSpec([None, None], tf.bool),
+                    ],
+                ),
+            )
+        return _graphs[model]
+
+
+def _mirror(boxes: np.ndarray, width: int) -> np.ndarray:
+    """Boxes in the mirrored picture."""
+    return np.stack([boxes[:, 0], width - boxes[:, 3], boxes[:, 2], width - boxes[:, 1]], axis=1)
+
+
+def _merge(found: Sequence[Instances], config: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes f32[n, 4], class ids i32[n] and scores f32[n] of what is left of several answers, best first."""
+    boxes = np.concatenate([f.boxes for f in found])
+    class_ids = np.concatenate([f.class_ids for f in found])
+    scores = np.concatenate([f.scores for f in found])
+    index, keep = nms(boxes, scores, class_ids, config.nms_iou, config.max_detections)
+    kept = np.asarray(index)[np.asarray(keep)]
+    return boxes[kept], class_ids[kept], scores[kept]
+
+
+def _joint_order(given: Sequence[int] | None, num_joints: int) -> Sequence[int]:
+    if given is not None:
+        if sorted(given) != list(range(num_joints)):
+            raise ValueError(f"joint_order: expected each of 0 to {num_joints - 1} once, got {list(given)}")
+        return given
+    return mirrored_joints(COCO_JOINTS) if num_joints == len(COCO_JOINTS) else range(num_joints)

@@ -1,0 +1,241 @@
+"""The model over any number of pictures, in order, with bounded memory.
+
+Pictures are read, decoded and resized on threads while the model runs. A picture runs with others of the same padded
+shape; what the model says of it does not depend on its company. Nothing is shared between two calls but the model's
+graph, so calls may come from many threads, and one that is given up or fails leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mrcnn.inference.prepare import MAX_PIXELS, Picture, Prepared, make_batch, prepare_picture
+from mrcnn.inference.results import pasting_of, to_instances
+from mrcnn.modeling.input import InputConfig
+from mrcnn.structures import Instances, batch_spec
+
+_WAITING_BATCHES = 4
+"""Pictures read, or results held, ahead of the one to hand over next, in batches; bounds memory. One of them may be in
+the hands of the readers."""
+_READERS = 2
+
+Run = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+_graphs: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
+_graphs_lock = threading.Lock()
+
+
+def detect(
+    model: Any,
+    pictures: Picture | Iterable[Picture],
+    batch_size: int = 1,
+    *,
+    score_threshold: float | None = None,
+    mask_threshold: float = 0.5,
+    max_pixels: int | None = MAX_PIXELS,
+    progress: bool = False,
+) -> list[Instances]:
+    """Find the instances in pictures. May be called from several threads at once.
+
+    Args:
+        model: a `MaskRCNN`, or what `fold_batch_norm` made of one.
+        pictures: one picture, or any number of any sizes; arrays, paths, or an iterator that makes them.
+        batch_size: how many pictures of one padded shape the model sees at once. Results do not depend on it.
+        score_threshold: drop detections scored below; None = what the model's own settings let through.
+        mask_threshold: lowest probability that belongs to the object.
+        max_pixels: a picture of more is refused, a file before it is decoded; None = no bound.
+        progress: show a progress bar.
+
+    Returns:
+        one `Instances` a picture, in the order given, best score first; boxes and masks in original pixels. Masks are
+        made when they are first read, and kept from then on. Empty: no pictures, no results.
+
+    Raises:
+        ValueError: a picture that is not uint8 of 1, 3 or 4 channels, without pixels or too large; names its place.
+        data.DataError: a file that cannot be read as a picture; names the file.
+    """
+    if isinstance(pictures, (str, os.PathLike)) or (isinstance(pictures, np.ndarray) and pictures.dtype != object):
+        pictures = [pictures] if not (isinstance(pictures, np.ndarray) and pictures.ndim == 4) else list(pictures)
+    return list(
+        iter_detect(
+            model,
+            pictures,
+            batch_size,
+            score_threshold=score_threshold,
+            mask_threshold=mask_threshold,
+            max_pixels=max_pixels,
+            progress=progress,
+        )
+    )
+
+
+def iter_detect(
+    model: Any,
+    pictures: Iterable[Picture | Callable[[], np.ndarray]],
+    batch_size: int = 1,
+    *,
+    score_threshold: float | None = None,
+    mask_threshold: float = 0.5,
+    max_pixels: int | None = MAX_PIXELS,
+    progress: bool = False,
+) -> Iterator[Instances]:
+    """`detect` one result at a time: pictures are read as results are taken, so memory stays bounded.
+
+    Pictures wait for others of their padded shape to fill a batch; with four batches read and the first picture still
+    waiting, it goes with the company it has. Arguments as for `detect`; a picture may also be a function without
+    arguments that makes the array, which is then called while the model runs. Results come in the order of the
+    pictures.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size {batch_size}: expected at least 1")
+    return _iter_detect(model, pictures, batch_size, score_threshold, mask_threshold, max_pixels, progress)
+
+
+def _iter_detect(
+    model: Any,
+    pictures: Iterable[Any],
+    batch_size: int,
+    score_threshold: float | None,
+    mask_threshold: float,
+    max_pixels: int | None,
+    progress: bool,
+) -> Iterator[Instances]:
+    run = graph_of(model)
+    settings = model.config.input
+    paste, paste_offset = pasting_of(model)
+    advance = _progress(pictures, progress)
+    buckets: dict[tuple[int, ...], list[Prepared]] = {}
+    done: dict[int, tuple[Prepared, dict[str, np.ndarray]]] = {}
+    next_out = 0
+
+    def finished() -> Iterator[Instances]:
+        """Results whose turn it is."""
+        nonlocal next_out
+        while next_out in done:
+            item, detections = done.pop(next_out)
+            next_out += 1
+            yield to_instances(
+                detections,
+                item.content_shape,
+                item.original_shape,
+                score_threshold,
+                mask_threshold,
+                origin=item.origin,
+                settings=settings,
+                paste=paste,
+                paste_offset=paste_offset,
+            )
+            advance()
+
+    for item in _read_ahead(pictures, batch_size, settings, max_pixels):
+        shape = item.image.shape
+        buckets.setdefault(shape, []).append(item)
+        if len(buckets[shape]) == batch_size:
+            done |= _run_batch(run, buckets.pop(shape))
+        elif item.number + 1 - next_out >= (_WAITING_BATCHES - 1) * batch_size:
+            oldest = min(buckets, key=lambda s: buckets[s][0].number)
+            done |= _run_batch(run, buckets.pop(oldest))
+        yield from finished()
+    for bucket in buckets.values():
+        done |= _run_batch(run, bucket)
+    yield from finished()
+
+
+def _read_ahead(
+    pictures: Iterable[Any], ahead: int, settings: InputConfig, max_pixels: int | None
+) -> Iterator[Prepared]:
+    """Prepared pictures in order; up to `ahead` more are in the making on threads meanwhile."""
+    with concurrent.futures.ThreadPoolExecutor(_READERS, "mrcnn picture") as pool:
+        waiting: collections.deque[concurrent.futures.Future[Prepared]] = collections.deque()
+        try:
+            for number, picture in enumerate(pictures):
+                waiting.append(pool.submit(prepare_picture, picture, number, settings, max_pixels))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:  # also where the caller stops in between, or a picture cannot be read
+            for future in waiting:
+                future.cancel()
+
+
+def detect_dataset(
+    model: Any,
+    dataset: Any,
+    batch_size: int = 1,
+    *,
+    score_threshold: float | None = None,
+    mask_threshold: float = 0.5,
+    max_pixels: int | None = None,
+    progress: bool = False,
+) -> Iterator[tuple[int | str, Instances]]:
+    """(image_id, instances) for each picture of a `Dataset`, in its order; arguments as for `detect`."""
+    results = iter_detect(
+        model,
+        _Pictures(dataset),
+        batch_size,
+        score_threshold=score_threshold,
+        mask_threshold=mask_threshold,
+        max_pixels=max_pixels,
+        progress=progress,
+    )
+    for index, instances in enumerate(results):
+        yield dataset.record(index).image_id, instances
+
+
+class _Pictures:
+    """The pictures of a data set, read on the reading threads when their turn comes."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __iter__(self) -> Iterator[Callable[[], np.ndarray]]:
+        return (lambda i=i: self.dataset.load_image(i) for i in range(len(self.dataset)))
+
+
+def graph_of(model: Any) -> Run:
+    """The model as one traced function of any batch size and picture size, kept as long as the model lives."""
+    with _graphs_lock:
+        if model not in _graphs:
+            alive = weakref.ref(model)  # the function must not keep its own key alive
+
+            def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+                return dict(alive()(batch, training=False))
+
+            spec = batch_spec(with_truth=False)
+            if model.config.input.interpolation == "linear":  # pixels are not rounded to grey levels
+                spec["image"] = tf.TensorSpec(spec["image"].shape, tf.float32, "image")
+            _graphs[model] = tf.function(forward, input_signature=[spec])
+        return _graphs[model]
+
+
+def _run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dict[str, np.ndarray]]]:
+    """Each picture of a batch (its pixels dropped) and its detections in the padded frame, by number."""
+    output = {name: value.numpy() for name, value in run(make_batch(batch)).items()}
+    found = {}
+    for i, item in enumerate(batch):
+        own = {name: value[i][output["valid"][i]] for name, value in output.items()}  # copies: no other's are held
+        found[item.number] = (dataclasses.replace(item, image=None), own)
+    return found
+
+
+def _progress(pictures: Any, shown: bool) -> Callable[[], None]:
+    """To be called after each picture; draws Keras' own bar, so that no further dependency is needed."""
+    if not shown:
+        return lambda: None
+    bar = keras.utils.Progbar(len(pictures) if hasattr(pictures, "__len__") else None, unit_name="picture")
+    return lambda: bar.add(1)

@@ -1,0 +1,227 @@
+"""Large pictures with small objects: the model on overlapping tiles, its findings merged.
+
+Shrunk to the model's input, a small object of a large picture is a few pixels wide. Cut into tiles it is not, but an
+object on a seam is found in parts, and one in an overlap twice.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mrcnn.inference.prepare import Picture, load_picture
+from mrcnn.inference.stream import iter_detect
+from mrcnn.ops.masks import Window, WindowMasks
+from mrcnn.structures import Instances
+
+
+class _Found(NamedTuple):
+    """An instance as one tile, or several that were merged, show it."""
+
+    frames: tuple[tuple[int, int, int, int], ...]  # the tiles (y1, x1, y2, x2) that see it, pixels of the picture
+    box: np.ndarray  # f32[4], pixels of the picture
+    class_id: int
+    score: float
+    mask: Window | None
+    keypoints: np.ndarray | None
+
+
+def tile_frames(height: int, width: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
+    """Tiles (y1, x1, y2, x2) that cover a picture, row by row, spread evenly.
+
+    Args:
+        height, width: of the picture.
+        tile: side of a tile; smaller where the picture is.
+        overlap: pixels that neighbours share at least, less than `tile`.
+    """
+    if not 0 <= overlap < tile:
+        raise ValueError(f"overlap {overlap}: expected at least 0 and less than the tile's {tile} pixels")
+
+    def spans(size: int) -> list[tuple[int, int]]:
+        if size <= tile:
+            return [(0, size)]
+        count = -(-(size - overlap) // (tile - overlap))
+        starts = np.round(np.linspace(0, size - tile, count)).astype(int)
+        return [(int(start), int(start) + tile) for start in starts]
+
+    return [(y1, x1, y2, x2) for (y1, y2), (x1, x2) in itertools.product(spans(height), spans(width))]
+
+
+def detect_tiled(
+    model: Any,
+    picture: Picture,
+    tile: int = 800,
+    overlap: int = 200,
+    batch_size: int = 1,
+    *,
+    whole: bool = True,
+    merge_iou: float = 0.5,
+    score_threshold: float | None = None,
+    mask_threshold: float = 0.5,
+    max_pixels: int | None = None,
+    progress: bool = False,
+) -> Instances:
+    """Find the instances of one large picture tile by tile.
+
+    Two findings of one class from different tiles are one object if, where both tiles see the picture, their masks
+    (boxes, for a model without masks) overlap by `merge_iou`: the masks are joined, the box is around both, the score
+    the higher one, as are the keypoints. An object larger than the overlap is joined from its parts.
+
+    Args:
+        model: see `detect`.
+        picture: an array or a path.
+        tile: side of a tile, pixels of the picture; each is resized as the model resizes pictures.
+        overlap: pixels that neighbours share at least; as large as the objects that should be seen whole.
+        batch_size: tiles at once.
+        whole: also look at the picture as a whole, for objects larger than tiles.
+        merge_iou: see above.
+        score_threshold, mask_threshold, progress: see `detect`.
+        max_pixels: see `detect`, of the whole picture; None = no bound.
+
+    Returns:
+        best score first, in pixels of the picture; masks held in their boxes until they are read.
+
+    Raises:
+        ValueError: see `detect`; an overlap not less than the tile.
+    """
+    pixels = load_picture(picture, 0, max_pixels)
+    height, width = pixels.shape[:2]
+    frames = tile_frames(height, width, tile, overlap)
+    if whole and len(frames) > 1:
+        frames.insert(0, (0, 0, height, width))
+
+    def cut(frame: tuple[int, int, int, int]) -> Callable[[], np.ndarray]:
+        y1, x1, y2, x2 = frame
+        return lambda: pixels[y1:y2, x1:x2]
+
+    found: list[_Found] = []
+    results = iter_detect(
+        model,
+        [cut(frame) for frame in frames],
+        batch_size,
+        score_threshold=score_threshold,
+        mask_threshold=mask_threshold,
+        max_pixels=None,
+        progress=progress,
+    )
+    with_masks = joints = None
+    for frame, instances in zip(frames, results, strict=True):
+        with_masks = instances.has_masks
+        joints = None if instances.keypoints is None else instances.keypoints.shape[1]
+        found += _in_picture(instances, frame)
+    merged = merge_findings(found, merge_iou)
+    shape = (len(merged), 4)
+    return Instances(
+        np.array([f.box for f in merged], np.float32).reshape(shape),
+        np.array([f.class_id for f in merged], np.int32),
+        (height, width),
+        scores=np.array([f.score for f in merged], np.float32),
+        masks=WindowMasks(tuple(f.mask for f in merged), height, width) if with_masks else None,
+        keypoints=None if joints is None else np.array([f.keypoints for f in merged]).reshape(-1, joints, 3),
+    )
+
+
+def _in_picture(instances: Instances, frame: tuple[int, int, int, int]) -> Iterator[_Found]:
+    """What one tile shows, in pixels of the picture."""
+    top, left = frame[:2]
+    windows = instances.mask_windows() if instances.has_masks else itertools.repeat(None)
+    for i, window in zip(range(len(instances)), windows, strict=False):
+        keypoints = None
+        if instances.keypoints is not None:
+            keypoints = instances.keypoints[i] + np.array([left, top, 0], np.float32)
+        yield _Found(
+            (frame,),
+            instances.boxes[i] + np.array([top, left, top, left], np.float32),
+            int(instances.class_ids[i]),
+            float(instances.scores[i]),
+            None if window is None else (window[0] + top, window[1] + left, window[2]),
+            keypoints,
+        )
+
+
+def merge_findings(found: list[_Found], merge_iou: float) -> list[_Found]:
+    """Findings with those of one object made one, best score first; see `detect_tiled`.
+
+    Each takes in, best first, every later one that shows the same object, and grows by it, until none is left.
+    """
+    rest = sorted(found, key=lambda f: -f.score)
+    merged = []
+    while rest:
+        one = rest.pop(0)
+        grown = True
+        while grown:
+            grown = False
+            for i, other in enumerate(rest):
+                if _is_same(one, other, merge_iou):
+                    one = _joined(one, rest.pop(i))
+                    grown = True
+                    break
+        merged.append(one)
+    return merged
+
+
+def _is_same(a: _Found, b: _Found, merge_iou: float) -> bool:
+    if a.class_id != b.class_id or set(a.frames) & set(b.frames):
+        return False
+    if (np.minimum(a.box[2:], b.box[2:]) <= np.maximum(a.box[:2], b.box[:2])).any():
+        return False
+    common = union = 0.0
+    for frame_a, frame_b in itertools.product(a.frames, b.frames):
+        seen = (*np.maximum(frame_a[:2], frame_b[:2]), *np.minimum(frame_a[2:], frame_b[2:]))
+        if seen[2] > seen[0] and seen[3] > seen[1]:
+            both, either = _overlap(a, b, seen)
+            common, union = common + both, union + either
+    return union > 0 and common >= merge_iou * union
+
+
+def _overlap(a: _Found, b: _Found, seen: tuple[int, ...]) -> tuple[float, float]:
+    """Pixels of both, and of either, inside a rectangle."""
+    if a.mask is None or b.mask is None:
+        sides = [np.clip(box, np.tile(seen[:2], 2), np.tile(seen[2:], 2)) for box in (a.box, b.box)]
+        areas = [(s[2] - s[0]) * (s[3] - s[1]) for s in sides]
+        inner = np.minimum(sides[0][2:], sides[1][2:]) - np.maximum(sides[0][:2], sides[1][:2])
+        both = float(np.prod(np.maximum(inner, 0)))
+        return both, float(sum(areas)) - both
+    parts = [_cut(found.mask, seen) for found in (a, b)]
+    canvas = _around(*(part for part in parts if part[2].size)) if any(p[2].size for p in parts) else None
+    if canvas is None:
+        return 0.0, 0.0
+    one, other = (_laid(part, canvas) for part in parts)
+    return float((one & other).sum()), float((one | other).sum())
+
+
+def _cut(window: Window, seen: tuple[int, ...]) -> Window:
+    """The part of a window inside a rectangle (y1, x1, y2, x2)."""
+    top, left, bits = window
+    y1, x1 = max(top, seen[0]), max(left, seen[1])
+    y2, x2 = max(y1, min(top + bits.shape[0], seen[2])), max(x1, min(left + bits.shape[1], seen[3]))
+    return y1, x1, bits[y1 - top : y2 - top, x1 - left : x2 - left]
+
+
+def _around(*windows: Window) -> tuple[int, int, int, int]:
+    """The rectangle (y1, x1, y2, x2) around windows."""
+    corners = [(top, left, top + bits.shape[0], left + bits.shape[1]) for top, left, bits in windows]
+    tops, lefts, bottoms, rights = zip(*corners, strict=True)
+    return min(tops), min(lefts), max(bottoms), max(rights)
+
+
+def _laid(window: Window, canvas: tuple[int, int, int, int]) -> np.ndarray:
+    """A window's bits on a rectangle that holds it."""
+    y1, x1, y2, x2 = canvas
+    top, left, bits = window
+    laid = np.zeros((y2 - y1, x2 - x1), bool)
+    if bits.size:
+        laid[top - y1 : top - y1 + bits.shape[0], left - x1 : left - x1 + bits.shape[1]] = bits
+    return laid
+
+
+def _joined(better: _Found, other: _Found) -> _Found:
+    mask = better.mask
+    if mask is not None and other.mask is not None:
+        canvas = _around(better.mask, other.mask)
+        mask = (canvas[0], canvas[1], _laid(better.mask, canvas) | _laid(other.mask, canvas))
+    box = np.concatenate([np.minimum(better.box[:2], other.box[:2]), np.maximum(better.box[2:], other.box[2:])])
+    return better._replace(frames=better.frames + other.frames, box=box, mask=mask)

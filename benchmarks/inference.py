@@ -17,13 +17,14 @@ import argparse
 import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
+
+from memory import peak_mb
 
 ROOT = Path(__file__).resolve().parent.parent
 SIZES = {"large": (800, 1088), "small": (320, 427)}
@@ -119,8 +120,7 @@ def serve(name: str, checkpoint: str, case: str) -> None:
         begin = time.perf_counter()
         answer = run()
         seconds = time.perf_counter() - begin
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "peak_mb": peak, "answer": answer}), flush=True)
+        print(json.dumps({"seconds": seconds, "peak_mb": peak_mb(), "answer": answer}), flush=True)
 
 
 def measure(names: list[str], torch: str | None, checkpoint: str, case: str, rounds: int) -> dict[str, dict]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import runpy
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from memory import peak_mb
 
 ROOT = Path(__file__).resolve().parent.parent
 SIDE, PICTURES, ROIS, WARM_UP = 128, 8, 32, 3
@@ -49,8 +49,7 @@ def drawn(path: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
 def summary(times: list[float]) -> dict[str, float]:
     """Median and fastest of the steps after the first few, and the peak memory of the process."""
     times = sorted(times[WARM_UP:])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": times[len(times) // 2], "fastest": times[0], "peak_mb": peak}
+    return {"seconds": times[len(times) // 2], "fastest": times[0], "peak_mb": peak_mb()}
 
 
 def ours(path: str, backbone: str, steps: int) -> dict[str, float]:

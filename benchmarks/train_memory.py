@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from memory import peak_mb
+
 ROOT = Path(__file__).resolve().parent.parent
 OBJECTS, CLASSES = 8, 80
 CASES = (
@@ -84,9 +86,7 @@ def measure(case: str, steps: int) -> dict[str, float]:
         begin = time.perf_counter()
         float(step(batch)["loss"])
         times.append(time.perf_counter() - begin)
-    # Of this program alone: getrusage also counts what the process was before it.
-    peak = next(int(row.split()[1]) for row in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in row)
-    return {"mb": peak / 1024 - before / 2**20, "seconds": min(times[1:])}
+    return {"mb": peak_mb() - before / 2**20, "seconds": min(times[1:])}
 
 
 def main() -> None:

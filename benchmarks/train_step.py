@@ -13,11 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from memory import peak_mb
 
 ROOT = Path(__file__).resolve().parent.parent
 CASES = {"large": (512, 2, 512), "small": (128, 8, 32)}  # side, pictures, RoIs a picture
@@ -45,8 +46,7 @@ def measure(step, steps: int) -> dict[str, float]:
         begin = time.perf_counter()
         step()
         times.append(time.perf_counter() - begin)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": sorted(times)[len(times) // 2], "fastest": min(times), "peak_mb": peak}
+    return {"seconds": sorted(times)[len(times) // 2], "fastest": min(times), "peak_mb": peak_mb()}
 
 
 def ours(case: str, steps: int, stages: bool) -> dict:

@@ -32,8 +32,12 @@ if TYPE_CHECKING:
     from mrcnn.evaluation.coco import to_coco_results as to_coco_results
     from mrcnn.export.onnx import export_onnx as export_onnx
     from mrcnn.export.onnx import load_onnx as load_onnx
+    from mrcnn.export.openvino import export_openvino as export_openvino
+    from mrcnn.export.openvino import load_openvino as load_openvino
     from mrcnn.export.portable import ExportError as ExportError
     from mrcnn.export.saved_model import export_saved_model as export_saved_model
+    from mrcnn.export.tflite import export_tflite as export_tflite
+    from mrcnn.export.tflite import load_tflite as load_tflite
     from mrcnn.inference import detect as detect
     from mrcnn.inference import detect_augmented as detect_augmented
     from mrcnn.inference import detect_tiled as detect_tiled
@@ -94,7 +98,9 @@ _HOME = {
     "encode_masks": "mrcnn.data.rasterize",
     "evaluate": "mrcnn.training.evaluation_run",
     "export_onnx": "mrcnn.export.onnx",
+    "export_openvino": "mrcnn.export.openvino",
     "export_saved_model": "mrcnn.export.saved_model",
+    "export_tflite": "mrcnn.export.tflite",
     "fold_batch_norm": "mrcnn.modeling.folding",
     "inspect": "mrcnn.inspection",
     "inspect_batch": "mrcnn.inspection",
@@ -104,6 +110,8 @@ _HOME = {
     "load_imagenet": "mrcnn.weights.imagenet",
     "load_model": "mrcnn.weights.checkpoint",
     "load_onnx": "mrcnn.export.onnx",
+    "load_openvino": "mrcnn.export.openvino",
+    "load_tflite": "mrcnn.export.tflite",
     "load_pretrained": "mrcnn.weights.pretrained",
     "load_via": "mrcnn.data.formats.via",
     "load_weights": "mrcnn.weights.pretrained",

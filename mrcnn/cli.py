@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import glob
 import logging
 import os
@@ -27,6 +28,7 @@ BAD_INPUT = 2
 INTERNAL_ERROR = 1
 PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 RESULTS_FILE = "detections.json"
+FORMATS = ("savedmodel", "onnx", "openvino", "tflite")
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -390,7 +392,7 @@ def export(
         Path, typer.Option("--out", metavar="DIR", help="Of a SavedModel: its versions; the next is written.")
     ],
     format: Annotated[
-        str, typer.Option(metavar="savedmodel|onnx", help="What to write; see docs/serving.md and docs/export.md.")
+        str, typer.Option(metavar="|".join(FORMATS), help="What to write; see docs/serving.md and docs/export.md.")
     ] = "savedmodel",
     pictures: Annotated[
         list[str] | None,
@@ -408,13 +410,16 @@ def export(
     version: Annotated[int | None, typer.Option(min=1, help="Number of the version; default: the next.")] = None,
     height: Annotated[int | None, typer.Option(min=1, help="Fix the height of the pictures; default: any.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Fix the width of the pictures; default: any.")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Of tflite: weights in 8 bits, a quarter of the size.")] = False,
 ) -> None:
-    """Write a SavedModel for TensorFlow Serving, C++, or Python without this package; or an ONNX file.
+    """Write a SavedModel for TensorFlow Serving, C++, or Python without this package; or a file for another runtime.
 
-    All options but --format and --pictures are for a SavedModel.
+    All options but --format, --pictures and --int8 are for a SavedModel.
     """
-    if format not in ("savedmodel", "onnx"):
-        raise typer.BadParameter(f"expected savedmodel or onnx, got {format!r}", param_hint="--format")
+    if format not in FORMATS:
+        raise typer.BadParameter(f"expected one of {', '.join(FORMATS)}, got {format!r}", param_hint="--format")
+    if int8 and format != "tflite":
+        raise typer.BadParameter("only tflite stores weights in 8 bits; docs/export.md says why", param_hint="--int8")
     of_saved_model = {
         "--masks": masks != "small",
         "--score": score is not None,
@@ -425,13 +430,18 @@ def export(
         "--height": height,
         "--width": width,
     }
-    if format == "onnx" and any(of_saved_model.values()):
+    if format != "savedmodel" and any(of_saved_model.values()):
         given = ", ".join(name for name, value in of_saved_model.items() if value)
         raise typer.BadParameter(f"only a SavedModel has {given}", param_hint="--format")
     files = _pictures(pictures) if pictures else None
     mrcnn.quiet_start()
-    if format == "onnx":
-        _written(mrcnn.export_onnx(mrcnn.load_pretrained(model), out / "model.onnx", pictures=files, say=console.print))
+    if format != "savedmodel":
+        write, name = {
+            "onnx": (mrcnn.export_onnx, "model.onnx"),
+            "openvino": (mrcnn.export_openvino, "model.xml"),
+            "tflite": (functools.partial(mrcnn.export_tflite, int8=int8), "model.tflite"),
+        }[format]
+        _written(write(mrcnn.load_pretrained(model), out / name, pictures=files, say=console.print))
         return
     written = mrcnn.export_saved_model(
         mrcnn.load_pretrained(model),

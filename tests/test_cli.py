@@ -316,12 +316,21 @@ def test_export_writes_a_saved_model(run, tmp_path):
 
 
 def test_export_knows_its_formats(run, tmp_path):
-    assert "expected savedmodel or onnx, got 'caffe'" in refused(
+    assert "expected one of savedmodel, onnx, openvino, tflite, got 'caffe'" in refused(
         "export", "--model", run, "--out", tmp_path, "--format", "caffe"
     )
     onnx = ("export", "--model", run, "--out", tmp_path, "--format", "onnx")
     assert "only a SavedModel has --height" in refused(*onnx, "--height", 64)
     assert "only a SavedModel has --masks, --variables" in refused(*onnx, "--masks", "full", "--variables")
+    assert "only tflite stores weights in 8 bits" in refused(*onnx, "--int8")
+
+
+def test_export_writes_an_openvino_file(run, tmp_path):
+    pytest.importorskip("openvino")
+    result = invoke("export", "--model", run, "--out", tmp_path, "--format", "openvino")
+    assert result.exit_code == 0, result.output
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.bin", "model.xml"]
+    assert mrcnn.load_openvino(tmp_path / "model.xml").class_names == mrcnn.load_model(run).class_names
 
 
 def test_training_starts_from_a_checkpoint_and_says_what_fitted(run, tmp_path):

@@ -45,7 +45,9 @@ PUBLIC_NAMES = [
     "encode_masks",
     "evaluate",
     "export_onnx",
+    "export_openvino",
     "export_saved_model",
+    "export_tflite",
     "fold_batch_norm",
     "inspect",
     "inspect_batch",
@@ -55,7 +57,9 @@ PUBLIC_NAMES = [
     "load_imagenet",
     "load_model",
     "load_onnx",
+    "load_openvino",
     "load_pretrained",
+    "load_tflite",
     "load_via",
     "load_weights",
     "make_pipeline",
@@ -195,6 +199,7 @@ def test_run_time_dependencies_are_ranges_that_cover_what_is_imported():
         "IPython",
         "albumentations",
         "imgaug",
+        "openvino",
         "skimage",
     }
     extras = project["optional-dependencies"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.export import onnx
+from mrcnn.export import onnx, openvino
 from mrcnn.export.compare import Difference, compare
 from mrcnn.export.portable import ExportError, PortableModel, check_answers, describe
 from mrcnn.inference import detect
@@ -18,9 +18,11 @@ from tests.tiny_model import blank_picture, noise_pictures, tiny_model
 
 FORMATS = {
     "onnx": (onnx.export_onnx, onnx.load_onnx, ".onnx"),
+    "openvino": (openvino.export_openvino, openvino.load_openvino, ".xml"),
 }
 PACKAGES = {
     "onnx": ("onnx", "onnxruntime", "tf2onnx"),
+    "openvino": ("openvino",),
 }
 
 
@@ -115,6 +117,8 @@ def test_what_is_no_such_file_is_named(exported, tmp_path):
         load(tmp_path / f"absent{path.suffix}")
     cut = tmp_path / f"cut{path.suffix}"
     cut.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    if name == "openvino":
+        cut.with_suffix(".bin").write_bytes(b"")
     with pytest.raises(ExportError, match="cut"):
         load(cut)
 
@@ -130,7 +134,7 @@ def test_names_of_classes_and_settings_travel_along(model, exported):
 
 def test_a_missing_package_is_named(model, exported, monkeypatch, tmp_path):
     name, path, _ = exported
-    runtime = {"onnx": "onnxruntime"}[name]
+    runtime = {"onnx": "onnxruntime", "openvino": "openvino"}[name]
     monkeypatch.setitem(sys.modules, runtime, None)
     with pytest.raises(ExportError, match=rf"{runtime} cannot be imported .*pip install mrcnn\[{name}\]"):
         FORMATS[name][1](path)

@@ -1,0 +1,189 @@
+"""OpenVINO: one model in two files, for Intel's runtime. RoIAlign becomes OpenVINO's own operator, level by level.
+
+Float32 only. In 8 bits (NNCF 3.4, ranges of 12 pictures, all layers that predict left in float32) the model of
+samples/nuclei falls from a box AP of 0.599 to 0.251, whether its backbone or all but its backbone is in 8 bits.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrcnn.export.compare import ACCEPTED, Difference
+from mrcnn.export.portable import (
+    DESCRIPTION,
+    STAND_IN,
+    ExportError,
+    PortableModel,
+    check_answers,
+    describe,
+    expect_suffix,
+    portable_graph,
+    require,
+    stand_in,
+    stand_in_settings,
+)
+from mrcnn.inference import Picture
+
+
+def export_openvino(
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    pictures: Iterable[Picture] | None = None,
+    max_difference: Difference = ACCEPTED,
+    say: Callable[[str], None] | None = None,
+) -> Path:
+    """Write a model for OpenVINO: PATH.xml and PATH.bin, inputs and outputs as `mrcnn.export.portable` says.
+
+    Before the files get their names they are loaded and compared with `detect`.
+
+    Args:
+        model: a `MaskRCNN`.
+        path: the file to write, ending in .xml; replaced if it is there.
+        pictures: to compare on; None: noise.
+        max_difference: bounds on how far the answers may be apart.
+        say: told how the answers differ; None: not told.
+
+    Returns:
+        the path.
+
+    Raises:
+        ExportError: openvino is missing; the model holds what OpenVINO has no operator for; its answers
+            differ too much.
+        ValueError: the name does not end in .xml.
+    """
+    path = expect_suffix(path, ".xml")
+    openvino = require("openvino", "openvino")
+    converted = _convert(openvino, model)
+    for key, value in {"model_type": "Mask R-CNN", DESCRIPTION: describe(model)}.items():
+        converted.set_rt_info(value, key)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
+    try:
+        file = temporary / path.name
+        openvino.save_model(converted, str(file), compress_to_fp16=False)
+        difference = check_answers(model, load_openvino(file), pictures, max_difference)
+        os.replace(file.with_suffix(".bin"), path.with_suffix(".bin"))
+        os.replace(file, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if say is not None:
+        say(str(difference))
+    return path
+
+
+def load_openvino(path: str | os.PathLike[str], *, threads: int | None = None, device: str = "CPU") -> PortableModel:
+    """A model written by `export_openvino`, for `detect`.
+
+    Args:
+        path: its .xml file; the .bin file lies beside it.
+        threads: cores to use; None: as OpenVINO decides, all of them.
+        device: OpenVINO's name of what runs it.
+
+    Raises:
+        ExportError: openvino is missing, the file cannot be read or is no such model; names the file.
+    """
+    openvino = require("openvino", "openvino")
+    path = Path(path)
+    for file in (path, path.with_suffix(".bin")):
+        if not file.is_file():
+            raise ExportError(f"{file}: no such file")
+    core = openvino.Core()
+    try:
+        network = core.read_model(str(path))
+        described = network.get_rt_info(DESCRIPTION).astype(str) if network.has_rt_info(DESCRIPTION) else None
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        compiled = core.compile_model(network, device, options)
+        request = compiled.create_infer_request()
+    except RuntimeError as error:
+        raise ExportError(f"{path}: OpenVINO cannot load it: {str(error).strip().splitlines()[-1]}") from error
+    names = [output.any_name for output in compiled.outputs]
+
+    def infer(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
+        results = request.infer({"image": image, "content_shape": content_shape})
+        return {name: np.array(results[i]) for i, name in enumerate(names)}
+
+    # On one thread of its own. A request holds one picture, and while it runs all cores are at work. And TensorFlow's
+    # threads take denormal numbers for zero, which small integers are where the plugin keeps them as floats; a thread
+    # inherits that from the one that starts it, so it is started here.
+    worker = concurrent.futures.ThreadPoolExecutor(1, "mrcnn openvino")
+    worker.submit(int).result()
+
+    def run(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
+        return worker.submit(infer, image, content_shape).result()
+
+    return PortableModel(described, run, path)
+
+
+def _convert(openvino: Any, model: Any) -> Any:
+    """The model as an `openvino.Model` with named inputs and outputs."""
+    from openvino.frontend.tensorflow import ConversionExtension
+
+    portable = portable_graph(model, stand_in)
+    with tempfile.TemporaryDirectory() as folder:
+        # From a file: OpenVINO's own reader of graphs knows extensions, its reader of Python objects does not.
+        file = Path(folder) / "graph.pb"
+        file.write_bytes(portable.function.graph.as_graph_def().SerializeToString())
+        try:
+            converted = openvino.convert_model(str(file), extension=[ConversionExtension(STAND_IN, _roi_align)])
+        except Exception as error:
+            raise ExportError(f"OpenVINO {openvino.__version__} cannot convert the model: {error}") from error
+    wanted = {tensor: name for name, tensor in (portable.inputs | portable.outputs).items()}
+    for tensor in (*converted.inputs, *converted.outputs):
+        (name,) = {wanted[known] for known in tensor.names if known in wanted}
+        tensor.set_names({name})
+    _gather_rows(converted)
+    return converted
+
+
+def _gather_rows(converted: Any) -> None:
+    """Let boxes be gathered by GatherND.
+
+    The CPU plugin's Gather of rows of four numbers (2026.4 and before, on CPUs without AVX-512, shapes not known
+    beforehand) puts others in their place or reads past their end.
+    """
+    import openvino.opset15 as ops
+
+    for node in converted.get_ordered_ops():
+        if node.get_type_name() != "Gather":
+            continue
+        data, index, axis = (node.input_value(i) for i in range(3))
+        rank, index_rank = (value.get_partial_shape().rank.get_length() for value in (data, index))
+        batch_dims = node.get_attributes()["batch_dims"]
+        by_rows = int(axis.get_node().data.item()) % rank == batch_dims and batch_dims < index_rank
+        if by_rows and rank > batch_dims + 1 and index.get_node().get_type_name() != "Constant":
+            rows = ops.gather_nd(data, ops.unsqueeze(index, ops.constant(np.array([-1]))), batch_dims)
+            rows.set_friendly_name(node.get_friendly_name())
+            for user in node.output(0).get_target_inputs():
+                user.replace_source_output(rows.output(0))
+    converted.validate_nodes_and_infer_types()
+
+
+def _roi_align(node: Any) -> list[Any]:
+    """OpenVINO's operator in place of a stand-in; its "asymmetric" is the paper's RoIAlign, without half a cell."""
+    import openvino.opset15 as ops
+
+    features, boxes, picture, settings = (node.get_input(i) for i in range(4))
+    options = stand_in_settings(settings.get_node().data)
+    pooled = ops.roi_align(
+        ops.transpose(features, ops.constant(np.array([0, 3, 1, 2]))),
+        ops.gather(boxes, ops.constant(np.array([1, 0, 3, 2])), ops.constant(np.array(1))),  # (x1, y1, x2, y2)
+        picture,
+        options["height"],
+        options["width"],
+        options["sampling_ratio"],
+        1.0 / options["stride"],
+        "avg",
+        "half_pixel" if options["aligned"] else "asymmetric",
+    )
+    return ops.transpose(pooled, ops.constant(np.array([0, 2, 3, 1]))).outputs()

@@ -7,7 +7,9 @@ the ratios mean anything, the median over the rounds of time / torchvision's tim
     python benchmarks/inference.py [--torch PYTHON] [--case SIZE:BATCH:DETECTIONS ...] [--rounds N] [--stages]
     python benchmarks/inference.py --engine NAME=MODULE:FUNCTION ...
 
-`--torch` is a Python with torch and torchvision; without it, only ours is measured. `--engine` adds one of your own:
+`plain` is the model as it is loaded, `folded` what `fold_batch_norm` makes of it, `frozen` that with its weights as
+constants of the graph; `openvino`, with --openvino, is what `export_openvino` writes, run by `detect`. `--torch` is a
+Python with torch and torchvision; without it, only ours is measured. `--engine` adds one of your own:
 FUNCTION(checkpoint, case) returns a function without arguments that runs one batch.
 """
 
@@ -30,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SIZES = {"large": (800, 1088), "small": (320, 427)}
 CASES = [f"{size}:{batch}:{found}" for size in SIZES for batch in (1, 4) for found in (100, 5)]
 GOLDEN = "tv_mask_r50_fpn"
-OURS = ("plain", "folded")
+OURS = ("plain", "folded", "frozen")
 THREADS = 2
 
 
@@ -61,13 +63,36 @@ def load_ours(checkpoint: str, case: str):
     return mrcnn.load_pretrained(checkpoint, **overrides)
 
 
-def ours(checkpoint: str, case: str, folded: bool):
+class Frozen:
+    """A model for `detect` whose weights are constants of its graph."""
+
+    def __init__(self, model) -> None:
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        from mrcnn.inference.stream import graph_of
+
+        self.config = model.config
+        traced = graph_of(model).get_concrete_function()
+        self._names = sorted(traced.structured_outputs)
+        self._graph = convert_variables_to_constants_v2(traced)
+        self._inputs = [tensor.op.name for tensor in self._graph.inputs]
+
+    def __call__(self, batch, training=False):
+        return dict(zip(self._names, self._graph(*(batch[name] for name in self._inputs)), strict=True))
+
+
+def ours(checkpoint: str, case: str, engine: str):
     """A function that detects one batch and returns the number of detections and the best score."""
-    model = load_ours(checkpoint, case)
+    if engine == "openvino":
+        model = load_openvino(checkpoint, case)
+    else:
+        model = load_ours(checkpoint, case)
     import mrcnn
 
-    if folded:
+    if engine in ("folded", "frozen"):
         model = mrcnn.fold_batch_norm(model)
+    if engine == "frozen":
+        model = Frozen(model)
     shape, batch, _ = parse(case)
     pictures = [picture(shape)] * batch
 
@@ -77,6 +102,20 @@ def ours(checkpoint: str, case: str, folded: bool):
         return len(results[0]), float(results[0].scores[0])
 
     return run
+
+
+def openvino_file(checkpoint: str, case: str) -> Path:
+    """Where the file of a case is kept, beside the weights."""
+    return Path(checkpoint).with_name(f"{case.replace(':', '_')}.xml")
+
+
+def load_openvino(checkpoint: str, case: str):
+    """The file that --export wrote."""
+    sys.path.insert(0, str(ROOT))
+    import mrcnn
+
+    mrcnn.set_threads(THREADS)
+    return mrcnn.load_openvino(openvino_file(checkpoint, case), threads=THREADS)
 
 
 def theirs(checkpoint: str, case: str):
@@ -108,8 +147,8 @@ def theirs(checkpoint: str, case: str):
 
 def serve(name: str, checkpoint: str, case: str) -> None:
     """One engine: runs a batch for each line read, and answers with one line."""
-    if name in OURS:
-        run = ours(checkpoint, case, name == "folded")
+    if name in (*OURS, "openvino"):
+        run = ours(checkpoint, case, name)
     elif name == "torchvision":
         run = theirs(checkpoint, case)
     else:
@@ -137,6 +176,9 @@ def measure(names: list[str], torch: str | None, checkpoint: str, case: str, rou
             raise SystemExit(f"{name}: {errors[name].read()[-2000:]}")
         return json.loads(line)
 
+    if "openvino" in names:  # before the clock runs: it is written once and loaded often
+        command = [sys.executable, __file__, "--export", "--checkpoint", checkpoint, "--case", case]
+        subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}, check=True)
     for name in names:
         python = torch if name == "torchvision" else sys.executable
         command = [python, __file__, "--serve", name, "--checkpoint", checkpoint, "--case", case]
@@ -299,14 +341,24 @@ def main() -> None:
     parser.add_argument("--torch", metavar="PYTHON")
     parser.add_argument("--case", nargs="*", default=CASES, metavar="SIZE:BATCH:DETECTIONS")
     parser.add_argument("--engine", nargs="*", default=[], metavar="NAME=MODULE:FUNCTION")
+    parser.add_argument("--openvino", action="store_true", help="also OpenVINO")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stages", action="store_true", help="only the table of stages")
     parser.add_argument("--no-stages", action="store_true")
     parser.add_argument("--checkpoint", help=argparse.SUPPRESS)
+    parser.add_argument("--export", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve:
         serve(args.serve, args.checkpoint, args.case[0])
+        return
+    if args.export:
+        model = load_ours(args.checkpoint, args.case[0])
+        import mrcnn
+
+        mrcnn.export_openvino(
+            model, openvino_file(args.checkpoint, args.case[0]), pictures=[picture(parse(args.case[0])[0])]
+        )
         return
     sys.path.insert(0, str(ROOT))
     from tests.golden.case import Golden
@@ -314,7 +366,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = args.checkpoint or str(Golden(GOLDEN).write_checkpoint(Path(folder)))
         if not args.stages:
-            names = [*(["torchvision"] if args.torch else []), *OURS, *args.engine]
+            names = [*(["torchvision"] if args.torch else []), *OURS, *(["openvino"] * args.openvino), *args.engine]
             for case in args.case:
                 report(case, measure(names, args.torch, checkpoint, case, args.rounds))
         for found in () if args.no_stages else (100, 5):

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from mrcnn.export.compare import ACCEPTED, Difference
 from mrcnn.export.portable import (
@@ -56,8 +57,8 @@ def export_openvino(
         the path.
 
     Raises:
-        ExportError: openvino is missing; the model holds what OpenVINO has no operator for; its answers
-            differ too much.
+        ExportError: openvino is missing; the model holds what OpenVINO has no operator for, or fails in it; its
+            answers differ too much.
         ValueError: the name does not end in .xml.
     """
     path = expect_suffix(path, ".xml")
@@ -70,7 +71,12 @@ def export_openvino(
     try:
         file = temporary / path.name
         openvino.save_model(converted, str(file), compress_to_fp16=False)
-        difference = check_answers(model, load_openvino(file), pictures, max_difference)
+        try:
+            difference = check_answers(model, load_openvino(file), pictures, max_difference)
+        except tf.errors.UnknownError as error:  # what a RuntimeError of OpenVINO becomes in TensorFlow's hands
+            own_words = error.message.split("RuntimeError: ", 1)[-1].split("Traceback")[0]
+            reason = " ".join(own_words.split())
+            raise ExportError(f"not exported, OpenVINO {openvino.__version__} cannot run it: {reason}") from error
         os.replace(file.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(file, path)
     finally:

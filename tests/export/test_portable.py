@@ -194,3 +194,15 @@ def test_a_batch_is_padded_to_its_fullest_picture(model):
         assert found["boxes"].shape == (3, 2, 4)
         assert found["masks"].shape == (3, 2, 28, 28)
         assert found["class_ids"].numpy().tolist() == [[2, 2], [0, 0], [2, 0]]
+
+
+def test_what_openvino_cannot_run_is_refused_and_leaves_nothing(model, tmp_path, monkeypatch):
+    pytest.importorskip("openvino")
+
+    def run(image, content_shape):
+        raise RuntimeError("K (1000) exceeds the axis dimension (663)")
+
+    monkeypatch.setattr(openvino, "load_openvino", lambda path: PortableModel(describe(model), run, path))
+    with pytest.raises(ExportError, match=r"OpenVINO .* cannot run it: .*K \(1000\) exceeds"):
+        openvino.export_openvino(model, tmp_path / "model.xml")
+    assert list(tmp_path.iterdir()) == []

@@ -20,6 +20,7 @@ from mrcnn.export.portable import (
     PortableModel,
     check_answers,
     describe,
+    expect_file,
     expect_suffix,
     portable_graph,
     require,
@@ -82,9 +83,7 @@ def load_onnx(path: str | os.PathLike[str], *, threads: int | None = None) -> Po
         ExportError: onnxruntime is missing, the file cannot be read or is no such model; names the file.
     """
     runtime = require("onnxruntime", "onnx")
-    path = Path(path)
-    if not path.is_file():
-        raise ExportError(f"{path}: no such file")
+    path = expect_file(path)
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # errors; it warns of every shape it cannot infer
     if threads is not None:

@@ -90,7 +90,7 @@ def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
                 f'a model that pools RoIs by "{head.pool.op}" can be exported as a SavedModel only: TensorFlow alone'
                 ' can run what it is made of; other formats have an operator for "align"'
             )
-    dtype = tf.float32 if model.config.input.interpolation == "linear" else tf.uint8
+    dtype = model.config.input.picture_dtype
 
     @tf.function(
         input_signature=[
@@ -196,7 +196,7 @@ class PortableModel:
             ValueError: an input of another type or shape, or a content that does not fit into the picture.
         """
         settings: InputConfig = self.config.input
-        dtype = np.float32 if settings.interpolation == "linear" else np.uint8
+        dtype = settings.picture_dtype.as_numpy_dtype
         image, content = np.asarray(image), np.asarray(content_shape)
         if image.dtype != dtype or image.ndim != 4 or image.shape[0] != 1 or image.shape[3] != 3:
             raise ValueError(
@@ -259,6 +259,14 @@ def expect_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
     return path
 
 
+def expect_file(path: str | os.PathLike[str]) -> Path:
+    """The path, which has to be that of a file."""
+    path = Path(path)
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file")
+    return path
+
+
 def noise(settings: InputConfig, num: int = 2, size: tuple[int, int] | None = None) -> list[np.ndarray]:
     """Coloured noise and a blank picture, to compare answers on where the caller has nothing better.
 
@@ -275,17 +283,27 @@ def noise(settings: InputConfig, num: int = 2, size: tuple[int, int] | None = No
 
 
 def check_answers(
-    model: Any, exported: PortableModel, pictures: Sequence[Any] | None, bounds: Difference
+    model: Any,
+    exported: PortableModel,
+    pictures: Sequence[Any] | None,
+    bounds: Difference,
+    runtime: str = "the runtime",
 ) -> Difference:
     """How the exported model's answers differ from the model's.
 
     Raises:
-        ExportError: by more than `bounds`.
+        ExportError: by more than `bounds`; or `runtime` loads the model and cannot run it.
     """
     from mrcnn.inference import detect
 
     pictures = noise(model.config.input) if pictures is None else list(pictures)
-    difference = compare(detect(model, pictures), detect(exported, pictures))
+    expected = detect(model, pictures)
+    try:
+        found = detect(exported, pictures)
+    except tf.errors.UnknownError as error:  # what a RuntimeError of the runtime becomes in TensorFlow's hands
+        own_words = error.message.split("RuntimeError: ", 1)[-1].split("Traceback")[0]
+        raise ExportError(f"not exported, {runtime} cannot run it: {' '.join(own_words.split())}") from error
+    difference = compare(expected, found)
     expect_within(bounds, difference)
     return difference
 

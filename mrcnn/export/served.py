@@ -189,7 +189,7 @@ class ServedModel:
         self, prepare: Callable[[Tensor], Tensor], shape: Tensor, content: Tensor, canvas: Tensor
     ) -> dict[str, Tensor]:
         """Detections of all pictures, those of one canvas at a time: what surrounds a picture changes its features."""
-        kind = tf.float32 if self._settings.interpolation == "linear" else tf.uint8
+        kind = self._settings.picture_dtype
         wide = tf.cast(canvas, tf.int64)
         unique, group = tf.unique(wide[:, 0] * 2**32 + wide[:, 1])
         num_groups = tf.size(unique)
@@ -258,7 +258,7 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
     settings = model.config.input
     paste_offset = pasting_of(model)[1]
     end = settings.end_offset
-    kind = tf.float32 if settings.interpolation == "linear" else tf.uint8
+    kind = settings.picture_dtype
 
     def detect_on_canvas(image: Tensor, original_shape: Tensor, content_shape: Tensor) -> dict[str, Tensor]:
         batch = {

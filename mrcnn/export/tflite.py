@@ -32,6 +32,7 @@ from mrcnn.export.portable import (
     PortableModel,
     check_answers,
     describe,
+    expect_file,
     expect_suffix,
     portable_graph,
     require,
@@ -104,9 +105,7 @@ def load_tflite(path: str | os.PathLike[str], *, threads: int | None = None) -> 
         ExportError: ai-edge-litert is missing, the file cannot be read or is no such model; names the file.
     """
     litert = require("ai_edge_litert.interpreter", "tflite")
-    path = Path(path)
-    if not path.is_file():
-        raise ExportError(f"{path}: no such file")
+    path = expect_file(path)
     content, described = _read(path)
     try:
         interpreter = litert.Interpreter(model_content=content, num_threads=threads or os.cpu_count())

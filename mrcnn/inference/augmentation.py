@@ -15,13 +15,21 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.data.transforms import mirrored_joints
-from mrcnn.inference.prepare import MAX_PIXELS, Picture, Prepared, load_picture, make_batch, prepare_picture
+from mrcnn.inference.prepare import (
+    MAX_PIXELS,
+    Picture,
+    Prepared,
+    load_picture,
+    make_batch,
+    picture_spec,
+    prepare_picture,
+)
 from mrcnn.inference.results import pasting_of, to_canvas, to_instances
 from mrcnn.modeling.heads.keypoint import KeypointHead
 from mrcnn.modeling.heads.mask import MaskHead
 from mrcnn.ops.masks import BoxMasks
 from mrcnn.ops.nms import nms
-from mrcnn.structures import Detections, Instances, batch_spec
+from mrcnn.structures import Detections, Instances
 
 PAPER_SIDES = tuple(range(400, 1201, 100))
 """Shorter sides of the paper's test-time augmentation, pixels."""
@@ -131,9 +139,7 @@ def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     with _graphs_lock:
         if model not in _graphs:
             alive = weakref.ref(model)  # the functions must not keep their own key alive
-            spec = batch_spec(with_truth=False)
-            if model.config.input.interpolation == "linear":
-                spec["image"] = tf.TensorSpec(spec["image"].shape, tf.float32, "image")
+            spec = picture_spec(model.config.input)
 
             def find_boxes(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
                 own = alive()

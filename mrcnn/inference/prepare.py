@@ -13,6 +13,7 @@ import tensorflow as tf
 from mrcnn.data.pictures import picture_shape, read_picture
 from mrcnn.modeling.input import InputConfig
 from mrcnn.ops.resize import pad_image, resize_image
+from mrcnn.structures import batch_spec
 
 Picture = Union[np.ndarray, str, os.PathLike]  # noqa: UP007 - a runtime alias, read by Python 3.10 too
 """u8[h, w], u8[h, w, 1], u8[h, w, 3] (RGB) or u8[h, w, 4] (the fourth channel is dropped), or a path."""
@@ -73,6 +74,12 @@ def prepare_picture(
     image = resize_image(picture, content, settings.interpolation)
     image = pad_image(image, *canvas, centre=settings.padding == "centre")
     return Prepared(number, image, (height, width), content, settings.origin(canvas, content))
+
+
+def picture_spec(settings: InputConfig) -> dict[str, tf.TensorSpec]:
+    """What `make_batch` makes, for a graph of any number and size of pictures."""
+    spec = batch_spec(with_truth=False)
+    return spec | {"image": tf.TensorSpec(spec["image"].shape, settings.picture_dtype, "image")}
 
 
 def make_batch(items: Sequence[Prepared]) -> dict[str, tf.Tensor]:

@@ -20,10 +20,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.inference.prepare import MAX_PIXELS, Picture, Prepared, make_batch, prepare_picture
+from mrcnn.inference.prepare import MAX_PIXELS, Picture, Prepared, make_batch, picture_spec, prepare_picture
 from mrcnn.inference.results import pasting_of, to_instances
 from mrcnn.modeling.input import InputConfig
-from mrcnn.structures import Instances, batch_spec
+from mrcnn.structures import Instances
 
 _WAITING_BATCHES = 4
 """Pictures read, or results held, ahead of the one to hand over next, in batches; bounds memory. One of them may be in
@@ -216,10 +216,7 @@ def graph_of(model: Any) -> Run:
             def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
                 return dict(alive()(batch, training=False))
 
-            spec = batch_spec(with_truth=False)
-            if model.config.input.interpolation == "linear":  # pixels are not rounded to grey levels
-                spec["image"] = tf.TensorSpec(spec["image"].shape, tf.float32, "image")
-            _graphs[model] = tf.function(forward, input_signature=[spec])
+            _graphs[model] = tf.function(forward, input_signature=[picture_spec(model.config.input)])
         return _graphs[model]
 
 

@@ -40,6 +40,11 @@ class InputConfig(Settings):
             if getattr(self, name) < 1:
                 raise SettingsError(f"input.{name}: expected at least 1, got {getattr(self, name)}")
 
+    @property
+    def picture_dtype(self) -> tf.DType:
+        """Of a picture on its canvas; "linear" does not round pixels to grey levels."""
+        return tf.float32 if self.interpolation == "linear" else tf.uint8
+
     def content_size(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) to which a picture of the given size is resized."""
         return resized_shape(height, width, self.short_side, self.long_side, self.rounding, self.never_shrink_for_short)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -183,16 +183,20 @@ def paste_masks(
 
     Ref: Mask R-CNN, section 3.1 (inference).
     """
-    pasted = np.zeros((len(masks), height, width), bool)
-    windows = paste_windows(masks, boxes, height, width, threshold, convention)
-    for target, (top, left, window) in zip(pasted, windows, strict=True):
-        target[top : top + window.shape[0], left : left + window.shape[1]] = window
-    return pasted
+    return _lay(paste_windows(masks, boxes, height, width, threshold, convention), (len(masks), height, width))
 
 
 Window = tuple[int, int, np.ndarray]
 """First row, first column, bool[h, w]: the part of a picture outside which a mask is empty."""
 _NOTHING: Window = (0, 0, np.zeros((0, 0), bool))
+
+
+def _lay(windows: Iterable[Window], shape: tuple[int, int, int]) -> np.ndarray:
+    """bool[n, height, width] of n windows, empty outside them."""
+    laid = np.zeros(shape, bool)
+    for target, (top, left, window) in zip(laid, windows, strict=True):
+        target[top : top + window.shape[0], left : left + window.shape[1]] = window
+    return laid
 
 
 def paste_windows(
@@ -310,10 +314,7 @@ class WindowMasks:
 
     def paste(self) -> np.ndarray:
         """bool[n, height, width]."""
-        pasted = np.zeros(self.shape, bool)
-        for target, (top, left, window) in zip(pasted, self.parts, strict=True):
-            target[top : top + window.shape[0], left : left + window.shape[1]] = window
-        return pasted
+        return _lay(self.parts, self.shape)
 
     def windows(self) -> Iterator[Window]:
         """Each mask in its window."""

@@ -1,10 +1,13 @@
 """Memory and time of a training step by backbone, picture size and batch; each case in a process of its own.
 
-Memory is the highest resident memory of the process above that before the model is built: weights, gradients, momentum,
-activations and work space. Time is the faster of the steps after the first, as a multiple of the first case's; it means
-something only on a machine that does nothing else.
+Memory on the CPU is the highest resident memory of the process above that before the model is built: weights,
+gradients, momentum, activations and work space. On a GPU it is the most that TensorFlow held there at once. Time is
+the fastest of the steps after the first, in seconds and as a multiple of the first case's; it means something only on a
+machine that does nothing else.
 
     python benchmarks/train_memory.py [--case RECIPE:HEIGHTxWIDTH:BATCH[:KEY=VALUE] ...] [--steps 3]
+
+Options of a case: recompute_backbone=1, precision=mixed_float16 or mixed_bfloat16.
 """
 
 from __future__ import annotations
@@ -86,7 +89,11 @@ def measure(case: str, steps: int) -> dict[str, float]:
         begin = time.perf_counter()
         float(step(batch)["loss"])
         times.append(time.perf_counter() - begin)
-    return {"mb": peak_mb() - before / 2**20, "seconds": min(times[1:])}
+    if tf.config.list_physical_devices("GPU"):
+        memory = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+    else:
+        memory = peak_mb() - before / 2**20
+    return {"mb": memory, "seconds": min(times[1:])}
 
 
 def main() -> None:
@@ -99,7 +106,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.one, arguments.steps)))
         return
     first = None
-    print(f"{'recipe':34} {'picture':>10} {'batch':>5} {'memory':>9} {'time':>6}  options")
+    print(f"{'recipe':34} {'picture':>10} {'batch':>5} {'memory':>9} {'step':>9} {'time':>6}  options")
     for case in arguments.case:
         command = [sys.executable, __file__, "--one", case, "--steps", str(arguments.steps)]
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
@@ -112,7 +119,9 @@ def main() -> None:
         first = first or found["seconds"]
         ratio = found["seconds"] / first
         print(
-            f"{name:34} {size:>10} {batch_size:>5} {found['mb']:6.0f} MB {ratio:5.2f}x  {' '.join(options)}", flush=True
+            f"{name:34} {size:>10} {batch_size:>5} {found['mb']:6.0f} MB {found['seconds']:7.3f} s {ratio:5.2f}x"
+            f"  {' '.join(options)}",
+            flush=True,
         )
 
 

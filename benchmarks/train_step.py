@@ -1,11 +1,13 @@
 """A training step against torchvision's Mask R-CNN R50-FPN: seconds, peak memory, and where the time goes.
 
 Both networks get the same pictures, boxes, masks and numbers of RoIs, in float32 on two threads, each in a process of
-its own, one after the other. Only the ratios mean anything on a machine that does other work.
+its own, one after the other. Only the ratios mean anything on a machine that does other work. Where TensorFlow and
+PyTorch see a GPU, both use it, with their own settings for TensorFloat-32, and memory is the most they held there.
 
-    python benchmarks/train_step.py [--torch PYTHON] [--case small|large] [--steps N]
+    python benchmarks/train_step.py [--torch PYTHON] [--case small|large|gpu] [--steps N]
 
-`--torch` is a Python with torch and torchvision; without it, only ours is measured.
+`--torch` is a Python with torch and torchvision; without it, only ours is measured. Without `--case`, the two sizes for
+a CPU.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 from memory import peak_mb
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = {"large": (512, 2, 512), "small": (128, 8, 32)}  # side, pictures, RoIs a picture
+CASES = {"large": (512, 2, 512), "small": (128, 8, 32), "gpu": (1024, 4, 512)}  # side, pictures, RoIs a picture
 OBJECTS, CLASSES = 6, 80
 
 
@@ -88,6 +90,8 @@ def ours(case: str, steps: int, stages: bool) -> dict:
     model.optimizer.build(model.trainable_variables)
     train = tf.function(model.train_step, autograph=False)
     found = measure(lambda: float(train(batch)["loss"]), steps)
+    if tf.config.list_physical_devices("GPU"):
+        found["peak_mb"] = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
     found["roi_align"] = "op" if custom.choose([tf.zeros([])]) else "pure TensorFlow"
     if not stages:
         return found
@@ -138,6 +142,7 @@ def theirs(case: str, steps: int) -> dict:
     import torchvision
 
     torch.set_num_threads(2)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     side, num, rois = CASES[case]
     model = torchvision.models.detection.maskrcnn_resnet50_fpn(
         weights=None,
@@ -153,19 +158,20 @@ def theirs(case: str, steps: int) -> dict:
             module.eval()
     for name, parameter in model.backbone.body.named_parameters():
         parameter.requires_grad_(name.startswith(("layer2", "layer3", "layer4")) and ".bn" not in name)
-    model.train()
+    model.train().to(device)
     for module in model.backbone.body.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
     pictures, boxes, classes = draw(side, num)
-    inputs = [torch.from_numpy(p).permute(2, 0, 1).float() / 255 for p in pictures]
+    inputs = [torch.from_numpy(p).permute(2, 0, 1).to(device).float() / 255 for p in pictures]
     targets = []
     for picture_boxes, ids in zip(boxes, classes, strict=True):
         xyxy = torch.from_numpy(picture_boxes[:, [1, 0, 3, 2]].copy())
         masks = torch.zeros(OBJECTS, side, side, dtype=torch.uint8)
         for i, (x1, y1, x2, y2) in enumerate(xyxy.int().tolist()):
             masks[i, y1:y2, x1:x2] = 1
-        targets.append({"boxes": xyxy, "labels": torch.from_numpy(ids), "masks": masks})
+        target = {"boxes": xyxy, "labels": torch.from_numpy(ids), "masks": masks}
+        targets.append({key: value.to(device) for key, value in target.items()})
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-5, momentum=0.9)
 
     def step() -> float:
@@ -175,7 +181,10 @@ def theirs(case: str, steps: int) -> dict:
         optimizer.step()
         return float(loss)
 
-    return measure(step, steps)
+    found = measure(step, steps)
+    if device == "cuda":
+        found["peak_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    return found
 
 
 def main() -> None:
@@ -190,7 +199,7 @@ def main() -> None:
         result = theirs(args.case, args.steps) if args.only == "theirs" else ours(args.case, args.steps, False)
         print(json.dumps(result))
         return
-    for case in [args.case] if args.case else CASES:
+    for case in [args.case] if args.case else ("large", "small"):
         side, num, rois = CASES[case]
         print(f"{side} x {side}, {num} pictures, {rois} RoIs each")
         found = {}
@@ -204,13 +213,13 @@ def main() -> None:
                 raise SystemExit(f"{name}: {done.stderr[-2000:]}")
             found[name] = json.loads(done.stdout.strip().splitlines()[-1])
             path = f", RoIAlign by {found[name]['roi_align']}" if "roi_align" in found[name] else ""
-            print(f"  {name:7} {found[name]['seconds']:.2f} s a step, peak {found[name]['peak_mb']:.0f} MB{path}")
+            print(f"  {name:7} {found[name]['seconds']:.3f} s a step, peak {found[name]['peak_mb']:.0f} MB{path}")
         if len(found) == 2:
             ratios = [found["ours"][key] / found["theirs"][key] for key in ("seconds", "fastest", "peak_mb")]
             print("  ratio   time {:.2f} (fastest steps {:.2f}), memory {:.2f}".format(*ratios))
         if not args.no_stages:
             for name, seconds in ours(case, args.steps, True)["stages"].items():
-                print(f"    {seconds:6.2f} s  {name}")
+                print(f"    {seconds:7.3f} s  {name}")
 
 
 if __name__ == "__main__":

@@ -193,6 +193,13 @@ MRCNN_UNROLL
   }
 }
 
+// Whether a RoI is too far from cell `cell` of an axis for any of its samples to read it. Cheap: most RoIs are.
+__device__ __forceinline__ bool far_from(float start, float bin, int bins, int cell) {
+  const float end = start + bin * static_cast<float>(bins), slack = 1.001f + 1e-5f * (fabsf(start) + fabsf(end));
+  const float at = static_cast<float>(cell);
+  return at < fminf(start, end) - slack || at > fmaxf(start, end) + slack;
+}
+
 // Bins [first, end) of a RoI that may read cell `cell` of an axis.
 __device__ __forceinline__ void bins_at(float start, float bin, int bins, int size, int cell, int* first, int* end) {
   *first = 0;
@@ -243,6 +250,7 @@ MRCNN_UNROLL
       for (int r = 0; r < p.num_rois; ++r) {
         const Roi roi = rois[r];
         if (roi.image != picture || roi.level != level_index) continue;
+        if (far_from(roi.start_y, roi.bin_y, p.bins_y, y) || far_from(roi.start_x, roi.bin_x, p.bins_x, x)) continue;
         int i_first, i_end, j_first, j_end;
         bins_at(roi.start_y, roi.bin_y, p.bins_y, level.height, y, &i_first, &i_end);
         bins_at(roi.start_x, roi.bin_x, p.bins_x, level.width, x, &j_first, &j_end);

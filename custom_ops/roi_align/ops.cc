@@ -208,7 +208,10 @@ REGISTER_OP("MrcnnRoiPoolGrad")
     .Output("features: T")
     .Attr(MRCNN_TYPES)
     .SetShapeFn(gradient_shape)
-    .Doc("Gradient of MrcnnRoiPool in the features, whose shape is given.");
+    .Doc(R"doc(
+Gradient of MrcnnRoiPool in the features, whose shape is given. An argmax or index out of range is refused on the CPU; on
+a GPU, which is not waited for, it is left out of the sum.
+)doc");
 
 // --- What kernels share ---
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+import tensorflow as tf
 
 from mrcnn.structures import Instances
 
@@ -46,6 +48,20 @@ class Difference:
 
 ACCEPTED = Difference(unmatched=0.01, scores=1e-3, boxes=0.25, masks=0.01, keypoints=0.02)
 """Bounds for an export in float32: rounding, and the few choices that it tips."""
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Products in float32 meanwhile, also on GPUs that otherwise round their factors to 10 bits (TensorFloat-32).
+
+    What is compared is the graph. Two runs of one model differ by more than `ACCEPTED` where factors are rounded.
+    """
+    before = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def compare(expected: Sequence[Instances], found: Sequence[Instances]) -> Difference:

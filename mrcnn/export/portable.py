@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.export.compare import Difference, compare
+from mrcnn.export.compare import Difference, compare, full_precision
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.ops.custom import LevelAlign, replaced_by
@@ -297,7 +297,8 @@ def check_answers(
     from mrcnn.inference import detect
 
     pictures = noise(model.config.input) if pictures is None else list(pictures)
-    expected = detect(model, pictures)
+    with full_precision():
+        expected = detect(model, pictures)
     try:
         found = detect(exported, pictures)
     except tf.errors.UnknownError as error:  # what a RuntimeError of the runtime becomes in TensorFlow's hands

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.export import tf_serving
-from mrcnn.export.compare import ACCEPTED, Difference, compare
+from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
 from mrcnn.export.portable import ExportError, expect_within, noise
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
 from mrcnn.inference import Picture, detect, load_picture, pasting_of
@@ -139,7 +139,8 @@ def export_saved_model(
         expect_stock_operations(folder)
         loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
         requests = _requests(fits, pixels, limits.max_batch_size)
-        difference = _compare(model, loaded.signatures, requests, masks, mask_threshold, score_threshold)
+        with full_precision():
+            difference = _compare(model, loaded.signatures, requests, masks, mask_threshold, score_threshold)
         expect_within(max_difference, difference)
         tf_serving.write_warmup(folder, tf_serving.serving_name(path), _to_warm_up(requests))
         metadata = {

@@ -127,9 +127,10 @@ def multilevel_roi_align(
     """
     height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
     assignment = LevelAssignment(canonical_size, canonical_level, level_rule, level_epsilon)
-    if method is None and (align := custom.replacement()) is not None:
+    replacement = custom.replacement() if method is None else None  # no walrus: AutoGraph knows none
+    if replacement is not None:
         rois = place_rois(features, boxes, strides, valid, assignment, end_offset)
-        pooled = _level_by_level(align, features, rois, strides, (height, width), sampling_ratio, aligned)
+        pooled = _level_by_level(replacement, features, rois, strides, (height, width), sampling_ratio, aligned)
         return unplace(pooled, features, boxes, height, width)
     library = None
     if method == "op":

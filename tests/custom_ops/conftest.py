@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config
 
 from mrcnn.ops import custom
 from mrcnn.ops.build import build, find_compiler, source_dir
@@ -25,6 +27,14 @@ def op(tmp_path_factory):
         patch.setattr(custom, "_state", None)
         assert custom.state().reason == ""
         yield custom.state().library
+
+
+@pytest.fixture
+def deterministic():
+    """Sums in one order, also on a GPU."""
+    tf.config.experimental.enable_op_determinism()
+    yield
+    config.disable_op_determinism()
 
 
 @pytest.fixture(scope="package")

@@ -1,6 +1,5 @@
 """The C++ unit test and its sanitizers, the CUDA kernels without a GPU and through nvcc, and the whole build."""
 
-import ctypes
 import os
 import re
 import subprocess
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from custom_ops.roi_align.test import kernels
 from mrcnn.ops import build, custom
 from mrcnn.ops.roi_align import multilevel_roi_align
 from tests.custom_ops.grid import CROPS, HEIGHT, RATIOS, STRIDE, WIDTH, case
@@ -18,7 +18,7 @@ from tests.custom_ops.grid import CROPS, HEIGHT, RATIOS, STRIDE, WIDTH, case
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-TYPES = {tf.float32: (0, 0.0), tf.float16: (1, 2.0**-10), tf.bfloat16: (2, 2.0**-7)}
+ROUNDING = {tf.float32: 0.0, tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7}
 
 
 @pytest.mark.parametrize("target", ["test", "asan", "tsan"])
@@ -45,80 +45,31 @@ def test_no_architecture_spills_registers(run_make, capsys):
 # --- The CUDA kernels, run by the shim ---
 
 
-class Level(ctypes.Structure):
-    _fields_ = (("height", ctypes.c_int), ("width", ctypes.c_int), ("scale", ctypes.c_float))
-
-
-class Params(ctypes.Structure):  # as in sampling.h
-    _fields_ = (
-        ("num_levels", ctypes.c_int),
-        ("levels", Level * custom.MAX_LEVELS),
-        ("min_level", ctypes.c_int),
-        ("batch", ctypes.c_int),
-        ("channels", ctypes.c_int),
-        ("num_rois", ctypes.c_int),
-        ("bins_y", ctypes.c_int),
-        ("bins_x", ctypes.c_int),
-        ("sampling_ratio", ctypes.c_int),
-        ("aligned", ctypes.c_bool),
-        ("level_rule", ctypes.c_int),
-        ("level_epsilon", ctypes.c_float),
-        ("canonical_size", ctypes.c_float),
-        ("canonical_level", ctypes.c_int),
-        ("end_offset", ctypes.c_float),
-    )
-
-
 @pytest.fixture(scope="module")
 def shim(native_build):
     """cuda_kernels.cu as a C++ compiler makes it with test/shim in CUDA's place."""
-    source, library = build.source_dir(), native_build / "shim.so"
-    command = [build.find_compiler(), "-std=c++17", "-O2", "-shared", "-fPIC", "-ffp-contract=off"]
-    command += ["-Wno-psabi", f"-I{source}", f"-I{source}/test/shim", "-x", "c++"]
-    command += [f"{source}/{build.CUDA_SOURCE}", f"{source}/test/shim/entry.cc", "-o", str(library)]
-    subprocess.run(command, check=True)
-    loaded = ctypes.CDLL(str(library))
-    assert loaded.shim_sizeof_params() == ctypes.sizeof(Params)
-    return loaded
-
-
-def pointer(array):
-    return ctypes.c_void_p(array.ctypes.data)
+    library = native_build / "shim.so"
+    kernels.compile_with_shim(build.find_compiler(), library)
+    return kernels.Kernels(library)
 
 
 def by_shim(shim, dtype, features, boxes, index, upstream, strides, crop, ratio, aligned):
     """Pooled features, and the gradients of both kinds: float32 sums by atomics, and cell by cell."""
-    kind = TYPES[dtype][0]
-    params = Params(
-        num_levels=len(features),
-        min_level=2,
-        batch=features[0].shape[0],
-        channels=features[0].shape[-1],
-        num_rois=len(boxes),
-        bins_y=crop[0],
-        bins_x=crop[1],
-        sampling_ratio=ratio,
-        aligned=aligned,
-        level_epsilon=1e-6,
-        canonical_size=224.0,
-        canonical_level=4,
-    )
-    for k, (level, stride) in enumerate(zip(features, strides, strict=True)):
-        params.levels[k] = Level(level.shape[1], level.shape[2], 1 / stride)
+    params = kernels.make_params([level.shape for level in features], strides, len(boxes), crop, ratio, aligned)
     pooled = np.empty(upstream.shape, upstream.dtype)
-    maps = (ctypes.c_void_p * len(features))(*(level.ctypes.data for level in features))
-    shim.shim_forward(kind, ctypes.byref(params), maps, pointer(boxes), pointer(index), pointer(pooled))
     sums = [np.empty(level.shape, np.float32) for level in features]
     gathered = [np.empty_like(level) for level in features]
-    to_sums = (ctypes.c_void_p * len(features))(*(level.ctypes.data for level in sums))
-    to_gathered = (ctypes.c_void_p * len(features))(*(level.ctypes.data for level in gathered))
-    arguments = pointer(upstream), pointer(boxes), pointer(index), to_sums, to_gathered
-    shim.shim_backward(kind, ctypes.byref(params), *arguments)
+    rois = np.empty((len(boxes) + 1) * shim.sizeof_roi, np.uint8)
+    shim.place(params, boxes.ctypes.data, index.ctypes.data, rois.ctypes.data)
+    shim.forward(dtype.name, params, [level.ctypes.data for level in features], rois.ctypes.data, pooled.ctypes.data)
+    for function, gradient in ((shim.backward, sums), (shim.backward_deterministic, gathered)):
+        to = [level.ctypes.data for level in gradient]
+        function(dtype.name, params, upstream.ctypes.data, rois.ctypes.data, to)
     return pooled, sums, gathered
 
 
 def assert_shim_equals_pure_path(shim, dtype, features, boxes, valid, upstream, strides, crop, ratio, aligned):
-    rounding = TYPES[dtype][1]
+    rounding = ROUNDING[dtype]
     features = [tf.cast(level, dtype) for level in features]
     upstream = tf.cast(upstream, dtype)
     index = custom.picture_index(tf.constant(boxes), valid).numpy()
@@ -144,7 +95,7 @@ def assert_shim_equals_pure_path(shim, dtype, features, boxes, valid, upstream, 
         )
 
 
-@pytest.mark.parametrize("dtype", list(TYPES))
+@pytest.mark.parametrize("dtype", list(ROUNDING))
 @pytest.mark.parametrize("channels", [1, 3, 32])
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("aligned", [False, True])

@@ -154,7 +154,7 @@ def test_boxes_get_no_gradient(op, rng):
     assert tape.gradient(pooled, boxes) is None
 
 
-def test_single_level_op_equals_multilevel(op, rng):
+def test_single_level_op_equals_multilevel(op, rng, deterministic):
     features, boxes = case(rng, batch=1)
     expected = roi_align(features, boxes, STRIDE, (4, 3), 0, True, method="op")[0]
     options = {"crop_height": 4, "crop_width": 3, "spatial_scale": 1 / STRIDE, "sampling_ratio": 0, "aligned": True}
@@ -276,10 +276,11 @@ def test_bad_gradients_are_refused(op):
         "box_index": [0],
         "shape": [1, 8, 8, 3],
     }
-    op.mrcnn_roi_pool_grad(**pool)
-    for change in ({"argmax": np.full((1, 2, 2, 3), 64, np.int32)}, {"box_index": [7]}, {"shape": [1, 8, 8, 2]}):
-        with pytest.raises(tf.errors.InvalidArgumentError):
-            op.mrcnn_roi_pool_grad(**pool | change)
+    with tf.device("CPU"):  # a GPU leaves the first two out of the sum
+        op.mrcnn_roi_pool_grad(**pool)
+        for change in ({"argmax": np.full((1, 2, 2, 3), 64, np.int32)}, {"box_index": [7]}, {"shape": [1, 8, 8, 2]}):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                op.mrcnn_roi_pool_grad(**pool | change)
 
 
 def test_boundless_rois_are_nearly_nothing(op):
@@ -357,7 +358,7 @@ def test_roi_pool_equals_pure_path(op, rng, dtype):
     assert_same(results[0][1], results[1][1], ROUNDING[dtype])
 
 
-def test_gradient_is_the_same_every_time(op, rng):
+def test_gradient_is_the_same_every_time(op, rng, deterministic):
     features, boxes = case(rng, batch=2, channels=40, boxes=np.repeat(BOXES, 20, axis=0))
     runs = [value_and_gradient("op", [features], boxes, strides=[STRIDE], output_size=7)[1][0] for _ in range(3)]
     np.testing.assert_array_equal(runs[0], runs[1])

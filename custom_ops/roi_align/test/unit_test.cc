@@ -1,5 +1,6 @@
 // The arithmetic and the kernels without TensorFlow: hand numbers, slow loops in double precision, properties. Run by
-// `make test`, and under the sanitizers by `make asan` and `make tsan`.
+// `make test`, under the sanitizers by `make asan` and `make tsan`, and by `make gpu` with the CUDA kernels on a GPU.
+#include <cuda_runtime.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -254,23 +255,55 @@ size_t pooled_count(const Params& p) {
   return static_cast<size_t>(p.num_rois) * p.bins_y * p.bins_x * p.channels;
 }
 
-// CPU kernels, and the CUDA kernels as the shim runs them, against the slow loops.
+// An array in the memory that the CUDA kernels see: the GPU's, or with the shim the host's.
+template <typename T>
+class OnDevice {
+ public:
+  explicit OnDevice(const std::vector<T>& values) : count_(values.size()) {
+    EXPECT(cudaMalloc(&memory_, bytes() + 1) == cudaSuccess);  // room for none, too
+    EXPECT(cudaMemcpy(memory_, values.data(), bytes(), cudaMemcpyHostToDevice) == cudaSuccess);
+  }
+  explicit OnDevice(size_t count) : OnDevice(std::vector<T>(count)) {}
+  ~OnDevice() { cudaFree(memory_); }
+  OnDevice(const OnDevice&) = delete;
+  OnDevice& operator=(const OnDevice&) = delete;
+
+  T* data() const { return static_cast<T*>(memory_); }
+
+  std::vector<T> values() const {  // waits for the kernels that write them
+    std::vector<T> copy(count_);
+    EXPECT(cudaMemcpy(copy.data(), memory_, bytes(), cudaMemcpyDeviceToHost) == cudaSuccess);
+    return copy;
+  }
+
+ private:
+  size_t bytes() const { return count_ * sizeof(T); }
+
+  size_t count_;
+  void* memory_ = nullptr;
+};
+
+// CPU kernels and CUDA kernels against the slow loops.
 void test_forward() {
   std::mt19937 random(2);
   for (int trial = 0; trial < 120; ++trial) {
     const Case c = make_case(&random, trial);
     const Params& p = c.p;
     const std::vector<float> features = draw(&random, map_count(p));
-    std::vector<float> pooled(pooled_count(p), NAN), cuda_pooled(pooled_count(p), NAN);
+    std::vector<float> pooled(pooled_count(p), NAN);
     const float* maps[] = {features.data()};
     EXPECT(cpu::check(p, c.boxes.data(), c.image.data()).fault == kNoFault);
     cpu::forward(p, maps, c.boxes.data(), c.image.data(), pooled.data(), in_threads);
-    std::vector<Roi> rois(p.num_rois);
-    int first;
+    const OnDevice<float> on_features(features), on_boxes(c.boxes),
+        on_pooled(std::vector<float>(pooled.size(), NAN));
+    const OnDevice<int> on_image(c.image), first(1);
+    const OnDevice<Roi> rois(p.num_rois);
+    const float* on_maps[] = {on_features.data()};
     FaultAt fault;
-    EXPECT(cuda::place(p, c.boxes.data(), c.image.data(), rois.data(), &first, &fault, nullptr) == nullptr);
+    EXPECT(cuda::place(p, on_boxes.data(), on_image.data(), rois.data(), first.data(), &fault, nullptr) == nullptr);
     EXPECT(fault.fault == kNoFault);
-    EXPECT(cuda::forward(p, maps, rois.data(), cuda_pooled.data(), nullptr) == nullptr);
+    EXPECT(cuda::forward(p, on_maps, rois.data(), on_pooled.data(), nullptr) == nullptr);
+    const std::vector<float> cuda_pooled = on_pooled.values();
     const int cells = p.levels[0].height * p.levels[0].width;
     std::vector<double> map(cells);
     size_t at = 0;
@@ -301,16 +334,21 @@ void test_backward() {
     std::vector<float> pooled(pooled_count(p));
     const float* maps[] = {features.data()};
     cpu::forward(p, maps, c.boxes.data(), c.image.data(), pooled.data(), in_order);
-    std::vector<float> gradient(map_count(p), NAN), serial(map_count(p), NAN), atomic(map_count(p), NAN),
-        gathered(map_count(p), NAN);
-    float *to[] = {gradient.data()}, *to_serial[] = {serial.data()}, *to_atomic[] = {atomic.data()},
-          *to_gathered[] = {gathered.data()};
+    const std::vector<float> unwritten(map_count(p), NAN);
+    std::vector<float> gradient = unwritten, serial = unwritten;
+    float *to[] = {gradient.data()}, *to_serial[] = {serial.data()};
     cpu::backward(p, upstream.data(), c.boxes.data(), c.image.data(), to, in_threads);
     cpu::backward(p, upstream.data(), c.boxes.data(), c.image.data(), to_serial, in_order);
-    std::vector<Roi> rois(p.num_rois);
-    EXPECT(cuda::place(p, c.boxes.data(), c.image.data(), rois.data(), nullptr, nullptr, nullptr) == nullptr);
-    EXPECT(cuda::backward(p, upstream.data(), rois.data(), to_atomic, nullptr) == nullptr);
-    EXPECT(cuda::backward_deterministic(p, upstream.data(), rois.data(), to_gathered, nullptr) == nullptr);
+    const OnDevice<float> on_upstream(upstream), on_boxes(c.boxes), on_atomic(unwritten), on_gathered(unwritten);
+    const OnDevice<int> on_image(c.image);
+    const OnDevice<Roi> rois(p.num_rois);
+    float *to_atomic[] = {on_atomic.data()}, *to_gathered[] = {on_gathered.data()};
+    EXPECT(cuda::place(p, on_boxes.data(), on_image.data(), rois.data(), nullptr, nullptr, nullptr) == nullptr);
+    EXPECT(cuda::backward(p, on_upstream.data(), rois.data(), to_atomic, nullptr) == nullptr);
+    EXPECT(cuda::backward_deterministic(p, on_upstream.data(), rois.data(), to_gathered, nullptr) == nullptr);
+    const std::vector<float> atomic = on_atomic.values(), gathered = on_gathered.values();
+    EXPECT(cuda::backward_deterministic(p, on_upstream.data(), rois.data(), to_gathered, nullptr) == nullptr);
+    EXPECT(on_gathered.values() == gathered);
     double left = 0, right = 0, size = 1e-6;
     for (size_t k = 0; k < pooled.size(); ++k) {
       left += static_cast<double>(pooled[k]) * upstream[k];
@@ -332,7 +370,7 @@ void test_other_types() {
   for (int trial = 0; trial < 40; ++trial) {
     const Case c = make_case(&random, trial);
     const Params& p = c.p;
-    std::vector<T> features, upstream, pooled(pooled_count(p)), cuda_pooled(pooled_count(p)), converted(map_count(p));
+    std::vector<T> features, upstream, pooled(pooled_count(p)), converted(map_count(p));
     std::vector<float> wide_features, wide_upstream, wide_pooled(pooled_count(p));
     for (float value : draw(&random, map_count(p))) features.push_back(from_float<T>(value));
     for (float value : draw(&random, pooled_count(p))) upstream.push_back(from_float<T>(value));
@@ -343,29 +381,39 @@ void test_other_types() {
     cpu::forward(p, maps, c.boxes.data(), c.image.data(), pooled.data(), in_order);
     cpu::forward(p, wide_maps, c.boxes.data(), c.image.data(), wide_pooled.data(), in_order);
     for (size_t k = 0; k < pooled.size(); ++k) EXPECT(pooled[k].bits == from_float<T>(wide_pooled[k]).bits);
-    std::vector<Roi> rois(p.num_rois);
-    EXPECT(cuda::place(p, c.boxes.data(), c.image.data(), rois.data(), nullptr, nullptr, nullptr) == nullptr);
-    EXPECT(cuda::forward(p, maps, rois.data(), cuda_pooled.data(), nullptr) == nullptr);
+    const OnDevice<T> on_features(features), on_upstream(upstream), on_pooled(pooled.size()), on_gathered(map_count(p));
+    const OnDevice<float> on_boxes(c.boxes), on_atomic(map_count(p));
+    const OnDevice<int> on_image(c.image);
+    const OnDevice<Roi> rois(p.num_rois);
+    const T* on_maps[] = {on_features.data()};
+    EXPECT(cuda::place(p, on_boxes.data(), on_image.data(), rois.data(), nullptr, nullptr, nullptr) == nullptr);
+    EXPECT(cuda::forward(p, on_maps, rois.data(), on_pooled.data(), nullptr) == nullptr);
+    const std::vector<T> cuda_pooled = on_pooled.values();
     for (size_t k = 0; k < pooled.size(); ++k) {
       EXPECT_NEAR(to_float(cuda_pooled[k]), wide_pooled[k], 1e-4 + fabs(wide_pooled[k]) / 128);
     }
-    std::vector<float> gradient(map_count(p)), atomic(map_count(p));
-    std::vector<T> narrow(map_count(p)), gathered(map_count(p));
-    float *to[] = {gradient.data()}, *to_atomic[] = {atomic.data()};
-    T *to_narrow[] = {narrow.data()}, *to_gathered[] = {gathered.data()};
+    std::vector<float> gradient(map_count(p));
+    std::vector<T> narrow(map_count(p));
+    float *to[] = {gradient.data()}, *to_atomic[] = {on_atomic.data()};
+    T *to_narrow[] = {narrow.data()}, *to_gathered[] = {on_gathered.data()};
     cpu::backward(p, wide_upstream.data(), c.boxes.data(), c.image.data(), to, in_order);
     cpu::backward(p, upstream.data(), c.boxes.data(), c.image.data(), to_narrow, in_order);
     for (size_t k = 0; k < gradient.size(); ++k) EXPECT(narrow[k].bits == from_float<T>(gradient[k]).bits);
-    EXPECT(cuda::backward(p, upstream.data(), rois.data(), to_atomic, nullptr) == nullptr);
-    EXPECT(cuda::backward_deterministic(p, upstream.data(), rois.data(), to_gathered, nullptr) == nullptr);
+    EXPECT(cuda::backward(p, on_upstream.data(), rois.data(), to_atomic, nullptr) == nullptr);
+    EXPECT(cuda::backward_deterministic(p, on_upstream.data(), rois.data(), to_gathered, nullptr) == nullptr);
+    const std::vector<float> atomic = on_atomic.values();
+    const std::vector<T> gathered = on_gathered.values();
     for (size_t k = 0; k < gradient.size(); ++k) {
       EXPECT_NEAR(atomic[k], gradient[k], 1e-4);
       EXPECT_NEAR(to_float(gathered[k]), gradient[k], 1e-4 + fabs(gradient[k]) / 128);
     }
     cpu::convert(gradient.data(), converted.data(), static_cast<int64_t>(converted.size()), in_threads);
     for (size_t k = 0; k < gradient.size(); ++k) EXPECT(converted[k].bits == from_float<T>(gradient[k]).bits);
-    cuda::convert(gradient.data(), gathered.data(), static_cast<int64_t>(gathered.size()), nullptr);
-    for (size_t k = 0; k < gradient.size(); ++k) EXPECT(converted[k].bits == gathered[k].bits);
+    const OnDevice<float> on_gradient(gradient);
+    EXPECT(cuda::convert(on_gradient.data(), on_gathered.data(), static_cast<int64_t>(gradient.size()), nullptr) ==
+           nullptr);
+    const std::vector<T> cuda_converted = on_gathered.values();
+    for (size_t k = 0; k < gradient.size(); ++k) EXPECT(converted[k].bits == cuda_converted[k].bits);
   }
 }
 
@@ -377,12 +425,14 @@ void test_pool() {
     const Params& p = c.p;
     const Level& level = p.levels[0];
     const std::vector<float> features = draw(&random, map_count(p)), upstream = draw(&random, pooled_count(p));
-    std::vector<float> pooled(pooled_count(p)), cuda_pooled(pooled_count(p));
-    std::vector<int> argmax(pooled_count(p)), cuda_argmax(pooled_count(p));
+    std::vector<float> pooled(pooled_count(p));
+    std::vector<int> argmax(pooled_count(p));
     cpu::pool_forward(p, features.data(), c.boxes.data(), c.image.data(), pooled.data(), argmax.data(), in_threads);
-    cuda::pool_forward(p, features.data(), c.boxes.data(), c.image.data(), cuda_pooled.data(), cuda_argmax.data(),
-                       nullptr);
-    EXPECT(pooled == cuda_pooled && argmax == cuda_argmax);
+    const OnDevice<float> on_features(features), on_upstream(upstream), on_boxes(c.boxes), on_pooled(pooled.size());
+    const OnDevice<int> on_image(c.image), on_argmax(argmax.size());
+    EXPECT(cuda::pool_forward(p, on_features.data(), on_boxes.data(), on_image.data(), on_pooled.data(),
+                              on_argmax.data(), nullptr) == nullptr);
+    EXPECT(on_pooled.values() == pooled && on_argmax.values() == argmax);
     std::vector<float> expected(map_count(p));
     for (size_t at = 0; at < pooled.size(); ++at) {
       const size_t bin = at / p.channels, channel = at % p.channels;
@@ -408,10 +458,14 @@ void test_pool() {
             upstream[at];
       }
     }
-    std::vector<float> gradient(map_count(p), NAN), atomic(map_count(p), NAN), ordered(map_count(p), NAN);
+    std::vector<float> gradient(map_count(p), NAN);
     cpu::pool_backward(p, upstream.data(), argmax.data(), c.image.data(), gradient.data(), kThreads, in_threads);
-    cuda::pool_backward(p, upstream.data(), argmax.data(), c.image.data(), false, atomic.data(), nullptr);
-    cuda::pool_backward(p, upstream.data(), argmax.data(), c.image.data(), true, ordered.data(), nullptr);
+    const OnDevice<float> on_atomic(gradient), on_ordered(gradient);
+    EXPECT(cuda::pool_backward(p, on_upstream.data(), on_argmax.data(), on_image.data(), false, on_atomic.data(),
+                               nullptr) == nullptr);
+    EXPECT(cuda::pool_backward(p, on_upstream.data(), on_argmax.data(), on_image.data(), true, on_ordered.data(),
+                               nullptr) == nullptr);
+    const std::vector<float> atomic = on_atomic.values(), ordered = on_ordered.values();
     for (size_t k = 0; k < gradient.size(); ++k) {
       EXPECT_NEAR(gradient[k], expected[k], 1e-5);
       EXPECT_NEAR(atomic[k], expected[k], 1e-5);
@@ -425,12 +479,14 @@ void test_cuda_tells_the_first_fault() {
   p.num_rois = 600;
   std::vector<float> boxes(4 * 600, 1.0f);
   std::vector<int> image(600, 0);
-  std::vector<Roi> rois(600);
   boxes[4 * 500 + 3] = NAN;
   image[300] = 4;
-  int first;
+  const OnDevice<float> on_boxes(boxes);
+  const OnDevice<int> on_image(image), first(1);
+  const OnDevice<Roi> on_rois(600);
   FaultAt fault;
-  EXPECT(cuda::place(p, boxes.data(), image.data(), rois.data(), &first, &fault, nullptr) == nullptr);
+  EXPECT(cuda::place(p, on_boxes.data(), on_image.data(), on_rois.data(), first.data(), &fault, nullptr) == nullptr);
+  const std::vector<Roi> rois = on_rois.values();
   EXPECT(fault.fault == kBadIndex && fault.roi == 300 && fault.image == 4);
   EXPECT(rois[300].image == -1 && rois[500].image == -1 && rois[299].image == 0);
 }

@@ -4,6 +4,7 @@
 #define MRCNN_TEST_SHIM_CUDA_RUNTIME_H_
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <algorithm>
@@ -23,9 +24,21 @@ inline thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 using cudaError_t = int;
 using cudaStream_t = void*;
-constexpr int cudaSuccess = 0, cudaMemcpyDeviceToHost = 2;
+constexpr int cudaSuccess = 0, cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2;
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t) { return "no error"; }
+inline cudaError_t cudaMalloc(void** to, size_t size) {
+  *to = malloc(size);
+  return *to == nullptr;
+}
+inline cudaError_t cudaFree(void* memory) {
+  free(memory);
+  return cudaSuccess;
+}
+inline cudaError_t cudaMemcpy(void* to, const void* from, size_t size, int) {
+  if (size > 0) memcpy(to, from, size);
+  return cudaSuccess;
+}
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaMemsetAsync(void* to, int byte, size_t size, cudaStream_t) {
   if (size > 0) memset(to, byte, size);

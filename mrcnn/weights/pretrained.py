@@ -228,8 +228,7 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
     if foreign is None:
         config, class_names, _ = checkpoint.stored_model(contents.metadata, str(path))
         heads = ["box", *(head_name(head).removesuffix("_head") for head in config.heads)]
-        backbone = type(config.backbone).__name__.removesuffix("Config")
-        network = f"mrcnn {backbone}, {config.num_classes} classes, {' + '.join(heads)}"
+        network = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
         return WeightsDescription(*shared, config.profile, network, len(contents.arrays), values, tuple(class_names))
     network = foreign.architecture
     return WeightsDescription(

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from mrcnn.export.compare import ACCEPTED, Difference, compare
+from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
 from mrcnn.structures import Instances
 
 
@@ -68,3 +69,17 @@ def test_nothing_found_is_said():
 
 def test_what_is_not_a_number_is_beyond_every_bound():
     assert Difference(scores=float("nan")).beyond(ACCEPTED) == ["scores nan > 0.001"]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_full_precision_is_for_a_while(before):
+    state = tf.config.experimental
+    kept = state.tensor_float_32_execution_enabled()
+    try:
+        state.enable_tensor_float_32_execution(before)
+        with pytest.raises(KeyError), full_precision():
+            assert not state.tensor_float_32_execution_enabled()
+            raise KeyError
+        assert state.tensor_float_32_execution_enabled() is before
+    finally:
+        state.enable_tensor_float_32_execution(kept)

@@ -13,6 +13,7 @@ from mrcnn.export import onnx, openvino
 from mrcnn.export.compare import Difference, compare
 from mrcnn.export.portable import ExportError, PortableModel, check_answers, describe
 from mrcnn.inference import detect
+from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from tests.tiny_model import blank_picture, noise_pictures, tiny_model
 
@@ -206,3 +207,14 @@ def test_what_openvino_cannot_run_is_refused_and_leaves_nothing(model, tmp_path,
     with pytest.raises(ExportError, match=r"OpenVINO .* cannot run it: .*K \(1000\) exceeds"):
         openvino.export_openvino(model, tmp_path / "model.xml")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_openvino_counts_the_anchors_of_the_coarsest_level(model, tmp_path):
+    """It once took its sides for those of the level before, of a ResNet, whose sides it knows more about."""
+    pytest.importorskip("openvino")
+    rpn = dataclasses.replace(model.config.rpn, pre_nms_test=30)  # of 18 anchors on p6, 45 on p5
+    resnet = MaskRCNN(dataclasses.replace(model.config, backbone=ResNetConfig(), rpn=rpn))
+    path = openvino.export_openvino(resnet, tmp_path / "model.xml")
+    (found,) = detect(openvino.load_openvino(path), noise_pictures(1))
+    assert found.scores.ndim == 1

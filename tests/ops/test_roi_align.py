@@ -321,3 +321,8 @@ def test_a_replacement_sees_each_roi_once_on_its_own_level(aligned):
     assert not found[0, 2].numpy().any()
     assert not found[1, 4].numpy().any()
     assert custom.replacement() is None
+
+
+def test_autograph_can_read_it():
+    """Whoever calls it in a function of their own gets no warning that it cannot be converted."""
+    assert "multilevel_roi_align" in tf.autograph.to_code(multilevel_roi_align)

@@ -67,7 +67,7 @@ def test_description_of_an_own_checkpoint(own):
     assert (description.container, description.family) == ("mrcnn", "mrcnn")
     assert description.class_names == ("thing", "other")
     text = str(description)
-    assert "mrcnn EfficientNetLite, 2 classes, box + mask" in text
+    assert "mrcnn EfficientNetLite lite0, 2 classes, box + mask" in text
     assert "thing, other" in text
 
 

@@ -207,9 +207,9 @@ def main() -> None:
             if python is None:
                 continue
             command = [python, __file__, "--only", name, "--case", case, "--steps", str(args.steps)]
-            environment = os.environ | (
-                {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])} if name == "ours" else {}
-            )
+            environment = dict(os.environ)
+            if name == "ours":
+                environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise SystemExit(f"{name}: {done.stderr[-2000:]}")

@@ -77,8 +77,10 @@ def test_full_precision_is_for_a_while(before):
     kept = state.tensor_float_32_execution_enabled()
     try:
         state.enable_tensor_float_32_execution(before)
-        with pytest.raises(KeyError), full_precision():
+        with full_precision():
             assert not state.tensor_float_32_execution_enabled()
+        assert state.tensor_float_32_execution_enabled() is before
+        with pytest.raises(KeyError), full_precision():
             raise KeyError
         assert state.tensor_float_32_execution_enabled() is before
     finally:

@@ -24,8 +24,13 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
-import torch
-from torchvision.ops import MultiScaleRoIAlign
+
+try:
+    import torch
+    from torchvision.ops import MultiScaleRoIAlign
+except ImportError as error:
+    print(f"nothing to measure: {error}")
+    sys.exit()
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -195,7 +200,8 @@ def main() -> None:
     parser.add_argument("--nvcc", default="nvcc")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
-        sys.exit("no GPU: nothing to measure")
+        print("nothing to measure: no GPU")
+        return
     speed = copy_speed()
     print(f"{torch.cuda.get_device_name()}: a copy moves {speed / 1e12:.2f} TB/s")
     with tempfile.TemporaryDirectory() as folder:

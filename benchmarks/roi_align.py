@@ -36,27 +36,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
+from rois import CHANNELS, HEIGHT, STRIDES, WIDTH, draw_boxes
 
 from mrcnn.ops import custom
 from mrcnn.ops.pyramid import assign_levels
 from mrcnn.ops.roi_align import multilevel_roi_align
 
-HEIGHT, WIDTH, CHANNELS = 800, 1088, 256
-STRIDES = (4, 8, 16, 32)
 THREADS = 2
 
 Way = tuple[Callable[[], object], Callable[[], object]]
 """Forward; forward and gradient in the features."""
-
-
-def draw_boxes(rng: np.random.Generator, batch: int, num_rois: int) -> np.ndarray:
-    """f32[B, S, 4] inside the picture, sides spread evenly over the octaves from 8 to 800 pixels."""
-    side = np.exp(rng.uniform(np.log(8), np.log(800), (batch, num_rois)))
-    stretch = np.exp(rng.uniform(-0.5, 0.5, (batch, num_rois)))
-    half = np.stack([side * stretch, side / stretch], axis=-1) / 2
-    centre = rng.uniform(0, 1, (batch, num_rois, 2)) * [HEIGHT, WIDTH]
-    corners = np.concatenate([centre - half, centre + half], axis=-1)
-    return np.clip(corners, 0, [HEIGHT, WIDTH, HEIGHT, WIDTH]).astype(np.float32)
 
 
 def tensorflow_way(pool: Callable[..., tf.Tensor], features: list[tf.Tensor], upstream: tf.Tensor) -> Way:

@@ -24,6 +24,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from rois import CHANNELS, HEIGHT, STRIDES, WIDTH, draw_boxes
 
 try:
     import torch
@@ -37,20 +38,8 @@ sys.path.insert(0, str(ROOT))
 
 from custom_ops.roi_align.test.kernels import Kernels, compile_with_nvcc, make_params  # noqa: E402
 
-HEIGHT, WIDTH, CHANNELS = 800, 1088, 256
-STRIDES = (4, 8, 16, 32)
 SETS = 4  # of inputs; one is 74 MB a picture in float32, the largest cache of a GPU about as much
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-
-
-def draw_boxes(rng: np.random.Generator, batch: int, num_rois: int) -> np.ndarray:
-    """f32[B, S, 4] inside the picture, sides spread evenly over the octaves from 8 to 800 pixels."""
-    side = np.exp(rng.uniform(np.log(8), np.log(800), (batch, num_rois)))
-    stretch = np.exp(rng.uniform(-0.5, 0.5, (batch, num_rois)))
-    half = np.stack([side * stretch, side / stretch], axis=-1) / 2
-    centre = rng.uniform(0, 1, (batch, num_rois, 2)) * [HEIGHT, WIDTH]
-    corners = np.concatenate([centre - half, centre + half], axis=-1)
-    return np.clip(corners, 0, [HEIGHT, WIDTH, HEIGHT, WIDTH]).astype(np.float32)
 
 
 def seconds(functions: list[Callable[[], None]], launches: int) -> float:

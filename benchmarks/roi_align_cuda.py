@@ -99,14 +99,15 @@ class Case:
         self.kernels.forward(self.dtype, self.params, maps, rois, pooled, stream)
 
     def backward(self) -> None:
-        stream = torch.cuda.current_stream().cuda_stream
-        arguments = self.upstream.data_ptr(), self.rois.data_ptr(), pointers(self.sums), stream
-        self.kernels.backward(self.dtype, self.params, *arguments)
+        self._backward(self.upstream, self.sums)
 
     def backward_deterministic(self) -> None:
+        self._backward(self.upstream, self.gathered, deterministic=True)
+
+    def _backward(self, upstream: torch.Tensor, to: list[torch.Tensor], deterministic: bool = False) -> None:
         stream = torch.cuda.current_stream().cuda_stream
-        arguments = self.upstream.data_ptr(), self.rois.data_ptr(), pointers(self.gathered), stream
-        self.kernels.backward_deterministic(self.dtype, self.params, *arguments)
+        arguments = upstream.data_ptr(), self.rois.data_ptr(), pointers(to), stream
+        self.kernels.backward(self.dtype, self.params, *arguments, deterministic=deterministic)
 
     def their_forward(self) -> None:
         with torch.no_grad():
@@ -126,7 +127,7 @@ class Case:
         self.backward_deterministic()
         assert all(torch.equal(a, b) for a, b in zip(first, self.gathered, strict=True)), "not deterministic"
         maps = {k: m.detach().double().requires_grad_() for k, m in self.their_maps.items()}
-        boxes = [torch.stack([b[:, 1], b[:, 0], b[:, 3], b[:, 2]], 1).double() for b in self._boxes_by_picture()]
+        boxes = list(self.boxes[:, [1, 0, 3, 2]].double().chunk(len(self.pictures)))
         expected = self.pooler(maps, boxes, self.pictures)
         expected.backward(self.their_upstream.double())
         limit = {"float32": 1e-4, "float16": 1e-3, "bfloat16": 5e-3}[self.dtype]  # positions are in float32
@@ -138,16 +139,10 @@ class Case:
             error = ((ours.double() - theirs).norm() / theirs.norm()).item()
             assert error < limit, f"{self.dtype}, {name}: relative error {error:.1e}, expected under {limit:.0e}"
 
-    def _boxes_by_picture(self) -> list[torch.Tensor]:
-        return list(self.boxes.reshape(len(self.pictures), -1, 4))
-
     def least_bytes(self) -> tuple[int, int]:
         """What the forward pass and the gradient must read and write at least."""
         read = [torch.zeros_like(level) for level in self.sums]
-        one = torch.ones_like(self.upstream)
-        stream = torch.cuda.current_stream().cuda_stream
-        arguments = one.data_ptr(), self.rois.data_ptr(), pointers(read), stream
-        self.kernels.backward(self.dtype, self.params, *arguments)
+        self._backward(torch.ones_like(self.upstream), read)
         cells = sum(int((level != 0).sum()) for level in read)
         pooled, maps = self.pooled.numel(), sum(level.numel() for level in self.sums)
         size = self.pooled.element_size()

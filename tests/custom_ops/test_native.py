@@ -62,9 +62,9 @@ def by_shim(shim, dtype, features, boxes, index, upstream, strides, crop, ratio,
     rois = np.empty((len(boxes) + 1) * shim.sizeof_roi, np.uint8)
     shim.place(params, boxes.ctypes.data, index.ctypes.data, rois.ctypes.data)
     shim.forward(dtype.name, params, [level.ctypes.data for level in features], rois.ctypes.data, pooled.ctypes.data)
-    for function, gradient in ((shim.backward, sums), (shim.backward_deterministic, gathered)):
+    for deterministic, gradient in ((False, sums), (True, gathered)):
         to = [level.ctypes.data for level in gradient]
-        function(dtype.name, params, upstream.ctypes.data, rois.ctypes.data, to)
+        shim.backward(dtype.name, params, upstream.ctypes.data, rois.ctypes.data, to, deterministic=deterministic)
     return pooled, sums, gathered
 
 

@@ -294,7 +294,8 @@ def test_boundless_rois_are_nearly_nothing(op):
     ]
     pooled, (gradient,) = value_and_gradient("op", [features], [boxes], strides=[4], output_size=2, sampling_ratio=0)
     assert np.abs(pooled[0, :4]).max() < 1e-3
-    np.testing.assert_allclose(pooled[0, 4], np.full((2, 2, 2), 1000.0), rtol=2e-6)  # 30 samples of one weight each
+    rounding = 2e-6 if "GPU" in pooled.device else 0.0  # which adds up 30 samples, the CPU the few cells under them
+    np.testing.assert_allclose(pooled[0, 4], np.full((2, 2, 2), 1000.0), rtol=rounding)
     assert np.isfinite(gradient).all()
 
 

@@ -103,18 +103,20 @@ class Kernels:
         self._call("entry_forward", TYPES[dtype], ctypes.byref(params), *arguments)
 
     def backward(
-        self, dtype: str, params: Params, upstream: int, rois: int, sums: Sequence[int], stream: int = 0
+        self,
+        dtype: str,
+        params: Params,
+        upstream: int,
+        rois: int,
+        gradient: Sequence[int],
+        stream: int = 0,
+        *,
+        deterministic: bool = False,
     ) -> None:
-        """Into float32 maps, by atomic additions."""
-        arguments = (*map(ctypes.c_void_p, (upstream, rois)), _array(sums), ctypes.c_void_p(stream))
-        self._call("entry_backward", TYPES[dtype], ctypes.byref(params), *arguments)
-
-    def backward_deterministic(
-        self, dtype: str, params: Params, upstream: int, rois: int, gradient: Sequence[int], stream: int = 0
-    ) -> None:
-        """Into maps of `dtype`, cell by cell."""
+        """Into float32 maps by atomic additions, or, deterministic, into maps of `dtype` cell by cell."""
+        name = "entry_backward_deterministic" if deterministic else "entry_backward"
         arguments = (*map(ctypes.c_void_p, (upstream, rois)), _array(gradient), ctypes.c_void_p(stream))
-        self._call("entry_backward_deterministic", TYPES[dtype], ctypes.byref(params), *arguments)
+        self._call(name, TYPES[dtype], ctypes.byref(params), *arguments)
 
 
 def _array(pointers: Sequence[int]) -> ctypes.Array:

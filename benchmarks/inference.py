@@ -48,8 +48,8 @@ def picture(shape: tuple[int, int]):
     from PIL import Image
 
     name = json.loads(str(np.load(ROOT / f"tests/golden/data/{GOLDEN}.npz")["meta"]))["image"]
-    image = Image.open(ROOT / "tests/golden/data" / name).convert("RGB")
-    return np.asarray(image.resize(shape[::-1], Image.Resampling.BILINEAR))
+    opened = Image.open(ROOT / "tests/golden/data" / name).convert("RGB")
+    return np.asarray(opened.resize(shape[::-1], Image.Resampling.BILINEAR))
 
 
 def load_ours(checkpoint: str, case: str):

@@ -123,10 +123,10 @@ def main() -> None:
     print(head)
     with tempfile.TemporaryDirectory() as folder:
         sets = {"as given": (data, 400), "12 MP": (enlarged(data, Path(folder), LARGE_NUMBER), LARGE_NUMBER)}
-        for title, (pictures, number) in sets.items():
-            bare = decoding([pictures.record(i).path for i in range(len(pictures))], number)
+        for title, (part, number) in sets.items():
+            bare = decoding([part.record(i).path for i in range(len(part))], number)
             for name in arguments.recipe:
-                first, again = pipeline(pictures, mrcnn.recipes.get(name).data, number)
+                first, again = pipeline(part, mrcnn.recipes.get(name).data, number)
                 rates = " ".join(f"{1 / seconds:8.1f}/s" for seconds in (first, again, bare))
                 print(f"{title:10} {name:34} {rates}  {first / bare:.2f}", flush=True)
     if arguments.wait:

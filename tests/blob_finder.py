@@ -56,10 +56,10 @@ class BlobFinder(keras.Model):
 
 def picture(height, width, *blobs):
     """Black, with a rectangle (channel, y1, x1, y2, x2) in each of the given channels."""
-    image = np.zeros((height, width, 3), np.uint8)
+    canvas = np.zeros((height, width, 3), np.uint8)
     for channel, y1, x1, y2, x2 in blobs:
-        image[y1:y2, x1:x2, channel] = 255
-    return image
+        canvas[y1:y2, x1:x2, channel] = 255
+    return canvas
 
 
 def mixed_pictures(num, seed=0):

@@ -49,10 +49,10 @@ def batch_of(pictures, objects, canvas=(96, 128), slots=4, with_truth=True):
     """
     samples = []
     for i, (picture, items) in enumerate(zip(pictures, objects, strict=True)):
-        image = np.zeros((*canvas, 3), np.uint8)
-        image[: picture.shape[0], : picture.shape[1]] = picture
+        canvas_image = np.zeros((*canvas, 3), np.uint8)
+        canvas_image[: picture.shape[0], : picture.shape[1]] = picture
         shape = np.array(picture.shape[:2], np.int32)
-        sample = {"image": image, "image_id": np.int64(i), "original_shape": shape, "content_shape": shape}
+        sample = {"image": canvas_image, "image_id": np.int64(i), "original_shape": shape, "content_shape": shape}
         samples.append(sample | (truth(items, slots, (i, 7)) if with_truth else {}))
     batch = stack(samples)
     spec = batch_spec(len(pictures), *canvas, slots, MASK_SIDE, with_truth=with_truth)

@@ -122,13 +122,13 @@ def save_picture(path: str | os.PathLike[str], picture: np.ndarray) -> Path:
     """Write u8[h, w, 3] as the format its suffix names (.png, .jpg, ...), under a temporary name then renamed."""
     path = Path(path)
     with whole_file(path) as temporary:
-        image = Image.fromarray(as_rgb(picture))
+        encoder = Image.fromarray(as_rgb(picture))
         if path.suffix.lower() == ".png":
-            image.save(temporary, compress_level=4)
+            encoder.save(temporary, compress_level=4)
         elif path.suffix.lower() in (".jpg", ".jpeg"):
-            image.save(temporary, quality=92)
+            encoder.save(temporary, quality=92)
         else:
-            image.save(temporary)
+            encoder.save(temporary)
     return path
 
 

@@ -309,10 +309,10 @@ def _requests(fits: Sequence[np.ndarray], pictures: Sequence[np.ndarray], max_ba
 def pixel_inputs(pictures: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     """The inputs of `serving_default` for pictures u8[h, w, 3] of any sizes."""
     shape = np.array([picture.shape[:2] for picture in pictures], np.int32)
-    image = np.zeros((len(pictures), *shape.max(axis=0), 3), np.uint8)
-    for canvas, picture in zip(image, pictures, strict=True):
+    canvases = np.zeros((len(pictures), *shape.max(axis=0), 3), np.uint8)
+    for canvas, picture in zip(canvases, pictures, strict=True):
         canvas[: picture.shape[0], : picture.shape[1]] = picture
-    return {"image": image, "shape": shape}
+    return {"image": canvases, "shape": shape}
 
 
 def encode_png(picture: np.ndarray) -> bytes:

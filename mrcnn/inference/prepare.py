@@ -71,9 +71,9 @@ def prepare_picture(
     height, width = picture.shape[:2]
     content = settings.content_size(height, width)
     canvas = settings.canvas_size(*content)
-    image = resize_image(picture, content, settings.interpolation)
-    image = pad_image(image, *canvas, centre=settings.padding == "centre")
-    return Prepared(number, image, (height, width), content, settings.origin(canvas, content))
+    resized = resize_image(picture, content, settings.interpolation)
+    padded = pad_image(resized, *canvas, centre=settings.padding == "centre")
+    return Prepared(number, padded, (height, width), content, settings.origin(canvas, content))
 
 
 def picture_spec(settings: InputConfig) -> dict[str, tf.TensorSpec]:

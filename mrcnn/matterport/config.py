@@ -1,6 +1,6 @@
 """`Config`: settings as class attributes, to subclass. Any further attribute is welcome.
 
-`mrcnn.matterport.settings` says what each of them becomes in this package's own settings.
+`mrcnn.matterport.native_config` says what each of them becomes in this package's own settings.
 """
 
 from __future__ import annotations

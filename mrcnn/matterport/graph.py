@@ -16,7 +16,7 @@ import keras
 import tensorflow as tf
 
 from mrcnn.matterport.config import Config
-from mrcnn.matterport.settings import std_weights
+from mrcnn.matterport.native_config import std_weights
 from mrcnn.modeling.backbones.resnet import ResNetConfig, Stage
 from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, detections_of
 from mrcnn.modeling.heads.mask import MaskHeadConfig
@@ -140,8 +140,8 @@ class PyramidROIAlign(keras.layers.Layer):
         return {**super().get_config(), "pool_shape": self.pool_shape}
 
 
-def rpn_settings(config: Any, proposal_count: int | None = None, nms_threshold: float | None = None) -> RPNConfig:
-    """The settings of proposing that a `Config` holds."""
+def native_rpn_config(config: Any, proposal_count: int | None = None, nms_threshold: float | None = None) -> RPNConfig:
+    """The RPN config that a `Config` states."""
     count = config.POST_NMS_ROIS_INFERENCE if proposal_count is None else proposal_count
     return replace(
         MATTERPORT.rpn,
@@ -160,7 +160,7 @@ class ProposalLayer(keras.layers.Layer):
 
     def __init__(self, proposal_count: int, nms_threshold: float, config: Any = None, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.settings = rpn_settings(config or Config(), proposal_count, nms_threshold)
+        self.native = native_rpn_config(config or Config(), proposal_count, nms_threshold)
 
     def call(self, inputs: Sequence[Any]) -> Any:
         """See the class."""
@@ -168,7 +168,7 @@ class ProposalLayer(keras.layers.Layer):
         logits = tf.math.log(tf.maximum(probs[..., 1], 1e-30)) - tf.math.log(tf.maximum(probs[..., 0], 1e-30))
         output = RPNOutput(logits, deltas, anchors[0], [tf.shape(logits)[1]])
         window = tf.tile([[0.0, 0.0, 1.0, 1.0]], [tf.shape(logits)[0], 1])
-        proposals = proposals_of(output, window, self.settings, for_training=False)
+        proposals = proposals_of(output, window, self.native, for_training=False)
         return proposals.boxes * tf.cast(proposals.valid, tf.float32)[..., tf.newaxis]
 
 
@@ -185,16 +185,16 @@ def refine_detections_graph(
 
 
 def _refine(rois: tf.Tensor, probs: tf.Tensor, deltas: tf.Tensor, window: tf.Tensor, config: Any) -> tf.Tensor:
-    settings = replace(
+    native = replace(
         MATTERPORT.box_head,
         delta_weights=std_weights(config.BBOX_STD_DEV),
         score_threshold=float(config.DETECTION_MIN_CONFIDENCE or 0),
         nms_iou=float(config.DETECTION_NMS_THRESHOLD),
         max_detections=int(config.DETECTION_MAX_INSTANCES),
     )
-    refined = box_ops.decode_deltas(deltas[:, :, 1:], rois[:, :, tf.newaxis], settings.delta_weights, None)
+    refined = box_ops.decode_deltas(deltas[:, :, 1:], rois[:, :, tf.newaxis], native.delta_weights, None)
     refined = box_ops.clip_boxes(refined, window[:, tf.newaxis])
-    found = detections_of(probs, refined, is_filled(rois), settings)
+    found = detections_of(probs, refined, is_filled(rois), native)
     return as_rows(found.boxes, found.class_ids, found.scores)
 
 
@@ -235,9 +235,9 @@ def _targets(proposals: Any, class_ids: Any, gt_boxes: Any, gt_masks: Any, confi
         "gt_crowd": tf.cast(class_ids, tf.int32) < 0,
         "seed": tf.random.uniform([start, 2], 0, 2**31 - 1, tf.int32),
     }
-    settings = RoiSamplerConfig(int(config.TRAIN_ROIS_PER_IMAGE), float(config.ROI_POSITIVE_RATIO), append_gt=False)
+    native = RoiSamplerConfig(int(config.TRAIN_ROIS_PER_IMAGE), float(config.ROI_POSITIVE_RATIO), append_gt=False)
     filled = is_filled(proposals)
-    rois = sample_rois(Proposals(proposals, tf.cast(filled, tf.float32), filled), truth, settings)
+    rois = sample_rois(Proposals(proposals, tf.cast(filled, tf.float32), filled), truth, native)
     filled, foreground = (tf.cast(x, tf.float32)[..., tf.newaxis] for x in (rois.valid, rois.foreground))
     matched = tf.gather(gt_boxes, rois.gt_index, batch_dims=1)
     deltas = box_ops.encode_deltas(matched, rois.boxes, std_weights(config.BBOX_STD_DEV))
@@ -378,13 +378,13 @@ def fpn_classifier_graph(
 ) -> list[Any]:
     """[logits [B, N, NUM_CLASSES], probabilities, deltas [B, N, NUM_CLASSES, 4]] of RoIs on P2 to P5."""
     channels = feature_maps[0].shape[-1]
-    settings = BoxHeadConfig(
+    native = BoxHeadConfig(
         pool=replace(MATTERPORT.pool, size=pool_size),
         fc_dims=(fc_layers_size, fc_layers_size),
         fc_norm="frozen_bn" if train_bn is False else "bn",
         norm_epsilon=MATTERPORT.norm_epsilon,
     )
-    head = settings.build(num_classes - 1, RoiPooler(settings.pool, _STRIDES, channels), "mrcnn_classifier")
+    head = native.build(num_classes - 1, RoiPooler(native.pool, _STRIDES, channels), "mrcnn_classifier")
     return _head_step(head, class_outputs, "mrcnn_class_outputs")(rois, image_meta, *feature_maps)
 
 
@@ -393,12 +393,12 @@ def build_fpn_mask_graph(
 ) -> Any:
     """Masks f32[B, N, 2 x pool_size, 2 x pool_size, NUM_CLASSES], probabilities, of RoIs on P2 to P5."""
     channels = feature_maps[0].shape[-1]
-    settings = MaskHeadConfig(
+    native = MaskHeadConfig(
         pool=replace(MATTERPORT.pool, size=pool_size),
         conv_norm="frozen_bn" if train_bn is False else "bn",
         norm_epsilon=MATTERPORT.norm_epsilon,
     )
-    head = settings.build(num_classes, RoiPooler(settings.pool, _STRIDES, channels), "mrcnn_masks")
+    head = native.build(num_classes, RoiPooler(native.pool, _STRIDES, channels), "mrcnn_masks")
     return _head_step(head, tf.sigmoid, "mrcnn_mask")(rois, image_meta, *feature_maps)
 
 

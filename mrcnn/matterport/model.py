@@ -20,7 +20,7 @@ import tensorflow as tf
 import mrcnn
 from mrcnn.data import augmenters
 from mrcnn.inference import to_instances
-from mrcnn.matterport import settings, targets, training, utils, weights_file
+from mrcnn.matterport import native_config, targets, training, utils, weights_file
 from mrcnn.matterport.eager import eagerly
 from mrcnn.matterport.graph import (  # noqa: F401 - names that scripts take from this module
     BatchNorm,
@@ -270,7 +270,7 @@ class MaskRCNN:
 
     @staticmethod
     def _build(config: Any) -> KerasModel:
-        model = KerasModel(settings.model_config(config), name="mask_rcnn")
+        model = KerasModel(native_config.model_config(config), name="mask_rcnn")
         model.source = config
         return model
 
@@ -433,8 +433,8 @@ class MaskRCNN:
             image = np.repeat(image[..., np.newaxis], channels, axis=2)
         plain = image.dtype == np.uint8 and not self.config.IMAGE_MIN_SCALE
         if channels == 3 and (plain or self.config.PAPER):
-            picture = image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
-            return _as_result(mrcnn.detect(self.keras_model, picture)[0])
+            as_uint8 = image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
+            return _as_result(mrcnn.detect(self.keras_model, as_uint8)[0])
         # Crops are for training: what is looked for is looked for in the whole picture.
         mode = "pad64" if self.config.IMAGE_RESIZE_MODE == "crop" else self.config.IMAGE_RESIZE_MODE
         resized, window, *_ = self._resized(image, mode)
@@ -476,8 +476,8 @@ class MaskRCNN:
         del image_metas
 
         def one(molded: np.ndarray) -> dict[str, np.ndarray]:
-            picture = (np.asarray(molded, np.float32) + np.asarray(self.config.MEAN_PIXEL)).astype(np.float32)
-            return _as_result(self._run(picture, (0, 0, *molded.shape[:2]), molded.shape[:2]))
+            unmolded = (np.asarray(molded, np.float32) + np.asarray(self.config.MEAN_PIXEL)).astype(np.float32)
+            return _as_result(self._run(unmolded, (0, 0, *molded.shape[:2]), molded.shape[:2]))
 
         return eagerly(lambda: [one(molded) for molded in molded_images])
 
@@ -543,7 +543,7 @@ class MaskRCNN:
             (y2 - y1, x2 - x1),
             tuple(original_image_shape[:2]),
             origin=(y1, x1),
-            settings=settings.MATTERPORT.input,
+            settings=native_config.MATTERPORT.input,
             paste="integer_resize",
         )
         result = _as_result(found)

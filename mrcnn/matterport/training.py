@@ -16,7 +16,7 @@ import numpy as np
 from mrcnn.data import augmenters
 from mrcnn.data import dataset as native
 from mrcnn.data.pipeline import DataConfig, make_pipeline
-from mrcnn.matterport import settings, targets, utils, weights_file
+from mrcnn.matterport import native_config, targets, utils, weights_file
 from mrcnn.training.freezing import set_trainable as native_set_trainable
 from mrcnn.training.schedules import SGDWithL2
 
@@ -167,7 +167,7 @@ def train(
         model: matterport's MaskRCNN, in training mode.
     """
     config, keras_model = model.config, model.keras_model
-    data = settings.recipe(config, learning_rate).data
+    data = native_config.recipe(config, learning_rate).data
     print(f"\nStarting at epoch {model.epoch}. LR={learning_rate}\n")
     print(f"Checkpoint Path: {model.checkpoint_path}")
     model.set_trainable(layer_regex)

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from mrcnn.files import whole_file
-from mrcnn.matterport.settings import architecture
+from mrcnn.matterport.native_config import architecture
 from mrcnn.weights import matterport
 from mrcnn.weights.checkpoint import save_checkpoint
 from mrcnn.weights.open_file import read_arrays

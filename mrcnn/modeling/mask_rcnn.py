@@ -192,8 +192,8 @@ class MaskRCNN(TrainStep):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MaskRCNN:
         """The model of a `get_config`, untrained; what did not train in that one does not in this."""
         del custom_objects
-        settings = {key: value for key, value in config.items() if key != "frozen"}
-        model = cls(**settings)
+        arguments = {key: value for key, value in config.items() if key != "frozen"}
+        model = cls(**arguments)
         frozen = config.get("frozen", {"layers": [], "variables": []})
         layers, variables = model._named_layers(), named_variables(model)
         for path in frozen["layers"]:

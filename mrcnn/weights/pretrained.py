@@ -76,7 +76,7 @@ def load_pretrained(
     *,
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
-    **settings: Any,
+    **overrides: Any,
 ) -> MaskRCNN:
     """A model with the weights of a file, built to compute what the program that wrote it computes.
 
@@ -88,7 +88,7 @@ def load_pretrained(
         num_classes: C of the model, things only, to fine-tune on other classes: the layers that depend on it start
             anew where the file has another number. None: as many as the file has.
         class_names: names of the classes, where the file has none, is of no known data set, or has others.
-        settings: fields of the model's settings to replace: `short_side`, `long_side`, `score_threshold`, `nms_iou`,
+        overrides: fields of the model's settings to replace: `short_side`, `long_side`, `score_threshold`, `nms_iou`,
             `max_detections`, or any field by its path, `**{"rpn.post_nms_test": 300}`.
 
     Returns:
@@ -97,10 +97,10 @@ def load_pretrained(
 
     Raises:
         WeightsError: no weights file, a damaged one, or one of a network this package does not have.
-        SettingsError: `settings` names a field that does not exist or gives it a wrong value.
+        SettingsError: `overrides` names a field that does not exist or gives it a wrong value.
         ValueError: `class_names` are not as many as the classes.
     """
-    changes = {_SHORT_NAMES.get(name, name): value for name, value in settings.items()}
+    changes = {_SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
     contents, foreign = read_foreign(path)
     if foreign is None:
         config, names, ids = checkpoint.stored_model(contents.metadata, str(path))

@@ -418,8 +418,8 @@ def test_an_export_that_answers_otherwise_is_an_error_and_leaves_nothing(tmp_pat
 
     resize = room.resize_image
 
-    def darker(image, *arguments):
-        return resize(image, *arguments) // 2
+    def darker(pixels, *arguments):
+        return resize(pixels, *arguments) // 2
 
     pictures = [picture(64, 64, (0, 5, 5, 9, 9))]
     kept = export_saved_model(BlobFinder(), tmp_path / "model", pictures=pictures)

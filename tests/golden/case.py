@@ -128,9 +128,9 @@ def nearest_resize(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def input_batch(picture: np.ndarray, settings: InputConfig) -> dict[str, tf.Tensor]:
     """One picture as `mrcnn.detect` hands it to the model."""
     item = inference.prepare_picture(picture, 0, settings)
-    image, content_shape = item.image, item.content_shape
+    content_shape = item.content_shape
     return {
-        "image": tf.constant(image[None]),
+        "image": tf.constant(item.image[None]),
         "image_id": tf.constant([0], tf.int64),
         "original_shape": tf.constant([picture.shape[:2]], tf.int32),
         "content_shape": tf.constant([content_shape], tf.int32),

@@ -7,7 +7,7 @@ import pytest
 
 from mrcnn import recipes
 from mrcnn.config import Config
-from mrcnn.matterport import settings
+from mrcnn.matterport import native_config
 from mrcnn.weights.profile import MATTERPORT
 
 
@@ -77,8 +77,8 @@ def test_defaults_are_the_profile_of_matterports_weights():
         NUM_CLASSES = 81
         BACKBONE = "resnet50"
 
-    made = settings.model_config(Coco())
-    profile = MATTERPORT.model_config(settings.architecture(Coco()))
+    made = native_config.model_config(Coco())
+    profile = MATTERPORT.model_config(native_config.architecture(Coco()))
     assert made.override({"heads.0.num_foreground": 128}) == profile
     assert made.profile == "matterport" and made.backbone.stride_in_1x1 and made.backbone.epsilon == 1e-3
 
@@ -99,7 +99,7 @@ def test_attributes_reach_the_rooms():
         TRAIN_BN = True
         LOSS_WEIGHTS = {"mrcnn_mask_loss": 2.0}  # noqa: RUF012
 
-    made = settings.model_config(Own())
+    made = native_config.model_config(Own())
     assert made.num_classes == 3 and made.backbone.depth == 50 and made.backbone.norm == "bn"
     assert (made.box_head.score_threshold, made.box_head.nms_iou, made.box_head.max_detections) == (0.9, 0.2, 7)
     assert (made.rpn.post_nms_test, made.rpn.post_nms_train, made.rpn.pre_nms_test) == (50, 60, 70)
@@ -119,7 +119,7 @@ def test_resize_modes(mode, size, canvas):
     class Mode(ShapesConfig):
         IMAGE_RESIZE_MODE, IMAGE_MIN_DIM, IMAGE_MAX_DIM = mode, 64 if mode == "pad64" else 0, 128
 
-    made = settings.model_config(Mode()).input
+    made = native_config.model_config(Mode()).input
     assert made.content_size(100, 50) == size and made.canvas_size(*size) == canvas
 
 
@@ -130,11 +130,11 @@ def test_paper_takes_the_papers_network_and_what_was_changed():
         BACKBONE = "resnet101"
         DETECTION_MAX_INSTANCES = 7
 
-    made = settings.model_config(Paper())
+    made = native_config.model_config(Paper())
     paper = recipes.get("mask_rcnn_r101_fpn").model
     assert made == paper.override({"num_classes": 3, "box_head.max_detections": 7})
     Paper.PAPER = "mask_rcnn_r50_fpn_gn"
-    assert settings.model_config(Paper()).backbone.norm == "gn"
+    assert native_config.model_config(Paper()).backbone.norm == "gn"
 
 
 @pytest.mark.parametrize(
@@ -153,11 +153,11 @@ def test_what_has_no_counterpart_is_refused_by_name(name, value):
     config = ShapesConfig()
     setattr(config, name, value)
     with pytest.raises(ValueError, match=name):
-        settings.model_config(config)
+        native_config.model_config(config)
 
 
 def test_training_settings():
-    recipe = settings.recipe(ShapesConfig(), learning_rate=0.001)
+    recipe = native_config.recipe(ShapesConfig(), learning_rate=0.001)
     assert recipe.train.learning_rate * 8 / 16 == pytest.approx(0.001)
     assert recipe.data.max_instances == 100 and recipe.data.mask_side == 56
     assert recipe.train.schedule == "constant" and recipe.train.clip_norm == 5.0

@@ -287,7 +287,7 @@ def test_the_golden_file_holds_through_detect(tmp_path):
     golden = Golden("mp_mask_r50")
     path = golden.write_checkpoint(tmp_path)
 
-    class InferenceConfig(modellib.settings.Config):
+    class InferenceConfig(modellib.native_config.Config):
         NAME, NUM_CLASSES, BACKBONE, IMAGES_PER_GPU = "coco", 81, "resnet50", 1
         DETECTION_MIN_CONFIDENCE = 0.05
         IMAGE_MIN_DIM, IMAGE_MAX_DIM = golden.sizes()["short_side"], golden.sizes()["long_side"]

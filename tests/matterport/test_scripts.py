@@ -118,11 +118,11 @@ def test_via_one_class(run, data, tmp_path):
     out = run("via_one_class.py", "train", f"--dataset={data}/via", f"--logs={tmp_path}")
     assert "Configurations:" in out and "Training network heads" in out and "Starting at epoch 0. LR=0.001" in out
     (checkpoint,) = tmp_path.glob("balloon*/mask_rcnn_balloon_0001.h5")
-    picture = data / "via/val/3.png"
-    out = run("via_one_class.py", "splash", "--weights=last", f"--image={picture}", f"--logs={tmp_path}")
+    source = data / "via/val/3.png"
+    out = run("via_one_class.py", "splash", "--weights=last", f"--image={source}", f"--logs={tmp_path}")
     assert f"Loading weights {checkpoint}" in out and "Re-starting from epoch 1" in out
     assert "Processing 1 images" in out and re.search(r"molded_images +shape: \(1, 64, 64, 3\)", out)
-    splash, image = cv2.imread(str(tmp_path / "splash.png")), cv2.imread(str(picture))
+    splash, image = cv2.imread(str(tmp_path / "splash.png")), cv2.imread(str(source))
     grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
     near = (np.abs(splash.astype(int) - image) <= 1).all(-1) | (np.abs(splash.astype(int) - grey) <= 1).all(-1)
     assert near.all()

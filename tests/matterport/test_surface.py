@@ -18,7 +18,7 @@ import pytest
 from mrcnn import model as modellib
 from mrcnn import utils
 from mrcnn.config import Config
-from mrcnn.matterport import settings
+from mrcnn.matterport import native_config
 from tests.matterport.small import SmallConfig, small_dataset
 
 ROWS = json.loads((Path(__file__).parent / "surface.json").read_text())
@@ -191,11 +191,11 @@ ATTRIBUTES = [
 def test_an_attribute_of_config(name, value, path, expected):
     own = {name: value} | ({"MEAN_PIXEL": np.array([5.0])} if name == "IMAGE_CHANNEL_COUNT" else {})
     config = type("Own", (SmallConfig,), own)()
-    recipe = settings.recipe(config, config.LEARNING_RATE)
+    recipe = native_config.recipe(config, config.LEARNING_RATE)
     found = _at(recipe, path)
     assert found == (pytest.approx(expected) if isinstance(expected, float) else expected)
     if name not in ("USE_MINI_MASK",):
-        assert _at(settings.recipe(SmallConfig(), SmallConfig.LEARNING_RATE), path) != found
+        assert _at(native_config.recipe(SmallConfig(), SmallConfig.LEARNING_RATE), path) != found
 
 
 def test_every_attribute_of_config_counts(model, monkeypatch, tmp_path):
@@ -213,7 +213,7 @@ def test_every_attribute_of_config_counts(model, monkeypatch, tmp_path):
     config = Own()
     assert (config.BATCH_SIZE, config.IMAGE_META_SIZE, config.IMAGE_SHAPE.tolist()) == (1, 15, [64, 64, 3])
     assert modellib.load_image_gt(small_dataset(), config, 0)[1][11] == 3.0
-    assert settings.recipe(config, 0.1).train.weight_decay == 0.125
+    assert native_config.recipe(config, 0.1).train.weight_decay == 0.125
     stub = object.__new__(modellib.MaskRCNN)
     stub.mode, stub.config, stub.model_dir, stub.keras_model = "training", config, str(tmp_path), model.keras_model
     config.PAPER, config.IMAGE_RESIZE_MODE = False, "square"
@@ -232,10 +232,10 @@ def test_every_attribute_of_config_counts(model, monkeypatch, tmp_path):
     assert modellib.build_detection_targets(rois, np.array([1]), boxes, masks, config)[3].shape == (9, 14, 14, 3)
     config.RPN_ANCHOR_STRIDE = 2
     with pytest.raises(ValueError, match="RPN_ANCHOR_STRIDE"):
-        settings.model_config(config)
+        native_config.model_config(config)
     config.RPN_ANCHOR_STRIDE, config.USE_RPN_ROIS = 1, False
     with pytest.raises(ValueError, match="USE_RPN_ROIS"):
-        settings.model_config(config)
+        native_config.model_config(config)
     named = {row[0] for row in ATTRIBUTES} | {
         "NAME", "STEPS_PER_EPOCH", "VALIDATION_STEPS", "BATCH_SIZE", "IMAGE_META_SIZE", "IMAGE_SHAPE", "WEIGHT_DECAY",
         "IMAGE_MIN_SCALE", "COMPUTE_BACKBONE_SHAPE", "MASK_SHAPE", "BACKBONE_STRIDES", "RPN_ANCHOR_STRIDE",

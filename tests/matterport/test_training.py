@@ -8,7 +8,7 @@ import pytest
 
 from mrcnn import model as modellib
 from mrcnn.data import augmenters
-from mrcnn.matterport import settings, training
+from mrcnn.matterport import native_config, training
 from mrcnn.parallel_model import ParallelModel
 from tests.matterport.small import SmallConfig, small_dataset
 
@@ -121,7 +121,7 @@ def test_augmenters_of_scripts(model):
     iaa = pytest.importorskip("imgaug.augmenters", reason="imgaug is not installed")
     data, config = small_dataset(), SmallConfig()
     chain = iaa.Sometimes(5 / 6, iaa.SomeOf((1, 2), [iaa.Fliplr(1.0), iaa.Affine(rotate=(-30, 30)), iaa.Multiply(0.5)]))
-    native = settings.recipe(config, 0.001).data
+    native = native_config.recipe(config, 0.001).data
     batches = training._batches(data, config, native, 0, augmenters.Augmentation(chain))
     plain = next(iter(training._batches(data, config, native, 0)))
     batch = next(iter(batches))
@@ -188,7 +188,7 @@ def test_five_weights_of_losses():
 
     made, plain = (modellib.MaskRCNN("training", c(), "logs").keras_model for c in (Weighted, SmallConfig))
     made.set_weights(plain.get_weights())
-    data = settings.recipe(SmallConfig(), 0.001).data
+    data = native_config.recipe(SmallConfig(), 0.001).data
     batch = next(iter(training._batches(small_dataset(), SmallConfig(), data, 0)))
     first, second = made.batch_terms(batch, training=False), plain.batch_terms(batch, training=False)
     ratios = {n: float(first[n].mean()) / float(second[n].mean()) for n in second if float(second[n].mean())}

@@ -49,7 +49,7 @@ bench: $(VENV)/.installed-dev
 	for script in "$$@"; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
 
 ops: $(VENV)/.installed
-	$(BIN)/python -m mrcnn.ops.build
+	$(BIN)/python -m mrcnn.native.build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \

@@ -29,7 +29,8 @@ def run_build() -> None:
         )
     # By path: the package itself may not be installed yet.
     code = (
-        "import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_module('mrcnn.ops.build', run_name='__main__')"
+        "import runpy, sys; sys.path.insert(0, sys.argv[1]);"
+        " runpy.run_module('mrcnn.native.build', run_name='__main__')"
     )
     built = subprocess.run([sys.executable, "-c", code, str(ROOT)], env=environment)
     if built.returncode != 0:

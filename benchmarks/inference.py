@@ -1,6 +1,6 @@
 """Detection against torchvision's Mask R-CNN R50-FPN: seconds, peak memory, start-up, and where the time goes.
 
-All engines have the same drawn weights, get the same picture and return masks of its size. Each runs in a process of
+All engines have the same drawn weights, get the same image and return masks of its size. Each runs in a process of
 its own on two threads; they take turns, one run each a round, so that a noisy machine disturbs all of them alike. Only
 the ratios mean anything, the median over the rounds of time / torchvision's time.
 
@@ -37,12 +37,12 @@ THREADS = 2
 
 
 def parse(case: str) -> tuple[tuple[int, int], int, int]:
-    """((height, width), pictures, detections) of "large:1:100"."""
+    """((height, width), images, detections) of "large:1:100"."""
     size, batch, found = case.split(":")
     return SIZES[size], int(batch), int(found)
 
 
-def picture(shape: tuple[int, int]):
+def image(shape: tuple[int, int]):
     """u8[height, width, 3]."""
     import numpy as np
     from PIL import Image
@@ -53,7 +53,7 @@ def picture(shape: tuple[int, int]):
 
 
 def load_ours(checkpoint: str, case: str):
-    """Our model with the settings of a case."""
+    """Our model with the config of a case."""
     sys.path.insert(0, str(ROOT))
     import mrcnn
 
@@ -94,10 +94,10 @@ def ours(checkpoint: str, case: str, engine: str):
     if engine == "frozen":
         model = Frozen(model)
     shape, batch, _ = parse(case)
-    pictures = [picture(shape)] * batch
+    images = [image(shape)] * batch
 
     def run():
-        results = mrcnn.detect(model, pictures, batch)
+        results = mrcnn.detect(model, images, batch)
         assert all(found.masks.shape[1:] == shape for found in results)
         return len(results[0]), float(results[0].scores[0])
 
@@ -134,7 +134,7 @@ def theirs(checkpoint: str, case: str):
     )
     model.load_state_dict(torch.load(checkpoint))
     model.eval()
-    pixels = torch.from_numpy(picture(shape).copy())
+    pixels = torch.from_numpy(image(shape).copy())
 
     def run():
         with torch.inference_mode():
@@ -210,7 +210,7 @@ def measure(names: list[str], torch: str | None, checkpoint: str, case: str, rou
 def report(case: str, result: dict[str, dict]) -> None:
     """One table."""
     (height, width), batch, found = parse(case)
-    print(f"\n{height} x {width}, batch {batch}, {found} detections a picture")
+    print(f"\n{height} x {width}, batch {batch}, {found} detections an image")
     base = result.get("torchvision")
     print(f"  {'engine':12} {'seconds':>8} {'ratio':>6} {'peak MB':>8} {'ratio':>6} {'start s':>8}  found, best score")
     for name, own in result.items():
@@ -242,7 +242,7 @@ def count_flops(graph) -> float:
 
 
 def stages(checkpoint: str, case: str, rounds: int) -> None:
-    """The table of one picture: each stage as a graph of its own, on what the stage before gives."""
+    """The table of one image: each stage as a graph of its own, on what the stage before gives."""
     model = load_ours(checkpoint, case)
     import io
 
@@ -251,14 +251,14 @@ def stages(checkpoint: str, case: str, rounds: int) -> None:
     from PIL import Image
 
     import mrcnn
-    from mrcnn.inference import prepare_picture, to_instances
+    from mrcnn.inference import prepare_image, to_instances
     from mrcnn.inference.prepare import make_batch
     from mrcnn.modeling.input import content_window, proposal_window
-    from mrcnn.structures import Detections, Proposals, RPNOutput
+    from mrcnn.structures.tensors import Detections, Proposals, RPNOutput
 
     model = mrcnn.fold_batch_norm(model)
     shape = parse(case)[0]
-    pixels = picture(shape)
+    pixels = image(shape)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=95)
     rows: list[tuple[str, float, float]] = []
@@ -282,12 +282,12 @@ def stages(checkpoint: str, case: str, rounds: int) -> None:
 
     timed("decode", lambda: np.asarray(Image.open(io.BytesIO(file.getvalue())).convert("RGB")))
     larger = np.asarray(Image.fromarray(pixels).resize((shape[1] * 3 // 2, shape[0] * 3 // 2)))
-    timed("resize", lambda: prepare_picture(larger, 0, model.config.input).image)
-    item = prepare_picture(pixels, 0, model.config.input)
+    timed("resize", lambda: prepare_image(larger, 0, model.config.input).image)
+    item = prepare_image(pixels, 0, model.config.input)
     batch = make_batch([item])
-    canvas, settings = batch["image"].shape[1:3], model.config.input
-    window = content_window(canvas, batch["content_shape"], settings)
-    clip_to = proposal_window(canvas, batch["content_shape"], settings)
+    canvas, config = batch["image"].shape[1:3], model.config.input
+    window = content_window(canvas, batch["content_shape"], config)
+    clip_to = proposal_window(canvas, batch["content_shape"], config)
     maps = timed("backbone", lambda b: model.backbone(model.normalize(b["image"], window), training=False), batch)
     features = timed("FPN", lambda m: model.neck(m, training=False), maps)
     sizes: list[int] = []
@@ -321,7 +321,7 @@ def stages(checkpoint: str, case: str, rounds: int) -> None:
         "paste",
         lambda: (
             to_instances(
-                held, item.content_shape, item.original_shape, settings=settings, paste=model.config.heads[0].paste
+                held, item.content_shape, item.original_shape, config=config, paste=model.config.heads[0].paste
             ).masks
         ),
     )
@@ -357,7 +357,7 @@ def main() -> None:
         import mrcnn
 
         mrcnn.export_openvino(
-            model, openvino_file(args.checkpoint, args.case[0]), pictures=[picture(parse(args.case[0])[0])]
+            model, openvino_file(args.checkpoint, args.case[0]), images=[image(parse(args.case[0])[0])]
         )
         return
     sys.path.insert(0, str(ROOT))

@@ -1,8 +1,8 @@
-"""The input pipeline alone: pictures a second, against the same threads doing nothing but decoding the files.
+"""The input pipeline alone: images a second, against the same threads doing nothing but decoding the files.
 
-Two sets: the one given (default: the nuts of the tests), and its pictures scaled up to 12-megapixel JPEGs, written to
-a temporary folder. Each goes through the pipeline with the settings of a recipe; "first" is the first time the
-pictures are read, "again" has them in the cache as far as they fit. The last column is the time of one picture over the
+Two sets: the one given (default: the nuts of the tests), and its images scaled up to 12-megapixel JPEGs, written to
+a temporary folder. Each goes through the pipeline with the config of a recipe; "first" is the first time the
+images are read, "again" has them in the cache as far as they fit. The last column is the time of one image over the
 time of its decoding at full size: below 1 where reading at a part of the size pays.
 
 `--wait STEPS` also trains the recipe for so many steps and prints the share of their time spent waiting for data.
@@ -34,7 +34,7 @@ WORKERS = min(4, os.cpu_count() or 1)
 
 
 def like(data):
-    """A set of the same classes without pictures."""
+    """A set of the same classes without images."""
     from mrcnn import Dataset
 
     empty = Dataset()
@@ -44,15 +44,15 @@ def like(data):
 
 
 def enlarged(data, folder: Path, number: int):
-    """The first pictures of a set at 12 megapixels, as a set of its own."""
+    """The first images of a set at 12 megapixels, as a set of its own."""
     large = like(data)
     for i in range(number):
         index = i % len(data)
-        picture = Image.fromarray(data.load_image(index))
-        factor = LARGE_SIDE / max(picture.size)
-        size = (round(picture.width * factor), round(picture.height * factor))
+        image = Image.fromarray(data.load_image(index))
+        factor = LARGE_SIDE / max(image.size)
+        size = (round(image.width * factor), round(image.height * factor))
         path = folder / f"{i}.jpg"
-        picture.resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
+        image.resize(size, Image.Resampling.BICUBIC).save(path, quality=90)
         annotations = [
             dataclasses.replace(
                 a,
@@ -70,18 +70,18 @@ def enlarged(data, folder: Path, number: int):
 
 
 def decoding(paths: list[str], number: int) -> float:
-    """Seconds a picture for reading files at their full size, in as many threads as the pipeline has."""
-    from mrcnn import read_picture
+    """Seconds an image for reading files at their full size, in as many threads as the pipeline has."""
+    from mrcnn import read_image
 
     with ThreadPoolExecutor(WORKERS) as threads:
-        list(threads.map(read_picture, paths[:2]))
+        list(threads.map(read_image, paths[:2]))
         begin = time.perf_counter()
-        list(threads.map(read_picture, [paths[i % len(paths)] for i in range(number)]))
+        list(threads.map(read_image, [paths[i % len(paths)] for i in range(number)]))
         return (time.perf_counter() - begin) / number
 
 
 def pipeline(data, config, number: int) -> tuple[float, float]:
-    """Seconds a picture, of the first reading and of a later one."""
+    """Seconds an image, of the first reading and of a later one."""
     from mrcnn import make_pipeline
 
     batches = iter(make_pipeline(data, config, 2, training=True, repeat=True, workers=WORKERS))

@@ -1,6 +1,6 @@
 """RoIAlign four ways on the same tensors: the op, pure TensorFlow, tf.image.crop_and_resize, torchvision.
 
-The levels P2 to P5 of an 800 x 1088 picture, 256 channels, RoIs of 8 to 800 pixels on the levels of their size; 2
+The levels P2 to P5 of an 800 x 1088 image, 256 channels, RoIs of 8 to 800 pixels on the levels of their size; 2
 samples per bin and axis. Prints the op's time as a multiple of the others', for the forward pass and for forward and
 gradient, by the clock on the wall and by processor time: the least of several interleaved runs each.
 
@@ -38,7 +38,7 @@ import numpy as np
 import tensorflow as tf
 from rois import CHANNELS, HEIGHT, STRIDES, WIDTH, draw_boxes
 
-from mrcnn.ops import custom
+from mrcnn.native import loading
 from mrcnn.ops.pyramid import assign_levels
 from mrcnn.ops.roi_align import multilevel_roi_align
 
@@ -68,15 +68,15 @@ def crop_and_resize_way(boxes: np.ndarray, size: int, features: list[tf.Tensor],
     batch, num_rois = boxes.shape[:2]
     flat = boxes.reshape(-1, 4)
     level = assign_levels(tf.constant(flat), 2, 5).numpy() - 2
-    picture = np.repeat(np.arange(batch, dtype=np.int32), num_rois)
+    image = np.repeat(np.arange(batch, dtype=np.int32), num_rois)
     rows = [np.flatnonzero(level == k) for k in range(len(STRIDES))]
 
     def pool(features: list[tf.Tensor]) -> tf.Tensor:
         parts = []
         for maps, stride, row in zip(features, STRIDES, rows, strict=True):
             last = np.array([maps.shape[1] - 1, maps.shape[2] - 1] * 2, np.float32)
-            normalised = (flat[row] / stride - 0.5) / last
-            crops = tf.image.crop_and_resize(maps, normalised, picture[row], [2 * size, 2 * size])
+            normalized = (flat[row] / stride - 0.5) / last
+            crops = tf.image.crop_and_resize(maps, normalized, image[row], [2 * size, 2 * size])
             parts.append(tf.nn.avg_pool2d(crops, 2, 2, "VALID"))
         pooled = tf.dynamic_stitch(rows, parts)
         return tf.reshape(pooled, [batch, num_rois, size, size, CHANNELS])
@@ -96,21 +96,21 @@ def torchvision_way(
         str(k): torch.from_numpy(np.ascontiguousarray(level.numpy().transpose(0, 3, 1, 2))).requires_grad_()
         for k, level in enumerate(features)
     }
-    per_picture = [torch.from_numpy(np.ascontiguousarray(b[:, [1, 0, 3, 2]])) for b in boxes]
+    per_image = [torch.from_numpy(np.ascontiguousarray(b[:, [1, 0, 3, 2]])) for b in boxes]
     gradient = torch.from_numpy(
         np.ascontiguousarray(upstream.numpy().reshape(-1, size, size, CHANNELS).transpose(0, 3, 1, 2))
     )
     pooler = MultiScaleRoIAlign(list(maps), size, 2)
-    pictures = [(HEIGHT, WIDTH)] * len(boxes)
+    images = [(HEIGHT, WIDTH)] * len(boxes)
 
     def forward() -> torch.Tensor:
         with torch.no_grad():
-            return pooler(maps, per_picture, pictures)
+            return pooler(maps, per_image, images)
 
     def both() -> None:
         for level in maps.values():
             level.grad = None
-        pooler(maps, per_picture, pictures).backward(gradient)
+        pooler(maps, per_image, images).backward(gradient)
 
     theirs = forward().numpy().transpose(0, 2, 3, 1).reshape(expected.shape)
     np.testing.assert_allclose(theirs, expected, atol=1e-3)  # positions rounded otherwise, features are noise
@@ -165,8 +165,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
-    if custom.state().library is None:
-        print(f"nothing to compare: {custom.state().reason}")
+    if loading.state().library is None:
+        print(f"nothing to compare: {loading.state().reason}")
         return
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     print(

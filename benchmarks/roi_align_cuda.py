@@ -1,6 +1,6 @@
 """The CUDA kernels of RoIAlign against the memory of the GPU and against torchvision's. Needs nvcc, PyTorch and a GPU.
 
-The levels P2 to P5 of an 800 x 1088 picture, 256 channels, RoIs of 8 to 800 pixels on the levels of their size; 2
+The levels P2 to P5 of an 800 x 1088 image, 256 channels, RoIs of 8 to 800 pixels on the levels of their size; 2
 samples per bin and axis. Each kernel's time is the median over launches on inputs that take turns, so that the cache
 does not hold them; it is printed as a multiple
 
@@ -38,7 +38,7 @@ sys.path.insert(0, str(ROOT))
 
 from custom_ops.roi_align.test.kernels import Kernels, compile_with_nvcc, make_params  # noqa: E402
 
-SETS = 4  # of inputs; one is 74 MB a picture in float32, the largest cache of a GPU about as much
+SETS = 4  # of inputs; one is 74 MB an image in float32, the largest cache of a GPU about as much
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
@@ -90,7 +90,7 @@ class Case:
         self.their_maps = {str(k): m.permute(0, 3, 1, 2).contiguous().requires_grad_() for k, m in enumerate(self.maps)}
         self.their_boxes = [torch.from_numpy(b[:, [1, 0, 3, 2]].copy()).to(**kind) for b in boxes]
         self.their_upstream = self.upstream.permute(0, 3, 1, 2).contiguous()
-        self.pictures = [(HEIGHT, WIDTH)] * batch
+        self.images = [(HEIGHT, WIDTH)] * batch
 
     def forward(self) -> None:
         stream = torch.cuda.current_stream().cuda_stream
@@ -111,12 +111,12 @@ class Case:
 
     def their_forward(self) -> None:
         with torch.no_grad():
-            self.pooler(self.their_maps, self.their_boxes, self.pictures)
+            self.pooler(self.their_maps, self.their_boxes, self.images)
 
     def their_both(self) -> None:
         for level in self.their_maps.values():
             level.grad = None
-        self.pooler(self.their_maps, self.their_boxes, self.pictures).backward(self.their_upstream)
+        self.pooler(self.their_maps, self.their_boxes, self.images).backward(self.their_upstream)
 
     def check(self) -> None:
         """Against torchvision in double precision: relative errors of the results as a whole."""
@@ -127,8 +127,8 @@ class Case:
         self.backward_deterministic()
         assert all(torch.equal(a, b) for a, b in zip(first, self.gathered, strict=True)), "not deterministic"
         maps = {k: m.detach().double().requires_grad_() for k, m in self.their_maps.items()}
-        boxes = list(self.boxes[:, [1, 0, 3, 2]].double().chunk(len(self.pictures)))
-        expected = self.pooler(maps, boxes, self.pictures)
+        boxes = list(self.boxes[:, [1, 0, 3, 2]].double().chunk(len(self.images)))
+        expected = self.pooler(maps, boxes, self.images)
         expected.backward(self.their_upstream.double())
         limit = {"float32": 1e-4, "float16": 1e-3, "bfloat16": 5e-3}[self.dtype]  # positions are in float32
         results = [("forward", self.pooled.permute(0, 3, 1, 2), expected)]

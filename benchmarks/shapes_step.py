@@ -1,8 +1,8 @@
 """A training step of matterport's `shapes` example, through its own names, against torchvision.
 
-128 x 128 pixels, 8 pictures a step, 32 RoIs each, all layers trained with the statistics of the norms fixed, float32,
+128 x 128 pixels, 8 images a step, 32 RoIs each, all layers trained with the statistics of the norms fixed, float32,
 two threads: the numbers of the well-known notebook. Ours runs as a script of matterport's would, `Config`, `Dataset`,
-`MaskRCNN.train`, its input pipeline included; torchvision's network of the same backbone gets the same pictures as
+`MaskRCNN.train`, its input pipeline included; torchvision's network of the same backbone gets the same images as
 tensors. Each runs in a process of its own, one after the other.
 
     python benchmarks/shapes_step.py [--torch PYTHON] [--backbone resnet50|resnet101] [--steps N]
@@ -26,24 +26,24 @@ import numpy as np
 from memory import peak_mb
 
 ROOT = Path(__file__).resolve().parent.parent
-SIDE, PICTURES, ROIS, WARM_UP = 128, 8, 32, 3
+SIDE, IMAGES, ROIS, WARM_UP = 128, 8, 32, 3
 RATE = 1e-5  # random weights behind fixed norms: the steps are to stay finite, not to learn
 
 
 def draw(path: str, number: int) -> None:
-    """Draw the pictures of the sample, with cv2, into a file that needs no cv2."""
-    draw_picture = runpy.run_path(str(ROOT / "samples/shapes/shapes.py"))["draw_picture"]
+    """Draw the images of the sample, with cv2, into a file that needs no cv2."""
+    draw_image = runpy.run_path(str(ROOT / "samples/shapes/shapes.py"))["draw_image"]
     arrays = {}
     for i in range(number):
-        arrays[f"picture{i}"], arrays[f"masks{i}"], arrays[f"class_ids{i}"] = draw_picture(i, SIDE)
+        arrays[f"image{i}"], arrays[f"masks{i}"], arrays[f"class_ids{i}"] = draw_image(i, SIDE)
     np.savez(path, **arrays)
 
 
 def drawn(path: str) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The pictures u8[SIDE, SIDE, 3] in a file, their masks bool[SIDE, SIDE, n] and class ids i32[n] from 1."""
+    """The images u8[SIDE, SIDE, 3] in a file, their masks bool[SIDE, SIDE, n] and class ids i32[n] from 1."""
     with np.load(path) as arrays:
         number = len(arrays.files) // 3
-        return [tuple(arrays[f"{kind}{i}"] for kind in ("picture", "masks", "class_ids")) for i in range(number)]
+        return [tuple(arrays[f"{kind}{i}"] for kind in ("image", "masks", "class_ids")) for i in range(number)]
 
 
 def summary(times: list[float]) -> dict[str, float]:
@@ -66,7 +66,7 @@ def ours(path: str, backbone: str, steps: int) -> dict[str, float]:
     class ShapesConfig(Config):
         NAME = "shapes"
         BACKBONE = backbone
-        IMAGES_PER_GPU = PICTURES
+        IMAGES_PER_GPU = IMAGES
         NUM_CLASSES = 1 + 3
         IMAGE_MIN_DIM = IMAGE_MAX_DIM = SIDE
         RPN_ANCHOR_SCALES = (8, 16, 32, 64, 128)
@@ -75,18 +75,18 @@ def ours(path: str, backbone: str, steps: int) -> dict[str, float]:
 
     class ShapesDataset(utils.Dataset):
         def load_image(self, image_id):
-            return pictures[image_id][0]
+            return images[image_id][0]
 
         def load_mask(self, image_id):
-            return pictures[image_id][1:]
+            return images[image_id][1:]
 
     ends = []
     timer = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: ends.append(time.perf_counter()))
-    pictures = drawn(path)
+    images = drawn(path)
     dataset = ShapesDataset()
     for number, name in enumerate(("circle", "square", "triangle"), start=1):
         dataset.add_class("shapes", number, name)
-    for number in range(len(pictures)):
+    for number in range(len(images)):
         dataset.add_image("shapes", number, None)
     dataset.prepare()
     with tempfile.TemporaryDirectory() as folder:
@@ -96,7 +96,7 @@ def ours(path: str, backbone: str, steps: int) -> dict[str, float]:
 
 
 def theirs(path: str, backbone: str, steps: int) -> dict[str, float]:
-    """torchvision's Mask R-CNN on the same pictures."""
+    """torchvision's Mask R-CNN on the same images."""
     import torch
     from torchvision.models.detection import MaskRCNN
     from torchvision.models.detection.anchor_utils import AnchorGenerator
@@ -112,13 +112,13 @@ def theirs(path: str, backbone: str, steps: int) -> dict[str, float]:
         box_batch_size_per_image=ROIS,
     ).train()
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], RATE, momentum=0.9)
-    times, pictures = [], drawn(path)
+    times, images = [], drawn(path)
     for step in range(WARM_UP + steps):
         inputs, targets = [], []
-        for picture, masks, class_ids in pictures[step * PICTURES : (step + 1) * PICTURES]:
+        for image, masks, class_ids in images[step * IMAGES : (step + 1) * IMAGES]:
             y, x = masks.any(1), masks.any(0)  # [SIDE, n], rows and columns each shape touches
             edges = [x.argmax(0), y.argmax(0), SIDE - x[::-1].argmax(0), SIDE - y[::-1].argmax(0)]
-            inputs.append(torch.from_numpy(picture).permute(2, 0, 1).float() / 255)
+            inputs.append(torch.from_numpy(image).permute(2, 0, 1).float() / 255)
             targets.append(
                 {
                     "boxes": torch.from_numpy(np.stack(edges, -1).astype(np.float32)),
@@ -144,17 +144,17 @@ def main() -> None:
     parser.add_argument("--torch", metavar="PYTHON")
     parser.add_argument("--backbone", choices=["resnet50", "resnet101"], default="resnet50")
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--only", nargs=2, metavar=("ours|theirs", "PICTURES"), help=argparse.SUPPRESS)
+    parser.add_argument("--only", nargs=2, metavar=("ours|theirs", "IMAGES"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.only:
         which, path = args.only
         print(json.dumps((ours if which == "ours" else theirs)(path, args.backbone, args.steps)))
         return
     found = {}
-    print(f"shapes: {SIDE} x {SIDE}, {PICTURES} pictures, {ROIS} RoIs each, {args.backbone}")
+    print(f"shapes: {SIDE} x {SIDE}, {IMAGES} images, {ROIS} RoIs each, {args.backbone}")
     with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/pictures.npz"
-        draw(path, (WARM_UP + args.steps) * PICTURES)
+        path = f"{folder}/images.npz"
+        draw(path, (WARM_UP + args.steps) * IMAGES)
         for name, python in (("ours", sys.executable), ("theirs", args.torch)):
             if python is None:
                 continue

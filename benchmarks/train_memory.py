@@ -1,4 +1,4 @@
-"""Memory and time of a training step by backbone, picture size and batch; each case in a process of its own.
+"""Memory and time of a training step by backbone, image size and batch; each case in a process of its own.
 
 Memory on the CPU is the highest resident memory of the process above that before the model is built: weights,
 gradients, momentum, activations and work space. On a GPU it is the most that TensorFlow held there at once
@@ -110,7 +110,7 @@ def main() -> None:
         print(json.dumps(measure(arguments.one, arguments.steps)))
         return
     first = None
-    print(f"{'recipe':34} {'picture':>10} {'batch':>5} {'memory':>9} {'step':>9} {'time':>6}  options")
+    print(f"{'recipe':34} {'image':>10} {'batch':>5} {'memory':>9} {'step':>9} {'time':>6}  options")
     for case in arguments.case:
         command = [sys.executable, __file__, "--one", case, "--steps", str(arguments.steps)]
         environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}

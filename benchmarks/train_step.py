@@ -1,8 +1,8 @@
 """A training step against torchvision's Mask R-CNN R50-FPN: seconds, peak memory, and where the time goes.
 
-Both networks get the same pictures, boxes, masks and numbers of RoIs, in float32 on two threads, each in a process of
+Both networks get the same images, boxes, masks and numbers of RoIs, in float32 on two threads, each in a process of
 its own, one after the other. Only the ratios mean anything on a machine that does other work. Where TensorFlow and
-PyTorch see a GPU, both use it, with their own settings for TensorFloat-32, and memory is the most they held there.
+PyTorch see a GPU, both use it, with their own config for TensorFloat-32, and memory is the most they held there.
 
     python benchmarks/train_step.py [--torch PYTHON] [--case small|large|gpu] [--steps N]
 
@@ -23,20 +23,20 @@ from pathlib import Path
 from memory import peak_mb
 
 ROOT = Path(__file__).resolve().parent.parent
-CASES = {"large": (512, 2, 512), "small": (128, 8, 32), "gpu": (1024, 4, 512)}  # side, pictures, RoIs a picture
+CASES = {"large": (512, 2, 512), "small": (128, 8, 32), "gpu": (1024, 4, 512)}  # side, images, RoIs an image
 OBJECTS, CLASSES = 6, 80
 
 
 def draw(side: int, num: int):
-    """Pictures u8[num, side, side, 3] and boxes f[num, OBJECTS, 4] (y1, x1, y2, x2), classes from 1."""
+    """Images u8[num, side, side, 3] and boxes f[num, OBJECTS, 4] (y1, x1, y2, x2), classes from 1."""
     import numpy as np
 
     rng = np.random.default_rng(0)
-    pictures = rng.integers(0, 256, (num, side, side, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (num, side, side, 3), dtype=np.uint8)
     corner = rng.uniform(0, 0.5 * side, (num, OBJECTS, 2))
     size = rng.uniform(0.15 * side, 0.45 * side, (num, OBJECTS, 2))
     boxes = np.concatenate([corner, corner + size], -1).astype(np.float32)
-    return pictures, boxes, rng.integers(1, CLASSES + 1, (num, OBJECTS))
+    return images, boxes, rng.integers(1, CLASSES + 1, (num, OBJECTS))
 
 
 def measure(step, steps: int) -> dict[str, float]:
@@ -61,7 +61,7 @@ def ours(case: str, steps: int, stages: bool) -> dict:
     from mrcnn import recipes
     from mrcnn.modeling.input import proposal_window
     from mrcnn.modeling.roi_sampler import sample_rois
-    from mrcnn.ops import custom
+    from mrcnn.native import loading
     from mrcnn.training.schedules import SGDWithL2
 
     side, num, rois = CASES[case]
@@ -69,9 +69,9 @@ def ours(case: str, steps: int, stages: bool) -> dict:
         {"model.backbone.freeze_at": 2, "model.roi_sampler.num_rois": rois, "model.heads.0.num_foreground": rois // 4}
     )
     model = recipe.build_model([f"c{i}" for i in range(CLASSES)])
-    pictures, boxes, classes = draw(side, num)
+    images, boxes, classes = draw(side, num)
     batch = {
-        "image": pictures,
+        "image": images,
         "image_id": np.arange(num),
         "original_shape": np.full((num, 2), side, np.int32),
         "content_shape": np.full((num, 2), side, np.int32),
@@ -92,7 +92,7 @@ def ours(case: str, steps: int, stages: bool) -> dict:
     found = measure(lambda: float(train(batch)["loss"]), steps)
     if tf.config.list_physical_devices("GPU"):
         found["peak_mb"] = tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
-    found["roi_align"] = "op" if custom.choose([tf.zeros([])]) else "pure TensorFlow"
+    found["roi_align"] = "op" if loading.choose([tf.zeros([])]) else "pure TensorFlow"
     if not stages:
         return found
 
@@ -162,11 +162,11 @@ def theirs(case: str, steps: int) -> dict:
     for module in model.backbone.body.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
-    pictures, boxes, classes = draw(side, num)
-    inputs = [torch.from_numpy(p).permute(2, 0, 1).to(device).float() / 255 for p in pictures]
+    images, boxes, classes = draw(side, num)
+    inputs = [torch.from_numpy(p).permute(2, 0, 1).to(device).float() / 255 for p in images]
     targets = []
-    for picture_boxes, ids in zip(boxes, classes, strict=True):
-        xyxy = torch.from_numpy(picture_boxes[:, [1, 0, 3, 2]].copy())
+    for image_boxes, ids in zip(boxes, classes, strict=True):
+        xyxy = torch.from_numpy(image_boxes[:, [1, 0, 3, 2]].copy())
         masks = torch.zeros(OBJECTS, side, side, dtype=torch.uint8)
         for i, (x1, y1, x2, y2) in enumerate(xyxy.int().tolist()):
             masks[i, y1:y2, x1:x2] = 1
@@ -201,7 +201,7 @@ def main() -> None:
         return
     for case in [args.case] if args.case else ("large", "small"):
         side, num, rois = CASES[case]
-        print(f"{side} x {side}, {num} pictures, {rois} RoIs each")
+        print(f"{side} x {side}, {num} images, {rois} RoIs each")
         found = {}
         for name, python in (("ours", sys.executable), ("theirs", args.torch)):
             if python is None:

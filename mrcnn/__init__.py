@@ -14,12 +14,13 @@ from mrcnn.compat import repair_before_imgaug
 
 if TYPE_CHECKING:
     from mrcnn import recipes as recipes
+    from mrcnn.base_config import ConfigError as ConfigError
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
     from mrcnn.data.formats.coco import load_coco as load_coco
     from mrcnn.data.formats.coco import save_json as save_json
     from mrcnn.data.formats.via import load_via as load_via
-    from mrcnn.data.pictures import read_picture as read_picture
+    from mrcnn.data.images import read_image as read_image
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
     from mrcnn.data.rasterize import encode_masks as encode_masks
     from mrcnn.data.video import VideoReader as VideoReader
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw as draw
     from mrcnn.drawing import draw_boxes as draw_boxes
     from mrcnn.drawing import draw_grid as draw_grid
-    from mrcnn.drawing import save_picture as save_picture
+    from mrcnn.drawing import save_image as save_image
     from mrcnn.evaluation.coco import to_coco_results as to_coco_results
     from mrcnn.export.onnx import export_onnx as export_onnx
     from mrcnn.export.onnx import load_onnx as load_onnx
@@ -50,12 +51,11 @@ if TYPE_CHECKING:
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig as MaskRCNNConfig
     from mrcnn.modeling.stages import run_stages as run_stages
     from mrcnn.modeling.stages import training_targets as training_targets
-    from mrcnn.ops.build import build_ops as build_ops
+    from mrcnn.native.build import build_ops as build_ops
     from mrcnn.quiet import quiet_start as quiet_start
     from mrcnn.recipes import Recipe as Recipe
-    from mrcnn.settings import SettingsError as SettingsError
-    from mrcnn.structures import Annotation as Annotation
-    from mrcnn.structures import Instances as Instances
+    from mrcnn.structures.instances import Instances as Instances
+    from mrcnn.structures.records import Annotation as Annotation
     from mrcnn.training.devices import join_workers as join_workers
     from mrcnn.training.devices import use_devices as use_devices
     from mrcnn.training.dry_run import dry_run as dry_run
@@ -72,20 +72,20 @@ if TYPE_CHECKING:
     from mrcnn.weights.report import WeightsError as WeightsError
 
 _HOME = {
-    "Annotation": "mrcnn.structures",
+    "Annotation": "mrcnn.structures.records",
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
-    "Instances": "mrcnn.structures",
+    "Instances": "mrcnn.structures.instances",
     "ExportError": "mrcnn.export.portable",
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "Recipe": "mrcnn.recipes",
-    "SettingsError": "mrcnn.settings",
+    "ConfigError": "mrcnn.base_config",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
     "VideoWriter": "mrcnn.data.video",
     "WeightsError": "mrcnn.weights.report",
-    "build_ops": "mrcnn.ops.build",
+    "build_ops": "mrcnn.native.build",
     "describe_weights": "mrcnn.weights.pretrained",
     "diagnose": "mrcnn.doctor",
     "detect": "mrcnn.inference",
@@ -117,12 +117,12 @@ _HOME = {
     "load_weights": "mrcnn.weights.pretrained",
     "make_pipeline": "mrcnn.data.pipeline",
     "quiet_start": "mrcnn.quiet",
-    "read_picture": "mrcnn.data.pictures",
+    "read_image": "mrcnn.data.images",
     "recipes": "mrcnn.recipes",
     "run_stages": "mrcnn.modeling.stages",
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_json": "mrcnn.data.formats.coco",
-    "save_picture": "mrcnn.drawing",
+    "save_image": "mrcnn.drawing",
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco",

@@ -26,7 +26,7 @@ import mrcnn
 
 BAD_INPUT = 2
 INTERNAL_ERROR = 1
-PICTURE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 RESULTS_FILE = "detections.json"
 FORMATS = ("savedmodel", "onnx", "openvino", "tflite")
 
@@ -66,7 +66,7 @@ def _explain(error: Exception) -> tuple[int, str]:
         return BAD_INPUT, _one_line(str(error))
     if isinstance(error, OSError) and error.filename is not None:
         return BAD_INPUT, f"{error.filename}: {error.strerror}"
-    inner = re.search(r"(?:DataError|SettingsError|WeightsError): (.*?)(?:\nTraceback|\n\n|$)", str(error), re.DOTALL)
+    inner = re.search(r"(?:DataError|ConfigError|WeightsError): (.*?)(?:\nTraceback|\n\n|$)", str(error), re.DOTALL)
     if inner:  # raised in a worker of the input pipeline, wrapped by TensorFlow
         return BAD_INPUT, _one_line(inner.group(1))
     return INTERNAL_ERROR, f"{type(error).__name__}: {_one_line(str(error))[:300]} (--debug shows where)"
@@ -98,10 +98,10 @@ Model = Annotated[
 Annotations = Annotated[Path, typer.Option("--data", metavar="ANN.json", help="Annotations in COCO format.")]
 Images = Annotated[
     Path | None,
-    typer.Option("--images", metavar="DIR", help="Folder of the pictures. Default: images/ beside the annotations."),
+    typer.Option("--images", metavar="DIR", help="Folder of the images. Default: images/ beside the annotations."),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made if it is absent.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Pictures at once; does not change the results.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images at once; does not change the results.")]
 Score = Annotated[float, typer.Option(min=0, max=1, help="Leave out what is scored below.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.")]
 
@@ -129,9 +129,9 @@ def train(
     ],
     train: Annotated[Path, typer.Option(metavar="ANN.json", help="Training annotations in COCO format.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run: weights, recipe, history, curves.")],
-    train_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures of --train.")] = None,
+    train_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of --train.")] = None,
     val: Annotated[Path | None, typer.Option(metavar="ANN.json", help="Validation annotations.")] = None,
-    val_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Pictures of --val.")] = None,
+    val_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of --val.")] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
@@ -160,7 +160,7 @@ def train(
     ] = None,
     index: Annotated[int | None, typer.Option(min=0, help="Which of --workers this machine is.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only learn one picture by heart, and say what stands in the way.")
+        bool, typer.Option("--dry-run", help="Only learn one image by heart, and say what stands in the way.")
     ] = False,
 ) -> None:
     """Train a model on a COCO data set and keep the run in a folder.
@@ -182,20 +182,20 @@ def train(
         return mrcnn.use_devices(devices)
 
     strategy = mrcnn.quiet_start(choose)  # only before anything is computed can the CPU be split, or others be joined
-    settings = mrcnn.recipes.get(recipe).override(_changes(changes or []))
+    config = mrcnn.recipes.get(recipe).override(_changes(changes or []))
     train_data = mrcnn.load_coco(train, train_images)
     val_data = mrcnn.load_coco(val, val_images) if val is not None else None
-    model = settings.build_model(train_data.class_names, train_data.category_ids)
+    model = config.build_model(train_data.class_names, train_data.category_ids)
     _start_from(model, weights)
     if dry_run:
-        found = mrcnn.dry_run(model, train_data, settings, say=console.print)
+        found = mrcnn.dry_run(model, train_data, config, say=console.print)
         console.print(escape(str(found)))
         raise typer.Exit(0 if found.ok else BAD_INPUT)
     mrcnn.train(
         model,
         train_data,
         val_data,
-        recipe=settings,
+        recipe=config,
         out=out,
         strategy=strategy,
         resume=resume or (several and not overwrite),
@@ -267,7 +267,7 @@ def evaluate(model: Model, data: Annotations, out: Out, images: Images = None, b
 
 @app.command(no_args_is_help=True)
 def detect(
-    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|DIR|GLOB...", help="What to look at.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE|DIR|GLOB...", help="What to look at.")],
     model: Model,
     out: Out,
     score: Score = 0.5,
@@ -278,19 +278,19 @@ def detect(
     ] = None,
     augment: Annotated[
         bool,
-        typer.Option("--augment", help="Look at every picture at several sizes and mirrored; takes 12 times as long."),
+        typer.Option("--augment", help="Look at every image at several sizes and mirrored; takes 12 times as long."),
     ] = False,
 ) -> None:
-    """Find the instances in pictures; writes each picture with its instances drawn, and detections.json.
+    """Find the instances in images; writes each image with its instances drawn, and detections.json.
 
-    detections.json is in COCO results format; image_id counts the pictures from 1, file_name says which one.
+    detections.json is in COCO results format; image_id counts the images from 1, file_name says which one.
     """
     if augment and tile is not None:
         raise typer.BadParameter("--augment and --tile do not go together")
-    files = _pictures(pictures)
+    files = _images(images)
     network = _for_inference(model, threads)
     names = _unique_names(files)
-    table = Table("picture", "found", "drawn as", box=None)
+    table = Table("image", "found", "drawn as", box=None)
     results: list[dict[str, Any]] = []
     if tile is not None:
         found = (
@@ -302,7 +302,7 @@ def detect(
         found = mrcnn.iter_detect(network, files, batch_size, score_threshold=score, progress=_at_terminal())
     for number, (file, name, instances) in enumerate(zip(files, names, found, strict=True), start=1):
         drawing = mrcnn.draw(file, instances, class_names=network.class_names, as_array=True)
-        target = mrcnn.save_picture(out / f"{name}.png", drawing)
+        target = mrcnn.save_image(out / f"{name}.png", drawing)
         for result in mrcnn.to_coco_results(number, instances, network.category_ids):
             results.append({**result, "file_name": str(file)})
         table.add_row(escape(str(file)), str(len(instances)), escape(str(target)))
@@ -329,7 +329,7 @@ def video(
     """Find the instances in every frame of a video; writes the video with them drawn.
 
     Frames keep their order and the video its frame rate; sound is left out. Small videos are enlarged as `mrcnn detect`
-    enlarges small pictures.
+    enlarges small images.
     """
     reader = mrcnn.VideoReader(source)
     writer = mrcnn.VideoWriter(target, reader.fps)
@@ -353,14 +353,14 @@ def video(
     _written(target)
 
 
-def _pictures(patterns: Sequence[str]) -> list[Path]:
-    """Files of paths, folders (their pictures, sorted) and glob patterns, in the order given, each once."""
+def _images(patterns: Sequence[str]) -> list[Path]:
+    """Files of paths, folders (their images, sorted) and glob patterns, in the order given, each once."""
     files: list[Path] = []
     for pattern in patterns:
         path = Path(pattern)
         if path.is_dir():
-            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
-            kind = "a folder without pictures"
+            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+            kind = "a folder without images"
         elif path.exists():
             matches, kind = [path], ""
         else:
@@ -373,7 +373,7 @@ def _pictures(patterns: Sequence[str]) -> list[Path]:
 
 
 def _unique_names(files: Sequence[Path]) -> list[str]:
-    """File names to write to, without suffix: the stem, numbered where several pictures share it."""
+    """File names to write to, without suffix: the stem, numbered where several images share it."""
     taken: set[str] = set()
     names = []
     for file in files:
@@ -394,9 +394,9 @@ def export(
     format: Annotated[
         str, typer.Option(metavar="|".join(FORMATS), help="What to write; see docs/serving.md and docs/export.md.")
     ] = "savedmodel",
-    pictures: Annotated[
+    images: Annotated[
         list[str] | None,
-        typer.Option(metavar="PICTURE|DIR|GLOB", help="To compare the export with the model on; default: noise."),
+        typer.Option(metavar="IMAGE|DIR|GLOB", help="To compare the export with the model on; default: noise."),
     ] = None,
     masks: Annotated[
         str, typer.Option(metavar="small|full|packed", help="On a grid in the box, on all pixels, eight in a byte.")
@@ -404,17 +404,17 @@ def export(
     score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out what is scored below.")] = None,
     frozen: Annotated[bool, typer.Option("--frozen/--variables", help="Weights as constants: faster.")] = True,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Refuse larger pictures; default: by the kind of masks.")
+        int | None, typer.Option(min=1, help="Refuse larger images; default: by the kind of masks.")
     ] = None,
-    max_batch_size: Annotated[int, typer.Option(min=1, help="Refuse more pictures in a request.")] = 16,
+    max_batch_size: Annotated[int, typer.Option(min=1, help="Refuse more images in a request.")] = 16,
     version: Annotated[int | None, typer.Option(min=1, help="Number of the version; default: the next.")] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Fix the height of the pictures; default: any.")] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Fix the width of the pictures; default: any.")] = None,
+    height: Annotated[int | None, typer.Option(min=1, help="Fix the height of the images; default: any.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Fix the width of the images; default: any.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Of tflite: weights in 8 bits, a quarter of the size.")] = False,
 ) -> None:
     """Write a SavedModel for TensorFlow Serving, C++, or Python without this package; or a file for another runtime.
 
-    All options but --format, --pictures and --int8 are for a SavedModel.
+    All options but --format, --images and --int8 are for a SavedModel.
     """
     if format not in FORMATS:
         raise typer.BadParameter(f"expected one of {', '.join(FORMATS)}, got {format!r}", param_hint="--format")
@@ -433,7 +433,7 @@ def export(
     if format != "savedmodel" and any(of_saved_model.values()):
         given = ", ".join(name for name, value in of_saved_model.items() if value)
         raise typer.BadParameter(f"only a SavedModel has {given}", param_hint="--format")
-    files = _pictures(pictures) if pictures else None
+    files = _images(images) if images else None
     mrcnn.quiet_start()
     if format != "savedmodel":
         write, name = {
@@ -441,7 +441,7 @@ def export(
             "openvino": (mrcnn.export_openvino, "model.xml"),
             "tflite": (functools.partial(mrcnn.export_tflite, int8=int8), "model.tflite"),
         }[format]
-        _written(write(mrcnn.load_pretrained(model), out / name, pictures=files, say=console.print))
+        _written(write(mrcnn.load_pretrained(model), out / name, images=files, say=console.print))
         return
     written = mrcnn.export_saved_model(
         mrcnn.load_pretrained(model),
@@ -453,7 +453,7 @@ def export(
         frozen=frozen,
         max_pixels=max_pixels,
         max_batch_size=max_batch_size,
-        pictures=files,
+        images=files,
         version=version,
         say=console.print,
     )
@@ -468,10 +468,10 @@ def inspect(
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="Whose resizing and anchors to hold the boxes against.")
     ] = "mask_rcnn_r50_fpn",
-    samples: Annotated[int, typer.Option(min=0, help="Pictures to draw with their truth.")] = 8,
-    pixels: Annotated[bool, typer.Option("--pixels", help="Decode every picture, to find damaged ones.")] = False,
+    samples: Annotated[int, typer.Option(min=0, help="Images to draw with their ground truth.")] = 8,
+    pixels: Annotated[bool, typer.Option("--pixels", help="Decode every image, to find damaged ones.")] = False,
 ) -> None:
-    """Look at a data set: counts, box sizes against the anchors, sample pictures, faults.
+    """Look at a data set: counts, box sizes against the anchors, sample images, issues.
 
     --data may also be a batch (nonfinite_step....npz) that a training run kept because its loss was not finite.
     """
@@ -481,14 +481,14 @@ def inspect(
         console.print(escape(text))
         _written(*files)
         return
-    settings = mrcnn.recipes.get(recipe)
+    config = mrcnn.recipes.get(recipe)
     dataset = mrcnn.load_coco(data, images, validate=False)
-    found = mrcnn.inspect(dataset, settings, out=out, num_samples=samples, pixels=pixels)
+    found = mrcnn.inspect(dataset, config, out=out, num_samples=samples, pixels=pixels)
     console.print(escape(str(found)))
-    for fault in found.faults[:10]:
-        console.print(f"  {escape(str(fault))}", style="yellow" if fault.fatal else None)
-    if len(found.faults) > 10:
-        console.print(f"  and {len(found.faults) - 10} more in {escape(str(out / 'report.json'))}")
+    for issue in found.issues[:10]:
+        console.print(f"  {escape(str(issue))}", style="yellow" if issue.fatal else None)
+    if len(found.issues) > 10:
+        console.print(f"  and {len(found.issues) - 10} more in {escape(str(out / 'report.json'))}")
     _written(*found.files)
 
 
@@ -506,7 +506,7 @@ def convert(
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
     half: Annotated[bool, typer.Option("--half", help="Store kernels in float16: half the size.")] = False,
 ) -> None:
-    """Rewrite weights of any known program in this package's format, settings and class names included."""
+    """Rewrite weights of any known program in this package's format, config and class names included."""
     if out.suffix != ".safetensors":
         raise typer.BadParameter(f"{out}: expected a name that ends in .safetensors")
     mrcnn.quiet_start()
@@ -527,8 +527,8 @@ def weights(
     mrcnn.quiet_start()
     console.print(escape(str(mrcnn.describe_weights(file))))
     if recipe is not None:
-        settings = mrcnn.recipes.get(recipe)
-        model = mrcnn.MaskRCNN(settings.model)
+        config = mrcnn.recipes.get(recipe)
+        model = mrcnn.MaskRCNN(config.model)
         console.print(escape(str(mrcnn.load_weights(model, file))))
 
 
@@ -544,7 +544,7 @@ def recipes(
         print(yaml.safe_dump(mrcnn.recipes.get(name).to_dict(), sort_keys=False), end="")
         return
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in ("recipe", "backbone", "short side", "pictures"):
+    for column in ("recipe", "backbone", "short side", "images"):
         table.add_column(column, no_wrap=True)
     for key, recipe in mrcnn.recipes.named().items():
         table.add_row(

@@ -73,11 +73,11 @@ def _gpus() -> str:
 
 
 def _roi_align() -> str:
-    from mrcnn.ops import custom
+    from mrcnn.native import loading
 
-    forced = os.environ.get(custom.VARIABLE)
-    setting = f" ({custom.VARIABLE}={forced})" if forced else ""
-    found = custom.state()
+    forced = os.environ.get(loading.VARIABLE)
+    setting = f" ({loading.VARIABLE}={forced})" if forced else ""
+    found = loading.state()
     if found.library is None:
         return f"pure TensorFlow{setting}, because {found.reason}; `mrcnn build-ops` builds the op"
     stamp = found.stamp
@@ -89,7 +89,7 @@ def _roi_align() -> str:
 
 
 def _compilers() -> str:
-    from mrcnn.ops.build import find_compiler, find_nvcc
+    from mrcnn.native.build import find_compiler, find_nvcc
 
     return f"C++: {find_compiler() or 'none'}; CUDA: {find_nvcc() or 'none'}"
 

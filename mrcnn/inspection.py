@@ -1,4 +1,4 @@
-"""A data set looked at before training: counts, box sizes against the anchors, sample pictures, faults."""
+"""A data set looked at before training: counts, box sizes against the anchors, sample images, issues."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.errors import DataError, Fault
+from mrcnn.data.errors import DataError, DatasetIssue
 from mrcnn.data.formats.coco import save_json
-from mrcnn.drawing import draw_array, save_picture
-from mrcnn.files import whole_file
-from mrcnn.ops.masks import paste_masks
+from mrcnn.drawing import draw_array, save_image
+from mrcnn.files import atomic_write
 from mrcnn.ops.resize import resized_shape
 from mrcnn.recipes import Recipe
-from mrcnn.structures import Instances
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import paste_masks
 
 POOR_FIT = 0.5
-"""An object whose best anchor overlaps it less than this, even centred on it, is learnt from weak examples only."""
+"""An object whose best anchor overlaps it less than this, even centerd on it, is learnt from weak examples only."""
 
 
 @dataclasses.dataclass
@@ -31,15 +31,15 @@ class Inspection:
     """What was found; printable. Sizes are those after the recipe's resize, in pixels.
 
     sides: f32[n], sqrt(box area). ratios: f32[n], height / width. anchor_iou: f32[n], overlap with the best anchor
-    when both have the same centre. Crowd regions are in none of the three.
+    when both have the same center. Crowd regions are in none of the three.
     """
 
-    num_pictures: int
+    num_images: int
     num_empty: int
     num_objects: int
     num_crowd: int
     per_class: dict[str, int]
-    picture_sizes: dict[str, int]
+    image_sizes: dict[str, int]
     largest_count: int
     sides: np.ndarray
     ratios: np.ndarray
@@ -47,7 +47,7 @@ class Inspection:
     anchor_sizes: tuple[float, ...]
     anchor_ratios: tuple[float, ...]
     max_instances: int
-    faults: list[Fault]
+    issues: list[DatasetIssue]
     files: list[Path] = dataclasses.field(default_factory=list)
 
     @property
@@ -58,17 +58,17 @@ class Inspection:
     def to_dict(self) -> dict[str, Any]:
         """Plain data; this is what report.json holds."""
         return {
-            "pictures": self.num_pictures,
-            "pictures_without_objects": self.num_empty,
+            "images": self.num_images,
+            "images_without_objects": self.num_empty,
             "objects": self.num_objects,
             "crowd_regions": self.num_crowd,
-            "most_objects_in_a_picture": self.largest_count,
+            "max_objects_per_image": self.largest_count,
             "per_class": self.per_class,
-            "picture_sizes": self.picture_sizes,
+            "image_sizes": self.image_sizes,
             "box_side_percentiles": dict(zip(("5", "25", "50", "75", "95"), self._percentiles(), strict=True)),
             "anchor_sizes": list(self.anchor_sizes),
             "share_no_anchor_fits": round(self.poor_fit, 4),
-            "faults": [dataclasses.asdict(fault) for fault in self.faults],
+            "issues": [dataclasses.asdict(issue) for issue in self.issues],
         }
 
     def _percentiles(self) -> list[float | None]:
@@ -79,11 +79,11 @@ class Inspection:
     def __str__(self) -> str:
         crowd = f" and {self.num_crowd} crowd regions" if self.num_crowd else ""
         lines = [
-            f"{self.num_pictures} pictures ({self.num_empty} without objects), {self.num_objects} objects{crowd}, "
-            f"at most {self.largest_count} in a picture"
+            f"{self.num_images} images ({self.num_empty} without objects), {self.num_objects} objects{crowd}, "
+            f"at most {self.largest_count} in an image"
         ]
         if self.largest_count > self.max_instances:
-            lines.append(f"  data.max_instances is {self.max_instances}: of fuller pictures the largest are kept")
+            lines.append(f"  data.max_instances is {self.max_instances}: of fuller images the largest are kept")
         width = max([5, *map(len, self.per_class)])
         lines += ["", f"{'class':{width}}  objects"] + [f"{n:{width}}  {c:7d}" for n, c in self.per_class.items()]
         if len(self.sides):
@@ -95,8 +95,8 @@ class Inspection:
                 f"anchor sizes {anchors}: {self.poor_fit:.1%} of the objects overlap their best anchor less than "
                 f"{POOR_FIT:g}",
             ]
-        counts = Counter((fault.fatal, fault.kind) for fault in self.faults)
-        lines += ["", "no faults found" if not counts else "faults found:"]
+        counts = Counter((issue.fatal, issue.kind) for issue in self.issues)
+        lines += ["", "no issues found" if not counts else "issues found:"]
         for (fatal, kind), count in counts.most_common():
             lines.append(f"  {count:5d} x {kind} ({'training refuses' if fatal else 'mended or left out'})")
         return "\n".join(lines)
@@ -115,15 +115,15 @@ def inspect(
     Args:
         dataset: best loaded with `validate=False`, so that what training would refuse is listed.
         recipe: its resize and its anchors; None: `Recipe()`, the paper's.
-        out: folder for report.json, boxes.png and sample pictures with their truth; None writes nothing.
-        num_samples: pictures to draw, spread over the set, first of all those with objects.
-        pixels: decode every picture to find damaged ones, not only those that are drawn; slow on large sets.
+        out: folder for report.json, boxes.png and sample images with their ground truth; None writes nothing.
+        num_samples: images to draw, spread over the set, first of all those with objects.
+        pixels: decode every image to find damaged ones, not only those that are drawn; slow on large sets.
 
     Returns:
-        the findings; `files` lists what was written. Empty: a set without pictures or objects is reported as such.
+        the findings; `files` lists what was written. Empty: a set without images or objects is reported as such.
     """
     recipe = recipe or Recipe()
-    faults = dataset.validate(pixels=pixels)
+    issues = dataset.validate(pixels=pixels)
     per_class = Counter(dict.fromkeys(dataset.class_names, 0))
     sizes: Counter[str] = Counter()
     counts, boxes, num_crowd, readable = [], [], 0, []
@@ -132,7 +132,7 @@ def inspect(
             height, width = dataset.image_shape(index)
             annotations = dataset.annotations(index)
         except DataError:
-            continue  # listed among the faults
+            continue  # listed among the issues
         readable.append(index)
         sizes[f"{width} x {height}"] += 1
         objects = [a for a in annotations if not a.is_crowd]
@@ -147,12 +147,12 @@ def inspect(
     extents = extents[(np.isfinite(extents) & (extents > 0)).all(axis=1)]
     anchors = recipe.model.rpn.anchors
     found = Inspection(
-        num_pictures=len(dataset),
+        num_images=len(dataset),
         num_empty=sum(c == 0 for c in counts),
         num_objects=sum(counts),
         num_crowd=num_crowd,
         per_class=dict(per_class),
-        picture_sizes=dict(sizes.most_common(20)),
+        image_sizes=dict(sizes.most_common(20)),
         largest_count=max(counts, default=0),
         sides=np.sqrt(extents.prod(axis=1)).astype(np.float32),
         ratios=(extents[:, 0] / extents[:, 1]).astype(np.float32),
@@ -160,7 +160,7 @@ def inspect(
         anchor_sizes=tuple(sorted({size for level in anchors.sizes for size in level})),
         anchor_ratios=tuple(anchors.ratios),
         max_instances=recipe.data.max_instances,
-        faults=faults,
+        issues=issues,
     )
     if out is not None:
         folder = Path(out)
@@ -168,7 +168,7 @@ def inspect(
         if len(found.sides):
             found.files.append(_draw_boxes(found, folder / "boxes.png"))
         full = [i for i, count in zip(readable, counts, strict=True) if count] or readable
-        found.files += _draw_samples(dataset, full, num_samples, folder, faults)
+        found.files += _draw_samples(dataset, full, num_samples, folder, issues)
         save_json(found.to_dict(), folder / "report.json")
         found.files.insert(0, folder / "report.json")
     return found
@@ -179,7 +179,7 @@ def inspect_batch(path: str | os.PathLike[str], out: str | os.PathLike[str] | No
 
     Args:
         path: the .npz file.
-        out: folder for one drawing a picture with its truth; None draws nothing.
+        out: folder for one drawing an image with its ground truth; None draws nothing.
 
     Returns:
         What was found in it, as text, and the files written.
@@ -200,15 +200,15 @@ def inspect_batch(path: str | os.PathLike[str], out: str | os.PathLike[str] | No
         h, w = batch["content_shape"][row].tolist()
         boxes, masks = batch["gt_boxes"][row][valid[row]], batch["gt_masks"][row][valid[row]]
         odd = "" if np.isfinite(boxes).all() else ", a box is not finite"
-        lines.append(f"  picture {image_id}: {w} x {h} pixels after resizing, {len(boxes)} objects{odd}")
+        lines.append(f"  image {image_id}: {w} x {h} pixels after resizing, {len(boxes)} objects{odd}")
         if out is None:
             continue
         canvas = batch["image"].shape[1:3]
         boxes = np.nan_to_num(boxes, nan=0.0, posinf=0.0, neginf=0.0)
         full = paste_masks(masks.astype(np.float32), boxes, *canvas)
-        truth = Instances(boxes, batch["gt_class_ids"][row][valid[row]], canvas, masks=full)
-        drawing = draw_array(batch["image"][row].astype(np.uint8), truth, class_names=about["class_names"])
-        files.append(save_picture(Path(out) / f"{path.stem}_{row}_{image_id}.png", drawing))
+        ground_truth = Instances(boxes, batch["gt_class_ids"][row][valid[row]], canvas, masks=full)
+        drawing = draw_array(batch["image"][row].astype(np.uint8), ground_truth, class_names=about["class_names"])
+        files.append(save_image(Path(out) / f"{path.stem}_{row}_{image_id}.png", drawing))
     return "\n".join(lines), files
 
 
@@ -221,7 +221,7 @@ def _scale(recipe: Recipe, height: int, width: int) -> np.ndarray:
 
 
 def _best_anchor_iou(extents: np.ndarray, sizes: Any, ratios: Any) -> np.ndarray:
-    """f32[n], IoU of each (height, width) with the anchor that fits it best, centres together."""
+    """f32[n], IoU of each (height, width) with the anchor that fits it best, centers together."""
     shapes = np.array([[s * r**0.5, s / r**0.5] for level in sizes for s in level for r in ratios])
     common = np.minimum(extents[:, None, :], shapes[None]).prod(axis=2)  # [n, anchors]
     union = extents.prod(axis=1)[:, None] + shapes.prod(axis=1)[None] - common
@@ -248,26 +248,26 @@ def _draw_boxes(found: Inspection, path: Path) -> Path:
         axis.set(xlabel=title, ylabel="objects")
         axis.legend(frameon=False)
     figure.suptitle(f"{len(found.sides)} objects; {found.poor_fit:.1%} fit no anchor (best IoU under {POOR_FIT:g})")
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
     return path
 
 
 def _draw_samples(
-    dataset: Dataset, indices: list[int], num_samples: int, folder: Path, faults: list[Fault]
+    dataset: Dataset, indices: list[int], num_samples: int, folder: Path, issues: list[DatasetIssue]
 ) -> list[Path]:
-    """Draws some pictures; one that cannot be decoded joins the faults, unless it is there already."""
+    """Draws some images; one that cannot be decoded joins the issues, unless it is there already."""
     chosen = np.unique(np.linspace(0, len(indices) - 1, min(num_samples, len(indices))).round().astype(int))
     files = []
     for index in (indices[i] for i in chosen.tolist()):
         try:
-            picture, truth = dataset.load_image(index), dataset.instances(index)
+            image, ground_truth = dataset.load_image(index), dataset.instances(index)
         except DataError as error:
             image_id = dataset.image_ids[index]
-            if not any(fault.image_id == image_id and fault.fatal for fault in faults):
-                faults.append(Fault("picture", str(error), image_id=image_id, fatal=True))
+            if not any(issue.image_id == image_id and issue.fatal for issue in issues):
+                issues.append(DatasetIssue("image", str(error), image_id=image_id, fatal=True))
             continue
         name = "".join(c if c.isalnum() or c in "-_." else "_" for c in str(dataset.image_ids[index]))
-        drawing = draw_array(picture, truth, class_names=dataset.class_names)
-        files.append(save_picture(folder / f"sample_{name}.png", drawing))
+        drawing = draw_array(image, ground_truth, class_names=dataset.class_names)
+        files.append(save_image(folder / f"sample_{name}.png", drawing))
     return files

@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a training run, composed of the rooms' settings. Named ones and files."""
+"""Recipes: everything that decides a training run, composed of the components' config. Named ones and files."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from typing import Any, Literal
 
 import yaml
 
+from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.data.pipeline import DataConfig
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
-from mrcnn.modeling.neck import PassThroughConfig
+from mrcnn.modeling.necks.fpn import FPNConfig
+from mrcnn.modeling.necks.pass_through import PassThroughConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import RPNConfig
-from mrcnn.settings import Settings, SettingsError
 
 REFERENCE_BATCH = 16
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(Settings):
-    """How long and how fast to learn. Durations count pictures, so that they hold for any batch size."""
+class TrainConfig(BaseConfig):
+    """How long and how fast to learn. Durations count images, so that they hold for any batch size."""
 
-    images: int = 1_440_000  # pictures seen in all: 90,000 steps of 16
-    batch_size: int = 2  # pictures per device
+    images: int = 1_440_000  # images seen in all: 90,000 steps of 16
+    batch_size: int = 2  # images per device
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.02  # at a batch of 16; scaled linearly with the batch
     momentum: float = 0.9  # sgd only
@@ -52,7 +52,7 @@ class TrainConfig(Settings):
     unfreeze: tuple[tuple[float, str], ...] = ()  # (part of the run, train_layers from there on), e.g. [[0.25, "all"]]
     layer_rates: tuple[tuple[str, float], ...] = ()  # (start of a path, factor), e.g. [["backbone", 0.1]]
     weight_average: float = 0.0  # momentum of an exponential average of the weights, evaluated and kept; 0: none
-    accumulate: int = 1  # parts, each of batch_size pictures, that a device works off before the weights change
+    accumulate: int = 1  # parts, each of batch_size images, that a device works off before the weights change
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"  # of features; boxes stay float32
     recompute_backbone: bool = False  # compute its features again for the gradient: less memory, more time
     deterministic: bool = False  # the same bits on every run; slower on GPUs
@@ -60,7 +60,7 @@ class TrainConfig(Settings):
     eval_every_epochs: int = 1
     best_by: str = "val_mask/AP"  # what the best model is best in: any number of the log, "-loss" where less is better
     stop_after: int = 0  # end the run when so many evaluations in a row bring nothing better; 0: never
-    checkpoint_images: int = 0  # write a checkpoint every so many pictures too; 0: at the end of each epoch only
+    checkpoint_images: int = 0  # write a checkpoint every so many images too; 0: at the end of each epoch only
     keep_checkpoints: int = 3  # of the last; the best is kept beside them
     seed: int = 0
 
@@ -77,20 +77,20 @@ class TrainConfig(Settings):
             ("keep_checkpoints", 1),
         ):
             if getattr(self, name) < least:
-                raise SettingsError(f"train.{name}: expected at least {least}, got {getattr(self, name)}")
+                raise ConfigError(f"train.{name}: expected at least {least}, got {getattr(self, name)}")
         if self.learning_rate <= 0:
-            raise SettingsError(f"train.learning_rate: expected a positive number, got {self.learning_rate}")
+            raise ConfigError(f"train.learning_rate: expected a positive number, got {self.learning_rate}")
         if self.clip_norm is not None and self.clip_norm <= 0:
-            raise SettingsError(f"train.clip_norm: expected a positive number or none, got {self.clip_norm}")
+            raise ConfigError(f"train.clip_norm: expected a positive number or none, got {self.clip_norm}")
         if not 0 <= self.weight_average < 1:
-            raise SettingsError(f"train.weight_average: expected a number from 0 to below 1, got {self.weight_average}")
+            raise ConfigError(f"train.weight_average: expected a number from 0 to below 1, got {self.weight_average}")
         parts = [part for part, _ in self.unfreeze]
         if parts != sorted(parts) or not all(0 <= part <= 1 for part in parts):
-            raise SettingsError(f"train.unfreeze: expected parts of the run from 0 to 1 in rising order, got {parts}")
+            raise ConfigError(f"train.unfreeze: expected parts of the run from 0 to 1 in rising order, got {parts}")
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe(Settings):
+class Recipe(BaseConfig):
     """Model, data and training in one frozen, typed value that a YAML or JSON file can hold."""
 
     model: MaskRCNNConfig = MaskRCNNConfig()
@@ -112,12 +112,15 @@ class Recipe(Settings):
         path = Path(path)
         data = self.to_dict()
         text = json.dumps(data, indent=2) if path.suffix == ".json" else yaml.safe_dump(data, sort_keys=False)
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 
 def _paper(**model: Any) -> Recipe:
-    """The paper's FPN recipe with other rooms. Ref: Mask R-CNN, section 3.1; Feature Pyramid Networks, section 5.1."""
+    """The paper's FPN recipe, some components replaced.
+
+    Ref: Mask R-CNN, section 3.1; Feature Pyramid Networks, section 5.1.
+    """
     return Recipe(
         model=MaskRCNNConfig(**model),
         data=DataConfig(short_sides=(800,), long_side=1333, flip_horizontal=0.5, max_instances=100, mask_side=112),
@@ -174,9 +177,9 @@ def _faster_rcnn() -> Recipe:
 
 
 def _mask_rcnn_efficientnet_lite0() -> Recipe:
-    """A recipe for a laptop: a light backbone, a narrow pyramid, light heads, small pictures.
+    """A recipe for a laptop: a light backbone, a narrow pyramid, light heads, small images.
 
-    The backbone's ImageNet features are several times larger than a ResNet's, so the pyramid is group-normalised.
+    The backbone's ImageNet features are several times larger than a ResNet's, so the pyramid is group-normalized.
     """
     return Recipe(
         model=MaskRCNNConfig(
@@ -226,23 +229,23 @@ def load(path: str | os.PathLike[str]) -> Recipe:
     """A recipe from a YAML or JSON file, checked field by field.
 
     Raises:
-        SettingsError: the file does not exist, is not YAML or JSON, or a field is unknown or of the wrong type.
+        ConfigError: the file does not exist, is not YAML or JSON, or a field is unknown or of the wrong type.
     """
     path = Path(path)
     try:
         data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror or error}") from error
+        raise ConfigError(f"{path}: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: neither YAML nor JSON: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{path}: neither YAML nor JSON: {str(error).splitlines()[0]}") from error
     try:
         return Recipe.from_dict(data)
-    except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 SCHEDULES = {
-    # Lengths of the public model zoos, in pictures, so that they hold for any number of devices; steps are of 16.
+    # Lengths of the public model zoos, in images, so that they hold for any number of devices; steps are of 16.
     "1x": {"train.images": 1_440_000, "train.milestones": [2 / 3, 8 / 9]},  # 90,000 steps, down at 60,000 and 80,000
     "2x": {"train.images": 2_880_000, "train.milestones": [2 / 3, 8 / 9]},
     "3x": {"train.images": 4_320_000, "train.milestones": [7 / 9, 25 / 27]},  # 270,000; 210,000 and 250,000
@@ -256,7 +259,7 @@ def get(name_or_path: str | os.PathLike[str]) -> Recipe:
     """A recipe by name, or from a file.
 
     Raises:
-        SettingsError: neither a known name nor a readable file; the message lists close names.
+        ConfigError: neither a known name nor a readable file; the message lists close names.
     """
     name = str(name_or_path)
     if name in _NAMED:
@@ -268,4 +271,4 @@ def get(name_or_path: str | os.PathLike[str]) -> Recipe:
         return load(name)
     close = difflib.get_close_matches(name, _NAMED, n=1)
     hint = f"; did you mean {close[0]}?" if close else "."
-    raise SettingsError(f"no recipe {name!r}{hint} There are {', '.join(_NAMED)}, or give a YAML file")
+    raise ConfigError(f"no recipe {name!r}{hint} There are {', '.join(_NAMED)}, or give a YAML file")

@@ -1,4 +1,4 @@
-"""What `make demo` runs: a shipped model on pictures it never saw, a fine-tuning, and an export that stands alone.
+"""What `make demo` runs: a shipped model on images it never saw, a fine-tuning, and an export that stands alone.
 
 Everything it writes lies under demo_out/. Only public names of the package are used.
 """
@@ -51,31 +51,36 @@ class LossBar(keras.callbacks.Callback):
 
 
 def find_nuclei(checkpoint, out):
-    """(a) The shipped model on twelve validation pictures: COCO numbers, detections, drawings beside the truth."""
-    console.rule("[bold]a. Nuclei: the shipped model on pictures it was not trained on", align="left")
+    """(a) The shipped model on twelve validation images: COCO numbers, detections, drawings beside the ground truth."""
+    console.rule("[bold]a. Nuclei: the shipped model on images it was not trained on", align="left")
     model = mrcnn.load_model(checkpoint)
-    data = mrcnn.load_coco(NUCLEI / "pictures/annotations.json", NUCLEI / "pictures")
+    data = mrcnn.load_coco(NUCLEI / "images/annotations.json", NUCLEI / "images")
     result = mrcnn.evaluate(model, data, batch_size=4, out=out / "nuclei", progress=console.is_terminal)
     print(result)
-    draw_beside_truth(model, data, out / "nuclei")
+    draw_beside_ground_truth(model, data, out / "nuclei")
     return model, data, result
 
 
-def draw_beside_truth(model, data, folder):
-    pictures = [data.load_image(index) for index in range(len(data))]
-    for index, found in enumerate(mrcnn.iter_detect(model, pictures, score_threshold=DRAWN_FROM)):
-        truth = data.instances(index)
+def draw_beside_ground_truth(model, data, folder):
+    images = [data.load_image(index) for index in range(len(data))]
+    for index, found in enumerate(mrcnn.iter_detect(model, images, score_threshold=DRAWN_FROM)):
+        ground_truth = data.instances(index)
         drawing = mrcnn.draw(
-            pictures[index], found, truth=truth, class_names=data.class_names, labels=len(truth) < 30, as_array=True
+            images[index],
+            found,
+            ground_truth=ground_truth,
+            class_names=data.class_names,
+            labels=len(ground_truth) < 30,
+            as_array=True,
         )
-        mrcnn.save_picture(folder / f"{Path(data.image_info[index]['path']).stem[:12]}.png", drawing)
-    console.print(f"  drew {len(data)} pictures beside their truth in {folder}")
+        mrcnn.save_image(folder / f"{Path(data.image_info[index]['path']).stem[:12]}.png", drawing)
+    console.print(f"  drew {len(data)} images beside their ground truth in {folder}")
 
 
 def fine_tune_nuts(checkpoint, steps, out):
-    """(b) Another task from the same weights: four pictures, a `Dataset` subclass of forty lines."""
-    console.rule("[bold]b. Nuts: fine-tuning on four pictures through a Dataset subclass", align="left")
-    train_data, val_data = Nuts(NUTS / "pictures/train.json"), Nuts(NUTS / "pictures/val.json")
+    """(b) Another task from the same weights: four images, a `Dataset` subclass of forty lines."""
+    console.rule("[bold]b. Nuts: fine-tuning on four images through a Dataset subclass", align="left")
+    train_data, val_data = Nuts(NUTS / "images/train.json"), Nuts(NUTS / "images/val.json")
     recipe = mrcnn.recipes.get(Path(checkpoint).parent / "recipe.yaml").override(
         {
             "data.short_sides": [256, 288, 320],
@@ -102,16 +107,16 @@ def fine_tune_nuts(checkpoint, steps, out):
     mrcnn.save_checkpoint(model, out / "nuts/model.safetensors")
     first, last = (np.mean(part) for part in (history["loss"][:5], history["loss"][-5:]))
     seen, unseen = mrcnn.evaluate(model, train_data), mrcnn.evaluate(model, val_data, out=out / "nuts")
-    draw_beside_truth(model, train_data, out / "nuts")
-    draw_beside_truth(model, val_data, out / "nuts")
+    draw_beside_ground_truth(model, train_data, out / "nuts")
+    draw_beside_ground_truth(model, val_data, out / "nuts")
     return first, last, seen, unseen
 
 
 def export_and_compare(model, data, out):
     """(c) A SavedModel, loaded by a process that cannot import this package, against the model in this one."""
     console.rule("[bold]c. Export: the same answers where only TensorFlow is installed", align="left")
-    files = [picture["path"] for picture in data.image_info]
-    saved = mrcnn.export_saved_model(model, out / "saved_model", pictures=files[:4])
+    files = [image["path"] for image in data.image_info]
+    saved = mrcnn.export_saved_model(model, out / "saved_model", images=files[:4])
     answers = out / "served.npz"
     command = [sys.executable, str(HERE / "serve.py"), str(saved), str(answers), *files]
     # Otherwise a GPU rounds the factors of products to 10 bits, and no two programs agree to 1e-3.
@@ -138,7 +143,7 @@ def export_and_compare(model, data, out):
     agree = same and box_error < box_limit and score_error < score_limit
     differences = f"boxes to {box_error:.0e} px, scores to {score_error:.0e}, {pixels} mask pixels off"
     verdict = "both agree" if agree else "THEY DIFFER"
-    console.print(f"  {num} detections in {len(files)} pictures: {verdict} ({differences})")
+    console.print(f"  {num} detections in {len(files)} images: {verdict} ({differences})")
     return saved, answers, agree
 
 
@@ -171,7 +176,7 @@ def main():
             (f"nuclei, {len(data)} unseen: box AP / AP50", ap(nuclei, "box"), out / "nuclei/metrics.json"),
             ("  mask AP / AP50", ap(nuclei, "mask"), out / "nuclei/metrics.json"),
             ("  detections", str(len(nuclei.detections)), out / "nuclei/detections.json"),
-            ("  drawn beside the truth", f"{len(data)} pictures", out / "nuclei/*.png"),
+            ("  drawn beside the ground truth", f"{len(data)} images", out / "nuclei/*.png"),
             (f"nuts, loss over {args.steps} steps", f"{first:.2f} -> {last:.2f}", out / "nuts/model.safetensors"),
             ("  4 trained on: mask AP / AP50", ap(seen, "mask"), out / "nuts/*.png"),
             ("  2 unseen: mask AP / AP50", ap(unseen, "mask"), out / "nuts/metrics.json"),

@@ -12,7 +12,7 @@ from mrcnn.modeling.input import InputConfig
 
 
 class BlobFinder(keras.Model):
-    """Stands in for the model where only the way there and back is tested: one class a colour channel.
+    """Stands in for the model where only the way there and back is tested: one class a color channel.
 
     Finds the bounding box of the bright pixels of each channel; its mask is the left half of the box. The fourth slot
     is never valid.
@@ -54,7 +54,7 @@ class BlobFinder(keras.Model):
         }
 
 
-def picture(height, width, *blobs):
+def image(height, width, *blobs):
     """Black, with a rectangle (channel, y1, x1, y2, x2) in each of the given channels."""
     canvas = np.zeros((height, width, 3), np.uint8)
     for channel, y1, x1, y2, x2 in blobs:
@@ -62,11 +62,11 @@ def picture(height, width, *blobs):
     return canvas
 
 
-def mixed_pictures(num, seed=0):
+def mixed_images(num, seed=0):
     rng = np.random.default_rng(seed)
-    pictures = []
+    images = []
     for _ in range(num):
         h, w = rng.integers(20, 200, 2)
         blobs = [(c, h // 4, w // 5 * c, h // 2, w // 5 * (c + 1)) for c in range(3) if rng.random() < 0.7]
-        pictures.append(picture(h, w, *blobs))
-    return pictures
+        images.append(image(h, w, *blobs))
+    return images

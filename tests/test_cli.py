@@ -17,7 +17,7 @@ NUCLEI = Path(__file__).parent / "data/nuclei_tiny"
 COMMANDS = {
     "train": ["--recipe", "--train", "--train-images", "--val", "--val-images", "--out", "--set", "--weights"],
     "evaluate": ["--model", "--data", "--images", "--out"],
-    "detect": ["--model", "--out", "PICTURE|DIR|GLOB", "--tile", "--augment", "--threads"],
+    "detect": ["--model", "--out", "IMAGE|DIR|GLOB", "--tile", "--augment", "--threads"],
     "video": ["IN", "OUT", "--model", "--score", "--batch-size", "--threads"],
     "export": ["--model", "--out"],
     "inspect": ["--data", "--images", "--out"],
@@ -95,7 +95,7 @@ DATA = NUCLEI / "annotations.json"
         (["evaluate", "--model", "absent", "--data", "absent.json", "--out", "o"], r"absent\.json: no such annotation"),
         (["detect", "--model", "absent", "--out", "o", "absent.png"], r"absent\.png: no such file or folder"),
         (["detect", "--model", "absent", "--out", "o", "absent*.png"], r"absent\*\.png: matches no file"),
-        (["detect", "--model", "absent", "--out", "o", NUCLEI], r"nuclei_tiny: a folder without pictures"),
+        (["detect", "--model", "absent", "--out", "o", NUCLEI], r"nuclei_tiny: a folder without images"),
         (["detect", "--model", NUCLEI, "--out", "o", NUCLEI / "images"], r"nuclei_tiny: a folder without model"),
         (["detect", "--model", DATA, "--out", "o", NUCLEI / "images"], r"annotations\.json: a JSON text"),
         (["detect", "--model", DATA, "--out", "o", "--score", "2", "x"], r"'--score': .*1"),
@@ -131,7 +131,7 @@ def test_a_run_is_not_overwritten_unasked(tmp_path):
 def test_debug_shows_the_traceback_wherever_it_stands():
     for args in (("--debug", "recipes", "absent"), ("recipes", "absent", "--debug")):
         result = invoke(*args)
-        assert isinstance(result.exception, mrcnn.SettingsError)
+        assert isinstance(result.exception, mrcnn.ConfigError)
 
 
 def test_an_error_of_our_own_making_is_exit_code_1_and_one_line(monkeypatch):
@@ -141,12 +141,12 @@ def test_an_error_of_our_own_making_is_exit_code_1_and_one_line(monkeypatch):
     assert result.stderr.strip() == "mrcnn: ZeroDivisionError: division by zero (--debug shows where)"
 
 
-def test_pictures_are_files_folders_and_patterns_each_once(tmp_path):
+def test_images_are_files_folders_and_patterns_each_once(tmp_path):
     for name in ("b.png", "a.JPG", "c.txt"):
         (tmp_path / name).touch()
     a, b, c = (tmp_path / name for name in ("a.JPG", "b.png", "c.txt"))
-    assert cli._pictures([str(b), str(tmp_path)]) == [b, a]
-    assert cli._pictures([str(tmp_path / "*.*")]) == [a, b, c]
+    assert cli._images([str(b), str(tmp_path)]) == [b, a]
+    assert cli._images([str(tmp_path / "*.*")]) == [a, b, c]
     assert cli._unique_names([Path("x/a.png"), Path("y/a.jpg"), Path("a_2.png"), Path("b.png")]) == [
         "a",
         "a_2",
@@ -155,7 +155,7 @@ def test_pictures_are_files_folders_and_patterns_each_once(tmp_path):
     ]
 
 
-def test_inspect_counts_measures_draws_and_lists_faults(tmp_path):
+def test_inspect_counts_measures_draws_and_lists_issues(tmp_path):
     content = json.loads(DATA.read_text())
     content["annotations"][0]["bbox"][2] = 0
     content["annotations"][1]["category_id"] = 99
@@ -166,12 +166,12 @@ def test_inspect_counts_measures_draws_and_lists_faults(tmp_path):
     result = invoke("inspect", "--data", file, "--images", NUCLEI / "images", "--out", out, "--recipe", LITE)
     assert result.exit_code == 0, result.output
     report = json.loads((out / "report.json").read_text())
-    assert report["pictures"] == 2
+    assert report["images"] == 2
     assert report["objects"] == len(content["annotations"]) - 2 == report["per_class"]["nucleus"]
-    assert {fault["kind"] for fault in report["faults"]} == {"zero area box", "unknown category", "missing picture"}
-    assert sum(fault["fatal"] for fault in report["faults"]) == 2
-    for picture in ("boxes.png", "sample_21.png", "sample_369.png"):
-        assert Image.open(out / picture).size[0] > 100
+    assert {issue["kind"] for issue in report["issues"]} == {"zero area box", "unknown category", "missing image"}
+    assert sum(issue["fatal"] for issue in report["issues"]) == 2
+    for image in ("boxes.png", "sample_21.png", "sample_369.png"):
+        assert Image.open(out / image).size[0] > 100
     for said in ("nucleus", "category 99", "absent.png", "anchor sizes"):
         assert said in result.output
 
@@ -182,11 +182,11 @@ def test_inspect_takes_a_set_without_objects(tmp_path):
     file.write_text(json.dumps(content))
     result = invoke("inspect", "--data", file, "--images", NUCLEI / "images", "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "2 pictures (2 without objects), 0 objects" in result.output
+    assert "2 images (2 without objects), 0 objects" in result.output
     assert not (tmp_path / "out/boxes.png").exists()
 
 
-def test_inspect_names_a_picture_cut_off_that_it_meets_while_drawing(tmp_path):
+def test_inspect_names_a_image_cut_off_that_it_meets_while_drawing(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
@@ -196,9 +196,9 @@ def test_inspect_names_a_picture_cut_off_that_it_meets_while_drawing(tmp_path):
     data = {"images": images, "annotations": [annotation], "categories": [{"id": 1, "name": "nut"}]}
     (tmp_path / "ann.json").write_text(json.dumps(data), encoding="utf-8")
     result = invoke("inspect", "--data", tmp_path / "ann.json", "--images", tmp_path, "--out", tmp_path / "out")
-    assert "1 x picture (training refuses)" in result.output
-    [fault] = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))["faults"]
-    assert "a.png: the picture is damaged or cut off" in str(fault)
+    assert "1 x image (training refuses)" in result.output
+    [issue] = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))["issues"]
+    assert "a.png: the image is damaged or cut off" in str(issue)
 
 
 def test_anchor_fit_by_hand():
@@ -235,7 +235,7 @@ def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "run"
     result = _train(folder, NUCLEI / "images", "--val", DATA, "--val-images", NUCLEI / "images")
     assert result.exit_code == 0, result.output
-    assert "mrcnn: 1 device, 2 pictures a step, learning rate 0.0024 x 2 / 16 = 0.0003, 1 steps" in result.stderr
+    assert "mrcnn: 1 device, 2 images a step, learning rate 0.0024 x 2 / 16 = 0.0003, 1 steps" in result.stderr
     return folder
 
 
@@ -264,16 +264,16 @@ def test_evaluate_refuses_other_classes(run, tmp_path):
     assert "star" in line and "nucleus" in line
 
 
-def test_detect_draws_every_picture_and_writes_coco_results(run, tmp_path):
+def test_detect_draws_every_image_and_writes_coco_results(run, tmp_path):
     out = tmp_path / "found"
-    pictures = sorted((NUCLEI / "images").glob("*.png"))
+    images = sorted((NUCLEI / "images").glob("*.png"))
     result = invoke("detect", "--model", run, NUCLEI / "images", "--out", out, "--score", 0)
     assert result.exit_code == 0, result.output
-    assert {path.name for path in out.iterdir()} == {"detections.json", *(p.name for p in pictures)}
+    assert {path.name for path in out.iterdir()} == {"detections.json", *(p.name for p in images)}
     found = json.loads((out / "detections.json").read_text())
     for one in found:
         assert {"image_id", "category_id", "bbox", "score", "segmentation", "file_name"} <= set(one)
-        assert one["file_name"] == str(pictures[one["image_id"] - 1])
+        assert one["file_name"] == str(images[one["image_id"] - 1])
 
 
 def test_video_keeps_its_frames_in_order(run, tmp_path):
@@ -286,7 +286,7 @@ def test_video_keeps_its_frames_in_order(run, tmp_path):
     drawn = mrcnn.VideoReader(tmp_path / "out.avi")
     assert (drawn.fps, drawn.num_frames) == (10, 6)
     brightness = [np.median(frame) for frame in drawn]
-    assert (np.diff(brightness) > 10).all()  # masks are drawn over the grey
+    assert (np.diff(brightness) > 10).all()  # masks are drawn over the gray
     assert sorted(path.name for path in tmp_path.glob("*.avi")) == ["in.avi", "out.avi"]
 
 
@@ -298,7 +298,7 @@ def test_detect_by_tiles_and_at_several_sizes(run, tmp_path, option):
     assert {path.name for path in tmp_path.iterdir()} == {"detections.json", first.name}
 
 
-def test_detect_names_a_damaged_picture(run, tmp_path):
+def test_detect_names_a_damaged_image(run, tmp_path):
     damaged = tmp_path / "cut.png"
     whole = next((NUCLEI / "images").glob("*.png")).read_bytes()
     damaged.write_bytes(whole[: len(whole) // 2])
@@ -306,8 +306,8 @@ def test_detect_names_a_damaged_picture(run, tmp_path):
 
 
 def test_export_writes_a_saved_model(run, tmp_path):
-    pictures = sorted((NUCLEI / "images").glob("*.png"))[0]
-    result = invoke("export", "--model", run, "--out", tmp_path / "served", "--pictures", pictures, "--masks", "packed")
+    images = sorted((NUCLEI / "images").glob("*.png"))[0]
+    result = invoke("export", "--model", run, "--out", tmp_path / "served", "--images", images, "--masks", "packed")
     assert result.exit_code == 0, result.output
     assert (tmp_path / "served/1/saved_model.pb").is_file()
     assert "scores differ by at most" in result.output or "no detections" in result.output
@@ -339,17 +339,17 @@ def test_training_starts_from_a_checkpoint_and_says_what_fitted(run, tmp_path):
     assert re.search(r"\d+ loaded, 0 skipped for their shape, 0 missing, 0 unused", result.output)
 
 
-def test_a_damaged_picture_met_while_training_is_named(tmp_path):
+def test_a_damaged_image_met_while_training_is_named(tmp_path):
     for path in (NUCLEI / "images").glob("*.png"):
         (tmp_path / path.name).write_bytes(path.read_bytes()[:5000])
     result = _train(tmp_path / "run", tmp_path)
     assert result.exit_code == 2, result.output
     line = result.stderr.strip().splitlines()[-1]
     assert line.startswith("mrcnn: ") and ".png" in line and "damaged or cut off" in line
-    assert re.search(r"picture id '?(21|369)", line)
+    assert re.search(r"image id '?(21|369)", line)
 
 
-def test_doctor_answers_without_a_fault():
+def test_doctor_answers_without_a_issue():
     result = invoke("doctor")
     assert result.exit_code == 0
     for subject in ("Python", "TensorFlow", "keras", "GPUs", "RoIAlign", "cores"):

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from mrcnn import recipes
+from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.recipes import Recipe, TrainConfig
-from mrcnn.settings import Settings, SettingsError
 
 NAMES = (
     "mask_rcnn_r50_fpn",
@@ -48,32 +48,32 @@ OTHERS: dict[str, Any] = {
     "train.on_nonfinite": "skip",
 }
 
-# Fields that cannot change together with all others: settings that are not there, and a depth at which a field that
+# Fields that cannot change together with all others: config that are not there, and a depth at which a field that
 # does change means nothing.
 KEPT = {"model.roi_stage", "model.backbone.last_stage"}
 
 
-def _choices(settings: Settings, prefix: str = "") -> dict[str, tuple]:
+def _choices(config: BaseConfig, prefix: str = "") -> dict[str, tuple]:
     """The values of every field that allows only a few, by dotted path."""
     found: dict[str, tuple] = {}
-    hints = get_type_hints(type(settings))
-    for field in dataclasses.fields(settings):
-        value, path = getattr(settings, field.name), prefix + field.name
+    hints = get_type_hints(type(config))
+    for field in dataclasses.fields(config):
+        value, path = getattr(config, field.name), prefix + field.name
         for i, item in enumerate(value if isinstance(value, tuple) else [value]):
-            if isinstance(item, Settings):
+            if isinstance(item, BaseConfig):
                 found |= _choices(item, f"{path}.{i}." if isinstance(value, tuple) else f"{path}.")
         if get_origin(hints[field.name]) is Literal:
             found[path] = get_args(hints[field.name])
     return found
 
 
-def _leaves(settings: Settings, prefix: str = "") -> dict[str, Any]:
-    """Every field that is not settings itself, by dotted path."""
+def _leaves(config: BaseConfig, prefix: str = "") -> dict[str, Any]:
+    """Every field that is not config itself, by dotted path."""
     found: dict[str, Any] = {}
-    for field in dataclasses.fields(settings):
-        value, path = getattr(settings, field.name), prefix + field.name
-        nested = value if isinstance(value, tuple) and value and isinstance(value[0], Settings) else None
-        if isinstance(value, Settings):
+    for field in dataclasses.fields(config):
+        value, path = getattr(config, field.name), prefix + field.name
+        nested = value if isinstance(value, tuple) and value and isinstance(value[0], BaseConfig) else None
+        if isinstance(value, BaseConfig):
             found |= _leaves(value, f"{path}.")
         elif nested is not None:
             for i, item in enumerate(nested):
@@ -145,11 +145,9 @@ def test_every_field_can_be_changed_and_survives_a_file(tmp_path, name: str):
 
 def test_the_names_are_those_of_the_package():
     assert tuple(recipes.named()) == NAMES
-    with pytest.raises(
-        SettingsError, match=r"no recipe 'mask_rcnn_r50_fp'; did you mean mask_rcnn_r50_fpn\? There are"
-    ):
+    with pytest.raises(ConfigError, match=r"no recipe 'mask_rcnn_r50_fp'; did you mean mask_rcnn_r50_fpn\? There are"):
         recipes.get("mask_rcnn_r50_fp")
-    with pytest.raises(SettingsError, match=r"no recipe 'zzz'\. There are mask_rcnn_r50_fpn, .*, or give a YAML file"):
+    with pytest.raises(ConfigError, match=r"no recipe 'zzz'\. There are mask_rcnn_r50_fpn, .*, or give a YAML file"):
         recipes.get("zzz")
 
 
@@ -188,19 +186,19 @@ def test_a_short_file_keeps_the_defaults(tmp_path):
 def test_a_faulty_file_names_file_and_field(tmp_path, text: str, message: str):
     path = tmp_path / "faulty.yaml"
     path.write_text(text)
-    with pytest.raises(SettingsError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         recipes.load(path)
     assert str(caught.value).startswith(f"{path}: ")
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(SettingsError, match=r"absent\.yaml: No such file"):
+    with pytest.raises(ConfigError, match=r"absent\.yaml: No such file"):
         recipes.get(tmp_path / "absent.yaml")
-    with pytest.raises(SettingsError, match="Is a directory"):
+    with pytest.raises(ConfigError, match="Is a directory"):
         recipes.load(tmp_path)
-    (tmp_path / "picture.yaml").write_bytes(b"\x89PNG\r\n\xff\xfe")
-    with pytest.raises(SettingsError, match=r"picture\.yaml: neither YAML nor JSON"):
-        recipes.load(tmp_path / "picture.yaml")
+    (tmp_path / "image.yaml").write_bytes(b"\x89PNG\r\n\xff\xfe")
+    with pytest.raises(ConfigError, match=r"image\.yaml: neither YAML nor JSON"):
+        recipes.load(tmp_path / "image.yaml")
 
 
 def test_building_takes_the_number_of_classes_from_their_names():

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.structures import TRUTH_KEY, Annotation, Detections, ImageRecord, Instances, batch_spec
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.records import Annotation, ImageRecord
+from mrcnn.structures.tensors import GROUND_TRUTH_KEY, Detections, batch_spec
 
 
 def _instances(n: int = 4) -> Instances:
@@ -132,11 +134,11 @@ def test_a_batch_with_truth():
         "gt_keypoints": ((2, 10, 17, 3), tf.float32),
     }
     assert all(tensor.name == name for name, tensor in spec.items())
-    assert TRUTH_KEY in spec
+    assert GROUND_TRUTH_KEY in spec
 
 
-def test_a_batch_without_truth_and_of_open_shape():
-    spec = batch_spec(with_truth=False, num_joints=17)
+def test_a_batch_without_ground_truth_and_of_open_shape():
+    spec = batch_spec(with_ground_truth=False, num_joints=17)
     assert list(spec) == ["image", "image_id", "original_shape", "content_shape"]
     assert spec["image"].shape.as_list() == [None, None, None, 3]
     assert "gt_keypoints" not in batch_spec()
@@ -150,7 +152,7 @@ def test_detections_are_a_dict_of_the_set_fields():
 
 def test_records_do_not_share_their_extras():
     first, second = ImageRecord(1, "a.png", 2, 3), ImageRecord(2, None, None, None)
-    first.extra["licence"] = "MIT"
+    first.extra["license"] = "MIT"
     assert second.extra == {}
     assert first.annotations == ()
     annotation = Annotation(1, (0.0, 0.0, 1.0, 1.0))

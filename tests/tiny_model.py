@@ -1,4 +1,4 @@
-"""A real Mask R-CNN, small, untrained, and scaled so that it finds things in noise and nothing in a blank picture."""
+"""A real Mask R-CNN, small, untrained, and scaled so that it finds things in noise and nothing in a blank image."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import keras
 import numpy as np
 
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
-from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.mask_rcnn import InputConfig, MaskRCNN, MaskRCNNConfig
+from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
 
 
 def tiny_model(seed: int = 0) -> MaskRCNN:
-    """Two classes, pictures of 96 to 160 pixels, 20 detections."""
+    """Two classes, images of 96 to 160 pixels, 20 detections."""
     keras.utils.set_random_seed(seed)
     config = MaskRCNNConfig(
         num_classes=2,
@@ -37,17 +37,17 @@ def tiny_model(seed: int = 0) -> MaskRCNN:
     return model
 
 
-def blank_picture(height: int, width: int) -> np.ndarray:
-    """Mid-grey, which the network's input scaling takes to zero: it has no features at all."""
+def blank_image(height: int, width: int) -> np.ndarray:
+    """Mid-gray, which the network's input scaling takes to zero: it has no features at all."""
     return np.full((height, width, 3), 127, np.uint8)
 
 
-def noise_pictures(num: int, seed: int = 0, sides: tuple[int, int] = (60, 260)) -> list[np.ndarray]:
-    """Coarse coloured noise, u8[h, w, 3] of mixed sizes."""
+def noise_images(num: int, seed: int = 0, sides: tuple[int, int] = (60, 260)) -> list[np.ndarray]:
+    """Coarse colored noise, u8[h, w, 3] of mixed sizes."""
     rng = np.random.default_rng(seed)
-    pictures = []
+    images = []
     for _ in range(num):
         h, w = rng.integers(*sides, 2)
         coarse = rng.integers(0, 256, (h // 12 + 1, w // 12 + 1, 3)).astype(np.uint8)
-        pictures.append(np.repeat(np.repeat(coarse, 12, 0), 12, 1)[:h, :w])
-    return pictures
+        images.append(np.repeat(np.repeat(coarse, 12, 0), 12, 1)[:h, :w])
+    return images

@@ -4,7 +4,7 @@
 // which lie side by side, in blocks held in vector registers. Each such loop is compiled for several instruction sets
 // and chosen at run time, so that a library built on one machine runs on another.
 //
-// What costs is memory. Forward, RoIs are taken in the order of their places, so that neighbours find each other's cells
+// What costs is memory. Forward, RoIs are taken in the order of their places, so that neighbors find each other's cells
 // in the cache. Backward, the maps are taken row by row, each written once as the sum over the RoIs that read it; adding
 // RoI by RoI instead would carry every map through the cache many times, took three times as long, and needs care to give
 // the same digits on any number of threads.
@@ -283,7 +283,7 @@ void set_zero(float* out, int64_t count, const ParallelFor& parallel_for) {
   });
 }
 
-// Channels per task of a gradient: a task owns these channels of one picture's maps, so that nobody else adds to them.
+// Channels per task of a gradient: a task owns these channels of one image's maps, so that nobody else adds to them.
 // Multiples of a cache line, few enough that every thread has work.
 int owned_channels(const Params& p, int num_threads) {
   int channels = 128;
@@ -376,7 +376,7 @@ void backward(const Params& p, const T* upstream, const float* boxes, const int*
     }
   });
 
-  // Rows of all maps, level by level, picture by picture, and the RoIs that read each, in order.
+  // Rows of all maps, level by level, image by image, and the RoIs that read each, in order.
   std::vector<int64_t> level_rows(p.num_levels + 1, 0);
   for (int level = 0; level < p.num_levels; ++level) {
     level_rows[level + 1] = level_rows[level] + static_cast<int64_t>(p.batch) * p.levels[level].height;
@@ -487,10 +487,10 @@ void pool_backward(const Params& p, const T* upstream, const int* argmax, const 
   const int64_t cost = bins * p.num_rois / std::max(p.batch, 1) * owned;
   parallel_for(p.batch * parts, cost + 1, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const int picture = static_cast<int>(task / parts), from = static_cast<int>(task % parts) * owned;
+      const int image = static_cast<int>(task / parts), from = static_cast<int>(task % parts) * owned;
       const int to = std::min(from + owned, p.channels);
-      float* map = gradient + picture * map_size(p, 0);
-      for (const int r : rois[picture]) {
+      float* map = gradient + image * map_size(p, 0);
+      for (const int r : rois[image]) {
         for (int64_t bin = r * bins; bin < (r + 1) * bins; ++bin) {
           for (int c = from; c < to; ++c) {
             const int64_t at = bin * p.channels + c;

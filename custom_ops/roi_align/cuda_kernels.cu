@@ -1,7 +1,7 @@
 // RoIAlign and RoIPool on CUDA. Includes no TensorFlow header: compiled by nvcc into the library and, through the shim
 // in test/shim, by a C++ compiler into the tests.
 //
-// Channels lie side by side in memory, so threads along x take neighbouring channels, up to 16 bytes each where pointers
+// Channels lie side by side in memory, so threads along x take neighboring channels, up to 16 bytes each where pointers
 // and the number of channels allow: every read and write of a warp is one run of memory. Threads along y take bins. All
 // threads of a bin compute the same few sampling positions in registers; there is no shared memory and no barrier.
 #include <cuda_runtime.h>
@@ -126,7 +126,7 @@ MRCNN_UNROLL
   }
 }
 
-// Adds `weight * value` to `kCount` neighbouring floats.
+// Adds `weight * value` to `kCount` neighboring floats.
 template <int kCount>
 __device__ __forceinline__ void add(float* to, float weight, const float* value) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
@@ -230,7 +230,7 @@ __device__ __forceinline__ float weight_at(float start, float bin, int samples, 
   return weight / static_cast<float>(samples);
 }
 
-// One cell per y-thread: it goes through all RoIs of its picture and level in order, so nothing depends on scheduling.
+// One cell per y-thread: it goes through all RoIs of its image and level in order, so nothing depends on scheduling.
 template <typename T, int kCount>
 __global__ void __launch_bounds__(kThreads)
     gather_kernel(MRCNN_CONSTANT Params p, int level_index, const T* upstream, const Roi* rois, T* gradient) {
@@ -241,15 +241,15 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t cells = static_cast<int64_t>(level.height) * level.width, units = cells * p.batch;
   for (int64_t unit = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; unit < units;
        unit += static_cast<int64_t>(gridDim.x) * blockDim.y) {
-    const int picture = static_cast<int>(unit / cells);
-    const int cell = static_cast<int>(unit - picture * cells), y = cell / level.width, x = cell - y * level.width;
+    const int image = static_cast<int>(unit / cells);
+    const int cell = static_cast<int>(unit - image * cells), y = cell / level.width, x = cell - y * level.width;
     for (int g = threadIdx.x; g < groups; g += blockDim.x) {
       float sum[kCount];
 MRCNN_UNROLL
       for (int k = 0; k < kCount; ++k) sum[k] = 0.0f;
       for (int r = 0; r < p.num_rois; ++r) {
         const Roi roi = rois[r];
-        if (roi.image != picture || roi.level != level_index) continue;
+        if (roi.image != image || roi.level != level_index) continue;
         if (far_from(roi.start_y, roi.bin_y, p.bins_y, y) || far_from(roi.start_x, roi.bin_x, p.bins_x, x)) continue;
         int i_first, i_end, j_first, j_end;
         bins_at(roi.start_y, roi.bin_y, p.bins_y, level.height, y, &i_first, &i_end);
@@ -320,31 +320,31 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t units = static_cast<int64_t>(p.num_rois) * bins;
   for (int64_t unit = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; unit < units;
        unit += static_cast<int64_t>(gridDim.x) * blockDim.y) {
-    const int picture = image[unit / bins];
-    if (picture < 0 || picture >= p.batch) continue;
+    const int image = image[unit / bins];
+    if (image < 0 || image >= p.batch) continue;
     for (int c = threadIdx.x; c < p.channels; c += blockDim.x) {
       const int64_t at = unit * p.channels + c;
       const int where = argmax[at];
       if (where < 0 || where >= cells) continue;
-      atomicAdd(gradient + (static_cast<int64_t>(picture) * cells + where) * p.channels + c, to_float(upstream[at]));
+      atomicAdd(gradient + (static_cast<int64_t>(image) * cells + where) * p.channels + c, to_float(upstream[at]));
     }
   }
 }
 
-// One thread per picture and channel, which alone adds to them, RoIs in order.
+// One thread per image and channel, which alone adds to them, RoIs in order.
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     pool_gather_kernel(MRCNN_CONSTANT Params p, const T* upstream, const int* argmax, const int* image, float* gradient) {
   const int bins = p.bins_y * p.bins_x, cells = p.levels[0].height * p.levels[0].width;
-  for (int picture = blockIdx.x * blockDim.y + threadIdx.y; picture < p.batch; picture += gridDim.x * blockDim.y) {
+  for (int image = blockIdx.x * blockDim.y + threadIdx.y; image < p.batch; image += gridDim.x * blockDim.y) {
     for (int c = threadIdx.x; c < p.channels; c += blockDim.x) {
       for (int r = 0; r < p.num_rois; ++r) {
-        if (image[r] != picture) continue;
+        if (image[r] != image) continue;
         for (int bin = 0; bin < bins; ++bin) {
           const int64_t at = (static_cast<int64_t>(r) * bins + bin) * p.channels + c;
           const int where = argmax[at];
           if (where < 0 || where >= cells) continue;
-          gradient[(static_cast<int64_t>(picture) * cells + where) * p.channels + c] += to_float(upstream[at]);
+          gradient[(static_cast<int64_t>(image) * cells + where) * p.channels + c] += to_float(upstream[at]);
         }
       }
     }

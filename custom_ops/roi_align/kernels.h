@@ -1,7 +1,7 @@
 // What the op file calls: the kernels of the CPU and of CUDA, free of TensorFlow.
 //
 // Every feature map is [batch, height, width, channels], contiguous; pooled features are [num_rois, bins_y, bins_x,
-// channels]. `image` holds the picture of each RoI, -1 for a RoI that gives zeros. T is float, Half or BFloat16; sums
+// channels]. `image` holds the image of each RoI, -1 for a RoI that gives zeros. T is float, Half or BFloat16; sums
 // are float32 throughout.
 #ifndef MRCNN_ROI_ALIGN_KERNELS_H_
 #define MRCNN_ROI_ALIGN_KERNELS_H_

@@ -108,7 +108,7 @@ RoIAlign of one feature map.
 
 features: [batch, height, width, channels].
 boxes: [num_rois, 4], (y1, x1, y2, x2) in pixels; cell i of an axis spans pixels [i, i + 1) / spatial_scale.
-box_index: [num_rois], the picture each RoI lies in; -1: the RoI gives zeros.
+box_index: [num_rois], the image each RoI lies in; -1: the RoI gives zeros.
 pooled: [num_rois, crop_height, crop_width, channels], summed in float32.
 sampling_ratio: samples per bin and axis; 0: ceil(RoI side / bins).
 aligned: shift by half a cell, and no least size of one cell.
@@ -159,12 +159,12 @@ RoIAlign of each box on the pyramid level that suits its size.
 
 features: per level [batch, height, width, channels], fine to coarse.
 boxes: [num_rois, 4], (y1, x1, y2, x2) in pixels.
-box_index: [num_rois], the picture each RoI lies in; -1: the RoI gives zeros.
+box_index: [num_rois], the image each RoI lies in; -1: the RoI gives zeros.
 pooled: [num_rois, crop_height, crop_width, channels], summed in float32.
 spatial_scales: cells per pixel of each level.
 min_level: the name of the finest level, 2 for P2.
 level_rule: floor_inside: floor(canonical_level + log2(side / canonical_size + level_epsilon)); floor_after: the epsilon
-  added after the logarithm; round_image_area: rounded, sides relative to the picture's.
+  added after the logarithm; round_image_area: rounded, sides relative to the image's.
 end_offset: pixels added to y2 and x2, for the floor rules once the level is chosen.
 )doc");
 
@@ -195,7 +195,7 @@ RoIPool: the maximum over whole cells of one feature map.
 
 features: [batch, height, width, channels].
 boxes: [num_rois, 4], (y1, x1, y2, x2) in pixels; scaled and rounded to cells, the last cell included.
-box_index: [num_rois], the picture each RoI lies in; -1: the RoI gives zeros.
+box_index: [num_rois], the image each RoI lies in; -1: the RoI gives zeros.
 pooled: [num_rois, crop_height, crop_width, channels]; 0 where a bin holds no cell.
 argmax: the cell y * width + x of each maximum, -1 where a bin holds no cell.
 )doc");
@@ -341,7 +341,7 @@ absl::Status explain(const Params& p, const FaultAt& at) {
       absl::StrCat("(", at.box[0], ", ", at.box[1], ", ", at.box[2], ", ", at.box[3], ")");
   switch (at.fault) {
     case kBadIndex:
-      return invalid(roi, "box_index is ", at.image, ", expected -1 (no picture) or 0 to ", p.batch - 1);
+      return invalid(roi, "box_index is ", at.image, ", expected -1 (no image) or 0 to ", p.batch - 1);
     case kNotFinite:
       return invalid(roi, "box (y1, x1, y2, x2) is ", box, ", expected finite numbers");
     case kTooLarge:
@@ -593,7 +593,7 @@ class RoiPoolGradOp : public tf::OpKernel {
       const int cells = p.levels[0].height * p.levels[0].width;
       for (int r = 0; r < p.num_rois; ++r) {
         OP_REQUIRES(c, image[r] >= -1 && image[r] < p.batch,
-                    invalid("RoI ", r, ": box_index is ", image[r], ", expected -1 (no picture) or 0 to ",
+                    invalid("RoI ", r, ": box_index is ", image[r], ", expected -1 (no image) or 0 to ",
                                     p.batch - 1));
       }
       for (int64_t i = 0; i < argmax.NumElements(); ++i) {

@@ -1,7 +1,7 @@
 // Where RoIAlign and RoIPool read: the only statement of that arithmetic in this folder.
 //
 // Compiled into the CPU kernels, the CUDA kernels and the unit test. It knows nothing of tensors' contents, threads or
-// TensorFlow. Boxes are (y1, x1, y2, x2) in pixels; a position p on an axis of `size` cells has the centre of cell i at
+// TensorFlow. Boxes are (y1, x1, y2, x2) in pixels; a position p on an axis of `size` cells has the center of cell i at
 // p = i. The order of the operations is that of mrcnn/ops/roi_align.py, and the build keeps compilers from contracting
 // them into fused ones (-ffp-contract=off, --fmad=false), so that a sample lands on the same side of every edge here
 // and there.
@@ -30,7 +30,7 @@ constexpr int kMaxSamples = 1 << 30;
 enum LevelRule : int {
   kFloorInside = 0,     // floor(k0 + log2(side / canonical + epsilon))
   kFloorAfter = 1,      // floor(k0 + log2(side / canonical) + epsilon)
-  // k0 + round(log2(side / canonical)), half to even, the side measured with the distance between the picture's first
+  // k0 + round(log2(side / canonical)), half to even, the side measured with the distance between the image's first
   // and last pixel as its height and width, and after end_offset
   kRoundImageArea = 2,
 };
@@ -114,7 +114,7 @@ MRCNN_HD bool place_axis(float low, float high, float scale, int bins, int sampl
   return true;
 }
 
-// Where RoI `box` of picture `image` lies. Whatever the fault, `roi` may be used: a faulty RoI gives zeros.
+// Where RoI `box` of image `image` lies. Whatever the fault, `roi` may be used: a faulty RoI gives zeros.
 MRCNN_HD Fault place_roi(const Params& p, const float* box, int image, Roi* roi) {
   roi->image = -1;
   roi->level = 0;
@@ -139,7 +139,7 @@ MRCNN_HD Fault place_roi(const Params& p, const float* box, int image, Roi* roi)
 }
 
 // The two cells that one sample reads along one axis, `low` with weight 1 - fraction and `high` with weight fraction,
-// both inside the map. False: the sample lies more than one cell beyond the centre of the border cell and is 0.
+// both inside the map. False: the sample lies more than one cell beyond the center of the border cell and is 0.
 // `adaptive`, sampling_ratio 0, changes the order of the operations only.
 MRCNN_HD bool axis_sample(float start, float bin, int samples, bool adaptive, int size, int bin_index, int sample,
                           int* low, int* high, float* fraction) {

@@ -1,9 +1,9 @@
-"""Augmenters of imgaug and Albumentations on samples: geometry for picture, masks and joints, colour for pictures.
+"""Augmenters of imgaug and Albumentations on samples: geometry for image, masks and joints, color for images.
 
     import imgaug.augmenters as iaa
     batches = mrcnn.make_pipeline(dataset, config, 2, training=True, augmentation=iaa.Affine(rotate=(-10, 10)))
 
-What is known to leave pixels where they are changes the picture only; what is known to move them moves everything
+What is known to leave pixels where they are changes the image only; what is known to move them moves everything
 together. Anything else, which might tear masks from their objects, is refused by its name. Neither library is imported
 unless one of its augmenters is given.
 """
@@ -23,7 +23,7 @@ import numpy as np
 from mrcnn.data.transforms import Sample, full_frame_masks, select
 
 Moved = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Picture u8[h, w, c], masks u8[h, w, n] of 0 and 1, points f32[m, 2] as (x, y)."""
+"""Image u8[h, w, c], masks u8[h, w, n] of 0 and 1, points f32[m, 2] as (x, y)."""
 
 # Classes of imgaug by name; a subclass of imgaug's own counts as its nearest parent in these lists.
 _GROUPS = ("Sequential", "SomeOf", "OneOf", "Sometimes", "RandAugment")
@@ -31,7 +31,7 @@ _GEOMETRY = (
     "Fliplr", "Flipud", "CropAndPad", "Affine", "AffineCv2", "PiecewiseAffine", "Rot90", "PerspectiveTransform",
     "ElasticTransformation",
 )  # fmt: skip
-_COLOUR_MODULES = (
+_COLOR_MODULES = (
     "arithmetic", "artistic", "blend", "blur", "color", "contrast", "convolutional", "edges", "imgcorruptlike",
     "pillike", "pooling", "segmentation", "weather",
 )  # fmt: skip
@@ -42,11 +42,11 @@ class Augmentation:
     """An augmenter as a function from sample to sample, for `make_pipeline`; may be called from several threads.
 
     Boxes of moved objects are drawn anew around their masks. Objects of which nothing is left are dropped, and joints
-    that left the picture become unlabelled. A mirror exchanges left and right joints.
+    that left the image become unlabeled. A mirror exchanges left and right joints.
 
     Args:
         augmenter: of imgaug or Albumentations, single or composed; or a list of them.
-        except_sources: pictures of these sources (`ImageRecord.source`) are left as they are.
+        except_sources: images of these sources (`ImageRecord.source`) are left as they are.
 
     Raises:
         ValueError: something in it is not known to be safe for masks; names it.
@@ -68,7 +68,7 @@ class Augmentation:
         """One random view of a sample; see `transforms` for its fields.
 
         Raises:
-            ValueError: the augmenter changed the size or the type of the picture.
+            ValueError: the augmenter changed the size or the type of the image.
         """
         seed = int(rng.integers(2**31 - 1))
         if source in self.except_sources:
@@ -102,7 +102,7 @@ def as_augmentation(augmenter: Any) -> Augmentation | Callable[..., Sample]:
 
 
 def augment(augmenter: Any, image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Picture and masks through one draw of an augmenter, which steers itself.
+    """Image and masks through one draw of an augmenter, which steers itself.
 
     Args:
         augmenter: as for `Augmentation`.
@@ -148,7 +148,7 @@ def _refuse(name: str, why: str) -> None:
 
 
 def _applier(augmenter: Any) -> Callable[[np.ndarray, np.ndarray, np.ndarray, int | None], Moved]:
-    """The augmenter as a function of picture, masks, points and a seed (None: it steers itself), with checks."""
+    """The augmenter as a function of image, masks, points and a seed (None: it steers itself), with checks."""
     first = augmenter[0] if type(augmenter) in (list, tuple) else augmenter
     run = (_imgaug if _library(first) == "imgaug" else _albumentations)(augmenter)
 
@@ -156,7 +156,7 @@ def _applier(augmenter: Any) -> Callable[[np.ndarray, np.ndarray, np.ndarray, in
         new_image, new_masks, new_points = run(image, masks, points, seed)
         if new_image.shape != image.shape or new_image.dtype != image.dtype:
             raise ValueError(
-                f"augmentation: {type(first).__name__} made {new_image.dtype}{list(new_image.shape)} of a picture "
+                f"augmentation: {type(first).__name__} made {new_image.dtype}{list(new_image.shape)} of an image "
                 f"{image.dtype}{list(image.shape)}; size and type must stay"
             )
         return new_image, new_masks, new_points
@@ -186,7 +186,7 @@ def _joints(joints: np.ndarray, points: np.ndarray, shape: Sequence[int], order:
 # imgaug
 
 
-def _is_geometry(augmenter: Any, colour_only: bool) -> bool:
+def _is_geometry(augmenter: Any, color_only: bool) -> bool:
     kind = type(augmenter)
     name = kind.__name__
     own = next(parent for parent in kind.__mro__ if parent.__module__.startswith("imgaug."))
@@ -195,19 +195,19 @@ def _is_geometry(augmenter: Any, colour_only: bool) -> bool:
         _refuse(name, "a class of your own may move pixels; write a function (sample, rng) -> sample instead")
     children = [child for group in augmenter.get_children_lists() for child in group]
     if any(n in _GEOMETRY for n in names):
-        if colour_only:
+        if color_only:
             _refuse(name, "it moves some channels or some places only")
         if any(_changes_size(n) for n in names[:1]):
-            _refuse(name, "it changes the size of pictures")
+            _refuse(name, "it changes the size of images")
         return True
     if any(n in _GROUPS for n in names):
-        found = [_is_geometry(child, colour_only) for child in children]  # each is looked at
+        found = [_is_geometry(child, color_only) for child in children]  # each is looked at
         return any(found)
-    if own.__module__.rpartition(".")[2] in _COLOUR_MODULES or any(n in _NEUTRAL for n in names):
+    if own.__module__.rpartition(".")[2] in _COLOR_MODULES or any(n in _NEUTRAL for n in names):
         for child in children:
             _is_geometry(child, True)
         return False
-    _refuse(name, f"use one of {', '.join(_GEOMETRY)}, a change of colour, or {', '.join(_GROUPS[:4])}")
+    _refuse(name, f"use one of {', '.join(_GEOMETRY)}, a change of color, or {', '.join(_GROUPS[:4])}")
     return False
 
 
@@ -277,7 +277,7 @@ def _albumentations(transform: Any) -> Callable[..., Moved]:
     library = _library_albumentations()
     parts, chance = transform if type(transform) in (list, tuple) else [transform], 1.0
     if isinstance(transform, library.Compose):
-        # Its own settings for boxes would ask for boxes; those are made of the masks.
+        # Its own config for boxes would ask for boxes; those are made of the masks.
         parts, chance = transform.transforms, transform.p
     points_as = library.KeypointParams(format="xy", remove_invisible=False)
     compose = library.Compose(list(parts), p=chance, keypoint_params=points_as)

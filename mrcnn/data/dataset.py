@@ -1,6 +1,6 @@
-"""`Dataset`: pictures and their objects, the class users subclass.
+"""`Dataset`: images and their objects, the class users subclass.
 
-Two ways to make one: read annotation files (`mrcnn.data.formats`), or subclass and say where pictures and masks come
+Two ways to make one: read annotation files (`mrcnn.data.formats`), or subclass and say where images and masks come
 from:
 
     class Nuclei(Dataset):
@@ -29,23 +29,24 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.errors import DataError as DataError
-from mrcnn.data.errors import Fault as Fault
-from mrcnn.data.pictures import picture_shape, read_picture
+from mrcnn.data.errors import DatasetIssue as DatasetIssue
+from mrcnn.data.images import image_shape, read_image
 from mrcnn.data.rasterize import annotation_mask, check_rle, mask_to_rle
-from mrcnn.structures import Annotation, ImageRecord, Instances
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.records import Annotation, ImageRecord
 
 logger = logging.getLogger("mrcnn")
 
 
 class Dataset:
-    """Pictures, their objects and the names of the classes.
+    """Images, their objects and the names of the classes.
 
     Subclasses override `load_image`, `load_mask` or both, or pass `annotations` to `add_image`. Where `load_mask` is
     overridden the annotations are derived from it when they are first needed and kept as RLE.
 
     Attributes:
-        channels: of every picture; another number needs a `load_image` of your own.
-        faults: what a reader mended or left out; see `Fault`.
+        channels: of every image; another number needs a `load_image` of your own.
+        issues: what a reader mended or left out; see `DatasetIssue`.
         keypoint_names: names of the J joints; empty where the set has none.
         path: the annotation file, where there is one; named in messages.
     """
@@ -53,7 +54,7 @@ class Dataset:
     channels: int = 3
 
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
+        self.issues: list[DatasetIssue] = []
         self.keypoint_names: tuple[str, ...] = ()
         self.path: str | None = None
         self._classes: list[tuple[str, int, str]] = []
@@ -88,13 +89,13 @@ class Dataset:
         annotations: Sequence[Annotation] = (),
         **info: Any,
     ) -> None:
-        """Adds a picture.
+        """Adds an image.
 
         Args:
             source: name of the collection.
             image_id: unique within the set.
-            path: of the picture file; None where `load_image` is overridden.
-            width, height: if known; reading then checks the picture against them.
+            path: of the image file; None where `load_image` is overridden.
+            width, height: if known; reading then checks the image against them.
             annotations: its objects, with class ids of this set (1..C).
             **info: anything else; kept in `image_info` and in the record's `extra`.
 
@@ -102,7 +103,7 @@ class Dataset:
             DataError: the id is taken.
         """
         if image_id in self._ids:
-            raise DataError(f"add_image: picture id {image_id!r} is given twice")
+            raise DataError(f"add_image: image id {image_id!r} is given twice")
         self._ids.add(image_id)
         path = None if path is None else str(path)
         self._records.append(ImageRecord(image_id, path, height, width, tuple(annotations), source, info))
@@ -115,7 +116,7 @@ class Dataset:
 
     def __repr__(self) -> str:
         names = ", ".join(self.class_names[:5]) + (", ..." if self.num_classes > 5 else "")
-        return f"{type(self).__name__}({len(self)} pictures, {self.num_classes} classes: {names})"
+        return f"{type(self).__name__}({len(self)} images, {self.num_classes} classes: {names})"
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -134,12 +135,12 @@ class Dataset:
 
     @property
     def image_ids(self) -> tuple[int | str, ...]:
-        """The ids of the pictures, in order."""
+        """The ids of the images, in order."""
         return tuple(record.image_id for record in self._records)
 
     @property
     def image_info(self) -> list[dict[str, Any]]:
-        """Everything `add_image` was told, one dict a picture: id, source, path, width, height and its extras."""
+        """Everything `add_image` was told, one dict an image: id, source, path, width, height and its extras."""
         return [
             {"id": r.image_id, "source": r.source, "path": r.path, "width": r.width, "height": r.height, **r.extra}
             for r in self._records
@@ -160,25 +161,25 @@ class Dataset:
     # Reading it
 
     def load_image(self, index: int) -> np.ndarray:
-        """Picture number `index` as u8[h, w, 3], RGB.
+        """Image number `index` as u8[h, w, 3], RGB.
 
         Raises:
-            DataError: the file is missing, damaged or of another size than recorded; names file and picture id.
+            DataError: the file is missing, damaged or of another size than recorded; names file and image id.
         """
         return self._read(index)
 
     def _read(self, index: int, least_shape: tuple[int, int] | None = None) -> np.ndarray:
         record = self._records[index]
         if record.path is None:
-            raise DataError(f"picture {record.image_id!r} has no path; override load_image or give one to add_image")
+            raise DataError(f"image {record.image_id!r} has no path; override load_image or give one to add_image")
         known = record.height is not None and record.width is not None
         try:
-            return read_picture(record.path, (record.height, record.width) if known else None, least_shape)
+            return read_image(record.path, (record.height, record.width) if known else None, least_shape)
         except DataError as error:
-            raise DataError(f"{error} [picture id {record.image_id!r}]") from error
+            raise DataError(f"{error} [image id {record.image_id!r}]") from error
 
     def load_mask(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The objects of picture number `index`.
+        """The objects of image number `index`.
 
         Returns:
             masks bool[h, w, n] and class ids i32[n], 1..C. Empty: bool[h, w, 0] and i32[0].
@@ -192,39 +193,39 @@ class Dataset:
 
     @property
     def _reads_files(self) -> bool:
-        """Whether pictures come from their files, not from a `load_image` of a subclass or of this object."""
+        """Whether images come from their files, not from a `load_image` of a subclass or of this object."""
         return type(self).load_image is Dataset.load_image and "load_image" not in vars(self)
 
     def _get_image(self, index: int, least_shape: tuple[int, int] | None = None) -> np.ndarray:
         """`load_image`, checked, for a subclass may return anything; or, where a smaller one will do, perhaps that.
 
-        See `read_picture` for `least_shape`.
+        See `read_image` for `least_shape`.
         """
         if least_shape is not None and self._reads_files:
             return self._read(index, least_shape)
         image = np.asarray(self.load_image(index))
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or 0 in image.shape:
             raise DataError(
-                f"picture {self._records[index].image_id!r}: load_image gave {image.dtype}{list(image.shape)}, "
+                f"image {self._records[index].image_id!r}: load_image gave {image.dtype}{list(image.shape)}, "
                 f"expected uint8[height, width, {self.channels}]"
             )
         self._shapes[index] = image.shape[:2]
         return image
 
     def image_shape(self, index: int) -> tuple[int, int]:
-        """(height, width) of a picture: from its record, else from the file's header, else by loading it."""
+        """(height, width) of an image: from its record, else from the file's header, else by loading it."""
         record = self._records[index]
         if record.height is not None and record.width is not None:
             return int(record.height), int(record.width)
         if index not in self._shapes:
             if record.path is not None and type(self).load_image is Dataset.load_image:
-                self._shapes[index] = picture_shape(record.path)
+                self._shapes[index] = image_shape(record.path)
             else:
                 self._get_image(index)
         return self._shapes[index]
 
     def record(self, index: int) -> ImageRecord:
-        """Picture number `index` with its annotations, derived ones included."""
+        """Image number `index` with its annotations, derived ones included."""
         record = self._records[index]
         if type(self).load_mask is Dataset.load_mask:
             return record
@@ -232,10 +233,10 @@ class Dataset:
         return dataclasses.replace(record, annotations=self.annotations(index), height=height, width=width)
 
     def annotations(self, index: int) -> tuple[Annotation, ...]:
-        """The objects of picture number `index`, masks not rasterised.
+        """The objects of image number `index`, masks not rasterized.
 
         Raises:
-            DataError: an overridden `load_mask` gave arrays that do not fit the picture or the classes.
+            DataError: an overridden `load_mask` gave arrays that do not fit the image or the classes.
         """
         if type(self).load_mask is Dataset.load_mask:
             return self._records[index].annotations
@@ -248,7 +249,7 @@ class Dataset:
         return found
 
     def _derive(self, index: int) -> tuple[Annotation, ...]:
-        where = f"picture {self._records[index].image_id!r}: load_mask gave"
+        where = f"image {self._records[index].image_id!r}: load_mask gave"
         masks, class_ids = self.load_mask(index)
         masks, class_ids = np.asarray(masks), np.asarray(class_ids).reshape(-1)
         height, width = self.image_shape(index)
@@ -271,7 +272,7 @@ class Dataset:
         return tuple(annotations)
 
     def instances(self, index: int) -> Instances:
-        """The truth of picture number `index` with full masks, as drawing and evaluation take it."""
+        """The ground truth of image number `index` with full masks, as drawing and evaluation take it."""
         annotations = self.annotations(index)
         height, width = self.image_shape(index)
         if not annotations:
@@ -286,39 +287,39 @@ class Dataset:
             is_crowd=np.array([a.is_crowd for a in annotations], bool),
         )
 
-    def validate(self, pixels: bool = False) -> list[Fault]:
-        """All that is wrong with the set: the reader's `faults` and what a look at every file adds.
+    def validate(self, pixels: bool = False) -> list[DatasetIssue]:
+        """All that is wrong with the set: the reader's `issues` and what a look at every file adds.
 
-        Checks that each picture exists, opens and has the recorded size; that class ids are 1..C; that boxes are
-        finite and not empty; that RLEs fit their picture.
+        Checks that each image exists, opens and has the recorded size; that class ids are 1..C; that boxes are
+        finite and not empty; that RLEs fit their image.
 
         Args:
-            pixels: decode every picture instead of reading headers only; finds those cut off.
+            pixels: decode every image instead of reading headers only; finds those cut off.
         """
-        faults = list(self.faults)
+        issues = list(self.issues)
         own_images = type(self).load_image is not Dataset.load_image
         for index, record in enumerate(self._records):
 
             def add(kind: str, message: str, annotation: Annotation | None = None, record=record) -> None:
                 path = record.path if annotation is None else self.path
                 number = None if annotation is None else annotation.annotation_id
-                faults.append(Fault(kind, message, record.image_id, number, path, fatal=True))
+                issues.append(DatasetIssue(kind, message, record.image_id, number, path, fatal=True))
 
             try:
                 if own_images or pixels:
                     self._get_image(index)
                 elif record.path is None:
-                    add("no picture", "has neither a path nor a load_image of its own")
+                    add("no image", "has neither a path nor a load_image of its own")
                     continue
                 else:
-                    height, width = picture_shape(record.path)
+                    height, width = image_shape(record.path)
                     stated = (record.height, record.width)
                     if None not in stated and stated != (height, width):
                         self.load_image(index)  # pixels as stored may fit where EXIF does not
                 annotations = self.annotations(index)
                 height, width = self.image_shape(index)
             except DataError as error:
-                add("picture", str(error))
+                add("image", str(error))
                 continue
             for annotation in annotations:
                 box = np.asarray(annotation.box, np.float64)
@@ -331,7 +332,7 @@ class Dataset:
                         check_rle(annotation.segmentation, height, width)
                     except DataError as error:
                         add("RLE", str(error), annotation)
-        return faults
+        return issues
 
 
 def stack_keypoints(annotations: Sequence[Annotation], num_joints: int) -> np.ndarray:

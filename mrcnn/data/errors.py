@@ -1,4 +1,4 @@
-"""What the data room reports: errors that stop, and faults that were found."""
+"""What the data component reports: errors that stop, and issues that were found."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import dataclasses
 import logging
 from collections import Counter
 
+from mrcnn.errors import MrcnnError
+
 logger = logging.getLogger("mrcnn")
 
 
-class DataError(ValueError):
-    """A picture or an annotation cannot be used; the message names the file, the record and what was expected."""
+class DataError(MrcnnError, ValueError):
+    """An image or an annotation cannot be used; the message names the file, the record and what was expected."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Fault:
+class DatasetIssue:
     """One thing wrong with a data set.
 
     Attributes:
@@ -35,30 +37,30 @@ class Fault:
     def __str__(self) -> str:
         where = [self.path] if self.path else []
         if self.image_id is not None:
-            where.append(f"picture {self.image_id}")
+            where.append(f"image {self.image_id}")
         if self.annotation_id is not None:
             where.append(f"annotation {self.annotation_id}")
         return f"{', '.join(where) or 'data set'}: {self.message}"
 
 
-def refuse(faults: list[Fault], shown: int = 5) -> None:
-    """Raises DataError naming the first fatal faults and the number of the rest; returns if there are none.
+def refuse(issues: list[DatasetIssue], shown: int = 5) -> None:
+    """Raises DataError naming the first fatal issues and the number of the rest; returns if there are none.
 
     Raises:
-        DataError: at least one fault is fatal.
+        DataError: at least one issue is fatal.
     """
-    fatal = [fault for fault in faults if fault.fatal]
+    fatal = [issue for issue in issues if issue.fatal]
     if not fatal:
         return
-    lines = [str(fault) for fault in fatal[:shown]]
+    lines = [str(issue) for issue in fatal[:shown]]
     if len(fatal) > shown:
         lines.append(f"and {len(fatal) - shown} more")
     raise DataError("\n".join(lines))
 
 
-def warn(faults: list[Fault], source: object) -> None:
+def warn(issues: list[DatasetIssue], source: object) -> None:
     """One line in the log on what was mended or left out of `source`, by kind; none where nothing was."""
-    counts = Counter(fault.kind for fault in faults if not fault.fatal)
+    counts = Counter(issue.kind for issue in issues if not issue.fatal)
     if counts:
         said = ", ".join(f"{count} x {kind}" for kind, count in counts.most_common())
-        logger.warning("%s: mended or left out %s; see Dataset.faults", source, said)
+        logger.warning("%s: mended or left out %s; see Dataset.issues", source, said)

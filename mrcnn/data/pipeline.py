@@ -4,8 +4,8 @@ Every sample is reproducible: its random choices come from a generator seeded by
 number of workers. Whole batches are made by one call in a worker thread; decoding, resizing and sampling masks release
 Python's lock.
 
-Batches have few shapes. Training with `crop`: one. Else one for landscape and one for portrait pictures, just large
-enough for the largest picture of each in the set.
+Batches have few shapes. Training with `crop`: one. Else one for landscape and one for portrait images, just large
+enough for the largest image of each in the set.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.data import transforms
 from mrcnn.data.augmenters import Augmentation, as_augmentation
 from mrcnn.data.dataset import ByteCache, Dataset, stack_keypoints
@@ -33,25 +34,24 @@ from mrcnn.data.errors import DataError
 from mrcnn.data.rasterize import mask_window
 from mrcnn.data.transforms import Sample
 from mrcnn.ops.resize import padded_shape, resized_shape
-from mrcnn.settings import Settings, SettingsError
-from mrcnn.structures import batch_spec
+from mrcnn.structures.tensors import batch_spec
 
 logger = logging.getLogger("mrcnn")
 
-_CROP_TRIES = 4  # windows drawn until one holds an object, if the picture has any
+_CROP_TRIES = 4  # windows drawn until one holds an object, if the image has any
 _MAX_SEED = 2**31 - 1
 _ENDLESS = 2**62  # batches
 _COPY = 2**40  # more epochs than any run has
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(Settings):
-    """How pictures become training samples. Augmentations are off at 0 (or None); evaluation never augments."""
+class DataConfig(BaseConfig):
+    """How images become training samples. Augmentations are off at 0 (or None); evaluation never augments."""
 
     short_sides: tuple[int, ...] = (800,)  # shorter side, pixels; one is drawn, evaluation takes the largest; (): as is
     long_side: int = 1333  # most the longer side may become, pixels
     divisor: int = 32  # batches are padded to multiples of it: the coarsest feature map's stride
-    crop: tuple[int, int] | None = None  # (height, width) of a random window of the resized picture
+    crop: tuple[int, int] | None = None  # (height, width) of a random window of the resized image
     scale_jitter: tuple[float, float] | None = None  # (low, high) factor on top of the resize, log-uniform
     flip_horizontal: float = 0.5  # probability
     flip_vertical: float = 0.0  # probability
@@ -60,30 +60,30 @@ class DataConfig(Settings):
     contrast: float = 0.0
     saturation: float = 0.0
     hue: float = 0.0  # part of a full turn, either way
-    copy_paste: float = 0.0  # probability that objects of another picture, augmented likewise, are put on top
+    copy_paste: float = 0.0  # probability that objects of another image, augmented likewise, are put on top
     max_instances: int = 100  # G; of more objects the largest are kept
     mask_side: int = 112  # K
-    full_masks: bool = False  # masks in the whole picture too: G x height x width bytes a picture
+    full_masks: bool = False  # masks in the whole image too: G x height x width bytes an image
     num_joints: int = 0  # J; 0: no keypoints
-    aspect_grouping: bool = True  # landscape and portrait pictures never share a batch
+    aspect_grouping: bool = True  # landscape and portrait images never share a batch
     min_visible: float = 0.1  # objects of which a crop leaves less are dropped
-    keep_empty: bool = True  # train on pictures without objects too
-    repeat_threshold: float = 0.0  # pictures of classes on a smaller part of the pictures are shown more often; 0: none
+    keep_empty: bool = True  # train on images without objects too
+    repeat_threshold: float = 0.0  # images of classes on a smaller part of the images are shown more often; 0: none
 
     def __post_init__(self) -> None:
         for name in ("long_side", "divisor", "max_instances", "mask_side"):
             if getattr(self, name) < 1:
-                raise SettingsError(f"data.{name}: expected at least 1, got {getattr(self, name)}")
+                raise ConfigError(f"data.{name}: expected at least 1, got {getattr(self, name)}")
         if any(side < 1 for side in (*self.short_sides, *(self.crop or ()))):
-            raise SettingsError(f"data: sides must be at least 1, got {self.short_sides} and {self.crop}")
+            raise ConfigError(f"data: sides must be at least 1, got {self.short_sides} and {self.crop}")
         if self.scale_jitter is not None and not 0 < self.scale_jitter[0] <= self.scale_jitter[1]:
-            raise SettingsError(f"data.scale_jitter: expected 0 < low <= high, got {self.scale_jitter}")
+            raise ConfigError(f"data.scale_jitter: expected 0 < low <= high, got {self.scale_jitter}")
         for name in ("flip_horizontal", "flip_vertical", "rotate90", "copy_paste", "min_visible", "repeat_threshold"):
             if not 0 <= getattr(self, name) <= 1:
-                raise SettingsError(f"data.{name}: expected a number from 0 to 1, got {getattr(self, name)}")
+                raise ConfigError(f"data.{name}: expected a number from 0 to 1, got {getattr(self, name)}")
         for name in ("brightness", "contrast", "saturation", "hue", "num_joints"):
             if getattr(self, name) < 0:
-                raise SettingsError(f"data.{name}: expected at least 0, got {getattr(self, name)}")
+                raise ConfigError(f"data.{name}: expected at least 0, got {getattr(self, name)}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ WHOLE = Share()
 
 
 def steps_per_epoch(dataset: Dataset, batch_size: int) -> int:
-    """Batches that show every picture once, the last one perhaps smaller."""
+    """Batches that show every image once, the last one perhaps smaller."""
     return math.ceil(len(dataset) / batch_size)
 
 
@@ -118,7 +118,7 @@ def make_pipeline(
     shuffle: bool | None = None,
     repeat: bool = False,
     drop_remainder: bool = False,
-    with_truth: bool = True,
+    with_ground_truth: bool = True,
     start_epoch: int = 0,
     start_batch: int = 0,
     share: Share = WHOLE,
@@ -129,54 +129,56 @@ def make_pipeline(
     """Batches of a data set.
 
     Args:
-        dataset: pictures and objects.
+        dataset: images and objects.
         config: sizes and augmentations.
         batch_size: B.
-        training: augment and shuffle; else neither, and every picture exactly once.
+        training: augment and shuffle; else neither, and every image exactly once.
         seed: of order and augmentations.
         shuffle: a new order every epoch; default: as `training`.
         repeat: endless, batches running across epochs, so all are full. Else the last batch (of each aspect group)
             may be smaller.
         drop_remainder: leave such smaller batches out.
-        with_truth: add the ground truth.
+        with_ground_truth: add the ground truth.
         start_epoch: number of the first epoch, to resume a run with the samples it would have seen. Each further
             iteration over the result (without `repeat`) is the next epoch if training.
         start_batch: number of the first batch, with `repeat`: the others pass unmade. To resume a run.
         share: the rows of each batch to make, with `repeat`.
         workers: threads that make batches; default: cores, at most 4.
-        cache_bytes: decoded pictures and masks kept in memory, those used last.
+        cache_bytes: decoded images and masks kept in memory, those used last.
         augmentation: in training, after the augmentations of `config`: an augmenter of imgaug or Albumentations (see
-            `data.augmenters`), or a function (sample, rng) -> sample. Size and type of pictures must stay.
+            `data.augmenters`), or a function (sample, rng) -> sample. Size and type of images must stay.
 
     Returns:
         tf.data.Dataset of dicts as `structures.batch_spec` states; `image_id` is the record's id where all ids are
-        integers, else the picture's number in the set.
+        integers, else the image's number in the set.
 
     Raises:
         ValueError: `augmentation` is not safe for masks; names what is not.
-        DataError: the set is empty, or no batch would remain. While iterating, a picture or annotation that cannot be
+        DataError: the set is empty, or no batch would remain. While iterating, an image or annotation that cannot be
             used raises tf.errors.InvalidArgumentError, whose message holds that of the DataError with file and id.
     """
     if batch_size < 1:
         raise ValueError(f"make_pipeline: batch_size must be at least 1, got {batch_size}")
     if batch_size % share.of:
-        raise ValueError(f"make_pipeline: a batch of {batch_size} pictures cannot be cut into {share.of} equal parts")
+        raise ValueError(f"make_pipeline: a batch of {batch_size} images cannot be cut into {share.of} equal parts")
     if not repeat and (start_batch or share != WHOLE):
         raise ValueError("make_pipeline: start_batch and share need repeat=True")
-    maker = _BatchMaker(dataset, config, training=training, seed=seed, with_truth=with_truth, cache_bytes=cache_bytes)
+    maker = _BatchMaker(
+        dataset, config, training=training, seed=seed, with_ground_truth=with_ground_truth, cache_bytes=cache_bytes
+    )
     if training and augmentation is not None:
         maker.augmentation = as_augmentation(augmentation)
     indices = np.arange(len(dataset))
     if training and not config.keep_empty:
         indices = np.array([i for i in indices if dataset.annotations(i)], np.int64)
     if not len(indices):
-        raise DataError(f"{dataset!r} ({dataset.path or 'no file'}): there is no picture to make batches of")
+        raise DataError(f"{dataset!r} ({dataset.path or 'no file'}): there is no image to make batches of")
     repeats = _repeat_factors(dataset, indices, config.repeat_threshold) if training and repeat else None
     shuffle = training if shuffle is None else shuffle
     order = _Order(indices, maker.groups, batch_size, seed, shuffle, start_epoch, repeats)
     counts = order.num_batches(drop_remainder)
     if not repeat and counts == 0:
-        raise DataError(f"{dataset!r}: fewer pictures than a batch of {batch_size}, and drop_remainder leaves none")
+        raise DataError(f"{dataset!r}: fewer images than a batch of {batch_size}, and drop_remainder leaves none")
 
     rows = batch_size // share.of
     spec = maker.spec(rows if repeat or drop_remainder else None)
@@ -218,8 +220,8 @@ def make_pipeline(
 _in_work: dict[int, tuple[str, float]] = {}
 
 
-def pictures_in_work() -> list[tuple[str, float]]:
-    """The pictures that pipelines of this process are reading now, and for how many seconds; the longest first."""
+def images_in_work() -> list[tuple[str, float]]:
+    """The images that pipelines of this process are reading now, and for how many seconds; the longest first."""
     now = time.monotonic()
     return sorted(((name, now - since) for name, since in list(_in_work.values())), key=lambda item: -item[1])
 
@@ -260,9 +262,9 @@ atexit.register(_calls.close)
 
 
 def _repeat_factors(dataset: Dataset, indices: np.ndarray, threshold: float) -> np.ndarray | None:
-    """f64[n] at least 1, how often each picture is shown per epoch; None: once.
+    """f64[n] at least 1, how often each image is shown per epoch; None: once.
 
-    A picture is as rare as its rarest class: sqrt(threshold / share of the pictures with that class).
+    An image is as rare as its rarest class: sqrt(threshold / share of the images with that class).
     Ref: LVIS, arXiv 1908.03195, appendix B.
     """
     if not threshold:
@@ -274,9 +276,9 @@ def _repeat_factors(dataset: Dataset, indices: np.ndarray, threshold: float) -> 
 
 
 class _Order:
-    """Which pictures go into which batch. A batch is keys i64[B, 2] of (epoch, index); safe between threads.
+    """Which images go into which batch. A batch is keys i64[B, 2] of (epoch, index); safe between threads.
 
-    Where a picture is shown several times in an epoch, its epoch is that plus a multiple of `_COPY`, so that each
+    Where an image is shown several times in an epoch, its epoch is that plus a multiple of `_COPY`, so that each
     showing has random choices of its own.
     """
 
@@ -354,12 +356,19 @@ class _BatchMaker:
     """Keys to a batch as a list of arrays in the order of `spec`; called from worker threads."""
 
     def __init__(
-        self, dataset: Dataset, config: DataConfig, *, training: bool, seed: int, with_truth: bool, cache_bytes: int
+        self,
+        dataset: Dataset,
+        config: DataConfig,
+        *,
+        training: bool,
+        seed: int,
+        with_ground_truth: bool,
+        cache_bytes: int,
     ) -> None:
         self.dataset, self.config, self.training, self.seed = dataset, config, training, seed
-        self.with_truth = with_truth
+        self.with_ground_truth = with_ground_truth
         self.cache = ByteCache(cache_bytes)
-        self.caches_pictures = dataset._reads_files
+        self.caches_images = dataset._reads_files
         self.joint_order = transforms.mirrored_joints(dataset.keypoint_names) if dataset.keypoint_names else None
         integer_ids = all(isinstance(i, (int, np.integer)) for i in dataset.image_ids)
         self.ids = dataset.image_ids if integer_ids else tuple(range(len(dataset)))
@@ -368,7 +377,7 @@ class _BatchMaker:
         self.groups, self.canvases = self._canvases()
 
     def _canvases(self) -> tuple[np.ndarray, list[tuple[int, int]]]:
-        """Group of each picture, and (height, width) of each group's batches."""
+        """Group of each image, and (height, width) of each group's batches."""
         config, number = self.config, len(self.dataset)
         if self.training and config.crop is not None:
             return np.zeros(number, np.int64), [padded_shape(*config.crop, config.divisor)]
@@ -397,7 +406,7 @@ class _BatchMaker:
             config.max_instances,
             config.mask_side,
             config.num_joints,
-            with_truth=self.with_truth,
+            with_ground_truth=self.with_ground_truth,
             channels=self.dataset.channels,
             full_masks=config.full_masks,
         )
@@ -415,14 +424,14 @@ class _BatchMaker:
             batch[name] = np.zeros(shape, tensor.dtype.as_numpy_dtype)
         for row, (epoch, index) in enumerate(keys.tolist()):
             record = self.dataset._records[index]
-            _in_work[threading.get_ident()] = f"picture {record.image_id!r} ({record.path})", time.monotonic()
+            _in_work[threading.get_ident()] = f"image {record.image_id!r} ({record.path})", time.monotonic()
             try:
                 self._write(batch, row, epoch, index, canvas)
             except DataError:
                 raise
             except Exception as error:
                 raise DataError(
-                    f"picture {record.image_id!r} ({record.path}): {type(error).__name__}: {error}"
+                    f"image {record.image_id!r} ({record.path}): {type(error).__name__}: {error}"
                 ) from error
             finally:
                 del _in_work[threading.get_ident()]
@@ -452,7 +461,7 @@ class _BatchMaker:
         batch["image_id"][row] = self.ids[index]
         batch["original_shape"][row] = original_shape
         batch["content_shape"][row] = height, width
-        if not self.with_truth:
+        if not self.with_ground_truth:
             return
         sample = self._limit(sample, index)
         n = len(sample["boxes"])
@@ -468,7 +477,7 @@ class _BatchMaker:
             batch["gt_keypoints"][row, :n] = sample["keypoints"]
 
     def _paste_another(self, sample: Sample, rng: np.random.Generator, canvas: tuple[int, int]) -> Sample:
-        """Some objects of a picture drawn from the whole set, on top of a view that is ready."""
+        """Some objects of an image drawn from the whole set, on top of a view that is ready."""
         other = int(rng.integers(len(self.dataset)))
         source, shape = self.load(other)
         source = augment(source, self.config, rng, canvas, self.joint_order, shape)
@@ -486,7 +495,7 @@ class _BatchMaker:
                 self._warned = True
                 image_id = self.dataset.image_ids[index]
                 logger.warning(
-                    "picture %r has %d objects, the %d largest are kept (data.max_instances); said once",
+                    "image %r has %d objects, the %d largest are kept (data.max_instances); said once",
                     image_id,
                     len(keep),
                     most,
@@ -495,7 +504,7 @@ class _BatchMaker:
         return sample if len(keep) == len(boxes) else transforms.select(sample, keep)
 
     def load(self, index: int) -> tuple[Sample, tuple[int, int]]:
-        """A picture and its objects as read, from the cache where they are there, and (height, width) of its file.
+        """An image and its objects as read, from the cache where they are there, and (height, width) of its file.
 
         For training a JPEG much larger than it can become is read at a part of its size. Where nothing is random it is
         resized as in `mrcnn.detect`, to the same pixels.
@@ -503,35 +512,35 @@ class _BatchMaker:
         image = self.cache.get(("image", index))
         if image is None:
             image = self.dataset._get_image(index, self._largest_view(index) if self.training else None)
-            if self.caches_pictures:
+            if self.caches_images:
                 self.cache.put(("image", index), image, image.nbytes)
-        shape = self.dataset.image_shape(index) if self.caches_pictures else image.shape[:2]
-        truth = self.cache.get(("truth", index))
-        if truth is None:
-            truth = self._truth(index, *shape) if self.with_truth else self._no_truth()
-            size = sum(bits.nbytes + 120 for bits in truth["masks"]) + 200
-            self.cache.put(("truth", index), truth, size)
+        shape = self.dataset.image_shape(index) if self.caches_images else image.shape[:2]
+        ground_truth = self.cache.get(("ground_truth", index))
+        if ground_truth is None:
+            ground_truth = self._ground_truth(index, *shape) if self.with_ground_truth else self._no_ground_truth()
+            size = sum(bits.nbytes + 120 for bits in ground_truth["masks"]) + 200
+            self.cache.put(("ground_truth", index), ground_truth, size)
         if image.shape[:2] == shape:
-            return truth | {"image": image}, shape
-        return transforms.follow(truth, image, shape), shape
+            return ground_truth | {"image": image}, shape
+        return transforms.follow(ground_truth, image, shape), shape
 
     def _largest_view(self, index: int) -> tuple[int, int] | None:
-        """(height, width) of the largest picture that training may make of one; None: as it is."""
+        """(height, width) of the largest image that training may make of one; None: as it is."""
         config = self.config
-        if not (config.short_sides and self.caches_pictures):
+        if not (config.short_sides and self.caches_images):
             return None
         height, width = resized_shape(*self.dataset.image_shape(index), max(config.short_sides), config.long_side)
         factor = max(1.0, config.scale_jitter[1]) if config.scale_jitter else 1.0
         return math.ceil(height * factor), math.ceil(width * factor)
 
     def _where(self, index: int) -> str:
-        return f"{self.dataset.path or 'data set'}: picture {self.dataset.image_ids[index]!r}"
+        return f"{self.dataset.path or 'data set'}: image {self.dataset.image_ids[index]!r}"
 
-    def _no_truth(self) -> Sample:
+    def _no_ground_truth(self) -> Sample:
         none = np.zeros((0, 4), np.float32)
         return {"boxes": none, "windows": none, "masks": [], "class_ids": none[:, 0], "is_crowd": none[:, 0] > 0}
 
-    def _truth(self, index: int, height: int, width: int) -> Sample:
+    def _ground_truth(self, index: int, height: int, width: int) -> Sample:
         annotations = self.dataset.annotations(index)
         masks, windows = [], np.zeros((len(annotations), 4), np.float32)
         for i, annotation in enumerate(annotations):
@@ -541,7 +550,7 @@ class _BatchMaker:
                 raise DataError(f"{self._where(index)}, annotation {annotation.annotation_id}: {error}") from error
             masks.append(found.bits * np.uint8(255))
             windows[i] = found.window
-        truth = {
+        ground_truth = {
             "boxes": np.array([a.box for a in annotations], np.float32).reshape(-1, 4),
             "class_ids": np.array([a.class_id for a in annotations], np.int32),
             "is_crowd": np.array([a.is_crowd for a in annotations], bool),
@@ -549,7 +558,7 @@ class _BatchMaker:
             "windows": windows,
         }
         classes = self.dataset.num_classes
-        for annotation, box in zip(annotations, truth["boxes"], strict=True):
+        for annotation, box in zip(annotations, ground_truth["boxes"], strict=True):
             if not np.isfinite(box).all():
                 wrong = f"box {annotation.box} is not finite"
             elif not 1 <= annotation.class_id <= classes:
@@ -557,10 +566,10 @@ class _BatchMaker:
             else:
                 continue
             raise DataError(f"{self._where(index)}, annotation {annotation.annotation_id}: {wrong}")
-        truth["boxes"] = np.clip(truth["boxes"], 0, np.array([height, width, height, width], np.float32))
+        ground_truth["boxes"] = np.clip(ground_truth["boxes"], 0, np.array([height, width, height, width], np.float32))
         if self.config.num_joints:
-            truth["keypoints"] = stack_keypoints(annotations, self.config.num_joints)
-        return truth
+            ground_truth["keypoints"] = stack_keypoints(annotations, self.config.num_joints)
+        return ground_truth
 
 
 def augment(
@@ -573,10 +582,10 @@ def augment(
 ) -> Sample:
     """One random training view of a sample, at most as large as the canvas.
 
-    `shape` is (height, width) of the picture's file where the sample holds it smaller.
+    `shape` is (height, width) of the image's file where the sample holds it smaller.
 
     Order: choose the scale; cut the window (before resizing, so that only what is kept is resized); resize; flip and
-    turn; colour.
+    turn; color.
     """
     height, width = shape or sample["image"].shape[:2]
     short = int(rng.choice(config.short_sides)) if config.short_sides else min(height, width)
@@ -602,15 +611,15 @@ def augment(
         sample = transforms.flip_vertical(sample, joint_order)
     sample = transforms.rotate90(sample, turns)
     if config.brightness or config.contrast or config.saturation or config.hue:
-        amounts = transforms.draw_colour(rng, config.brightness, config.contrast, config.saturation, config.hue)
-        sample = transforms.adjust_colour(sample, *amounts)
+        amounts = transforms.draw_color(rng, config.brightness, config.contrast, config.saturation, config.hue)
+        sample = transforms.adjust_color(sample, *amounts)
     return sample
 
 
 def _random_window(
     sample: Sample, height: int, width: int, window: tuple[int, int], min_visible: float, rng: np.random.Generator
 ) -> Sample:
-    """Cuts from the picture as read what will be `window` once it is resized by (height, width) / its size."""
+    """Cuts from the image as read what will be `window` once it is resized by (height, width) / its size."""
     h, w = sample["image"].shape[:2]
     wanted_h = min(h, max(1, round(window[0] * h / height)))
     wanted_w = min(w, max(1, round(window[1] * w / width)))

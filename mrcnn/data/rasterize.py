@@ -1,8 +1,8 @@
 """Masks from polygons and run-length encodings, and back.
 
 An annotation stays polygons or RLE until its mask is needed, and then only the window its object covers is
-rasterised (`mask_window`), at a bounded resolution: 450 objects on a 12-megapixel picture never exist as 450 full
-pictures.
+rasterized (`mask_window`), at a bounded resolution: 450 objects on a 12-megapixel image never exist as 450 full
+images.
 
 RLE is COCO's: runs of 0 and 1 in turn, down the columns, beginning with 0; compressed strings pack each run in
 groups of five bits, from the fourth run on as the difference to the run two before.
@@ -16,18 +16,19 @@ import numpy as np
 from PIL import Image
 
 from mrcnn.data.errors import DataError
-from mrcnn.ops.masks import crop_binary_mask
-from mrcnn.structures import RLE, Annotation, Instances, Polygons
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import crop_binary_mask
+from mrcnn.structures.records import RLE, Annotation, Polygons
 
 MAX_WINDOW_SIDE = 512
 """Longest side of a stored window in cells; several times any mask side, so that zooming in loses nothing visible."""
 
 
 class MaskWindow(NamedTuple):
-    """One object's mask where it is: `bits` is a grid over the rectangle `window` of the picture.
+    """One object's mask where it is: `bits` is a grid over the rectangle `window` of the image.
 
     bits: u8[rows, columns], 0 or 1; usually one cell a pixel, coarser for very large objects. window: (y1, x1, y2,
-    x2), pixels of the picture. Outside the window the mask is 0.
+    x2), pixels of the image. Outside the window the mask is 0.
     """
 
     bits: np.ndarray
@@ -65,7 +66,7 @@ def decode_counts(counts: bytes | str | list[int]) -> np.ndarray:
         ends = np.flatnonzero(last)
         starts = np.concatenate([[0], ends[:-1] + 1])
         if (ends - starts).max() > 11:
-            raise DataError("RLE counts: a run is longer than any picture")
+            raise DataError("RLE counts: a run is longer than any image")
         place = np.arange(codes.size) - np.repeat(starts, ends - starts + 1)
         values = np.add.reduceat((codes & 31) << (5 * place), starts)
         negative = (codes[ends] & 16) != 0  # the top bit of the last group is the sign
@@ -80,10 +81,10 @@ def decode_counts(counts: bytes | str | list[int]) -> np.ndarray:
 
 
 def check_rle(rle: RLE, height: int, width: int) -> np.ndarray:
-    """Run lengths of an RLE, after checking that they fill a picture of the given size.
+    """Run lengths of an RLE, after checking that they fill an image of the given size.
 
     Raises:
-        DataError: "size" or "counts" is missing, or belongs to a picture of another size.
+        DataError: "size" or "counts" is missing, or belongs to an image of another size.
     """
     if "size" not in rle or "counts" not in rle:
         raise DataError(f'RLE: expected "size" and "counts", got {", ".join(map(repr, rle)) or "nothing"}')
@@ -92,7 +93,7 @@ def check_rle(rle: RLE, height: int, width: int) -> np.ndarray:
     except (TypeError, ValueError) as error:
         raise DataError(f"RLE size: expected [height, width], got {rle['size']!r}") from error
     if size != (height, width):
-        raise DataError(f"RLE of size {list(size)}, expected [{height}, {width}], the size of its picture")
+        raise DataError(f"RLE of size {list(size)}, expected [{height}, {width}], the size of its image")
     if not isinstance(rle["counts"], (str, bytes, list, tuple, np.ndarray)):
         raise DataError(f"RLE counts: expected a string or a list, got {type(rle['counts']).__name__}")
     runs = decode_counts(rle["counts"])
@@ -146,7 +147,7 @@ def _polygon_window(polygons: Polygons, height: int, width: int, max_side: int) 
     if bottom <= top or right <= left:
         return EMPTY
     rows, columns = bottom - top, right - left
-    # Shifting by whole pixels leaves the rule's rounding unchanged, so the window equals the full picture's pixels.
+    # Shifting by whole pixels leaves the rule's rounding unchanged, so the window equals the full image's pixels.
     shrink = max(1.0, max(rows, columns) / max_side)
     cells_y, cells_x = max(1, round(rows / shrink)), max(1, round(columns / shrink))
     scale = np.array([cells_x / columns, cells_y / rows])
@@ -172,8 +173,8 @@ def _shrink(mask: MaskWindow, max_side: int) -> MaskWindow:
         return mask
     shrink = max(rows, columns) / max_side
     size = (max(1, round(columns / shrink)), max(1, round(rows / shrink)))
-    grey = Image.fromarray(mask.bits * 255).resize(size, Image.Resampling.BOX)
-    return MaskWindow((np.asarray(grey) >= 128).astype(np.uint8), mask.window)
+    gray = Image.fromarray(mask.bits * 255).resize(size, Image.Resampling.BOX)
+    return MaskWindow((np.asarray(gray) >= 128).astype(np.uint8), mask.window)
 
 
 def mask_window(annotation: Annotation, height: int, width: int, max_side: int = MAX_WINDOW_SIDE) -> MaskWindow:
@@ -181,7 +182,7 @@ def mask_window(annotation: Annotation, height: int, width: int, max_side: int =
 
     Args:
         annotation: whose segmentation is polygons, RLE or None (then its box is the mask).
-        height, width: of the picture.
+        height, width: of the image.
         max_side: longest side of the result in cells; larger objects come out coarser, covering the same window.
 
     Returns:
@@ -240,13 +241,13 @@ def mask_to_rle(mask: np.ndarray) -> RLE:
 def window_to_rle(top: int, left: int, bits: np.ndarray, height: int, width: int) -> RLE:
     """Compressed RLE of a mask that is empty outside a window, as `mask_to_rle` gives it of the whole mask.
 
-    Only the rows and columns that hold the object are scanned: of a picture with a hundred small objects nearly all
+    Only the rows and columns that hold the object are scanned: of an image with a hundred small objects nearly all
     pixels are zero, and pycocotools would read each of them a hundred times in column order.
 
     Args:
         top, left: first row and column of the window.
         bits: bool[h, w], the mask inside it.
-        height, width: of the picture.
+        height, width: of the image.
     """
     from pycocotools import mask as coco_mask
 
@@ -281,7 +282,7 @@ def encode_masks(instances: Instances) -> list[RLE]:
 
 
 def annotation_mask(annotation: Annotation, height: int, width: int) -> np.ndarray:
-    """An annotation's mask in its full picture, bool[height, width]."""
+    """An annotation's mask in its full image, bool[height, width]."""
     segmentation = annotation.segmentation
     if isinstance(segmentation, dict):
         return rle_to_mask(segmentation, height, width)
@@ -296,13 +297,13 @@ def annotation_mask(annotation: Annotation, height: int, width: int) -> np.ndarr
 def annotation_crop(
     annotation: Annotation, box: tuple[float, float, float, float] | np.ndarray, side: int, height: int, width: int
 ) -> np.ndarray:
-    """An annotation's mask seen through a box, u8[side, side]; only the object's own window is rasterised.
+    """An annotation's mask seen through a box, u8[side, side]; only the object's own window is rasterized.
 
     Args:
         annotation: the object.
-        box: (y1, x1, y2, x2), pixels of the picture.
+        box: (y1, x1, y2, x2), pixels of the image.
         side: cells per axis of the result.
-        height, width: of the picture.
+        height, width: of the image.
     """
     bits, window = mask_window(annotation, height, width)
     cell = np.array([(window[2] - window[0]) / bits.shape[0], (window[3] - window[1]) / bits.shape[1]] * 2)

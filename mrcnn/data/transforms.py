@@ -1,6 +1,6 @@
-"""What can be done to a picture and its objects: pure functions from sample to sample, all fields updated together.
+"""What can be done to an image and its objects: pure functions from sample to sample, all fields updated together.
 
-A `Sample` is a dict of one picture, nothing padded:
+A `Sample` is a dict of one image, nothing padded:
     image      u8[h, w, 3]
     boxes      f32[n, 4], (y1, x1, y2, x2), pixels of this image
     class_ids  i32[n]; is_crowd bool[n]
@@ -28,19 +28,19 @@ from mrcnn.ops.resize import resize_image
 
 Sample = dict[str, Any]
 
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
+_GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
 
 
 def resize(sample: Sample, height: int, width: int) -> Sample:
-    """The picture at another size; what belongs to it scales along, each axis by its own factor."""
+    """The image at another size; what belongs to it scales along, each axis by its own factor."""
     return follow(sample, resize_image(sample["image"], (height, width)), sample["image"].shape[:2])
 
 
 def follow(sample: Sample, image: np.ndarray, shape: tuple[int, int]) -> Sample:
-    """The sample with a picture of another size; what belongs to it scales along.
+    """The sample with an image of another size; what belongs to it scales along.
 
     Args:
-        sample: see the module head; its boxes, windows and joints are in a picture of the given shape.
+        sample: see the module head; its boxes, windows and joints are in an image of the given shape.
         image: u8[h, w, 3].
         shape: (height, width).
     """
@@ -67,8 +67,8 @@ def _mirror_y(boxes: np.ndarray, height: int) -> np.ndarray:
     return np.stack([height - boxes[:, 2], boxes[:, 1], height - boxes[:, 0], boxes[:, 3]], axis=1)
 
 
-def _unlabelled_stay_zero(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """COCO writes (0, 0, 0) for an unlabelled joint; moving it would make it look like a place."""
+def _unlabeled_stay_zero(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """COCO writes (0, 0, 0) for an unlabeled joint; moving it would make it look like a place."""
     return np.where(before[..., 2:] > 0, after, 0).astype(np.float32)
 
 
@@ -88,7 +88,7 @@ def flip_horizontal(sample: Sample, joint_order: Sequence[int] | None = None) ->
     }
     if "keypoints" in sample:
         moved = sample["keypoints"] * np.float32([-1, 1, 1]) + np.float32([width, 0, 0])
-        result["keypoints"] = _unlabelled_stay_zero(sample["keypoints"], moved)
+        result["keypoints"] = _unlabeled_stay_zero(sample["keypoints"], moved)
     return _swap_joints(result, joint_order)
 
 
@@ -103,7 +103,7 @@ def flip_vertical(sample: Sample, joint_order: Sequence[int] | None = None) -> S
     }
     if "keypoints" in sample:
         moved = sample["keypoints"] * np.float32([1, -1, 1]) + np.float32([0, height, 0])
-        result["keypoints"] = _unlabelled_stay_zero(sample["keypoints"], moved)
+        result["keypoints"] = _unlabeled_stay_zero(sample["keypoints"], moved)
     return _swap_joints(result, joint_order)
 
 
@@ -125,21 +125,21 @@ def rotate90(sample: Sample, turns: int) -> Sample:
         }
         if "keypoints" in sample:
             x, y, seen = np.moveaxis(sample["keypoints"], -1, 0)
-            result["keypoints"] = _unlabelled_stay_zero(sample["keypoints"], np.stack([y, width - x, seen], axis=-1))
+            result["keypoints"] = _unlabeled_stay_zero(sample["keypoints"], np.stack([y, width - x, seen], axis=-1))
         sample = result
     return sample
 
 
 def crop(sample: Sample, y: int, x: int, height: int, width: int, min_visible: float = 0.0) -> Sample:
-    """A window of the picture.
+    """A window of the image.
 
     The box of an object that the window cuts is drawn anew around what is left of its mask; an object of which
-    nothing is left, or less than the part `min_visible` of its mask, is dropped. Joints outside become unlabelled.
+    nothing is left, or less than the part `min_visible` of its mask, is dropped. Joints outside become unlabeled.
 
     Args:
         sample: see the module head.
         y, x: upper left corner of the window, whole pixels.
-        height, width: of the window, which lies inside the picture.
+        height, width: of the window, which lies inside the image.
         min_visible: smallest part of a mask that makes it still an object, 0 to 1.
     """
     shift = np.array([y, x, y, x], np.float32)
@@ -170,7 +170,7 @@ def _visible(bits: np.ndarray, window: np.ndarray, limit: np.ndarray) -> tuple[n
     cell = np.array([(window[2] - window[0]) / rows, (window[3] - window[1]) / columns])
     if not (cell > 0).all():
         return None, 0.0
-    # A cell counts as visible if its centre is.
+    # A cell counts as visible if its center is.
     top, left = (max(0, math.ceil(-window[i] / cell[i] - 0.5)) for i in (0, 1))
     bottom = min(rows, math.ceil((limit[0] - window[0]) / cell[0] - 0.5))
     right = min(columns, math.ceil((limit[1] - window[1]) / cell[1] - 0.5))
@@ -194,16 +194,16 @@ def select(sample: Sample, index: np.ndarray) -> Sample:
     return result
 
 
-def draw_colour(
+def draw_color(
     rng: np.random.Generator, brightness: float, contrast: float, saturation: float, hue: float
 ) -> tuple[float, float, float, float]:
-    """Factors for `adjust_colour`: each within 1 ± its amount, log-uniform; hue within ± that part of a full turn."""
+    """Factors for `adjust_color`: each within 1 ± its amount, log-uniform; hue within ± that part of a full turn."""
     draws = rng.uniform(-1, 1, 4)
     factors = [math.exp(d * math.log1p(a)) for d, a in zip(draws[:3], (brightness, contrast, saturation), strict=True)]
     return factors[0], factors[1], factors[2], float(draws[3]) * hue
 
 
-def adjust_colour(
+def adjust_color(
     sample: Sample, brightness: float, contrast: float, saturation: float = 1.0, hue: float = 0.0
 ) -> Sample:
     """Other light on the same scene; objects are unchanged.
@@ -211,29 +211,29 @@ def adjust_colour(
     Args:
         sample: see the module head.
         brightness: factor of every value.
-        contrast: factor of the distance to the picture's mean luma.
-        saturation: factor of the distance to grey.
-        hue: turn of the colours around the grey axis, as part of a full turn.
+        contrast: factor of the distance to the image's mean luma.
+        saturation: factor of the distance to gray.
+        hue: turn of the colors around the gray axis, as part of a full turn.
     """
     image = sample["image"]
     if saturation != 1.0 or hue != 0.0:
-        image = cv2.transform(np.ascontiguousarray(image), _colour_matrix(saturation, hue))
+        image = cv2.transform(np.ascontiguousarray(image), _color_matrix(saturation, hue))
     if brightness != 1.0 or contrast != 1.0:
-        # Every 4th pixel: the mean of a picture does not need them all.
-        mean = float(image[::4, ::4].reshape(-1, 3).mean(axis=0) @ _GREY)
+        # Every 4th pixel: the mean of an image does not need them all.
+        mean = float(image[::4, ::4].reshape(-1, 3).mean(axis=0) @ _GRAY)
         levels = np.arange(256, dtype=np.float32)
         table = brightness * (mean + contrast * (levels - mean))
         image = cv2.LUT(np.ascontiguousarray(image), np.clip(table + 0.5, 0, 255).astype(np.uint8))
     return sample | {"image": image}
 
 
-def _colour_matrix(saturation: float, hue: float) -> np.ndarray:
+def _color_matrix(saturation: float, hue: float) -> np.ndarray:
     angle = 2 * math.pi * hue
     axis = np.full((3, 3), 1 / 3)
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
     turn = math.cos(angle) * np.eye(3) + (1 - math.cos(angle)) * axis + math.sin(angle) * cross  # Rodrigues
-    grey = np.tile(_GREY, (3, 1))
-    return ((grey + saturation * (np.eye(3) - grey)) @ turn).astype(np.float32)
+    gray = np.tile(_GRAY, (3, 1))
+    return ((gray + saturation * (np.eye(3) - gray)) @ turn).astype(np.float32)
 
 
 def mirrored_joints(names: Sequence[str]) -> tuple[int, ...]:
@@ -248,10 +248,10 @@ def mirrored_joints(names: Sequence[str]) -> tuple[int, ...]:
 
 
 def full_frame_masks(sample: Sample) -> np.ndarray:
-    """Each object's mask in the picture.
+    """Each object's mask in the image.
 
     Returns:
-        u8[n, height, width], 0 or 1: the mask's grid sampled at the centres of the pixels. Empty: u8[0, height, width].
+        u8[n, height, width], 0 or 1: the mask's grid sampled at the centers of the pixels. Empty: u8[0, height, width].
     """
     height, width = sample["image"].shape[:2]
     result = np.zeros((len(sample["masks"]), height, width), np.uint8)
@@ -262,19 +262,19 @@ def full_frame_masks(sample: Sample) -> np.ndarray:
 
 
 def _pixels_of(window: np.ndarray, height: int, width: int) -> tuple[int, int, int, int]:
-    """(y1, x1, y2, x2), whole pixels: the part of a picture in which a window has the centre of a pixel, or more."""
+    """(y1, x1, y2, x2), whole pixels: the part of an image in which a window has the center of a pixel, or more."""
     y1, x1, y2, x2 = window.tolist()
     top, left = max(0, math.floor(y1)), max(0, math.floor(x1))
     return top, left, max(top, min(height, math.ceil(y2))), max(left, min(width, math.ceil(x2)))
 
 
 def _on_pixels(bits: np.ndarray, window: np.ndarray, y1: int, x1: int, y2: int, x2: int) -> np.ndarray:
-    """bool[y2 - y1, x2 - x1]: the mask whose grid lies over `window`, at the centres of these pixels of the picture."""
+    """bool[y2 - y1, x2 - x1]: the mask whose grid lies over `window`, at the centers of these pixels of the image."""
     top, left, bottom, right = window.astype(np.float64) - (y1, x1, y1, x1)
     if not (bottom > top and right > left and y2 > y1 and x2 > x1):
         return np.zeros((y2 - y1, x2 - x1), bool)
     per_y, per_x = bits.shape[0] / (bottom - top), bits.shape[1] / (right - left)
-    # The centre of pixel j lies at j + 0.5, that of cell k of the grid at (k + 0.5) / per_pixel from its edge.
+    # The center of pixel j lies at j + 0.5, that of cell k of the grid at (k + 0.5) / per_pixel from its edge.
     to_grid = np.array([[per_x, 0, (0.5 - left) * per_x - 0.5], [0, per_y, (0.5 - top) * per_y - 0.5]])
     # As in `crop_masks_to_boxes`: up to the grid's edge its outermost cells count in full.
     flags, border = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
@@ -293,10 +293,10 @@ def draw_subset(rng: np.random.Generator, candidates: np.ndarray) -> np.ndarray:
 
 
 def paste(sample: Sample, source: Sample, min_visible: float = 0.0) -> Sample:
-    """The objects of another picture put on top, each where it was in its own picture.
+    """The objects of another image put on top, each where it was in its own image.
 
     What they hide is cut out of the masks below, and the boxes there are drawn anew around what is left; an object of
-    which nothing is left, or less than the part `min_visible` of its mask, is dropped. Hidden joints become labelled
+    which nothing is left, or less than the part `min_visible` of its mask, is dropped. Hidden joints become labeled
     but not visible. Edges are not blended: the paper found no gain in it.
 
     Args:
@@ -310,7 +310,7 @@ def paste(sample: Sample, source: Sample, min_visible: float = 0.0) -> Sample:
     if source["image"].shape[0] > height or source["image"].shape[1] > width:
         source = crop(source, 0, 0, *np.minimum(source["image"].shape[:2], (height, width)).tolist())
     covered = np.zeros((height, width), bool)
-    seen = np.zeros(len(source["masks"]), bool)  # those with a pixel in this picture
+    seen = np.zeros(len(source["masks"]), bool)  # those with a pixel in this image
     for i, (bits, window) in enumerate(zip(source["masks"], source["windows"], strict=True)):
         y1, x1, y2, x2 = _pixels_of(window, *source["image"].shape[:2])
         mask = _on_pixels(bits, window, y1, x1, y2, x2)
@@ -362,7 +362,7 @@ def _hide(sample: Sample, covered: np.ndarray, min_visible: float) -> Sample:
 def crop_masks_to_boxes(sample: Sample, side: int) -> np.ndarray:
     """Each object's mask as seen through its box.
 
-    The grid of the mask is sampled at the centres of the box's cells, linearly in between; where a cell holds more
+    The grid of the mask is sampled at the centers of the box's cells, linearly in between; where a cell holds more
     than two of the grid's, the grid is averaged first. So thin objects do not fall between the samples.
 
     Returns:
@@ -390,7 +390,7 @@ def crop_masks_to_boxes(sample: Sample, side: int) -> np.ndarray:
             step_x, x = step_x * less_x / columns, x * less_x / columns
         elif not bits.flags.c_contiguous:
             bits = np.ascontiguousarray(bits)
-        # Centre j of the result lies at x + (j + 0.5) * step, and centre k of the grid at k + 0.5.
+        # Center j of the result lies at x + (j + 0.5) * step, and center k of the grid at k + 0.5.
         to_grid = np.array([[step_x, 0, x + 0.5 * step_x - 0.5], [0, step_y, y + 0.5 * step_y - 0.5]])
         # Up to the grid's edge its outermost cells count in full; what lies beyond is empty.
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

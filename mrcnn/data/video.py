@@ -1,4 +1,4 @@
-"""Video files as pictures, and back."""
+"""Video files as images, and back."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from mrcnn.data.errors import DataError
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".avi": "MJPG", ".mkv": "X264"}
 """How a file is written, by its suffix."""
@@ -88,7 +88,7 @@ class VideoWriter:
         self._shape: tuple[int, ...] = ()
 
     def __enter__(self) -> VideoWriter:
-        self._temporary = self._stack.enter_context(whole_file(self.path))
+        self._temporary = self._stack.enter_context(atomic_write(self.path))
         return self
 
     def write(self, frame: np.ndarray) -> None:

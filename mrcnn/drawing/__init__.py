@@ -1,4 +1,4 @@
-"""Instances drawn on their picture, as an array, a file or a matplotlib figure.
+"""Instances drawn on their image, as an array, a file or a matplotlib figure.
 
 Importing this package does not import matplotlib; `draw` does when it returns a figure.
 """
@@ -6,7 +6,7 @@ Importing this package does not import matplotlib; `draw` does when it returns a
 from __future__ import annotations
 
 from mrcnn.drawing.figure import draw
-from mrcnn.drawing.picture import draw_array, save_picture
+from mrcnn.drawing.image import draw_array, save_image
 from mrcnn.drawing.stages import draw_boxes, draw_grid
 
-__all__ = ["draw", "draw_array", "draw_boxes", "draw_grid", "save_picture"]
+__all__ = ["draw", "draw_array", "draw_boxes", "draw_grid", "save_image"]

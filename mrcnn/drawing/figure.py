@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mrcnn.drawing.colours import Colours
-from mrcnn.drawing.picture import Picture, as_rgb, draw_array, draw_panels
-from mrcnn.structures import Instances
+from mrcnn.drawing.colors import Colors
+from mrcnn.drawing.image import ImageLike, as_rgb, draw_array, draw_panels
+from mrcnn.structures.instances import Instances
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,59 +19,59 @@ if TYPE_CHECKING:
 
 DPI = 100
 MAX_FIGURE_SIDE = 1600
-"""Longer side of a drawing inside a figure, pixels; larger pictures are reduced. Arrays keep the picture's size."""
+"""Longer side of a drawing inside a figure, pixels; larger images are reduced. Arrays keep the image's size."""
 _TITLE = 0.32  # inches
 
 
 def draw(
-    picture: Picture,
+    image: ImageLike,
     instances: Instances,
     *,
     class_names: Sequence[str] | None = None,
-    truth: Instances | None = None,
+    ground_truth: Instances | None = None,
     scores: bool = True,
     masks: bool = True,
     boxes: bool = True,
     labels: bool = True,
     keypoints: bool = True,
-    colours: Colours = "auto",
+    colors: Colors = "auto",
     max_instances: int | None = None,
     as_array: bool = False,
     ax: Axes | Sequence[Axes] | None = None,
 ) -> Figure | np.ndarray:
-    """Instances drawn on their picture: a figure that Jupyter shows, or an array.
+    """Instances drawn on their image: a figure that Jupyter shows, or an array.
 
     Args:
-        picture: u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; or a path.
-        instances: true or predicted, in pixels of the picture.
+        image: u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; or a path.
+        instances: true or predicted, in pixels of the image.
         class_names: name of class 1, 2, ... (`model.class_names`, `dataset.class_names`).
-        truth: drawn on the left, beside the instances.
+        ground_truth: drawn on the left, beside the instances.
         scores, masks, boxes, labels, keypoints: what to draw of it, where the instances have it.
-        colours: "auto", "class", "instance" or a mapping of class id to RGB; see `drawing.colours.assign`.
+        colors: "auto", "class", "instance" or a mapping of class id to RGB; see `drawing.colors.assign`.
         max_instances: draw only so many, the best scores first.
         as_array: return u8[H, W, 3] in place of a figure (matplotlib is then not needed).
-        ax: matplotlib axes to draw into (two of them with `truth`); their figure is returned.
+        ax: matplotlib axes to draw into (two of them with `ground_truth`); their figure is returned.
 
     Returns:
-        a figure whose axes are in pixels of the picture, at one canvas pixel a dot; or the array.
+        a figure whose axes are in pixels of the image, at one canvas pixel a dot; or the array.
     """
     options: dict[str, Any] = {
         "class_names": class_names,
-        "truth": truth,
+        "ground_truth": ground_truth,
         "scores": scores,
         "masks": masks,
         "boxes": boxes,
         "labels": labels,
         "keypoints": keypoints,
-        "colours": colours,
+        "colors": colors,
         "max_instances": max_instances,
     }
     if as_array:
-        return draw_array(picture, instances, **options)
-    picture = as_rgb(picture)
-    height, width = picture.shape[:2]
+        return draw_array(image, instances, **options)
+    image = as_rgb(image)
+    height, width = image.shape[:2]
     long_side = MAX_FIGURE_SIDE if max(height, width) > MAX_FIGURE_SIDE else None
-    panels = draw_panels(picture, instances, long_side=long_side, **options)
+    panels = draw_panels(image, instances, long_side=long_side, **options)
     titled = len(panels) > 1
     if ax is None:
         axes = _new_axes([drawing.shape[:2] for _, drawing in panels], titled)

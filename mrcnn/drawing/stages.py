@@ -1,4 +1,4 @@
-"""What a model works with on its way: anchors, proposals and targets on a picture; crops, masks and maps in a grid."""
+"""What a model works with on its way: anchors, proposals and targets on an image; crops, masks and maps in a grid."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mrcnn.drawing.colours import PALETTE
-from mrcnn.drawing.picture import HEADER_FILL, HEADER_TEXT, LONG_SIDE, MAX_ENLARGE, Picture, _font, as_rgb
+from mrcnn.drawing.colors import PALETTE
+from mrcnn.drawing.image import HEADER_FILL, HEADER_TEXT, LONG_SIDE, MAX_ENLARGE, ImageLike, _font, as_rgb
 
 _DASH = 6  # pixels of the canvas, drawn and left out in turn
 
 
 def draw_boxes(
-    picture: Picture,
+    image: ImageLike,
     boxes: np.ndarray,
     *,
     refined: np.ndarray | None = None,
     groups: Sequence[int] | None = None,
     group_names: Sequence[str] | None = None,
-    colours: Sequence[Sequence[int]] | None = None,
+    colors: Sequence[Sequence[int]] | None = None,
     title: str = "",
     long_side: int | None = None,
     thickness: int = 1,
 ) -> np.ndarray:
-    """Boxes on a picture: anchors by level, targets by kind, proposals before and after they were refined.
+    """Boxes on an image: anchors by level, targets by kind, proposals before and after they were refined.
 
     Args:
-        picture: u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; or a path.
-        boxes: f[n, 4], (y1, x1, y2, x2) in pixels of the picture; they may reach beyond it. Drawn in their order, those
+        image: u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; or a path.
+        boxes: f[n, 4], (y1, x1, y2, x2) in pixels of the image; they may reach beyond it. Drawn in their order, those
             that are not finite are left out.
         refined: f[n, 4], what became of each box: `boxes` are then dashed, these are solid, and a line leads from the
             corner of the one to that of the other.
-        groups: i[n], which colour each box has; default: one for all, or with `refined` one each.
-        group_names: by group, for a legend above the picture; the groups without a box are left out of it.
-        colours: RGB by group; default: the palette of `draw`.
-        title: above the picture, before the legend.
-        long_side: of the drawing, pixels; None = the picture's own, but at least `LONG_SIDE`.
+        groups: i[n], which color each box has; default: one for all, or with `refined` one each.
+        group_names: by group, for a legend above the image; the groups without a box are left out of it.
+        colors: RGB by group; default: the palette of `draw`.
+        title: above the image, before the legend.
+        long_side: of the drawing, pixels; None = the image's own, but at least `LONG_SIDE`.
         thickness: of lines, pixels of the drawing.
 
     Returns:
@@ -47,7 +47,7 @@ def draw_boxes(
     Raises:
         ValueError: `refined` or `groups` are of another length than `boxes`.
     """
-    picture = as_rgb(picture)
+    image = as_rgb(image)
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     after = None if refined is None else np.asarray(refined, np.float64).reshape(-1, 4)
     if groups is None:
@@ -56,20 +56,20 @@ def draw_boxes(
     for name, value in (("refined", after), ("groups", groups)):
         if value is not None and len(value) != len(boxes):
             raise ValueError(f"draw_boxes: {len(boxes)} boxes, but {len(value)} {name}")
-    palette = PALETTE if colours is None else np.asarray(colours, np.uint8)
-    canvas, scale = _enlarged(picture, long_side)
+    palette = PALETTE if colors is None else np.asarray(colors, np.uint8)
+    canvas, scale = _enlarged(image, long_side)
     for i, box in enumerate(boxes):
-        colour = palette[groups[i] % len(palette)].tolist()
+        color = palette[groups[i] % len(palette)].tolist()
         if not np.isfinite(box).all():
             continue
         if after is None:
-            _solid(canvas, box * scale, colour, thickness)
+            _solid(canvas, box * scale, color, thickness)
             continue
-        _dashed(canvas, box * scale, colour, thickness)
+        _dashed(canvas, box * scale, color, thickness)
         if np.isfinite(after[i]).all():
-            _solid(canvas, after[i] * scale, colour, thickness)
+            _solid(canvas, after[i] * scale, color, thickness)
             ends = [_corners(corner * scale)[1::-1] for corner in (box, after[i])]
-            cv2.line(canvas, *ends, colour, thickness, cv2.LINE_AA)
+            cv2.line(canvas, *ends, color, thickness, cv2.LINE_AA)
     legend = []
     if group_names is not None:
         counts = np.bincount(groups, minlength=len(group_names)) if len(groups) else np.zeros(len(group_names), int)
@@ -89,7 +89,7 @@ def draw_grid(
     side: int = 112,
     limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Small pictures, masks or feature maps side by side.
+    """Small images, masks or feature maps side by side.
 
     Args:
         tiles: each u8[h, w] or u8[h, w, 3], drawn as it is; or bool[h, w]; or float[h, w], dark blue at its lowest
@@ -140,8 +140,8 @@ def _tile(tile: np.ndarray, side: int, limits: tuple[float, float] | None) -> np
     elif tile.dtype != np.uint8:
         values = np.nan_to_num(tile.astype(np.float64))
         low, high = limits if limits is not None else (float(values.min()), float(values.max()))
-        grey = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
-        tile = cv2.applyColorMap(np.round(grey * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
+        gray = np.clip((values - low) / max(high - low, 1e-12), 0, 1)
+        tile = cv2.applyColorMap(np.round(gray * 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1]
     if tile.ndim == 2:
         tile = np.repeat(tile[..., np.newaxis], 3, axis=2)
     scale = side / max(tile.shape[:2])
@@ -151,12 +151,12 @@ def _tile(tile: np.ndarray, side: int, limits: tuple[float, float] | None) -> np
     )
 
 
-def _enlarged(picture: np.ndarray, long_side: int | None) -> tuple[np.ndarray, float]:
-    longest = max(picture.shape[:2])
+def _enlarged(image: np.ndarray, long_side: int | None) -> tuple[np.ndarray, float]:
+    longest = max(image.shape[:2])
     scale = long_side / longest if long_side else min(max(LONG_SIDE / longest, 1.0), MAX_ENLARGE)
-    size = max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale))
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     how = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
-    return (picture.copy() if scale == 1 else cv2.resize(picture, size, interpolation=how)), scale
+    return (image.copy() if scale == 1 else cv2.resize(image, size, interpolation=how)), scale
 
 
 def _corners(box: np.ndarray) -> tuple[int, int, int, int]:
@@ -164,19 +164,19 @@ def _corners(box: np.ndarray) -> tuple[int, int, int, int]:
     return y1, x1, max(y1, y2 - 1), max(x1, x2 - 1)
 
 
-def _solid(canvas: np.ndarray, box: np.ndarray, colour: list[int], thickness: int) -> None:
+def _solid(canvas: np.ndarray, box: np.ndarray, color: list[int], thickness: int) -> None:
     y1, x1, y2, x2 = _corners(box)
-    cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
+    cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness)
 
 
-def _dashed(canvas: np.ndarray, box: np.ndarray, colour: list[int], thickness: int) -> None:
+def _dashed(canvas: np.ndarray, box: np.ndarray, color: list[int], thickness: int) -> None:
     y1, x1, y2, x2 = _corners(box)
     for y in (y1, y2):
         for x in range(max(x1, -_DASH), min(x2, canvas.shape[1]), 2 * _DASH):
-            cv2.line(canvas, (x, y), (min(x + _DASH, x2), y), colour, thickness)
+            cv2.line(canvas, (x, y), (min(x + _DASH, x2), y), color, thickness)
     for x in (x1, x2):
         for y in range(max(y1, -_DASH), min(y2, canvas.shape[0]), 2 * _DASH):
-            cv2.line(canvas, (x, y), (x, min(y + _DASH, y2)), colour, thickness)
+            cv2.line(canvas, (x, y), (x, min(y + _DASH, y2)), color, thickness)
 
 
 def _headed(canvas: np.ndarray, title: str, legend: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
@@ -190,8 +190,8 @@ def _headed(canvas: np.ndarray, title: str, legend: Sequence[tuple[str, np.ndarr
     if title:
         pen.text((x, 4), title, fill=HEADER_TEXT, font=font)
         x += font.getlength(title) + 18
-    for text, colour in legend:
-        pen.rectangle((x, high * 0.3, x + high * 0.4, high * 0.7), fill=tuple(colour.tolist()))
+    for text, color in legend:
+        pen.rectangle((x, high * 0.3, x + high * 0.4, high * 0.7), fill=tuple(color.tolist()))
         pen.text((x + high * 0.5, 4), text, fill=HEADER_TEXT, font=font)
         x += high * 0.5 + font.getlength(text) + 16
     return np.concatenate([np.array(header), canvas])

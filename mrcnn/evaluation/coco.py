@@ -2,7 +2,7 @@
 
 AP is precision averaged over 101 recall levels, ten IoU thresholds 0.50:0.05:0.95 and all classes; AP50 and AP75 are
 that at one threshold; APs, APm, APl count objects whose area is below 32², between, and above 96² square pixels.
-AR1, AR10, AR100 are the recall reached with that many detections a picture, averaged likewise.
+AR1, AR10, AR100 are the recall reached with that many detections an image, averaged likewise.
 
 Ref: Lin et al., "Microsoft COCO: Common Objects in Context", and https://cocodataset.org/#detection-eval.
 """
@@ -22,7 +22,8 @@ import numpy as np
 from mrcnn.data.rasterize import encode_masks
 from mrcnn.evaluation.metric import Truth
 from mrcnn.evaluation.result import EvaluationResult
-from mrcnn.structures import Annotation, ImageRecord, Instances
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.records import Annotation, ImageRecord
 
 if TYPE_CHECKING:
     from mrcnn.evaluation.coco_eval import QuickCOCOeval
@@ -39,10 +40,10 @@ _log = logging.getLogger(__name__)
 def to_coco_results(
     image_id: int | str, instances: Instances, category_ids: Sequence[int] | None = None
 ) -> list[dict[str, Any]]:
-    """Detections of one picture in COCO results format.
+    """Detections of one image in COCO results format.
 
     Args:
-        image_id: the picture's id in the annotation file.
+        image_id: the image's id in the annotation file.
         instances: with scores; boxes in original pixels.
         category_ids: the file's category id of each class, class 1 first; None = class ids are category ids.
 
@@ -51,7 +52,7 @@ def to_coco_results(
         instances have them, segmentation (compressed RLE) and keypoints [x, y, score, ...]. Empty: [].
     """
     if instances.scores is None:
-        raise ValueError(f"picture {image_id!r}: detections need scores, these instances have none")
+        raise ValueError(f"image {image_id!r}: detections need scores, these instances have none")
     masks = encode_masks(instances) if instances.has_masks else None
     results = []
     for i, (box, class_id, score) in enumerate(
@@ -73,14 +74,14 @@ def to_coco_results(
 
 
 class CocoMetric:
-    """The COCO numbers over pictures fed one by one; masks are kept as RLE, so memory stays small.
+    """The COCO numbers over images fed one by one; masks are kept as RLE, so memory stays small.
 
     Args:
         class_names: name of class 1, 2, ...
         category_ids: id of each class in the annotation file, for the detections list; default 1..C.
         kinds: among "box", "mask", "keypoints"; None = what the predictions carry ("box" always).
-        max_dets: cuts of detections a picture and class. (1, 10, 100) are COCO's: AP and the sizes' numbers are taken
-            at the last one, AR at each. Data with more objects a picture wants a larger last cut, e.g. (1, 10, 300);
+        max_dets: cuts of detections an image and class. (1, 10, 100) are COCO's: AP and the sizes' numbers are taken
+            at the last one, AR at each. Data with more objects an image wants a larger last cut, e.g. (1, 10, 300);
             such numbers are no longer COCO's own, so AR is named after its cut ("AR300").
         keypoint_sigmas: f[J], spread of each joint relative to the object's scale; default COCO's for 17 joints,
             1 / J for any other number.
@@ -104,24 +105,24 @@ class CocoMetric:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all pictures."""
+        """Forget all images."""
         self._images: dict[int | str, tuple[int, int]] = {}
         self._annotations: list[dict[str, Any]] = []
         self._detections: list[dict[str, Any]] = []
         self._seen: set[str] = {"box"}
         self._result: EvaluationResult | None = None
 
-    def update(self, image_id: int | str, truth: Truth, prediction: Instances) -> None:
-        """Take in one picture. Crowd regions of the truth are neither found nor missed, and detections in them free.
+    def update(self, image_id: int | str, ground_truth: Truth, prediction: Instances) -> None:
+        """Add one image. Crowd regions are neither true nor false positives, and detections inside them are ignored.
 
         Args:
             image_id: must not have been seen since the last `reset`.
-            truth: instances, or the picture's `ImageRecord` (then areas and polygons are the annotation file's).
+            ground_truth: instances, or the image's `ImageRecord` (then areas and polygons are the annotation file's).
             prediction: with scores; any order. Empty: allowed.
         """
         if image_id in self._images:
-            raise ValueError(f"picture {image_id!r} was given twice")
-        annotations = self._truth_annotations(image_id, truth, prediction.image_shape)
+            raise ValueError(f"image {image_id!r} was given twice")
+        annotations = self._gt_annotations(image_id, ground_truth, prediction.image_shape)
         detections = to_coco_results(image_id, prediction, self.category_ids)
         self._images[image_id] = prediction.image_shape
         self._annotations += annotations
@@ -133,7 +134,7 @@ class CocoMetric:
         self._result = None
 
     def get_state(self) -> dict[str, Any]:
-        """What the pictures seen so far left here: plain data, for `merge` in another process."""
+        """What the images seen so far left here: plain data, for `merge` in another process."""
         return {
             "images": dict(self._images),
             "annotations": list(self._annotations),
@@ -142,14 +143,14 @@ class CocoMetric:
         }
 
     def merge(self, state: dict[str, Any]) -> None:
-        """Take in the pictures another metric has seen.
+        """Take in the images another metric has seen.
 
         Args:
-            state: of a `get_state`; none of its pictures must have been seen here.
+            state: of a `get_state`; none of its images must have been seen here.
         """
         twice = self._images.keys() & state["images"].keys()
         if twice:
-            raise ValueError(f"picture {min(twice, key=str)!r} was given twice")
+            raise ValueError(f"image {min(twice, key=str)!r} was given twice")
         self._images |= state["images"]
         self._annotations += state["annotations"]
         self._detections += state["detections"]
@@ -167,9 +168,9 @@ class CocoMetric:
         return self._result
 
     def _evaluate(self) -> EvaluationResult:
-        truth, results = self._coco_form()
+        ground_truth, results = self._coco_form()
         kinds = self.kinds if self.kinds is not None else [k for k in KINDS if k in self._seen]
-        annotations = truth["annotations"]
+        annotations = ground_truth["annotations"]
         per_class: dict[str, dict[str, Any]] = {}
         for name, category_id in zip(self.class_names, self.category_ids, strict=True):
             per_class[name] = {
@@ -180,7 +181,7 @@ class CocoMetric:
         numbers: dict[str, float] = {}
         curves: dict[str, dict[str, Any]] = {}
         for kind in kinds:
-            evaluation = _run(truth, results, kind, self._kind_max_dets(kind), self._sigmas(kind))
+            evaluation = _run(ground_truth, results, kind, self._kind_max_dets(kind), self._sigmas(kind))
             numbers |= {f"{kind}/{k}": v for k, v in _summary(evaluation, kind).items()}
             columns = {int(c): k for k, c in enumerate(evaluation.params.catIds)}
             by_class = {
@@ -194,23 +195,23 @@ class CocoMetric:
             per_class=per_class,
             curves=curves,
             detections=self._detections,
-            num_pictures=len(self._images),
+            num_images=len(self._images),
             num_objects=sum(not a["iscrowd"] for a in annotations),
             num_crowd=sum(bool(a["iscrowd"]) for a in annotations),
             max_dets=self.max_dets,
         )
 
     def _coco_form(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """Truth and results with integer picture ids: pycocotools sorts them, which mixed kinds of id do not allow."""
+        """Ground truth and results with integer image ids: pycocotools sorts them, and mixed types do not sort."""
         ids = {image_id: image_id for image_id in self._images}
         if not all(isinstance(i, (int, np.integer)) for i in ids):
             ids = {image_id: n for n, image_id in enumerate(sorted(self._images, key=str), 1)}
-        truth = {
+        ground_truth = {
             "images": [{"id": ids[i], "height": h, "width": w} for i, (h, w) in self._images.items()],
             "categories": [{"id": c, "name": n} for c, n in zip(self.category_ids, self.class_names, strict=True)],
             "annotations": [{**a, "image_id": ids[a["image_id"]]} for a in self._annotations],
         }
-        return truth, [{**d, "image_id": ids[d["image_id"]]} for d in self._detections]
+        return ground_truth, [{**d, "image_id": ids[d["image_id"]]} for d in self._detections]
 
     def _kind_max_dets(self, kind: str) -> tuple[int, ...]:
         if kind == "keypoints":
@@ -223,30 +224,32 @@ class CocoMetric:
         joints = next((len(a["keypoints"]) // 3 for a in self._annotations if "keypoints" in a), COCO_JOINTS)
         return None if joints == COCO_JOINTS else [1 / joints] * joints
 
-    def _truth_annotations(
-        self, image_id: int | str, truth: Truth, image_shape: tuple[int, int]
+    def _gt_annotations(
+        self, image_id: int | str, ground_truth: Truth, image_shape: tuple[int, int]
     ) -> list[dict[str, Any]]:
-        if isinstance(truth, ImageRecord):
-            shape = (truth.height or image_shape[0], truth.width or image_shape[1])
+        if isinstance(ground_truth, ImageRecord):
+            shape = (ground_truth.height or image_shape[0], ground_truth.width or image_shape[1])
             if shape != image_shape:
                 raise ValueError(
-                    f"picture {image_id!r}: its record says {shape[0]} x {shape[1]} pixels, the prediction is for"
+                    f"image {image_id!r}: its record says {shape[0]} x {shape[1]} pixels, the prediction is for"
                     f" {image_shape[0]} x {image_shape[1]}"
                 )
-            return [self._from_annotation(image_id, a) for a in truth.annotations]
-        if truth.image_shape != image_shape:
+            return [self._from_annotation(image_id, a) for a in ground_truth.annotations]
+        if ground_truth.image_shape != image_shape:
             raise ValueError(
-                f"picture {image_id!r}: truth is for {truth.image_shape} pixels, prediction for {image_shape}"
+                f"image {image_id!r}: ground truth has shape {ground_truth.image_shape}, prediction {image_shape}"
             )
-        crowd = truth.is_crowd if truth.is_crowd is not None else np.zeros(len(truth), bool)
-        masks = encode_masks(truth) if truth.has_masks else None
+        crowd = ground_truth.is_crowd if ground_truth.is_crowd is not None else np.zeros(len(ground_truth), bool)
+        masks = encode_masks(ground_truth) if ground_truth.has_masks else None
         annotations = []
-        for i, (box, class_id) in enumerate(zip(truth.boxes.tolist(), truth.class_ids.tolist(), strict=True)):
+        for i, (box, class_id) in enumerate(
+            zip(ground_truth.boxes.tolist(), ground_truth.class_ids.tolist(), strict=True)
+        ):
             annotation = _annotation(image_id, _category(class_id, self.category_ids, image_id), box, bool(crowd[i]))
             if masks is not None:
-                annotation |= {"segmentation": masks[i], "area": float(truth.masks[i].sum())}
-            if truth.keypoints is not None:
-                annotation["keypoints"] = truth.keypoints[i].ravel().tolist()
+                annotation |= {"segmentation": masks[i], "area": float(ground_truth.masks[i].sum())}
+            if ground_truth.keypoints is not None:
+                annotation["keypoints"] = ground_truth.keypoints[i].ravel().tolist()
             annotations.append(annotation)
         return annotations
 
@@ -279,49 +282,53 @@ def evaluate_coco_files(
         annotations: path of an instances or keypoints JSON, or its content.
         results: path of a results JSON, or its content. Empty: allowed, all numbers are 0.
         kind: "box", "mask" or "keypoints" (or pycocotools' "bbox", "segm").
-        max_dets: cuts of detections a picture and class, default COCO's (1, 10, 100), for keypoints (20,).
+        max_dets: cuts of detections an image and class, default COCO's (1, 10, 100), for keypoints (20,).
         keypoint_sigmas: f[J], for other joints than COCO's 17.
 
     Returns:
         name -> number in COCO's order; twelve for boxes and masks, ten for keypoints; -1 where no object is concerned.
 
     Raises:
-        ValueError: a file that is not what it should be, or a result naming an unknown picture, without a needed
+        ValueError: a file that is not what it should be, or a result naming an unknown image, without a needed
             field, or with a value that is not finite; the message names the file and the entry.
     """
     kind = _kind(kind)
-    truth, truth_name = _loaded(annotations, "annotations")
+    ground_truth, gt_name = _loaded(annotations, "annotations")
     found, found_name = _loaded(results, "results")
-    missing = [k for k in ("images", "annotations", "categories") if not isinstance(truth, dict) or k not in truth]
+    missing = [
+        k
+        for k in ("images", "annotations", "categories")
+        if not isinstance(ground_truth, dict) or k not in ground_truth
+    ]
     if missing:
-        raise ValueError(f"{truth_name}: not a COCO annotation file, it has no {', '.join(missing)}")
+        raise ValueError(f"{gt_name}: not a COCO annotation file, it has no {', '.join(missing)}")
     if type(found) is not list:
         raise ValueError(f"{found_name}: expected a list of results, got {type(found).__name__}")
-    _check_results(found, found_name, kind, truth)
+    _check_results(found, found_name, kind, ground_truth)
     default = KEYPOINT_MAX_DETS if kind == "keypoints" else MAX_DETS
-    evaluation = _run(truth, found, kind, _checked_max_dets(max_dets or default), keypoint_sigmas)
+    evaluation = _run(ground_truth, found, kind, _checked_max_dets(max_dets or default), keypoint_sigmas)
     return _summary(evaluation, kind)
 
 
-def _check_results(results: list[dict[str, Any]], name: str, kind: str, truth: dict[str, Any]) -> None:
-    pictures = {image["id"]: [image.get("height"), image.get("width")] for image in truth["images"]}
-    categories = {category["id"] for category in truth["categories"]}
+def _check_results(results: list[dict[str, Any]], name: str, kind: str, ground_truth: dict[str, Any]) -> None:
+    images = {image["id"]: [image.get("height"), image.get("width")] for image in ground_truth["images"]}
+    categories = {category["id"] for category in ground_truth["categories"]}
     unknown = set()
     for i, result in enumerate(results):
         where = f"{name}: result {i}"
         for field in ("image_id", "category_id", "score", _REQUIRED[kind]):
             if not isinstance(result, dict) or field not in result:
                 raise ValueError(f"{where} has no {field!r}")
-        if result["image_id"] not in pictures:
-            raise ValueError(f"{where} is about picture {result['image_id']!r}, which the annotations do not hold")
+        if result["image_id"] not in images:
+            raise ValueError(f"{where} is about image {result['image_id']!r}, which the annotations do not hold")
         if not math.isfinite(result["score"]):
             raise ValueError(f"{where}: score {result['score']} is not a finite number")
         if kind == "box" and not (len(result["bbox"]) == 4 and all(map(math.isfinite, result["bbox"]))):
             raise ValueError(f"{where}: bbox {result['bbox']} is not four finite numbers")
         if kind == "mask" and isinstance(result["segmentation"], dict):
-            size, expected = list(result["segmentation"]["size"]), pictures[result["image_id"]]
+            size, expected = list(result["segmentation"]["size"]), images[result["image_id"]]
             if None not in expected and size != expected:
-                raise ValueError(f"{where}: mask of {size} pixels, picture {result['image_id']!r} has {expected}")
+                raise ValueError(f"{where}: mask of {size} pixels, image {result['image_id']!r} has {expected}")
         if result["category_id"] not in categories:
             unknown.add(result["category_id"])
     if unknown:
@@ -329,7 +336,7 @@ def _check_results(results: list[dict[str, Any]], name: str, kind: str, truth: d
 
 
 def _run(
-    truth: dict[str, Any],
+    ground_truth: dict[str, Any],
     results: list[dict[str, Any]],
     kind: str,
     max_dets: Sequence[int],
@@ -338,8 +345,8 @@ def _run(
     from mrcnn.evaluation.coco_eval import run
 
     if kind == "mask":
-        truth = {**truth, "annotations": [_with_mask(a) for a in truth["annotations"]]}
-    return run(truth, results, KINDS[kind], max_dets, keypoint_sigmas)
+        ground_truth = {**ground_truth, "annotations": [_with_mask(a) for a in ground_truth["annotations"]]}
+    return run(ground_truth, results, KINDS[kind], max_dets, keypoint_sigmas)
 
 
 def _with_mask(annotation: dict[str, Any]) -> dict[str, Any]:
@@ -414,7 +421,7 @@ def _category(class_id: int, category_ids: Sequence[int] | None, image_id: int |
     if category_ids is None:
         return class_id
     if not 1 <= class_id <= len(category_ids):
-        raise ValueError(f"picture {image_id!r}: class id {class_id} is not among 1..{len(category_ids)}")
+        raise ValueError(f"image {image_id!r}: class id {class_id} is not among 1..{len(category_ids)}")
     return category_ids[class_id - 1]
 
 

@@ -16,19 +16,19 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 COCO_JOINTS = 17
-Sizes = dict[Any, tuple[Any, Any]]  # picture id -> (height, width)
+Sizes = dict[Any, tuple[Any, Any]]  # image id -> (height, width)
 
 
 class QuickCOCOeval(COCOeval):
     """`COCOeval` whose matching loop visits only the pairs that can match.
 
     The original compares every detection with every object at each of ten thresholds and four area ranges in plain
-    Python. Pairs below the lowest threshold can never match, and in a crowded picture they are nearly all, so they
+    Python. Pairs below the lowest threshold can never match, and in a crowded image they are nearly all, so they
     are left out beforehand; what remains of the loop is the original, in the original order.
     """
 
     def evaluateImg(self, imgId, catId, aRng, maxDet):
-        """Matches of one picture, class and area range, in the form `COCOeval.accumulate` reads."""
+        """Matches of one image, class and area range, in the form `COCOeval.accumulate` reads."""
         params = self.params
         gt, dt = self._gts[imgId, catId], self._dts[imgId, catId]
         if not params.useCats:
@@ -89,37 +89,38 @@ class QuickCOCOeval(COCOeval):
 
 
 def run(
-    truth: dict[str, Any],
+    ground_truth: dict[str, Any],
     results: Sequence[dict[str, Any]],
     iou_type: str,
     max_dets: Sequence[int],
     keypoint_sigmas: Sequence[float] | None = None,
 ) -> QuickCOCOeval:
-    """Evaluate results in COCO form against truth in COCO form; the caller's dicts are left as they are.
+    """Evaluate results in COCO form against ground truth in COCO form; the caller's dicts are left as they are.
 
     Args:
-        truth: {"images": [...], "annotations": [...], "categories": [...]}; `id`, `area` and `iscrowd` may be absent.
+        ground_truth: {"images": [...], "annotations": [...], "categories": [...]}; `id`, `area` and `iscrowd` may be
+            absent.
         results: one dict a detection; {bbox, score, ...} for "bbox", {segmentation, ...} for "segm",
             {keypoints, ...} for "keypoints". Empty: all numbers are 0.
         iou_type: "bbox", "segm" or "keypoints".
-        max_dets: at how many detections a picture and class results are cut, ascending.
+        max_dets: at how many detections an image and class results are cut, ascending.
         keypoint_sigmas: f[J], spread of each joint relative to the object's scale.
 
     Returns:
         the evaluation after `accumulate`: `.eval["precision"]` [T, R, C, A, M], `.eval["recall"]` [T, C, A, M].
     """
-    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in truth["images"]}
+    sizes = {image["id"]: (image.get("height"), image.get("width")) for image in ground_truth["images"]}
     with contextlib.redirect_stdout(io.StringIO()):
-        coco_truth, coco_results = COCO(), COCO()
-        coco_truth.dataset = {**truth, "annotations": _truth_annotations(truth, sizes, iou_type)}
-        coco_truth.createIndex()
+        coco_gt, coco_results = COCO(), COCO()
+        coco_gt.dataset = {**ground_truth, "annotations": _truth_annotations(ground_truth, sizes, iou_type)}
+        coco_gt.createIndex()
         coco_results.dataset = {
-            "images": truth["images"],
-            "categories": truth["categories"],
+            "images": ground_truth["images"],
+            "categories": ground_truth["categories"],
             "annotations": [_result_annotation(r, i, sizes, iou_type) for i, r in enumerate(results, 1)],
         }
         coco_results.createIndex()
-        evaluation = QuickCOCOeval(coco_truth, coco_results, iou_type)
+        evaluation = QuickCOCOeval(coco_gt, coco_results, iou_type)
         evaluation.params.maxDets = list(max_dets)
         if iou_type == "keypoints" and keypoint_sigmas is not None:
             evaluation.params.kpt_oks_sigmas = np.asarray(keypoint_sigmas, float)
@@ -128,9 +129,9 @@ def run(
     return evaluation
 
 
-def _truth_annotations(truth: dict[str, Any], sizes: Sizes, iou_type: str) -> list[dict[str, Any]]:
+def _truth_annotations(ground_truth: dict[str, Any], sizes: Sizes, iou_type: str) -> list[dict[str, Any]]:
     annotations = []
-    for number, source in enumerate(truth["annotations"], 1):
+    for number, source in enumerate(ground_truth["annotations"], 1):
         # pycocotools takes a match with object id 0 for no match, so ids are given anew from 1
         annotation = {**source, "id": number, "iscrowd": int(source.get("iscrowd", 0))}
         if iou_type == "keypoints":

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 
 METRICS_FILE = "metrics.json"
 DETECTIONS_FILE = "detections.json"
@@ -32,7 +32,7 @@ class EvaluationResult:
     per_class: dict[str, dict[str, Any]]
     curves: dict[str, dict[str, Any]]
     detections: list[dict[str, Any]]
-    num_pictures: int
+    num_images: int
     num_objects: int
     num_crowd: int
     max_dets: tuple[int, ...]
@@ -45,7 +45,7 @@ class EvaluationResult:
         """All but the detections as plain data; this is what metrics.json holds."""
         return {
             "numbers": {k: float(v) for k, v in self.numbers.items()},
-            "pictures": self.num_pictures,
+            "images": self.num_images,
             "objects": self.num_objects,
             "crowd_regions": self.num_crowd,
             "detections": len(self.detections),
@@ -73,8 +73,8 @@ class EvaluationResult:
 
     def __str__(self) -> str:
         crowd = f" and {self.num_crowd} crowd regions" if self.num_crowd else ""
-        counts = f"{self.num_pictures} pictures, {self.num_objects} objects{crowd}, {len(self.detections)} detections"
-        lines = [f"{counts} (scored on the best {self.max_dets[-1]} a picture and class)"]
+        counts = f"{self.num_images} images, {self.num_objects} objects{crowd}, {len(self.detections)} detections"
+        lines = [f"{counts} (scored on the best {self.max_dets[-1]} an image and class)"]
         kinds = list(dict.fromkeys(name.split("/")[0] for name in self.numbers))
         header: list[str] = []
         for kind in kinds:
@@ -106,5 +106,5 @@ def _plain(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.structures import Instances
+from mrcnn.structures.instances import Instances
 
 _SAME_OBJECT = 0.5  # least IoU of the boxes of one object in both answers
 
@@ -22,12 +22,12 @@ class Difference:
     box where non-maximum suppression just keeps it.
     """
 
-    pictures: int = 0
+    images: int = 0
     detections: int = 0  # of the Python model
     unmatched: float = 0.0  # share of detections, of both sides, that the other side does not have
     scores: float = 0.0
-    boxes: float = 0.0  # pixels of the picture
-    masks: float = 0.0  # share of mask pixels, of all objects of a picture together, that differ
+    boxes: float = 0.0  # pixels of the image
+    masks: float = 0.0  # share of mask pixels, of all objects of an image together, that differ
     keypoints: float = 0.0  # share of joints that are more than a pixel apart
 
     def beyond(self, bounds: Difference) -> list[str]:
@@ -38,9 +38,9 @@ class Difference:
 
     def __str__(self) -> str:
         if self.detections == 0:
-            return f"{self.pictures} pictures, no detections in them: only that they run was compared"
+            return f"{self.images} images, no detections in them: only that they run was compared"
         return (
-            f"{self.detections} detections in {self.pictures} pictures: scores differ by at most {self.scores:.1e}, "
+            f"{self.detections} detections in {self.images} images: scores differ by at most {self.scores:.1e}, "
             f"boxes by {self.boxes:.1e} pixels, {self.masks:.2%} of mask pixels, {self.keypoints:.2%} of joints, "
             f"{self.unmatched:.2%} of detections are on one side only"
         )
@@ -65,11 +65,11 @@ def full_precision() -> Iterator[None]:
 
 
 def compare(expected: Sequence[Instances], found: Sequence[Instances]) -> Difference:
-    """Pair the detections of the same pictures and measure how far they are apart.
+    """Pair the detections of the same images and measure how far they are apart.
 
     Args:
-        expected: of the Python model, one `Instances` a picture.
-        found: of the exported model, the same pictures in the same order.
+        expected: of the Python model, one `Instances` an image.
+        found: of the exported model, the same images in the same order.
     """
     num = alone = mask_pixels = mask_errors = joints = joint_errors = 0
     scores = boxes = 0.0
@@ -89,7 +89,7 @@ def compare(expected: Sequence[Instances], found: Sequence[Instances]) -> Differ
             apart = np.linalg.norm(here.keypoints[i, :, :2] - there.keypoints[j, :, :2], axis=-1)
             joints, joint_errors = joints + apart.size, joint_errors + int((~(apart <= 1.0)).sum())
     return Difference(
-        pictures=len(expected),
+        images=len(expected),
         detections=sum(map(len, expected)),
         unmatched=alone / max(num, 1),
         scores=scores,

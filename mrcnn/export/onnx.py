@@ -25,9 +25,9 @@ from mrcnn.export.portable import (
     portable_graph,
     require,
     stand_in,
-    stand_in_settings,
+    stand_in_config,
 )
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 
 OPSET = 18
 """Of the operators used; RoIAlign has had its half-cell modes since 16."""
@@ -37,7 +37,7 @@ def export_onnx(
     model: Any,
     path: str | os.PathLike[str],
     *,
-    pictures: Iterable[Any] | None = None,
+    images: Iterable[Any] | None = None,
     max_difference: Difference = ACCEPTED,
     say: Callable[[str], None] | None = None,
 ) -> Path:
@@ -48,7 +48,7 @@ def export_onnx(
     Args:
         model: a `MaskRCNN`.
         path: the file to write, ending in .onnx; replaced if it is there.
-        pictures: to compare on; None: noise.
+        images: to compare on; None: noise.
         max_difference: bounds on how far the answers may be apart.
         say: told how the answers differ; None: not told.
 
@@ -64,9 +64,9 @@ def export_onnx(
     onnx = require("onnx", "onnx")
     converted = _convert(model)
     onnx.helper.set_model_props(converted, {DESCRIPTION: describe(model)})
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         onnx.save_model(converted, str(file))
-        difference = check_answers(model, load_onnx(file), pictures, max_difference)
+        difference = check_answers(model, load_onnx(file), images, max_difference)
     if say is not None:
         say(str(difference))
     return path
@@ -134,14 +134,14 @@ def _rename(graph: Any, new: dict[str, str]) -> None:
 
 def _roi_align(context: Any, node: Any, name: str, args: list[Any]) -> None:
     """ONNX's operator in place of a stand-in; "output_half_pixel" is the paper's RoIAlign, without half a cell."""
-    options = stand_in_settings(node.inputs[3].get_tensor_value())
+    options = stand_in_config(node.inputs[3].get_tensor_value())
     shape, dtype = context.get_shape(node.output[0]), context.get_dtype(node.output[0])
-    features, boxes, picture = node.input[:3]
+    features, boxes, image = node.input[:3]
     context.remove_node(node.name)
     nchw = context.make_node("Transpose", [features], attr={"perm": [0, 3, 1, 2]})
     order = context.make_const(f"{name}_order", np.array([1, 0, 3, 2], np.int64))
     xyxy = context.make_node("Gather", [boxes, order.output[0]], attr={"axis": 1})
-    index = context.make_node("Cast", [picture], attr={"to": 7})  # int64
+    index = context.make_node("Cast", [image], attr={"to": 7})  # int64
     pooled = context.make_node(
         "RoiAlign",
         [nchw.output[0], xyxy.output[0], index.output[0]],

@@ -1,6 +1,6 @@
 """OpenVINO: one model in two files, for Intel's runtime. RoIAlign becomes OpenVINO's own operator, level by level.
 
-Float32 only. In 8 bits (NNCF 3.4, ranges of 24 training pictures, weights of half the range, layers that predict left
+Float32 only. In 8 bits (NNCF 3.4, ranges of 24 training images, weights of half the range, layers that predict left
 in float32) the model of samples/nuclei loses half of its box AP; docs/export.md says which part loses how much.
 """
 
@@ -29,16 +29,16 @@ from mrcnn.export.portable import (
     portable_graph,
     require,
     stand_in,
-    stand_in_settings,
+    stand_in_config,
 )
-from mrcnn.inference import Picture
+from mrcnn.inference import ImageLike
 
 
 def export_openvino(
     model: Any,
     path: str | os.PathLike[str],
     *,
-    pictures: Iterable[Picture] | None = None,
+    images: Iterable[ImageLike] | None = None,
     max_difference: Difference = ACCEPTED,
     say: Callable[[str], None] | None = None,
 ) -> Path:
@@ -49,7 +49,7 @@ def export_openvino(
     Args:
         model: a `MaskRCNN`.
         path: the file to write, ending in .xml; replaced if it is there.
-        pictures: to compare on; None: noise.
+        images: to compare on; None: noise.
         max_difference: bounds on how far the answers may be apart.
         say: told how the answers differ; None: not told.
 
@@ -72,7 +72,7 @@ def export_openvino(
         file = temporary / path.name
         openvino.save_model(converted, str(file), compress_to_fp16=False)
         runtime = f"OpenVINO {openvino.__version__}"
-        difference = check_answers(model, load_openvino(file), pictures, max_difference, runtime)
+        difference = check_answers(model, load_openvino(file), images, max_difference, runtime)
         os.replace(file.with_suffix(".bin"), path.with_suffix(".bin"))
         os.replace(file, path)
     finally:
@@ -113,7 +113,7 @@ def load_openvino(path: str | os.PathLike[str], *, threads: int | None = None, d
         results = request.infer({"image": image, "content_shape": content_shape})
         return {name: np.array(results[i]) for i, name in enumerate(names)}
 
-    # On one thread of its own. A request holds one picture, and while it runs all cores are at work. And on threads of
+    # On one thread of its own. A request holds one image, and while it runs all cores are at work. And on threads of
     # TensorFlow, which take denormal numbers for zero, the plugin loses most detections; a thread inherits that setting
     # from the one that starts it, so it is started here.
     worker = concurrent.futures.ThreadPoolExecutor(1, "mrcnn openvino")
@@ -173,12 +173,12 @@ def _roi_align(node: Any) -> list[Any]:
     """OpenVINO's operator in place of a stand-in; its "asymmetric" is the paper's RoIAlign, without half a cell."""
     import openvino.opset15 as ops
 
-    features, boxes, picture, settings = (node.get_input(i) for i in range(4))
-    options = stand_in_settings(settings.get_node().data)
+    features, boxes, image, config = (node.get_input(i) for i in range(4))
+    options = stand_in_config(config.get_node().data)
     pooled = ops.roi_align(
         ops.transpose(features, ops.constant(np.array([0, 3, 1, 2]))),
         ops.gather(boxes, ops.constant(np.array([1, 0, 3, 2])), ops.constant(np.array(1))),  # (x1, y1, x2, y2)
-        picture,
+        image,
         options["height"],
         options["width"],
         options["sampling_ratio"],

@@ -1,10 +1,10 @@
-"""Masks on the pixels of their picture as graph operations; the same rules as `ops.masks.paste_masks`."""
+"""Masks on the pixels of their image as graph operations; the same rules as `structures.masks.paste_masks`."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from mrcnn.ops.masks import Paste
+from mrcnn.structures.masks import Paste
 
 Tensor = tf.Tensor
 
@@ -21,14 +21,14 @@ def paste_masks(
     convention: Paste = "exact",
     packed: bool = False,
 ) -> Tensor:
-    """`ops.masks.paste_masks` for padded detections; one window at a time, so memory is that of the result.
+    """`structures.masks.paste_masks` for padded detections; one window at a time, so memory is that of the result.
 
     Args:
         masks: f32[n, M, M], probabilities inside the box.
-        boxes: f32[n, 4], (y1, x1, y2, x2) in pixels of the picture.
+        boxes: f32[n, 4], (y1, x1, y2, x2) in pixels of the image.
         valid: bool[n]; what is not gives zeros.
         height, width: i32[], of the result.
-        threshold, convention: see `ops.masks.paste_masks`.
+        threshold, convention: see `structures.masks.paste_masks`.
         packed: eight pixels of a row in a byte, the first in its highest bit, rows filled up with zeros;
             `numpy.unpackbits(masks, axis=-1, count=width)` unpacks.
 
@@ -91,9 +91,9 @@ def _padded_integer(
     mask: Tensor, box: Tensor, height: Tensor, width: Tensor, threshold: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     side = mask.shape[0]
-    centre, half = (box[2:] + box[:2]) * 0.5, (box[2:] - box[:2]) * 0.5
+    center, half = (box[2:] + box[:2]) * 0.5, (box[2:] - box[:2]) * 0.5
     half *= (side + 2) / side
-    low, high = tf.cast(centre - half, tf.int32), tf.cast(centre + half, tf.int32)  # cut off, as the cast does
+    low, high = tf.cast(center - half, tf.int32), tf.cast(center + half, tf.int32)  # cut off, as the cast does
     length = tf.maximum(high - low + 1, 1)
     top, rows = _stretch(low[0], length[0], side + 2, height, edge=True)
     left, columns = _stretch(low[1], length[1], side + 2, width, edge=True)
@@ -113,7 +113,7 @@ def _integer_resize(
 
 
 def _stretch(start: Tensor, length: Tensor, side: int, size: Tensor, edge: bool) -> tuple[Tensor, Tensor]:
-    """As `ops.masks` has it: first pixel reached, and bilinear weights f32[pixels, side]."""
+    """As `structures.masks` has it: first pixel reached, and bilinear weights f32[pixels, side]."""
     first, end = (tf.clip_by_value(place, 0, size) for place in (start, start + length))
     place = tf.cast(tf.range(first, end) - start, tf.float64) + 0.5
     u = place * (side / tf.cast(tf.maximum(length, 1), tf.float64)) - 0.5

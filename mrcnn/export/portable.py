@@ -1,18 +1,18 @@
 """What exports to other runtimes share: the graph they are converted from, and the loaded model that `detect` takes.
 
-The converted graph is the model on one picture that lies ready on its canvas; resizing before and pasting after stay
+The converted graph is the model on one image that lies ready on its canvas; resizing before and pasting after stay
 with the host, where they are the same code for every format. Whatever the format, a file takes
 
-    image           u8[1, H, W, 3], the resized picture, padded as `InputConfig` says (f32 where the model's
+    image           u8[1, H, W, 3], the resized image, padded as `InputConfig` says (f32 where the model's
                     interpolation is "linear"); any H and W that are multiples of its `divisor`
-    content_shape   i32[1, 2], height and width of the resized picture inside the padding
+    content_shape   i32[1, 2], height and width of the resized image inside the padding
 
-and gives, best score first, N rows, none for a picture without objects:
+and gives, best score first, N rows, none for an image without objects:
 
     boxes f32[N, 4], (y1, x1, y2, x2) in pixels of `image`; class_ids i32[N] from 1; scores f32[N]; by the model's heads
     masks f32[N, M, M], probabilities inside the box; keypoints f32[N, J, 3], (x, y, score)
 
-It carries a description of itself, JSON under the key `mrcnn`: the model's settings and the names of its classes.
+It carries a description of itself, JSON under the key `mrcnn`: the model's config and the names of its classes.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.errors import MrcnnError
 from mrcnn.export.compare import Difference, compare, full_precision
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
-from mrcnn.ops.custom import LevelAlign, replaced_by
+from mrcnn.native.loading import LevelAlign, replaced_by
 
 Tensor = tf.Tensor
 Run = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
@@ -44,14 +45,14 @@ STAND_IN = "PyFuncStateless"
 
 
 class PortableGraph(NamedTuple):
-    """The model on one picture."""
+    """The model on one image."""
 
     function: Any  # a frozen `tf.ConcreteFunction`
     inputs: dict[str, str]  # name of the tensor in its graph, by what it is
     outputs: dict[str, str]
 
 
-class ExportError(RuntimeError):
+class ExportError(MrcnnError, RuntimeError):
     """A model that cannot be written in a format, a package that is missing, or a file that is no such model."""
 
 
@@ -73,7 +74,7 @@ def require(name: str, extra: str) -> ModuleType:
 
 
 def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
-    """The model on one picture as a graph of stock operations, weights folded in.
+    """The model on one image as a graph of stock operations, weights folded in.
 
     Args:
         model: a `MaskRCNN`.
@@ -90,7 +91,7 @@ def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
                 f'a model that pools RoIs by "{head.pool.op}" can be exported as a SavedModel only: TensorFlow alone'
                 ' can run what it is made of; other formats have an operator for "align"'
             )
-    dtype = model.config.input.picture_dtype
+    dtype = model.config.input.image_dtype
 
     @tf.function(
         input_signature=[
@@ -117,13 +118,13 @@ def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
 def stand_in(
     features: Tensor,
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     stride: int,
     bins: tuple[int, int],
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """One operation of type STAND_IN with inputs features, boxes, picture and i32[5], see `stand_in_settings`.
+    """One operation of type STAND_IN with inputs features, boxes, image and i32[5], see `stand_in_config`.
 
     It cannot be run. A function of Python serves, since TensorFlow knows its operation and passes any inputs to it.
     """
@@ -131,17 +132,17 @@ def stand_in(
     def never(*_: Any) -> np.ndarray:
         raise RuntimeError("stands for RoIAlign in a graph to be converted; it cannot be run")
 
-    settings = tf.constant([stride, *bins, sampling_ratio, int(aligned)], tf.int32)
-    pooled = tf.numpy_function(never, [features, boxes, picture, settings], tf.float32, stateful=False)
+    config = tf.constant([stride, *bins, sampling_ratio, int(aligned)], tf.int32)
+    pooled = tf.numpy_function(never, [features, boxes, image, config], tf.float32, stateful=False)
     return tf.ensure_shape(pooled, [None, *bins, features.shape[-1]])
 
 
-def stand_in_settings(values: Iterable[Any]) -> dict[str, Any]:
+def stand_in_config(values: Iterable[Any]) -> dict[str, Any]:
     """The fourth input of a stand-in by name: stride, height, width, sampling_ratio, aligned."""
     names = ("stride", "height", "width", "sampling_ratio", "aligned")
-    settings: dict[str, Any] = dict(zip(names, (int(value) for value in values), strict=True))
-    settings["aligned"] = bool(settings["aligned"])
-    return settings
+    config: dict[str, Any] = dict(zip(names, (int(value) for value in values), strict=True))
+    config["aligned"] = bool(config["aligned"])
+    return config
 
 
 def describe(model: Any) -> str:
@@ -161,7 +162,7 @@ def describe(model: Any) -> str:
 class PortableModel:
     """A model that another runtime runs: `detect`, `detect_dataset` and `evaluate` take it in place of a `MaskRCNN`.
 
-    Pictures of a batch run one after the other; runtimes use all cores for one.
+    Images of a batch run one after the other; runtimes use all cores for one.
 
     Args:
         description: what `describe` made; checked.
@@ -184,7 +185,7 @@ class PortableModel:
         self.source = Path(source)
 
     def run(self, image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
-        """One picture on its canvas.
+        """One image on its canvas.
 
         Args:
             image, content_shape: see the head of this module.
@@ -193,10 +194,10 @@ class PortableModel:
             The outputs by name.
 
         Raises:
-            ValueError: an input of another type or shape, or a content that does not fit into the picture.
+            ValueError: an input of another type or shape, or a content that does not fit into the image.
         """
-        settings: InputConfig = self.config.input
-        dtype = settings.picture_dtype.as_numpy_dtype
+        config: InputConfig = self.config.input
+        dtype = config.image_dtype.as_numpy_dtype
         image, content = np.asarray(image), np.asarray(content_shape)
         if image.dtype != dtype or image.ndim != 4 or image.shape[0] != 1 or image.shape[3] != 3:
             raise ValueError(
@@ -204,8 +205,8 @@ class PortableModel:
                 f" {image.shape}"
             )
         height, width = image.shape[1:3]
-        if not height or not width or height % settings.divisor or width % settings.divisor:
-            raise ValueError(f"image: expected sides that are multiples of {settings.divisor}, got {height} x {width}")
+        if not height or not width or height % config.divisor or width % config.divisor:
+            raise ValueError(f"image: expected sides that are multiples of {config.divisor}, got {height} x {width}")
         if content.shape != (1, 2) or not np.issubdtype(content.dtype, np.integer):
             raise ValueError(f"content_shape: expected integers of shape (1, 2), got {content.dtype} {content.shape}")
         if (content < 1).any() or (content > (height, width)).any():
@@ -213,7 +214,7 @@ class PortableModel:
         return self._run(np.ascontiguousarray(image), content.astype(np.int32))
 
     def __call__(self, batch: Mapping[str, Tensor], training: bool | None = False) -> dict[str, Tensor]:
-        """Detections of a batch as a `MaskRCNN` gives them, padded to as many slots as the fullest picture needs."""
+        """Detections of a batch as a `MaskRCNN` gives them, padded to as many slots as the fullest image needs."""
         if training:
             raise ValueError(f"{self.source}: an exported model cannot be trained")
         shapes = self._row_shapes()
@@ -267,25 +268,25 @@ def expect_file(path: str | os.PathLike[str]) -> Path:
     return path
 
 
-def noise(settings: InputConfig, num: int = 2, size: tuple[int, int] | None = None) -> list[np.ndarray]:
-    """Coloured noise and a blank picture, to compare answers on where the caller has nothing better.
+def noise(config: InputConfig, num: int = 2, size: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """Colored noise and a blank image, to compare answers on where the caller has nothing better.
 
     Args:
-        settings: of the model's input.
-        num: pictures of noise.
+        config: of the model's input.
+        num: images of noise.
         size: (height, width); None: what the model resizes to.
     """
     rng = np.random.default_rng(0)
-    height, width = size or (settings.short_side, min(settings.long_side, settings.short_side * 5 // 4))
+    height, width = size or (config.short_side, min(config.long_side, config.short_side * 5 // 4))
     coarse = rng.integers(0, 256, (num, height // 16 + 1, width // 16 + 1, 3)).astype(np.uint8)
-    pictures = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :height, :width]
-    return [*pictures, np.full((height, width, 3), 127, np.uint8)]
+    images = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :height, :width]
+    return [*images, np.full((height, width, 3), 127, np.uint8)]
 
 
 def check_answers(
     model: Any,
     exported: PortableModel,
-    pictures: Sequence[Any] | None,
+    images: Sequence[Any] | None,
     bounds: Difference,
     runtime: str = "the runtime",
 ) -> Difference:
@@ -296,11 +297,11 @@ def check_answers(
     """
     from mrcnn.inference import detect
 
-    pictures = noise(model.config.input) if pictures is None else list(pictures)
+    images = noise(model.config.input) if images is None else list(images)
     with full_precision():
-        expected = detect(model, pictures)
+        expected = detect(model, images)
     try:
-        found = detect(exported, pictures)
+        found = detect(exported, images)
     except tf.errors.UnknownError as error:  # what a RuntimeError of the runtime becomes in TensorFlow's hands
         own_words = error.message.split("RuntimeError: ", 1)[-1].split("Traceback")[0]
         raise ExportError(f"not exported, {runtime} cannot run it: {' '.join(own_words.split())}") from error

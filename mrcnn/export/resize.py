@@ -1,6 +1,6 @@
-"""The picture resize of training and inference as graph operations.
+"""The image resize of training and inference as graph operations.
 
-A SavedModel cannot call Pillow, and another resize would show the model other pixels: half a grey level moves scores by
+A SavedModel cannot call Pillow, and another resize would show the model other pixels: half a gray level moves scores by
 more than exported and Python results may differ. So this follows Pillow's integer arithmetic step by step and gives
 the same bytes as `ops.resize.resize_image`.
 
@@ -77,7 +77,7 @@ def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: In
 
 
 def _resize_axis_linear(pixels: Tensor, size: Tensor, axis: int, black: bool, shapes: Tensor) -> Tensor:
-    """Bilinear weights of two taps along one axis, as `ops.resize` lays them; shapes i32[4], of both pictures."""
+    """Bilinear weights of two taps along one axis, as `ops.resize` lays them; shapes i32[4], of both images."""
     old = tf.shape(pixels)[axis]
     if black:
         scale = tf.cast(old, tf.float64) / tf.cast(size, tf.float64)
@@ -126,12 +126,12 @@ def _taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor]:
     """First source pixel i32[new] of each target pixel and the weights i32[new, T] of it and those after it."""
     scale = tf.cast(size, tf.float64) / tf.cast(new_size, tf.float64)
     support = tf.maximum(scale, 1.0)  # of the triangle, in source pixels
-    centre = (tf.range(tf.cast(new_size, tf.float64), dtype=tf.float64) + 0.5) * scale
+    center = (tf.range(tf.cast(new_size, tf.float64), dtype=tf.float64) + 0.5) * scale
     # Pillow rounds by truncation; the left end is never below -1/2, so that is the floor after clipping at 0
-    first = tf.cast(tf.floor(tf.maximum(centre - support + 0.5, 0.0)), tf.int32)
-    end = tf.minimum(tf.cast(tf.floor(centre + support + 0.5), tf.int32), size)
+    first = tf.cast(tf.floor(tf.maximum(center - support + 0.5, 0.0)), tf.int32)
+    end = tf.minimum(tf.cast(tf.floor(center + support + 0.5), tf.int32), size)
     place = first[:, tf.newaxis] + tf.range(tf.reduce_max(end - first))  # [new, T]
-    distance = tf.abs((tf.cast(place, tf.float64) - centre[:, tf.newaxis] + 0.5) * (1.0 / support))
+    distance = tf.abs((tf.cast(place, tf.float64) - center[:, tf.newaxis] + 0.5) * (1.0 / support))
     weights = tf.where(place < end[:, tf.newaxis], tf.maximum(1.0 - distance, 0.0), 0.0)
     weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
     return first, tf.cast(tf.floor(weights * (1 << _BITS) + 0.5), tf.int32)

@@ -1,4 +1,4 @@
-"""A model as a SavedModel: raw pictures in, detections in their pixels out, nothing but stock TensorFlow operations."""
+"""A model as a SavedModel: raw images in, detections in their pixels out, nothing but stock TensorFlow operations."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from mrcnn.export import tf_serving
 from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
 from mrcnn.export.portable import ExportError, expect_within, noise
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
-from mrcnn.inference import Picture, detect, load_picture, pasting_of
-from mrcnn.ops.masks import Paste, paste_masks
-from mrcnn.structures import Instances
+from mrcnn.inference import ImageLike, detect, load_image, pasting_of
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import Paste, paste_masks
 
 METADATA = "assets.extra/mrcnn.json"
-"""Inside the SavedModel: class names, category ids, input settings, limits, how it compared with the Python model."""
+"""Inside the SavedModel: class names, category ids, input config, limits, how it compared with the Python model."""
 CLASS_NAMES = "assets.extra/class_names.txt"
 """Inside the SavedModel: the name of class id k in line k."""
 
 COMPARED = 8
-"""Pictures that an export is compared on, at most: each runs four times."""
+"""Images that an export is compared on, at most: each runs four times."""
 
 _WARM_UP = 4, 32_000_000
 """Requests of each signature to warm up with, and their bytes, unless there is only one; the smallest are taken."""
@@ -53,35 +53,35 @@ def export_saved_model(
     max_pixels: int | None = None,
     min_side: int = 2,
     max_batch_size: int = 16,
-    pictures: Iterable[Picture] | None = None,
+    images: Iterable[ImageLike] | None = None,
     max_difference: Difference = ACCEPTED,
     version: int | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model as a SavedModel that needs TensorFlow alone: for TensorFlow Serving, C++, Python without `mrcnn`.
 
-    It does what `detect` does: resize, pad, model, boxes back. Pictures of one padded shape go through the model
+    It does what `detect` does: resize, pad, model, boxes back. Images of one padded shape go through the model
     together, and no answer depends on the company. Signatures:
 
-    * `serving_default` takes `image` u8[B, H, W, 3], RGB pictures of any sizes, each in the upper left corner, and
+    * `serving_default` takes `image` u8[B, H, W, 3], RGB images of any sizes, each in the upper left corner, and
       `shape` i32[B, 2], their true heights and widths;
-    * `encoded` takes `image_bytes` string[B], JPEG or PNG files (grey, palette, with transparency, 16 bit; a JPEG's
+    * `encoded` takes `image_bytes` string[B], JPEG or PNG files (gray, palette, with transparency, 16 bit; a JPEG's
       EXIF orientation is applied).
 
-    Both return, per picture, N slots, as many as the picture with most detections needs (0 where there are none),
+    Both return, per image, N slots, as many as the image with most detections needs (0 where there are none),
     best score first; what is not `valid` is zero:
 
-    * `boxes` f32[B, N, 4], (y1, x1, y2, x2) in pixels of the picture;
+    * `boxes` f32[B, N, 4], (y1, x1, y2, x2) in pixels of the image;
     * `class_ids` i32[B, N] from 1; `scores` f32[B, N]; `valid` bool[B, N]; `num_detections` i32[B];
     * with a mask head, `masks`: "small" f32[B, N, M, M], probabilities on a grid; stretched over `mask_boxes`
-      f32[B, N, 4], the box before it was clipped to the picture, what is at least `mask_threshold` belongs to the
+      f32[B, N, 4], the box before it was clipped to the image, what is at least `mask_threshold` belongs to the
       object (`paste` in assets.extra/mrcnn.json names the exact rule);
       "full" u8[B, N, H, W], 0 or 1, H and W those of the input or of the largest file; "packed" u8[B, N, H, W / 8], the
       same with eight pixels in a byte: `numpy.unpackbits(masks, axis=-1, count=W)`;
     * with a keypoint head, `keypoints` f32[B, N, J, 3], (x, y, score).
 
     Before it is moved into place it is loaded again and compared with `detect`. What lies there afterwards:
-    PATH/1 (2, 3, ... for the next exports), a SavedModel with requests to warm up with, class names and settings in
+    PATH/1 (2, 3, ... for the next exports), a SavedModel with requests to warm up with, class names and config in
     assets.extra; models.config and batching.config for TensorFlow Serving to start from.
 
     Args:
@@ -90,12 +90,12 @@ def export_saved_model(
         height, width: fix the size of `image`; None = any.
         masks: see above.
         mask_threshold: lowest probability that belongs to the object.
-        score_threshold: leave out detections scored below; None = what the model's own settings let through.
+        score_threshold: leave out detections scored below; None = what the model's own config let through.
         frozen: store weights as constants, which TensorFlow folds into each other: faster. A model of more than 2 GB
             cannot be.
         max_pixels, min_side, max_batch_size: see `Limits`; max_pixels None = by the kind of masks.
-        pictures: to compare and to warm up with, the first `COMPARED` of them; a model is best compared on what it was
-            trained for. None = noise and a blank picture.
+        images: to compare and to warm up with, the first `COMPARED` of them; a model is best compared on what it was
+            trained for. None = noise and a blank image.
         max_difference: bounds on how far the answers may be apart.
         version: number of the folder; None = one more than the highest there.
         say: told how the answers differ; None = not told. The metadata hold it too.
@@ -104,8 +104,8 @@ def export_saved_model(
         the path of the version. It is written under a temporary name, then renamed.
 
     Raises:
-        ValueError: the folder holds something else than versions, or that version; an argument is out of range; a
-            picture is beyond the limits.
+        ValueError: the folder holds something else than versions, or that version; an argument is out of range; an
+            image is beyond the limits.
         ExportError: the answers differ by more than `max_difference`, or the graph holds what not every TensorFlow
             has. Nothing is left behind.
     """
@@ -116,7 +116,7 @@ def export_saved_model(
     if not limits.allow(height or min_side, width or min_side):
         raise ValueError(f"height, width: {height} x {width} is beyond the limits: {limits}")
     _expect_versions(path, version)
-    pixels = [] if pictures is None else _read(pictures, limits)
+    pixels = [] if images is None else _read(images, limits)
     fits = [p for p in pixels if height in (None, p.shape[0]) and width in (None, p.shape[1])]
     if not fits:
         fits = _noise(model, limits, height, width)
@@ -248,12 +248,12 @@ def expect_stock_operations(folder: Path) -> None:
 
 
 def _metadata(model: Any) -> dict[str, Any]:
-    settings = model.config.input
+    config = model.config.input
     paste = [head.paste for head in getattr(model.config, "heads", ()) if hasattr(head, "paste")]
     return {
         "class_names": list(model.class_names),
         "category_ids": list(getattr(model, "category_ids", None) or range(1, len(model.class_names) + 1)),
-        "input": {name: value for name, value in settings.to_dict().items() if name != "kind"},
+        "input": {name: value for name, value in config.to_dict().items() if name != "kind"},
         **({"paste": paste[0]} if paste else {}),
     }
 
@@ -261,12 +261,12 @@ def _metadata(model: Any) -> dict[str, Any]:
 # ---- the comparison ----
 
 
-def _read(pictures: Iterable[Picture], limits: Limits) -> list[np.ndarray]:
+def _read(images: Iterable[ImageLike], limits: Limits) -> list[np.ndarray]:
     """u8[h, w, 3] of the first few of what `detect` takes."""
     found = []
-    for number, picture in enumerate(itertools.islice(pictures, COMPARED)):
-        name = os.fspath(picture) if isinstance(picture, (str, os.PathLike)) else f"picture {number}"
-        pixels = load_picture(picture, number)
+    for number, image in enumerate(itertools.islice(images, COMPARED)):
+        name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {number}"
+        pixels = load_image(image, number)
         if not limits.allow(*pixels.shape[:2]):
             raise ValueError(f"{name}: {pixels.shape[0]} x {pixels.shape[1]} pixels are beyond the limits: {limits}")
         found.append(pixels)
@@ -274,7 +274,7 @@ def _read(pictures: Iterable[Picture], limits: Limits) -> list[np.ndarray]:
 
 
 def _noise(model: Any, limits: Limits, height: int | None, width: int | None) -> list[np.ndarray]:
-    """Noise of two shapes, near the size the model resizes to and within the limits, and a blank picture."""
+    """Noise of two shapes, near the size the model resizes to and within the limits, and a blank image."""
     side = model.config.input.short_side
 
     def fit(h: int, w: int) -> tuple[int, int]:
@@ -290,15 +290,15 @@ def _noise(model: Any, limits: Limits, height: int | None, width: int | None) ->
 
 
 Request = tuple[str, dict[str, np.ndarray], list[np.ndarray]]
-"""Signature, inputs, and the pictures they were made of."""
+"""Signature, inputs, and the images they were made of."""
 
 
-def _requests(fits: Sequence[np.ndarray], pictures: Sequence[np.ndarray], max_batch_size: int) -> list[Request]:
-    """Every picture through both signatures, and where `serving_default` takes it, alone and with others."""
-    requests: list[Request] = [("serving_default", pixel_inputs([picture]), [picture]) for picture in fits]
+def _requests(fits: Sequence[np.ndarray], images: Sequence[np.ndarray], max_batch_size: int) -> list[Request]:
+    """Every image through both signatures, and where `serving_default` takes it, alone and with others."""
+    requests: list[Request] = [("serving_default", pixel_inputs([image]), [image]) for image in fits]
     together = min(max_batch_size, 4)
-    for start in range(0, len(pictures), together):
-        batch = list(pictures[start : start + together])
+    for start in range(0, len(images), together):
+        batch = list(images[start : start + together])
         requests.append(("encoded", {"image_bytes": np.array([encode_png(p) for p in batch], object)}, batch))
     if together > 1 and len(fits) > 1:
         batch = list(fits[:together])
@@ -306,18 +306,18 @@ def _requests(fits: Sequence[np.ndarray], pictures: Sequence[np.ndarray], max_ba
     return requests
 
 
-def pixel_inputs(pictures: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    """The inputs of `serving_default` for pictures u8[h, w, 3] of any sizes."""
-    shape = np.array([picture.shape[:2] for picture in pictures], np.int32)
-    canvases = np.zeros((len(pictures), *shape.max(axis=0), 3), np.uint8)
-    for canvas, picture in zip(canvases, pictures, strict=True):
-        canvas[: picture.shape[0], : picture.shape[1]] = picture
+def pixel_inputs(images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """The inputs of `serving_default` for images u8[h, w, 3] of any sizes."""
+    shape = np.array([image.shape[:2] for image in images], np.int32)
+    canvases = np.zeros((len(images), *shape.max(axis=0), 3), np.uint8)
+    for canvas, image in zip(canvases, images, strict=True):
+        canvas[: image.shape[0], : image.shape[1]] = image
     return {"image": canvases, "shape": shape}
 
 
-def encode_png(picture: np.ndarray) -> bytes:
+def encode_png(image: np.ndarray) -> bytes:
     """A PNG file of u8[h, w, 3]."""
-    return tf.io.encode_png(picture).numpy()
+    return tf.io.encode_png(image).numpy()
 
 
 def _to_warm_up(requests: Sequence[Request]) -> list[tuple[str, dict[str, np.ndarray]]]:
@@ -325,7 +325,7 @@ def _to_warm_up(requests: Sequence[Request]) -> list[tuple[str, dict[str, np.nda
     most, most_bytes = _WARM_UP
 
     def size(request: Request) -> int:
-        return sum(picture.nbytes for picture in request[2])
+        return sum(image.nbytes for image in request[2])
 
     chosen: list[Request] = []
     for signature in ("serving_default", "encoded"):
@@ -346,11 +346,11 @@ def served_instances(
     mask_threshold: float = 0.5,
     paste: Paste = "exact",
 ) -> list[Instances]:
-    """The answer of an exported model as `detect` would give it, one `Instances` a picture.
+    """The answer of an exported model as `detect` would give it, one `Instances` an image.
 
     Args:
         outputs: of either signature, as arrays.
-        shapes: (height, width) of each picture.
+        shapes: (height, width) of each image.
         masks, mask_threshold: what was exported.
         paste: how small masks are pasted.
     """
@@ -381,18 +381,18 @@ def _compare(
 ) -> Difference:
     expected: dict[int, Instances] = {}
     here, there = [], []
-    for signature, inputs, pictures in requests:
+    for signature, inputs, images in requests:
         outputs = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
         outputs = {name: value.numpy() for name, value in outputs.items()}
-        shapes = [picture.shape[:2] for picture in pictures]
+        shapes = [image.shape[:2] for image in images]
         found = served_instances(outputs, shapes, masks, mask_threshold, pasting_of(model)[0])
-        for picture, instances in zip(pictures, found, strict=True):
-            if not np.ptp(picture, axis=(0, 1)).any():  # every place is like every other: rounding chooses among them
+        for image, instances in zip(images, found, strict=True):
+            if not np.ptp(image, axis=(0, 1)).any():  # every place is like every other: rounding chooses among them
                 continue
             there.append(instances)
-            if id(picture) not in expected:
-                (expected[id(picture)],) = detect(
-                    model, picture, score_threshold=score_threshold, mask_threshold=mask_threshold
+            if id(image) not in expected:
+                (expected[id(image)],) = detect(
+                    model, image, score_threshold=score_threshold, mask_threshold=mask_threshold
                 )
-            here.append(expected[id(picture)])
+            here.append(expected[id(image)])
     return compare(here, there)

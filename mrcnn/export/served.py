@@ -1,4 +1,4 @@
-"""What a SavedModel holds: the model with everything from a file's bytes to boxes in the picture's own pixels."""
+"""What a SavedModel holds: the model with everything from a file's bytes to boxes in the image's own pixels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
+from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
-from mrcnn.export.picture_bytes import decode_picture, picture_shape
 from mrcnn.export.resize import resize_image, resized_shape
 from mrcnn.inference import pasting_of
 from mrcnn.modeling.input import InputConfig
-from mrcnn.ops.custom import stock_ops
+from mrcnn.native.loading import stock_ops
 
 Tensor = tf.Tensor
 Masks = Literal["small", "full", "packed"]
@@ -33,9 +33,9 @@ _MAX_CONSTANTS = 2_000_000_000
 class Limits:
     """What an exported model accepts; anything else is an error, found before it costs memory or time."""
 
-    max_pixels: int  # height x width of a picture; of a file, as its header states it, before it is decoded
+    max_pixels: int  # height x width of an image; of a file, as its header states it, before it is decoded
     min_side: int = 2  # pixels
-    max_batch_size: int = 16  # pictures in a request
+    max_batch_size: int = 16  # images in a request
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -45,7 +45,7 @@ class Limits:
             raise ValueError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
 
     def allow(self, height: int, width: int) -> bool:
-        """Whether a picture of that size is accepted."""
+        """Whether an image of that size is accepted."""
         return min(height, width) >= self.min_side and height * width <= self.max_pixels
 
 
@@ -67,7 +67,7 @@ class ServedModel:
         score_threshold: float | None = None,
         frozen: bool = True,
     ) -> None:
-        self._settings: InputConfig = model.config.input
+        self._config: InputConfig = model.config.input
         self._limits, self._masks, self._mask_threshold = limits, masks, mask_threshold
         self._paste = pasting_of(model)[0]
         with stock_ops():  # whoever serves the model need not have this package's own op
@@ -105,13 +105,13 @@ class ServedModel:
         with tf.control_dependencies([self._expect_batch(tf.shape(image)[0])]):
             rows = tf.debugging.Assert(
                 tf.equal(tf.shape(shape)[0], tf.shape(image)[0]),
-                ["image and shape are of different numbers of pictures", tf.shape(image)[0], tf.shape(shape)[0]],
+                ["image and shape are of different numbers of images", tf.shape(image)[0], tf.shape(shape)[0]],
             )
         frame = tf.shape(image)[1:3]
         with tf.control_dependencies([rows]):
             inside = tf.reduce_all(shape <= frame)
             fits = tf.debugging.Assert(
-                inside, ["shape says that a picture is larger than image", shape, frame], summarize=64
+                inside, ["shape says that an image is larger than image", shape, frame], summarize=64
             )
         with tf.control_dependencies([fits]):
             shape = self._accepted(shape)
@@ -125,28 +125,26 @@ class ServedModel:
         with tf.control_dependencies([self._expect_batch(tf.shape(image_bytes)[0])]):
             image_bytes = tf.identity(image_bytes)
         spec = tf.TensorSpec([2], tf.int32)
-        shape = self._accepted(tf.map_fn(picture_shape, image_bytes, fn_output_signature=spec))
+        shape = self._accepted(tf.map_fn(image_shape, image_bytes, fn_output_signature=spec))
 
         def decode(index: Tensor) -> Tensor:
             with tf.control_dependencies([shape]):  # nothing is decoded before every size was accepted
-                return decode_picture(image_bytes[index])
+                return decode_image(image_bytes[index])
 
         return self._serve(decode, shape, tf.reduce_max(shape, axis=0))
 
     def _expect_batch(self, num: Tensor) -> tf.Operation:
         most = self._limits.max_batch_size
-        return tf.debugging.Assert(
-            (num >= 1) & (num <= most), [f"expected 1 to {most} pictures in a request, got", num]
-        )
+        return tf.debugging.Assert((num >= 1) & (num <= most), [f"expected 1 to {most} images in a request, got", num])
 
     def _accepted(self, shape: Tensor) -> Tensor:
-        """i32[B, 2], the same; an error that names the first picture beyond the limits."""
+        """i32[B, 2], the same; an error that names the first image beyond the limits."""
         limits = self._limits
         sides = tf.cast(shape, tf.int64)
         wrong = (tf.reduce_min(sides, axis=1) < limits.min_side) | (tf.reduce_prod(sides, axis=1) > limits.max_pixels)
         first = tf.argmax(tf.cast(wrong, tf.int32))
         message = tf.strings.format(
-            f"picture {{}} has {{}} x {{}} pixels (height x width); expected sides of at least {limits.min_side} and "
+            f"image {{}} has {{}} x {{}} pixels (height x width); expected sides of at least {limits.min_side} and "
             f"at most {limits.max_pixels} pixels in all",
             (first, sides[first, 0], sides[first, 1]),
         )
@@ -157,25 +155,25 @@ class ServedModel:
         """Detections of a batch.
 
         Args:
-            pixels: index of a picture, i32[], to u8[h, w, 3].
+            pixels: index of an image, i32[], to u8[h, w, 3].
             shape: i32[B, 2], accepted.
             frame: i32[2], size of full masks.
         """
-        settings = self._settings
+        config = self._config
         sides = resized_shape(
             shape[:, 0],
             shape[:, 1],
-            settings.short_side,
-            settings.long_side,
-            settings.rounding,
-            settings.never_shrink_for_short,
+            config.short_side,
+            config.long_side,
+            config.rounding,
+            config.never_shrink_for_short,
         )
         content = tf.stack(sides, axis=1)  # [B, 2]
-        padding = tf.stack([tf.stack(_padding(side, settings), axis=1) for side in sides], axis=1)  # [B, 2, 2]
+        padding = tf.stack([tf.stack(_padding(side, config), axis=1) for side in sides], axis=1)  # [B, 2, 2]
         canvas = content + tf.reduce_sum(padding, axis=2)
 
         def prepare(index: Tensor) -> Tensor:
-            resized = resize_image(pixels(index)[tf.newaxis], *tf.unstack(content[index]), settings.interpolation)[0]
+            resized = resize_image(pixels(index)[tf.newaxis], *tf.unstack(content[index]), config.interpolation)[0]
             return tf.pad(resized, tf.concat([padding[index], [[0, 0]]], axis=0))
 
         found = self._in_groups(prepare, shape, content, canvas)
@@ -188,8 +186,8 @@ class ServedModel:
     def _in_groups(
         self, prepare: Callable[[Tensor], Tensor], shape: Tensor, content: Tensor, canvas: Tensor
     ) -> dict[str, Tensor]:
-        """Detections of all pictures, those of one canvas at a time: what surrounds a picture changes its features."""
-        kind = self._settings.picture_dtype
+        """Detections of all images, those of one canvas at a time: what surrounds an image changes its features."""
+        kind = self._config.image_dtype
         wide = tf.cast(canvas, tf.int64)
         unique, group = tf.unique(wide[:, 0] * 2**32 + wide[:, 1])
         num_groups = tf.size(unique)
@@ -227,7 +225,7 @@ class ServedModel:
         size = tf.reduce_prod(tf.cast([batch_size, num, frame[0], width], tf.int64))
         bounded = tf.debugging.Assert(
             size <= MAX_MASK_BYTES,
-            ["the masks of this request take", size, f"bytes; at most {MAX_MASK_BYTES} are given: send fewer pictures"],
+            ["the masks of this request take", size, f"bytes; at most {MAX_MASK_BYTES} are given: send fewer images"],
         )
         with tf.control_dependencies([bounded]):
             masks = tf.identity(masks)
@@ -245,20 +243,20 @@ class ServedModel:
 
 
 def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
-    """The model on pictures that were resized and padded, boxes taken back to original pixels: a concrete function.
+    """The model on images that were resized and padded, boxes taken back to original pixels: a concrete function.
 
     Takes `image` u8[B, H, W, 3] (f32 where the input's interpolation is "linear"), `original_shape` i32[B, 2] and
     `content_shape` i32[B, 2] as `structures.batch_spec` has them. Returns a dict of `boxes` f32[B, D, 4] in pixels of
-    the original pictures, `class_ids`, `scores`, `valid`, `masks`, `keypoints` as the model has them, valid ones first
+    the original images, `class_ids`, `scores`, `valid`, `masks`, `keypoints` as the model has them, valid ones first
     and all else zero; beside masks `mask_boxes` f32[B, D, 4], what they are stretched over: the boxes they were
-    predicted for, before these are clipped to the picture.
+    predicted for, before these are clipped to the image.
 
-    Traced as it is called: inside `ops.custom.stock_ops` it holds only TensorFlow's own operations.
+    Traced as it is called: inside `native.loading.stock_ops` it holds only TensorFlow's own operations.
     """
-    settings = model.config.input
+    config = model.config.input
     paste_offset = pasting_of(model)[1]
-    end = settings.end_offset
-    kind = settings.picture_dtype
+    end = config.end_offset
+    kind = config.image_dtype
 
     def detect_on_canvas(image: Tensor, original_shape: Tensor, content_shape: Tensor) -> dict[str, Tensor]:
         batch = {
@@ -268,19 +266,19 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
             "content_shape": content_shape,
         }
         found = dict(model(batch, training=False))
-        before = (tf.shape(image)[1:3] - content_shape) // 2 if settings.padding == "centre" else 0 * content_shape
+        before = (tf.shape(image)[1:3] - content_shape) // 2 if config.padding == "center" else 0 * content_shape
         origin = tf.cast(before, tf.float32)[:, tf.newaxis]  # [B, 1, 2], (y, x)
         sides = (tf.cast(shape, tf.float64) + end for shape in (original_shape, content_shape))
         original, content = sides
         scale = tf.cast(original / tf.maximum(content, 1.0), tf.float32)[:, tf.newaxis]
         whole = (found["boxes"] - tf.tile(origin, [1, 1, 2])) * tf.tile(scale, [1, 1, 2])
         whole -= tf.constant([0.0, 0.0, end, end])
-        if settings.whole_pixels:
+        if config.whole_pixels:
             whole = tf.round(whole)
         frame = tf.tile(tf.cast(original_shape, tf.float32), [1, 2])[:, tf.newaxis]  # [B, 1, 4]
         boxes = tf.clip_by_value(whole, 0.0, frame)
         valid = found["valid"] & (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
-        valid &= ~tf.reduce_any(tf.math.is_nan(whole), axis=-1)  # which clipping takes for a side of the picture
+        valid &= ~tf.reduce_any(tf.math.is_nan(whole), axis=-1)  # which clipping takes for a side of the image
         if score_threshold is not None:
             valid &= found["scores"] >= score_threshold
         found["boxes"] = boxes
@@ -330,9 +328,9 @@ def freeze(function: Any) -> Any:
     return tf.function(named, input_signature=specs, autograph=False).get_concrete_function()
 
 
-def _padding(side: Tensor, settings: InputConfig) -> tuple[Tensor, Tensor]:
-    """Pixels (as `side`) before and after the picture along one axis of the canvas; see `InputConfig.canvas_size`."""
-    wanted = tf.maximum(side, settings.long_side) if settings.canvas == "square" else side
-    total = wanted + -wanted % settings.divisor - side
-    before = total // 2 if settings.padding == "centre" else tf.zeros_like(side)
+def _padding(side: Tensor, config: InputConfig) -> tuple[Tensor, Tensor]:
+    """Pixels (as `side`) before and after the image along one axis of the canvas; see `InputConfig.canvas_size`."""
+    wanted = tf.maximum(side, config.long_side) if config.canvas == "square" else side
+    total = wanted + -wanted % config.divisor - side
+    before = total // 2 if config.padding == "center" else tf.zeros_like(side)
     return before, total - before

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 """Where in a SavedModel TensorFlow Serving looks for requests to run before it takes any."""
@@ -34,13 +34,13 @@ model_config_list {{
 
 _BATCHING = """\
 # tensorflow_model_server --enable_batching --batching_parameters_file=/models/{name}/batching.config
-# Pictures of several requests go through the model together: on a GPU; on a CPU it gains next to nothing.
-# A picture that is refused takes the requests it was batched with along.
-max_batch_size {{ value: {max_batch_size} }}  # pictures; what the model was exported for
+# Images of several requests go through the model together: on a GPU; on a CPU it gains next to nothing.
+# An image that is refused takes the requests it was batched with along.
+max_batch_size {{ value: {max_batch_size} }}  # images; what the model was exported for
 batch_timeout_micros {{ value: 5000 }}
 max_enqueued_batches {{ value: 100 }}
 num_batch_threads {{ value: 1 }}  # batches at once: the model itself uses all cores
-pad_variable_length_inputs: true  # pictures differ in size; the input "shape" says what is picture
+pad_variable_length_inputs: true  # images differ in size; the input "shape" says what is image
 """
 
 
@@ -54,12 +54,12 @@ def write_config(base: Path, max_batch_size: int) -> None:
 
     Args:
         base: mounted in the server as /models/NAME, NAME as `serving_name` gives it.
-        max_batch_size: pictures at once.
+        max_batch_size: images at once.
     """
     values = {"name": serving_name(base), "max_batch_size": max_batch_size}
     for file, text in ((MODELS_CONFIG, _MODELS), (BATCHING_CONFIG, _BATCHING)):
         if not (base / file).exists():
-            with whole_file(base / file) as part:
+            with atomic_write(base / file) as part:
                 part.write_text(text.format(**values), encoding="utf-8")
 
 

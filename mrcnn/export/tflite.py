@@ -2,7 +2,7 @@
 
 RoIAlign is made of gathers and sums, level by level, since LiteRT has no operator for it. With `int8` the weights are
 stored in 8 bits, and convolutions and matrix products are computed so where the runtime can, with ranges measured
-while it runs; everything on boxes stays float32. LiteRT's other way, ranges measured beforehand on pictures, would put
+while it runs; everything on boxes stays float32. LiteRT's other way, ranges measured beforehand on images, would put
 box coordinates on 256 places too.
 
 A file is a LiteRT model followed by a zip archive, as LiteRT's own metadata are kept: `unzip` lists it, and runtimes do
@@ -37,7 +37,7 @@ from mrcnn.export.portable import (
     portable_graph,
     require,
 )
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 from mrcnn.ops.bilinear import bilinear_taps
 
 Tensor = tf.Tensor
@@ -54,20 +54,20 @@ def export_tflite(
     path: str | os.PathLike[str],
     *,
     int8: bool = False,
-    pictures: Iterable[Any] | None = None,
+    images: Iterable[Any] | None = None,
     max_difference: Difference | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model as a LiteRT file, inputs and outputs as `mrcnn.export.portable` says.
 
-    Its signature `serving_default` names them; pictures may have any size that is a multiple of the model's divisor.
+    Its signature `serving_default` names them; images may have any size that is a multiple of the model's divisor.
     Before the file gets its name it is loaded and compared with `detect`.
 
     Args:
         model: a `MaskRCNN` whose heads take a fixed number of samples (`pool.sampling_ratio` at least 1).
         path: the file to write, ending in .tflite; replaced if it is there.
-        int8: weights in 8 bits, a quarter of the size; see the head of this module. Needs no pictures to calibrate.
-        pictures: to compare on; None: noise.
+        int8: weights in 8 bits, a quarter of the size; see the head of this module. Needs no images to calibrate.
+        images: to compare on; None: noise.
         max_difference: bounds on how far the answers may be apart; None: ACCEPTED, or INT8_ACCEPTED.
         say: told how the answers differ; None: not told.
 
@@ -83,19 +83,19 @@ def export_tflite(
     require("ai_edge_litert.interpreter", "tflite")  # before the minute that converting takes
     content = _convert(model, int8)
     bounds = max_difference or (INT8_ACCEPTED if int8 else ACCEPTED)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write_bytes(content)
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr(_DESCRIPTION_FILE, describe(model))
             archive.writestr(_CHECKSUM_FILE, hashlib.sha256(content).hexdigest())
-        difference = check_answers(model, load_tflite(file), pictures, bounds)
+        difference = check_answers(model, load_tflite(file), images, bounds)
     if say is not None:
         say(str(difference))
     return path
 
 
 def load_tflite(path: str | os.PathLike[str], *, threads: int | None = None) -> PortableModel:
-    """A model written by `export_tflite`, for `detect`, run by LiteRT on the CPU; one picture at a time.
+    """A model written by `export_tflite`, for `detect`, run by LiteRT on the CPU; one image at a time.
 
     Args:
         path: the .tflite file.
@@ -113,7 +113,7 @@ def load_tflite(path: str | os.PathLike[str], *, threads: int | None = None) -> 
     except (ValueError, RuntimeError, KeyError) as error:
         raise ExportError(f"{path}: LiteRT cannot load it: {str(error).splitlines()[0]}") from error
     lock = threading.Lock()  # an interpreter is one set of tensors
-    allocated: tuple[int, ...] = ()  # shape of the picture that these have room for
+    allocated: tuple[int, ...] = ()  # shape of the image that these have component for
 
     def run(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
         nonlocal allocated
@@ -213,13 +213,13 @@ def _reason(error: Exception) -> str:
 def _align(
     features: Tensor,
     boxes: Tensor,
-    picture: Tensor,
+    image: Tensor,
     stride: int,
     bins: tuple[int, int],
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
-    """RoIAlign of one level of one picture by gathers, see `ops.custom.LevelAlign`; `picture` is not looked at.
+    """RoIAlign of one level of one image by gathers, see `native.loading.LevelAlign`; `image` is not looked at.
 
     As `ops.roi_align` does it by method "gather", but without the float64 that LiteRT cannot divide.
     """
@@ -261,6 +261,6 @@ def _taps(start: Tensor, length: Tensor, size: Tensor, bins: int, sampling_ratio
     """
     place = (np.arange(bins)[:, None] + (np.arange(sampling_ratio) + 0.5) / sampling_ratio) / bins  # [bins, samples]
     position = start[:, tf.newaxis, tf.newaxis] + length[:, tf.newaxis, tf.newaxis] * place.astype(np.float32)
-    # Up to one cell beyond the centre of the border cell the border value holds; further out a sample is 0.
+    # Up to one cell beyond the center of the border cell the border value holds; further out a sample is 0.
     inside = (position >= -1.0) & (position <= tf.cast(size, tf.float32))
     return bilinear_taps(position, inside, tf.constant(1.0 / sampling_ratio), size[tf.newaxis])

@@ -1,11 +1,11 @@
-"""Pictures in, instances out: the only way from a picture to the model's frame and back.
+"""Images in, instances out: the only way from an image to the model's frame and back.
 
-`stream` runs the model over pictures, `tiles` over the parts of a large one, `augmentation` over resized and mirrored
+`stream` runs the model over images, `tiles` over the parts of a large one, `augmentation` over resized and mirrored
 copies of one; `prepare` and `results` are the way there and the way back.
 """
 
 from mrcnn.inference.augmentation import detect_augmented
-from mrcnn.inference.prepare import MAX_PIXELS, Picture, load_picture, prepare_picture
+from mrcnn.inference.prepare import MAX_PIXELS, ImageLike, load_image, prepare_image
 from mrcnn.inference.results import pasting_of, to_instances
 from mrcnn.inference.stream import detect, detect_dataset, iter_detect
 from mrcnn.inference.threads import set_threads
@@ -13,15 +13,15 @@ from mrcnn.inference.tiles import detect_tiled
 
 __all__ = [
     "MAX_PIXELS",
-    "Picture",
+    "ImageLike",
     "detect",
     "detect_augmented",
     "detect_dataset",
     "detect_tiled",
     "iter_detect",
-    "load_picture",
+    "load_image",
     "pasting_of",
-    "prepare_picture",
+    "prepare_image",
     "set_threads",
     "to_instances",
 ]

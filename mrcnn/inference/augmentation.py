@@ -1,4 +1,4 @@
-"""Test-time augmentation: one picture at several sizes and mirrored, the answers combined.
+"""Test-time augmentation: one image at several sizes and mirrored, the answers combined.
 
 Ref: Mask R-CNN, appendix A; Detectron's published code for how the three kinds of answer are combined.
 """
@@ -17,19 +17,20 @@ import tensorflow as tf
 from mrcnn.data.transforms import mirrored_joints
 from mrcnn.inference.prepare import (
     MAX_PIXELS,
-    Picture,
+    ImageLike,
     Prepared,
-    load_picture,
+    image_spec,
+    load_image,
     make_batch,
-    picture_spec,
-    prepare_picture,
+    prepare_image,
 )
 from mrcnn.inference.results import pasting_of, to_canvas, to_instances
 from mrcnn.modeling.heads.keypoint import KeypointHead
 from mrcnn.modeling.heads.mask import MaskHead
-from mrcnn.ops.masks import BoxMasks
 from mrcnn.ops.nms import nms
-from mrcnn.structures import Detections, Instances
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import BoxMasks
+from mrcnn.structures.tensors import Detections
 
 PAPER_SIDES = tuple(range(400, 1201, 100))
 """Shorter sides of the paper's test-time augmentation, pixels."""
@@ -47,7 +48,7 @@ _graphs_lock = threading.Lock()
 
 def detect_augmented(
     model: Any,
-    picture: Picture,
+    image: ImageLike,
     short_sides: Sequence[int] | None = None,
     flip: bool = True,
     *,
@@ -56,7 +57,7 @@ def detect_augmented(
     joint_order: Sequence[int] | None = None,
     max_pixels: int | None = MAX_PIXELS,
 ) -> Instances:
-    """Find the instances of one picture at several sizes, each also mirrored.
+    """Find the instances of one image at several sizes, each also mirrored.
 
     The boxes found at all sizes go through one NMS. For those that remain the mask and keypoint heads run at every
     size again; probabilities of masks, and keypoint maps before their softmax, are averaged. Sizes are worked on one
@@ -64,40 +65,40 @@ def detect_augmented(
 
     Args:
         model: a `MaskRCNN`.
-        picture: an array or a path.
-        short_sides: the shorter sides the picture is resized to; the longer side's bound grows in proportion. None:
-            half, the same and one and a half times what the model's settings say. The paper's are `PAPER_SIDES`.
-        flip: also look at the mirrored picture.
+        image: an array or a path.
+        short_sides: the shorter sides the image is resized to; the longer side's bound grows in proportion. None:
+            half, the same and one and a half times what the model's config say. The paper's are `PAPER_SIDES`.
+        flip: also look at the mirrored image.
         score_threshold, mask_threshold, max_pixels: see `detect`.
         joint_order: the joint each joint becomes in a mirror; None: COCO's people if there are 17, else themselves.
 
     Returns:
-        best score first, at most as many as the model gives for one picture; boxes and masks in original pixels.
+        best score first, at most as many as the model gives for one image; boxes and masks in original pixels.
 
     Raises:
         ValueError: see `detect`; no size, or one below 1.
     """
-    settings = model.config.input
+    config = model.config.input
     if short_sides is None:
-        short_sides = [round(settings.short_side * factor) for factor in (0.5, 1.0, 1.5)]
+        short_sides = [round(config.short_side * factor) for factor in (0.5, 1.0, 1.5)]
     if not len(short_sides) or min(short_sides) < 1:
         raise ValueError(f"short_sides {list(short_sides)}: expected one or more sides of at least 1 pixel")
     find_boxes, predict = _graphs_of(model)
-    pixels = load_picture(picture, 0, max_pixels)
+    pixels = load_image(image, 0, max_pixels)
     views = [(side, mirrored) for side in short_sides for mirrored in ((False, True) if flip else (False,))]
     width = pixels.shape[1]
 
     def view(side: int, mirrored: bool) -> tuple[Any, Prepared]:
-        long_side = max(side, round(settings.long_side * side / settings.short_side))
-        sized = dataclasses.replace(settings, short_side=side, long_side=long_side)
-        return sized, prepare_picture(pixels[:, ::-1] if mirrored else pixels, 0, sized, None)
+        long_side = max(side, round(config.long_side * side / config.short_side))
+        sized = dataclasses.replace(config, short_side=side, long_side=long_side)
+        return sized, prepare_image(pixels[:, ::-1] if mirrored else pixels, 0, sized, None)
 
     found: list[Instances] = []
     for side, mirrored in views:
         sized, item = view(side, mirrored)
         output = {name: value.numpy()[0] for name, value in find_boxes(make_batch([item])).items()}
         instances = to_instances(
-            output, item.content_shape, item.original_shape, score_threshold, origin=item.origin, settings=sized
+            output, item.content_shape, item.original_shape, score_threshold, origin=item.origin, config=sized
         )
         if mirrored:
             instances.boxes = _mirror(instances.boxes, width)
@@ -139,7 +140,7 @@ def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     with _graphs_lock:
         if model not in _graphs:
             alive = weakref.ref(model)  # the functions must not keep their own key alive
-            spec = picture_spec(model.config.input)
+            spec = image_spec(model.config.input)
 
             def find_boxes(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
                 own = alive()
@@ -176,7 +177,7 @@ def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def _mirror(boxes: np.ndarray, width: int) -> np.ndarray:
-    """Boxes in the mirrored picture."""
+    """Boxes in the mirrored image."""
     return np.stack([boxes[:, 0], width - boxes[:, 3], boxes[:, 2], width - boxes[:, 1]], axis=1)
 
 

@@ -1,6 +1,6 @@
-"""The model over any number of pictures, in order, with bounded memory.
+"""The model over any number of images, in order, with bounded memory.
 
-Pictures are read, decoded and resized on threads while the model runs. A picture runs with others of the same padded
+Images are read, decoded and resized on threads while the model runs. An image runs with others of the same padded
 shape; what the model says of it does not depend on its company. Nothing is shared between two calls but the model's
 graph, so calls may come from many threads, and one that is given up or fails leaves nothing behind.
 """
@@ -20,13 +20,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.inference.prepare import MAX_PIXELS, Picture, Prepared, make_batch, picture_spec, prepare_picture
+from mrcnn.inference.prepare import MAX_PIXELS, ImageLike, Prepared, image_spec, make_batch, prepare_image
 from mrcnn.inference.results import pasting_of, to_instances
 from mrcnn.modeling.input import InputConfig
-from mrcnn.structures import Instances
+from mrcnn.structures.instances import Instances
 
 _WAITING_BATCHES = 4
-"""Pictures read, or results held, ahead of the one to hand over next, in batches; bounds memory. One of them may be in
+"""Images read, or results held, ahead of the one to hand over next, in batches; bounds memory. One of them may be in
 the hands of the readers."""
 _READERS = 2
 
@@ -38,7 +38,7 @@ _graphs_lock = threading.Lock()
 
 def detect(
     model: Any,
-    pictures: Picture | Iterable[Picture],
+    images: ImageLike | Iterable[ImageLike],
     batch_size: int = 1,
     *,
     score_threshold: float | None = None,
@@ -46,31 +46,31 @@ def detect(
     max_pixels: int | None = MAX_PIXELS,
     progress: bool = False,
 ) -> list[Instances]:
-    """Find the instances in pictures. May be called from several threads at once.
+    """Find the instances in images. May be called from several threads at once.
 
     Args:
         model: a `MaskRCNN`, or what `fold_batch_norm` made of one.
-        pictures: one picture, or any number of any sizes; arrays, paths, or an iterator that makes them.
-        batch_size: how many pictures of one padded shape the model sees at once. Results do not depend on it.
-        score_threshold: drop detections scored below; None = what the model's own settings let through.
+        images: one image, or any number of any sizes; arrays, paths, or an iterator that makes them.
+        batch_size: how many images of one padded shape the model sees at once. Results do not depend on it.
+        score_threshold: drop detections scored below; None = what the model's own config let through.
         mask_threshold: lowest probability that belongs to the object.
-        max_pixels: a picture of more is refused, a file before it is decoded; None = no bound.
+        max_pixels: an image of more is refused, a file before it is decoded; None = no bound.
         progress: show a progress bar.
 
     Returns:
-        one `Instances` a picture, in the order given, best score first; boxes and masks in original pixels. Masks are
-        made when they are first read, and kept from then on. Empty: no pictures, no results.
+        one `Instances` an image, in the order given, best score first; boxes and masks in original pixels. Masks are
+        made when they are first read, and kept from then on. Empty: no images, no results.
 
     Raises:
-        ValueError: a picture that is not uint8 of 1, 3 or 4 channels, without pixels or too large; names its place.
-        data.DataError: a file that cannot be read as a picture; names the file.
+        ValueError: an image that is not uint8 of 1, 3 or 4 channels, without pixels or too large; names its place.
+        data.DataError: a file that cannot be read as an image; names the file.
     """
-    if isinstance(pictures, (str, os.PathLike)) or (isinstance(pictures, np.ndarray) and pictures.dtype != object):
-        pictures = [pictures] if not (isinstance(pictures, np.ndarray) and pictures.ndim == 4) else list(pictures)
+    if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.dtype != object):
+        images = [images] if not (isinstance(images, np.ndarray) and images.ndim == 4) else list(images)
     return list(
         iter_detect(
             model,
-            pictures,
+            images,
             batch_size,
             score_threshold=score_threshold,
             mask_threshold=mask_threshold,
@@ -82,7 +82,7 @@ def detect(
 
 def iter_detect(
     model: Any,
-    pictures: Iterable[Picture | Callable[[], np.ndarray]],
+    images: Iterable[ImageLike | Callable[[], np.ndarray]],
     batch_size: int = 1,
     *,
     score_threshold: float | None = None,
@@ -90,21 +90,21 @@ def iter_detect(
     max_pixels: int | None = MAX_PIXELS,
     progress: bool = False,
 ) -> Iterator[Instances]:
-    """`detect` one result at a time: pictures are read as results are taken, so memory stays bounded.
+    """`detect` one result at a time: images are read as results are taken, so memory stays bounded.
 
-    Pictures wait for others of their padded shape to fill a batch; with four batches read and the first picture still
-    waiting, it goes with the company it has. Arguments as for `detect`; a picture may also be a function without
+    Images wait for others of their padded shape to fill a batch; with four batches read and the first image still
+    waiting, it goes with the company it has. Arguments as for `detect`; an image may also be a function without
     arguments that makes the array, which is then called while the model runs. Results come in the order of the
-    pictures.
+    images.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size {batch_size}: expected at least 1")
-    return _iter_detect(model, pictures, batch_size, score_threshold, mask_threshold, max_pixels, progress)
+    return _iter_detect(model, images, batch_size, score_threshold, mask_threshold, max_pixels, progress)
 
 
 def _iter_detect(
     model: Any,
-    pictures: Iterable[Any],
+    images: Iterable[Any],
     batch_size: int,
     score_threshold: float | None,
     mask_threshold: float,
@@ -112,9 +112,9 @@ def _iter_detect(
     progress: bool,
 ) -> Iterator[Instances]:
     run = graph_of(model)
-    settings = model.config.input
+    config = model.config.input
     paste, paste_offset = pasting_of(model)
-    advance = _progress(pictures, progress)
+    advance = _progress(images, progress)
     buckets: dict[tuple[int, ...], list[Prepared]] = {}
     done: dict[int, tuple[Prepared, dict[str, np.ndarray]]] = {}
     next_out = 0
@@ -132,13 +132,13 @@ def _iter_detect(
                 score_threshold,
                 mask_threshold,
                 origin=item.origin,
-                settings=settings,
+                config=config,
                 paste=paste,
                 paste_offset=paste_offset,
             )
             advance()
 
-    for item in _read_ahead(pictures, batch_size, settings, max_pixels):
+    for item in _read_ahead(images, batch_size, config, max_pixels):
         shape = item.image.shape
         buckets.setdefault(shape, []).append(item)
         if len(buckets[shape]) == batch_size:
@@ -152,20 +152,18 @@ def _iter_detect(
     yield from finished()
 
 
-def _read_ahead(
-    pictures: Iterable[Any], ahead: int, settings: InputConfig, max_pixels: int | None
-) -> Iterator[Prepared]:
-    """Prepared pictures in order; up to `ahead` more are in the making on threads meanwhile."""
-    with concurrent.futures.ThreadPoolExecutor(_READERS, "mrcnn picture") as pool:
+def _read_ahead(images: Iterable[Any], ahead: int, config: InputConfig, max_pixels: int | None) -> Iterator[Prepared]:
+    """Prepared images in order; up to `ahead` more are in the making on threads meanwhile."""
+    with concurrent.futures.ThreadPoolExecutor(_READERS, "mrcnn image") as pool:
         waiting: collections.deque[concurrent.futures.Future[Prepared]] = collections.deque()
         try:
-            for number, picture in enumerate(pictures):
-                waiting.append(pool.submit(prepare_picture, picture, number, settings, max_pixels))
+            for number, image in enumerate(images):
+                waiting.append(pool.submit(prepare_image, image, number, config, max_pixels))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        finally:  # also where the caller stops in between, or a picture cannot be read
+        finally:  # also where the caller stops in between, or an image cannot be read
             for future in waiting:
                 future.cancel()
 
@@ -180,10 +178,10 @@ def detect_dataset(
     max_pixels: int | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[int | str, Instances]]:
-    """(image_id, instances) for each picture of a `Dataset`, in its order; arguments as for `detect`."""
+    """(image_id, instances) for each image of a `Dataset`, in its order; arguments as for `detect`."""
     results = iter_detect(
         model,
-        _Pictures(dataset),
+        _Images(dataset),
         batch_size,
         score_threshold=score_threshold,
         mask_threshold=mask_threshold,
@@ -194,8 +192,8 @@ def detect_dataset(
         yield dataset.record(index).image_id, instances
 
 
-class _Pictures:
-    """The pictures of a data set, read on the reading threads when their turn comes."""
+class _Images:
+    """The images of a data set, read on the reading threads when their turn comes."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -208,7 +206,7 @@ class _Pictures:
 
 
 def graph_of(model: Any) -> Run:
-    """The model as one traced function of any batch size and picture size, kept as long as the model lives."""
+    """The model as one traced function of any batch size and image size, kept as long as the model lives."""
     with _graphs_lock:
         if model not in _graphs:
             alive = weakref.ref(model)  # the function must not keep its own key alive
@@ -216,12 +214,12 @@ def graph_of(model: Any) -> Run:
             def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
                 return dict(alive()(batch, training=False))
 
-            _graphs[model] = tf.function(forward, input_signature=[picture_spec(model.config.input)])
+            _graphs[model] = tf.function(forward, input_signature=[image_spec(model.config.input)])
         return _graphs[model]
 
 
 def _run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dict[str, np.ndarray]]]:
-    """Each picture of a batch (its pixels dropped) and its detections in the padded frame, by number."""
+    """Each image of a batch (its pixels dropped) and its detections in the padded frame, by number."""
     output = {name: value.numpy() for name, value in run(make_batch(batch)).items()}
     found = {}
     for i, item in enumerate(batch):
@@ -230,9 +228,9 @@ def _run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dic
     return found
 
 
-def _progress(pictures: Any, shown: bool) -> Callable[[], None]:
-    """To be called after each picture; draws Keras' own bar, so that no further dependency is needed."""
+def _progress(images: Any, shown: bool) -> Callable[[], None]:
+    """To be called after each image; draws Keras' own bar, so that no further dependency is needed."""
     if not shown:
         return lambda: None
-    bar = keras.utils.Progbar(len(pictures) if hasattr(pictures, "__len__") else None, unit_name="picture")
+    bar = keras.utils.Progbar(len(images) if hasattr(images, "__len__") else None, unit_name="image")
     return lambda: bar.add(1)

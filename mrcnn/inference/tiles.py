@@ -1,6 +1,6 @@
-"""Large pictures with small objects: the model on overlapping tiles, its findings merged.
+"""Large images with small objects: the model on overlapping tiles, its findings merged.
 
-Shrunk to the model's input, a small object of a large picture is a few pixels wide. Cut into tiles it is not, but an
+Shrunk to the model's input, a small object of a large image is a few pixels wide. Cut into tiles it is not, but an
 object on a seam is found in parts, and one in an overlap twice.
 """
 
@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.inference.prepare import Picture, load_picture
+from mrcnn.inference.prepare import ImageLike, load_image
 from mrcnn.inference.stream import iter_detect
-from mrcnn.ops.masks import Window, WindowMasks
-from mrcnn.structures import Instances
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import Window, WindowMasks
 
 
 class _Found(NamedTuple):
     """An instance as one tile, or several that were merged, show it."""
 
-    frames: tuple[tuple[int, int, int, int], ...]  # the tiles (y1, x1, y2, x2) that see it, pixels of the picture
-    box: np.ndarray  # f32[4], pixels of the picture
+    frames: tuple[tuple[int, int, int, int], ...]  # the tiles (y1, x1, y2, x2) that see it, pixels of the image
+    box: np.ndarray  # f32[4], pixels of the image
     class_id: int
     score: float
     mask: Window | None
@@ -30,12 +30,12 @@ class _Found(NamedTuple):
 
 
 def tile_frames(height: int, width: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
-    """Tiles (y1, x1, y2, x2) that cover a picture, row by row, spread evenly.
+    """Tiles (y1, x1, y2, x2) that cover an image, row by row, spread evenly.
 
     Args:
-        height, width: of the picture.
-        tile: side of a tile; smaller where the picture is.
-        overlap: pixels that neighbours share at least, less than `tile`.
+        height, width: of the image.
+        tile: side of a tile; smaller where the image is.
+        overlap: pixels that neighbors share at least, less than `tile`.
     """
     if not 0 <= overlap < tile:
         raise ValueError(f"overlap {overlap}: expected at least 0 and less than the tile's {tile} pixels")
@@ -52,7 +52,7 @@ def tile_frames(height: int, width: int, tile: int, overlap: int) -> list[tuple[
 
 def detect_tiled(
     model: Any,
-    picture: Picture,
+    image: ImageLike,
     tile: int = 800,
     overlap: int = 200,
     batch_size: int = 1,
@@ -64,30 +64,30 @@ def detect_tiled(
     max_pixels: int | None = None,
     progress: bool = False,
 ) -> Instances:
-    """Find the instances of one large picture tile by tile.
+    """Find the instances of one large image tile by tile.
 
-    Two findings of one class from different tiles are one object if, where both tiles see the picture, their masks
+    Two findings of one class from different tiles are one object if, where both tiles see the image, their masks
     (boxes, for a model without masks) overlap by `merge_iou`: the masks are joined, the box is around both, the score
     the higher one, as are the keypoints. An object larger than the overlap is joined from its parts.
 
     Args:
         model: see `detect`.
-        picture: an array or a path.
-        tile: side of a tile, pixels of the picture; each is resized as the model resizes pictures.
-        overlap: pixels that neighbours share at least; as large as the objects that should be seen whole.
+        image: an array or a path.
+        tile: side of a tile, pixels of the image; each is resized as the model resizes images.
+        overlap: pixels that neighbors share at least; as large as the objects that should be seen whole.
         batch_size: tiles at once.
-        whole: also look at the picture as a whole, for objects larger than tiles.
+        whole: also look at the image as a whole, for objects larger than tiles.
         merge_iou: see above.
         score_threshold, mask_threshold, progress: see `detect`.
-        max_pixels: see `detect`, of the whole picture; None = no bound.
+        max_pixels: see `detect`, of the whole image; None = no bound.
 
     Returns:
-        best score first, in pixels of the picture; masks held in their boxes until they are read.
+        best score first, in pixels of the image; masks held in their boxes until they are read.
 
     Raises:
         ValueError: see `detect`; an overlap not less than the tile.
     """
-    pixels = load_picture(picture, 0, max_pixels)
+    pixels = load_image(image, 0, max_pixels)
     height, width = pixels.shape[:2]
     frames = tile_frames(height, width, tile, overlap)
     if whole and len(frames) > 1:
@@ -111,7 +111,7 @@ def detect_tiled(
     for frame, instances in zip(frames, results, strict=True):
         with_masks = instances.has_masks
         joints = None if instances.keypoints is None else instances.keypoints.shape[1]
-        found += _in_picture(instances, frame)
+        found += _in_image(instances, frame)
     merged = merge_findings(found, merge_iou)
     shape = (len(merged), 4)
     return Instances(
@@ -124,8 +124,8 @@ def detect_tiled(
     )
 
 
-def _in_picture(instances: Instances, frame: tuple[int, int, int, int]) -> Iterator[_Found]:
-    """What one tile shows, in pixels of the picture."""
+def _in_image(instances: Instances, frame: tuple[int, int, int, int]) -> Iterator[_Found]:
+    """What one tile shows, in pixels of the image."""
     top, left = frame[:2]
     windows = instances.mask_windows() if instances.has_masks else itertools.repeat(None)
     for i, window in zip(range(len(instances)), windows, strict=False):

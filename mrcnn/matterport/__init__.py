@@ -1,7 +1,7 @@
 """The names of matterport/Mask_RCNN, for scripts written for it: `from mrcnn.config import Config` and so on.
 
-A facade: names, layouts and habits of that package over the rooms of this one. Training, detection, matching, pasting
-and drawing are those of the package; nothing below this folder knows that it exists.
+A facade: the names, layouts and conventions of that package over the components of this one. No module outside this
+folder imports it.
 
 In notebooks `%load_ext mrcnn.matterport` does what `python -m mrcnn.matterport` does for scripts.
 """

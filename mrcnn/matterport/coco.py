@@ -23,7 +23,7 @@ DEFAULT_LOGS_DIR = os.path.join(ROOT_DIR, "logs")
 
 
 class CocoConfig(Config):
-    """Settings for training on COCO."""
+    """Configuration for training on COCO."""
 
     NAME = "coco"
     IMAGES_PER_GPU = 2
@@ -31,7 +31,7 @@ class CocoConfig(Config):
 
 
 class CocoDataset(utils.Dataset):
-    """Pictures and objects of a COCO folder: `annotations/instances_<subset><year>.json` and `<subset><year>/`."""
+    """Images and objects of a COCO folder: `annotations/instances_<subset><year>.json` and `<subset><year>/`."""
 
     def load_coco(
         self,
@@ -43,13 +43,13 @@ class CocoDataset(utils.Dataset):
         return_coco: bool = False,
         auto_download: bool = False,
     ) -> COCO | None:
-        """Add classes and pictures of a subset.
+        """Add classes and images of a subset.
 
         Args:
             dataset_dir: the folder.
             subset: "train", "val", "minival" or "valminusminival" (the last two are of val2014).
             year: "2014" or "2017".
-            class_ids: only pictures of these COCO classes; None: all.
+            class_ids: only images of these COCO classes; None: all.
             class_map: not used.
             return_coco: return the pycocotools object.
             auto_download: not done here; a missing folder is an error either way.
@@ -103,7 +103,7 @@ class CocoDataset(utils.Dataset):
         return np.stack(masks, axis=2).astype(bool), np.array(class_ids, np.int32)
 
     def image_reference(self, image_id: int) -> str:
-        """The picture's address on cocodataset.org."""
+        """The image's address on cocodataset.org."""
         info = self.image_info[image_id]
         if info["source"] == "coco":
             return f"http://cocodataset.org/#explore?id={info['id']}"
@@ -126,7 +126,7 @@ class CocoDataset(utils.Dataset):
 def build_coco_results(
     dataset: Any, image_ids: Any, rois: np.ndarray, class_ids: np.ndarray, scores: np.ndarray, masks: np.ndarray
 ) -> list[dict[str, Any]]:
-    """Detections of one picture as entries of a COCO result file.
+    """Detections of one image as entries of a COCO result file.
 
     Args:
         dataset: of the source "coco", for its class ids.
@@ -154,15 +154,15 @@ def build_coco_results(
 def evaluate_coco(
     model: Any, dataset: Any, coco: COCO, eval_type: str = "bbox", limit: int = 0, image_ids: Any = None
 ) -> COCOeval:
-    """Detect in a data set's pictures and print COCO's numbers.
+    """Detect in a data set's images and print COCO's numbers.
 
     Args:
         model: in inference mode.
         dataset: of the source "coco".
         coco: what `load_coco(..., return_coco=True)` gave.
         eval_type: "bbox" or "segm".
-        limit: pictures at most; 0: all.
-        image_ids: numbers of pictures in the data set; None: all.
+        limit: images at most; 0: all.
+        image_ids: numbers of images in the data set; None: all.
 
     Returns:
         pycocotools' evaluation, with `stats`.

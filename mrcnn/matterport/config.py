@@ -1,6 +1,6 @@
-"""`Config`: settings as class attributes, to subclass. Any further attribute is welcome.
+"""`Config`: config as class attributes, to subclass. Any further attribute is welcome.
 
-`mrcnn.matterport.native_config` says what each of them becomes in this package's own settings.
+`mrcnn.matterport.native_config` says what each of them becomes in this package's own config.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Config:
-    """Settings of a run; subclass it and override what differs. `NAME` and `NUM_CLASSES` must be.
+    """Configuration of a run; subclass it and override what differs. `NAME` and `NUM_CLASSES` must be.
 
     Attributes:
         PAPER: False: the network and the conventions of matterport/Mask_RCNN, so that its weights give its numbers.
@@ -22,9 +22,9 @@ class Config:
     PAPER = False
 
     NAME = None  # starts the names of folders and checkpoints, in lower case
-    GPU_COUNT = 1  # with IMAGES_PER_GPU only the number of pictures in a batch
+    GPU_COUNT = 1  # with IMAGES_PER_GPU only the number of images in a batch
     IMAGES_PER_GPU = 2
-    STEPS_PER_EPOCH = 1000  # independent of the number of pictures
+    STEPS_PER_EPOCH = 1000  # independent of the number of images
     VALIDATION_STEPS = 50
 
     BACKBONE = "resnet101"  # or "resnet50"

@@ -1,8 +1,8 @@
-"""`Dataset` as scripts subclass it: lists of classes and pictures, and `load_mask`.
+"""`Dataset` as scripts subclass it: lists of classes and images, and `load_mask`.
 
 It is a class of its own, for its conventions are not those of `mrcnn.Dataset`: class 0 is the background and has a
-name, pictures are numbered from 0 by `image_ids`, and `image_info` and `class_info` are lists that scripts change.
-`mrcnn.matterport.training.NativeDataset` shows one to the rooms of this package.
+name, images are numbered from 0 by `image_ids`, and `image_info` and `class_info` are lists that scripts change.
+`mrcnn.matterport.training.NativeDataset` shows one to the components of this package.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.data.pictures import read_picture
+from mrcnn.data.images import read_image
 
 
 class Dataset:
-    """Pictures, classes and masks. Subclasses call `add_class` and `add_image`, and override `load_mask`.
+    """Images, classes and masks. Subclasses call `add_class` and `add_image`, and override `load_mask`.
 
     Attributes:
-        image_info: one dict a picture: "id" (the script's own), "source", "path" and whatever else it was given.
+        image_info: one dict an image: "id" (the script's own), "source", "path" and whatever else it was given.
         class_info: one dict a class: "source", "id" (of the source), "name"; the first is the background.
     """
 
@@ -38,15 +38,15 @@ class Dataset:
         self.class_info.append({"source": source, "id": class_id, "name": class_name})
 
     def add_image(self, source: str, image_id: Any, path: Any, **kwargs: Any) -> None:
-        """Add a picture; further arguments are kept in its `image_info`."""
+        """Add an image; further arguments are kept in its `image_info`."""
         self.image_info.append({"id": image_id, "source": source, "path": path, **kwargs})
 
     def image_reference(self, image_id: int) -> str:
-        """What to call a picture when looking for it; to override."""
+        """What to call an image when looking for it; to override."""
         return ""
 
     def prepare(self, class_map: Any = None) -> None:
-        """Number classes and pictures; to be called once all are added."""
+        """Number classes and images; to be called once all are added."""
         self.num_classes = len(self.class_info)
         self.class_ids = np.arange(self.num_classes)
         self.class_names = [",".join(info["name"].split(",")[:1]) for info in self.class_info]
@@ -76,22 +76,22 @@ class Dataset:
         return self._image_ids
 
     def source_image_link(self, image_id: int) -> Any:
-        """The path of a picture."""
+        """The path of an image."""
         return self.image_info[image_id]["path"]
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """u8[h, w, 3], RGB: grey three times, without transparency."""
+        """u8[h, w, 3], RGB: gray three times, without transparency."""
         info = self.image_info[image_id]
         if info["path"] is None:
-            raise ValueError(f"picture {info['id']!r} has no path; override load_image or give add_image a path")
+            raise ValueError(f"image {info['id']!r} has no path; override load_image or give add_image a path")
         size = info.get("height"), info.get("width")
         # The size it was annotated in tells whether its EXIF orientation was looked at.
         try:
-            return read_picture(os.fspath(info["path"]), size if all(isinstance(s, int) for s in size) else None)
+            return read_image(os.fspath(info["path"]), size if all(isinstance(s, int) for s in size) else None)
         except ValueError:
-            return read_picture(os.fspath(info["path"]))
+            return read_image(os.fspath(info["path"]))
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
-        """Masks [h, w, n] and class ids [n] of a picture; to override."""
+        """Masks [h, w, n] and class ids [n] of an image; to override."""
         logging.warning("You are using the default load_mask(), maybe you need to define your own one.")
         return np.empty([0, 0, 0]), np.empty([0], np.int32)

@@ -1,6 +1,6 @@
 """matterport's building blocks by name, for models of a script's own: layers, heads and losses over this package's.
 
-Boxes are normalised, (y1, x1, y2, x2) / (height - 1, width - 1) with y2 and x2 the last pixel. All functions take and
+Boxes are normalized, (y1, x1, y2, x2) / (height - 1, width - 1) with y2 and x2 the last pixel. All functions take and
 give tensors; those that make layers (`resnet_graph`, `build_rpn_model`, `fpn_classifier_graph`,
 `build_fpn_mask_graph`, the blocks) take Keras tensors too. Losses belong into a layer, as they always did.
 """
@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from mrcnn.matterport.config import Config
 from mrcnn.matterport.native_config import std_weights
-from mrcnn.modeling.backbones.resnet import ResNetConfig, Stage
+from mrcnn.modeling.backbones.resnet import ResNetConfig, ResNetStage
 from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, detections_of
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.roi_pooling import RoiPooler
@@ -26,7 +26,7 @@ from mrcnn.modeling.rpn import AnchorConfig, RPNConfig, proposals_of
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses
 from mrcnn.ops.masks import crop_masks
-from mrcnn.structures import Proposals, RPNOutput
+from mrcnn.structures.tensors import Proposals, RPNOutput
 from mrcnn.weights.profile import MATTERPORT
 
 _STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
@@ -37,12 +37,12 @@ class Step(keras.layers.Layer):
 
     Args:
         function: tensors to a tensor, or to a list of them.
-        rooms: the layers whose weights it uses.
+        components: the layers whose weights it uses.
     """
 
-    def __init__(self, function: Callable[..., Any], rooms: Sequence[Any] = (), **kwargs: Any) -> None:
+    def __init__(self, function: Callable[..., Any], components: Sequence[Any] = (), **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
-        self.function, self.rooms = function, list(rooms)
+        self.function, self.components = function, list(components)
 
     def call(self, *inputs: Any) -> Any:
         """The function's value."""
@@ -55,7 +55,7 @@ def is_filled(boxes: tf.Tensor) -> tf.Tensor:
 
 
 def sides(image_shape: tf.Tensor) -> tf.Tensor:
-    """f32[4], what normalised boxes are multiplied by to be pixels, of a shape i32[2 or 3]."""
+    """f32[4], what normalized boxes are multiplied by to be pixels, of a shape i32[2 or 3]."""
     return tf.tile(tf.cast(image_shape[:2], tf.float32) - 1.0, [2])
 
 
@@ -63,7 +63,7 @@ def sides(image_shape: tf.Tensor) -> tf.Tensor:
 
 
 def norm_boxes_graph(boxes: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    """f32[..., 4], boxes in pixels, y2 and x2 just outside, normalised by a shape i32[2]."""
+    """f32[..., 4], boxes in pixels, y2 and x2 just outside, normalized by a shape i32[2]."""
     return (tf.cast(boxes, tf.float32) - tf.constant([0.0, 0.0, 1.0, 1.0])) / sides(tf.convert_to_tensor(shape))
 
 
@@ -100,7 +100,7 @@ def trim_zeros_graph(boxes: tf.Tensor, name: str = "trim_zeros") -> tuple[tf.Ten
 
 
 def batch_pack_graph(x: tf.Tensor, counts: tf.Tensor, num_rows: int) -> tf.Tensor:
-    """The first counts[i] rows of picture i, one picture after the other."""
+    """The first counts[i] rows of image i, one image after the other."""
     return tf.concat([x[i, : counts[i]] for i in range(num_rows)], axis=0)
 
 
@@ -153,9 +153,9 @@ def native_rpn_config(config: Any, proposal_count: int | None = None, nms_thresh
 
 
 class ProposalLayer(keras.layers.Layer):
-    """The best boxes of each picture: called with [rpn_class [B, A, 2], rpn_bbox [B, A, 4], anchors [B, A, 4]].
+    """The best boxes of each image: called with [rpn_class [B, A, 2], rpn_bbox [B, A, 4], anchors [B, A, 4]].
 
-    Gives f32[B, proposal_count, 4], normalised, zero padded.
+    Gives f32[B, proposal_count, 4], normalized, zero padded.
     """
 
     def __init__(self, proposal_count: int, nms_threshold: float, config: Any = None, **kwargs: Any) -> None:
@@ -175,11 +175,11 @@ class ProposalLayer(keras.layers.Layer):
 def refine_detections_graph(
     rois: tf.Tensor, probs: tf.Tensor, deltas: tf.Tensor, window: tf.Tensor, config: Any
 ) -> tf.Tensor:
-    """f32[DETECTION_MAX_INSTANCES, 6], detections (box, class, score) of one picture, normalised, zero padded.
+    """f32[DETECTION_MAX_INSTANCES, 6], detections (box, class, score) of one image, normalized, zero padded.
 
     Args:
         rois: f32[N, 4]. probs: f32[N, NUM_CLASSES]. deltas: f32[N, NUM_CLASSES, 4].
-        window: f32[4], of the picture in the padded one, normalised.
+        window: f32[4], of the image in the padded one, normalized.
     """
     return _refine(*(x[tf.newaxis] for x in (rois, probs, deltas, window)), config)[0]
 
@@ -220,7 +220,7 @@ class DetectionLayer(keras.layers.Layer):
 def detection_targets_graph(
     proposals: tf.Tensor, gt_class_ids: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, config: Any
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """`DetectionTargetLayer` for one picture."""
+    """`DetectionTargetLayer` for one image."""
     found = _targets(*(x[tf.newaxis] for x in (proposals, gt_class_ids, gt_boxes, gt_masks)), config)
     return tuple(x[0] for x in found)
 
@@ -228,7 +228,7 @@ def detection_targets_graph(
 def _targets(proposals: Any, class_ids: Any, gt_boxes: Any, gt_masks: Any, config: Any) -> tuple[Any, ...]:
     valid = is_filled(gt_boxes)
     start = tf.shape(gt_boxes)[0]
-    truth = {
+    ground_truth = {
         "gt_boxes": gt_boxes,
         "gt_class_ids": tf.cast(class_ids, tf.int32),
         "gt_valid": valid,
@@ -237,7 +237,7 @@ def _targets(proposals: Any, class_ids: Any, gt_boxes: Any, gt_masks: Any, confi
     }
     native = RoiSamplerConfig(int(config.TRAIN_ROIS_PER_IMAGE), float(config.ROI_POSITIVE_RATIO), append_gt=False)
     filled = is_filled(proposals)
-    rois = sample_rois(Proposals(proposals, tf.cast(filled, tf.float32), filled), truth, native)
+    rois = sample_rois(Proposals(proposals, tf.cast(filled, tf.float32), filled), ground_truth, native)
     filled, foreground = (tf.cast(x, tf.float32)[..., tf.newaxis] for x in (rois.valid, rois.foreground))
     matched = tf.gather(gt_boxes, rois.gt_index, batch_dims=1)
     deltas = box_ops.encode_deltas(matched, rois.boxes, std_weights(config.BBOX_STD_DEV))
@@ -296,8 +296,8 @@ def _block(
     if kernel_size != 3 or list(filters) != wide:
         raise ValueError(f"res{stage}{block}: expected kernel_size 3 and filters {wide}, got {kernel_size}, {filters}")
     norm = "frozen_bn" if train_bn is False else "bn"
-    room = Stage(stage, stride_in_1x1=True, norm=norm, epsilon=MATTERPORT.norm_epsilon)
-    return room.block(x, strides, f"res{stage}{block}", project=strides > 1 or x.shape[-1] != wide[-1])
+    component = ResNetStage(stage, stride_in_1x1=True, norm=norm, epsilon=MATTERPORT.norm_epsilon)
+    return component.block(x, strides, f"res{stage}{block}", project=strides > 1 or x.shape[-1] != wide[-1])
 
 
 def identity_block(
@@ -444,7 +444,7 @@ def rpn_bbox_loss_graph(config: Any, target_bbox: tf.Tensor, rpn_match: tf.Tenso
 def mrcnn_class_loss_graph(
     target_class_ids: tf.Tensor, pred_class_logits: tf.Tensor, active_class_ids: tf.Tensor
 ) -> tf.Tensor:
-    """f32[], of RoIs whose predicted class belongs to the picture's source.
+    """f32[], of RoIs whose predicted class belongs to the image's source.
 
     Args:
         target_class_ids: [B, N]. pred_class_logits: [B, N, NUM_CLASSES].
@@ -456,7 +456,7 @@ def mrcnn_class_loss_graph(
 
 
 def _of_positive(target_class_ids: tf.Tensor, *fields: tf.Tensor) -> list[tf.Tensor]:
-    """Class ids of the positive RoIs and what else is said of them, over all pictures, [P, ...]."""
+    """Class ids of the positive RoIs and what else is said of them, over all images, [P, ...]."""
     flat = tf.reshape(tf.cast(target_class_ids, tf.int32), [-1])
     index = tf.where(flat > 0)[:, 0]
     return [tf.gather(tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0)), index) for x in (target_class_ids, *fields)]

@@ -56,7 +56,8 @@ from mrcnn.matterport.keras_model import KerasModel, LayerView
 from mrcnn.matterport.targets import build_detection_targets as build_detection_targets
 from mrcnn.matterport.targets import build_rpn_targets as build_rpn_targets
 from mrcnn.matterport.targets import generate_random_rois as generate_random_rois
-from mrcnn.structures import Instances, batch_spec
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.tensors import batch_spec
 
 _log = logging.getLogger("mrcnn")
 
@@ -80,11 +81,11 @@ def log(text: str, array: Any = None) -> None:
     print(text)
 
 
-# Pictures and what is said of them
+# Images and what is said of them
 
 
 def mold_image(images: np.ndarray, config: Any) -> np.ndarray:
-    """f32, a picture or a batch of them less the mean pixel."""
+    """f32, an image or a batch of them less the mean pixel."""
     return (images.astype(np.float32) - config.MEAN_PIXEL).astype(np.float32)
 
 
@@ -96,7 +97,7 @@ def unmold_image(normalized_images: np.ndarray, config: Any) -> np.ndarray:
 def compose_image_meta(
     image_id: int, original_image_shape: Any, image_shape: Any, window: Any, scale: float, active_class_ids: Any
 ) -> np.ndarray:
-    """f[12 + NUM_CLASSES], what is known of a picture in one row."""
+    """f[12 + NUM_CLASSES], what is known of an image in one row."""
     return np.array([image_id, *original_image_shape, *image_shape, *window, scale, *active_class_ids])
 
 
@@ -141,13 +142,13 @@ def load_image_gt(
     augmentation: Any = None,
     use_mini_mask: bool = False,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """A picture as the network is shown it, and its objects in that picture.
+    """An image as the network is shown it, and its objects in that image.
 
     Args:
         dataset: after `prepare`.
         config: says how it is resized.
-        image_id: number of the picture.
-        augment: mirror every second picture.
+        image_id: number of the image.
+        augment: mirror every second image.
         augmentation: an augmenter of imgaug.
         use_mini_mask: cut masks out along their boxes and reduce them to MINI_MASK_SHAPE.
 
@@ -200,8 +201,8 @@ def data_generator(
     Yields:
         ([images f32[B, h, w, 3] less the mean, image_meta, rpn_match i32[B, A, 1], rpn_bbox, gt_class_ids i32[B, G],
         gt_boxes i32[B, G, 4], gt_masks [B, h, w, G]], []). With `random_rois` also rpn_rois i32[B, random_rois, 4];
-        with `detection_targets` then rois, and as outputs those of `build_detection_targets`. Pictures without objects
-        are left out; the sixth picture that cannot be loaded raises.
+        with `detection_targets` then rois, and as outputs those of `build_detection_targets`. Images without objects
+        are left out; the sixth image that cannot be loaded raises.
     """
     return targets.data_generator(
         load_image_gt,
@@ -359,7 +360,7 @@ class MaskRCNN:
             layers: a name of `LAYERS`, or a pattern of layer names.
             augmentation: an augmenter of imgaug or Albumentations; see `mrcnn.data.augmenters`.
             custom_callbacks: run after those that write logs and checkpoints.
-            no_augmentation_sources: pictures of these sources are not augmented.
+            no_augmentation_sources: images of these sources are not augmented.
             **ignored: `verbose`; others are refused by name.
         """
         assert self.mode == "training", "Create model in training mode."
@@ -384,7 +385,7 @@ class MaskRCNN:
     # Detection
 
     def mold_inputs(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pictures resized and less the mean: (molded f32[B, h, w, 3], image_metas [B, ...], windows i[B, 4])."""
+        """Images resized and less the mean: (molded f32[B, h, w, 3], image_metas [B, ...], windows i[B, 4])."""
         molded, metas, windows = [], [], []
         for image in images:
             resized, window, scale, _, _ = self._resized(image)
@@ -404,15 +405,15 @@ class MaskRCNN:
         )
 
     def detect(self, images: Any, verbose: int = 0) -> list[dict[str, np.ndarray]]:
-        """Find objects in pictures.
+        """Find objects in images.
 
         Args:
             images: a list, or an array [B, h, w, 3]; any number of any sizes.
             verbose: print what goes in.
 
         Returns:
-            One dict a picture: "rois" i32[n, 4], "class_ids" i32[n], "scores" f32[n], best first, and "masks"
-            bool[h, w, n], in pixels of the picture.
+            One dict an image: "rois" i32[n, 4], "class_ids" i32[n], "scores" f32[n], best first, and "masks"
+            bool[h, w, n], in pixels of the image.
         """
         assert self.mode == "inference", "Create model in inference mode."
         images = list(images)
@@ -435,21 +436,24 @@ class MaskRCNN:
         if channels == 3 and (plain or self.config.PAPER):
             as_uint8 = image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
             return _as_result(mrcnn.detect(self.keras_model, as_uint8)[0])
-        # Crops are for training: what is looked for is looked for in the whole picture.
+        # Crops are for training: what is looked for is looked for in the whole image.
         mode = "pad64" if self.config.IMAGE_RESIZE_MODE == "crop" else self.config.IMAGE_RESIZE_MODE
         resized, window, *_ = self._resized(image, mode)
         return _as_result(self._run(resized.astype(np.float32), window, image.shape[:2]))
 
-    def _run(self, picture: np.ndarray, window: Sequence[int], original_shape: tuple[int, int]) -> Instances:
-        """Detections in a picture f32[h, w, 3] that lies in the window of its canvas, before the mean is taken."""
+    def _run(self, image: np.ndarray, window: Sequence[int], original_shape: tuple[int, int]) -> Instances:
+        """Detections in an image f32[h, w, 3] that lies in the window of its canvas, before the mean is taken."""
         y1, x1, y2, x2 = (int(side) for side in window)
         if not hasattr(self, "_graph"):
-            model, spec = self.keras_model, batch_spec(channels=int(self.config.IMAGE_CHANNEL_COUNT), with_truth=False)
+            model, spec = (
+                self.keras_model,
+                batch_spec(channels=int(self.config.IMAGE_CHANNEL_COUNT), with_ground_truth=False),
+            )
             spec["image"] = tf.TensorSpec(spec["image"].shape, tf.float32, "image")
             self._graph = tf.function(lambda batch: dict(model(batch, training=False)), input_signature=[spec])
         output = self._graph(
             {
-                "image": tf.constant(picture[None]),
+                "image": tf.constant(image[None]),
                 "image_id": tf.constant([0], tf.int64),
                 "original_shape": tf.constant([original_shape], tf.int32),
                 "content_shape": tf.constant([(y2 - y1, x2 - x1)], tf.int32),
@@ -460,14 +464,14 @@ class MaskRCNN:
             (y2 - y1, x2 - x1),
             original_shape,
             origin=(y1, x1),
-            settings=self.keras_model.config.input,
+            config=self.keras_model.config.input,
             paste="integer_resize",
         )
 
     def detect_molded(
         self, molded_images: np.ndarray, image_metas: Any, verbose: int = 0
     ) -> list[dict[str, np.ndarray]]:
-        """`detect` for pictures that are resized and less their mean already; results in their pixels."""
+        """`detect` for images that are resized and less their mean already; results in their pixels."""
         assert self.mode == "inference", "Create model in inference mode."
         if verbose:
             log(f"Processing {len(molded_images)} images")
@@ -485,9 +489,9 @@ class MaskRCNN:
         """The values of tensors of the graph; prints each.
 
         Args:
-            images: pictures; with `image_metas` molded ones, [B, h, w, c].
+            images: images; with `image_metas` molded ones, [B, h, w, c].
             outputs: pairs of a name and a tensor, such as `keras_model.get_layer("ROI").output`.
-            image_metas: rows of `compose_image_meta`; None: the pictures are molded here.
+            image_metas: rows of `compose_image_meta`; None: the images are molded here.
 
         Returns:
             the arrays by name.
@@ -519,13 +523,13 @@ class MaskRCNN:
     def unmold_detections(
         self, detections: np.ndarray, mrcnn_mask: np.ndarray, original_image_shape: Any, image_shape: Any, window: Any
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Normalised detections [n, (y1, x1, y2, x2, class, score)] in pixels of the original picture.
+        """Normalized detections [n, (y1, x1, y2, x2, class, score)] in pixels of the original image.
 
         Args:
             detections: rows of class 0 are padding.
             mrcnn_mask: f[n, m, m, NUM_CLASSES].
-            original_image_shape, image_shape: of the picture before and after it was resized.
-            window: (y1, x1, y2, x2) of the picture in the resized one, pixels.
+            original_image_shape, image_shape: of the image before and after it was resized.
+            window: (y1, x1, y2, x2) of the image in the resized one, pixels.
 
         Returns:
             (boxes i32[k, 4], class_ids i32[k], scores f32[k], masks bool[h, w, k]).
@@ -543,14 +547,14 @@ class MaskRCNN:
             (y2 - y1, x2 - x1),
             tuple(original_image_shape[:2]),
             origin=(y1, x1),
-            settings=native_config.MATTERPORT.input,
+            config=native_config.MATTERPORT.input,
             paste="integer_resize",
         )
         result = _as_result(found)
         return result["rois"], result["class_ids"], result["scores"], result["masks"]
 
     def get_anchors(self, image_shape: Any) -> np.ndarray:
-        """f32[A, 4], the anchors of a picture size, normalised; in pixels they become `self.anchors`."""
+        """f32[A, 4], the anchors of an image size, normalized; in pixels they become `self.anchors`."""
         self.anchors = utils.generate_pyramid_anchors(
             self.config.RPN_ANCHOR_SCALES,
             self.config.RPN_ANCHOR_RATIOS,

@@ -93,7 +93,7 @@ def _boxes_in(y1: int, x1: int, y2: int, x2: int, count: int) -> np.ndarray:
 def build_detection_targets(
     rpn_rois: np.ndarray, gt_class_ids: np.ndarray, gt_boxes: np.ndarray, gt_masks: np.ndarray, config: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """RoIs to train the heads on and what they should say, for one picture.
+    """RoIs to train the heads on and what they should say, for one image.
 
     Args:
         rpn_rois: i32[N, 4], proposals in pixels; rows of zeros are padding.
@@ -114,7 +114,7 @@ def build_detection_targets(
     class_ids, boxes = np.asarray(gt_class_ids)[real], np.asarray(gt_boxes, np.float32)[real]
     masks = np.asarray(gt_masks)[..., real]
     if not len(boxes):
-        raise ValueError("build_detection_targets: the picture has no object")
+        raise ValueError("build_detection_targets: the image has no object")
     overlaps = utils.compute_overlaps(rois, boxes)
     best = overlaps.max(axis=1)
     positive, negative = np.flatnonzero(best >= 0.5), np.flatnonzero(best < 0.5)
@@ -163,7 +163,7 @@ def data_generator(
     random_rois: int = 0,
     detection_targets: bool = False,
 ) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
-    """`model.data_generator`, whose functions of one picture are handed in."""
+    """`model.data_generator`, whose functions of one image are handed in."""
     anchors = utils.generate_pyramid_anchors(
         config.RPN_ANCHOR_SCALES,
         config.RPN_ANCHOR_RATIOS,
@@ -210,16 +210,16 @@ def data_generator(
         if len(boxes) > most:
             some = np.random.choice(np.arange(len(boxes)), most, replace=False)  # noqa: NPY002 - scripts seed it
             class_ids, boxes, masks = class_ids[some], boxes[some], masks[:, :, some]
-        room = most - len(boxes)
+        component = most - len(boxes)
         rows.append(
             [
                 mold_image(image.astype(np.float32), config),
                 meta,
                 rpn_match[:, np.newaxis],
                 rpn_bbox,
-                np.pad(class_ids.astype(np.int32), (0, room)),
-                np.pad(boxes.astype(np.int32), ((0, room), (0, 0))),
-                np.pad(masks, ((0, 0), (0, 0), (0, room))),
+                np.pad(class_ids.astype(np.int32), (0, component)),
+                np.pad(boxes.astype(np.int32), ((0, component), (0, 0))),
+                np.pad(masks, ((0, 0), (0, 0), (0, component))),
                 *rois,
             ]
         )

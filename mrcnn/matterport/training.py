@@ -22,14 +22,14 @@ from mrcnn.training.schedules import SGDWithL2
 
 
 class NativeDataset(native.Dataset):
-    """A data set of a script as the rooms of this package see it: pictures resized as its Config says.
+    """A data set of a script as the components of this package see it: images resized as its Config says.
 
-    Nothing is loaded before it is needed. Masks are asked for once a picture, and kept as RLE.
+    Nothing is loaded before it is needed. Masks are asked for once an image, and kept as RLE.
 
     Args:
         source: the script's, after `prepare`.
         config: the script's.
-        skip: show the next picture in place of one without objects, or of one that cannot be loaded, which is logged;
+        skip: show the next image in place of one without objects, or of one that cannot be loaded, which is logged;
             the sixth of those is raised.
     """
 
@@ -57,7 +57,7 @@ class NativeDataset(native.Dataset):
         return image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
 
     def annotations(self, index: int) -> tuple[Any, ...]:
-        """The objects of picture number `index`, or of the one that is shown in its place."""
+        """The objects of image number `index`, or of the one that is shown in its place."""
         return super().annotations(self._instead(index))
 
     def _derive(self, index: int) -> tuple[Any, ...]:
@@ -65,7 +65,7 @@ class NativeDataset(native.Dataset):
         return tuple(replace(a, is_crowd=a.annotation_id in self._crowds[index]) for a in found)
 
     def _instead(self, index: int) -> int:
-        """The picture to show for that of a number."""
+        """The image to show for that of a number."""
         if not self._skip:
             return index
         for step in range(len(self)):
@@ -77,7 +77,7 @@ class NativeDataset(native.Dataset):
                 shown = number
                 break
         else:
-            raise ValueError("train: no picture of the data set has an object in it")
+            raise ValueError("train: no image of the data set has an object in it")
         self._shown[index] = shown
         return shown
 
@@ -95,7 +95,7 @@ class NativeDataset(native.Dataset):
             return False
 
     def load_mask(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """bool[h, w, n] and i32[n], resized as the picture."""
+        """bool[h, w, n] and i32[n], resized as the image."""
         masks, class_ids = self._source.load_mask(index)
         masks, class_ids = np.asarray(masks), np.asarray(class_ids).astype(np.int32).reshape(-1)
         if masks.ndim == 3 and masks.shape[2] == len(class_ids):
@@ -110,7 +110,7 @@ class NativeDataset(native.Dataset):
         return utils.resize_mask(masks, scale, padding).astype(bool), class_ids
 
     def image_shape(self, index: int) -> tuple[int, int]:
-        """(height, width), without loading the picture where the Config fixes it."""
+        """(height, width), without loading the image where the Config fixes it."""
         if self._config.IMAGE_RESIZE_MODE == "square":
             return (int(self._config.IMAGE_MAX_DIM),) * 2
         if index not in self._shapes:

@@ -1,6 +1,6 @@
-"""`mrcnn.utils` of matterport: boxes, masks, anchors, pictures and average precision in NumPy, and `Dataset`.
+"""`mrcnn.utils` of matterport: boxes, masks, anchors, images and average precision in NumPy, and `Dataset`.
 
-Boxes are (y1, x1, y2, x2), y2 and x2 just outside. What the rooms of this package have is asked of them.
+Boxes are (y1, x1, y2, x2), y2 and x2 just outside. What the components of this package have is asked of them.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 from mrcnn.matterport.dataset import Dataset as Dataset
 from mrcnn.matterport.eager import eagerly
 from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import nms as nms_ops
 from mrcnn.ops import resize as resize_ops
-from mrcnn.ops.masks import paste_masks
+from mrcnn.structures.masks import paste_masks
 
 with contextlib.suppress(ImportError):  # scripts that import `skimage.draw` go on to use `skimage.io`
     import skimage.color
@@ -110,7 +110,7 @@ def box_refinement(box: Any, gt_box: Any) -> np.ndarray:
 
 
 def norm_boxes(boxes: Any, shape: Any) -> np.ndarray:
-    """f32[n, 4], boxes in pixels in units of the picture, its last pixel at 1."""
+    """f32[n, 4], boxes in pixels in units of the image, its last pixel at 1."""
     h, w = shape
     scale, shift = np.array([h - 1, w - 1, h - 1, w - 1]), np.array([0, 0, 1, 1])
     return np.divide(np.asarray(boxes) - shift, scale).astype(np.float32)
@@ -129,7 +129,7 @@ def trim_zeros(x: np.ndarray) -> np.ndarray:
     return x[~np.all(x == 0, axis=1)]
 
 
-# Pictures and masks
+# Images and masks
 
 
 def resize(
@@ -143,7 +143,7 @@ def resize(
     anti_aliasing: bool = False,
     anti_aliasing_sigma: Any = None,
 ) -> np.ndarray:
-    """A picture at another size, linearly between its pixels, black beyond them.
+    """An image at another size, linearly between its pixels, black beyond them.
 
     Args:
         image: [h, w] or [h, w, c].
@@ -172,7 +172,7 @@ def resize_image(
     min_scale: float | None = None,
     mode: str = "square",
 ) -> tuple[np.ndarray, tuple[int, int, int, int], float, list[tuple[int, int]], tuple[int, int, int, int] | None]:
-    """A picture as the network is shown it.
+    """An image as the network is shown it.
 
     Args:
         image: [h, w, c] of any dtype, which is kept.
@@ -183,7 +183,7 @@ def resize_image(
             64; "crop", a random square of min_dim pixels.
 
     Returns:
-        (image, window (y1, x1, y2, x2) of the picture in it, scale, padding [(top, bottom), (left, right), (0, 0)],
+        (image, window (y1, x1, y2, x2) of the image in it, scale, padding [(top, bottom), (left, right), (0, 0)],
         crop (y, x, h, w) or None).
     """
     dtype = image.dtype
@@ -228,7 +228,7 @@ def _nearest(size: int, scale: float) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, scale: float, padding: Any, crop: Any = None) -> np.ndarray:
-    """Masks [h, w, n] taken through what `resize_image` did to their picture."""
+    """Masks [h, w, n] taken through what `resize_image` did to their image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         mask = mask[_nearest(mask.shape[0], scale)][:, _nearest(mask.shape[1], scale)]
@@ -273,7 +273,7 @@ def mold_mask(mask: np.ndarray, config: Any) -> None:
 
 
 def unmold_mask(mask: np.ndarray, bbox: Any, image_shape: Sequence[int]) -> np.ndarray:
-    """bool[h, w], a predicted mask f[m, m] of probabilities put into its box in the picture."""
+    """bool[h, w], a predicted mask f[m, m] of probabilities put into its box in the image."""
     box = np.asarray(bbox, np.float32)[None]
     return paste_masks(np.asarray(mask, np.float32)[None], box, *image_shape[:2], convention="integer_resize")[0]
 
@@ -323,7 +323,7 @@ def compute_matches(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which prediction found which object of one picture: the best score first takes its best free object.
+    """Which prediction found which object of one image: the best score first takes its best free object.
 
     Args:
         gt_boxes, pred_boxes: [n, 4]; rows of zeros are padding.
@@ -362,7 +362,7 @@ def compute_ap(
     pred_masks: np.ndarray,
     iou_threshold: float = 0.5,
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Average precision over one picture, all classes together: the area below precision made non-increasing.
+    """Average precision over one image, all classes together: the area below precision made non-increasing.
 
     It is not the COCO number, which `mrcnn.evaluate` gives.
 
@@ -418,7 +418,7 @@ def compute_recall(pred_boxes: Any, gt_boxes: Any, iou: float) -> tuple[float, n
 
 
 def batch_slice(inputs: Any, graph_fn: Callable[..., Any], batch_size: int, names: Any = None) -> Any:
-    """A function of one picture's tensors on each picture of a batch, the results stacked."""
+    """A function of one image's tensors on each image of a batch, the results stacked."""
     inputs = inputs if isinstance(inputs, list) else [inputs]
     outputs = []
     for i in range(batch_size):
@@ -439,7 +439,7 @@ def download_trained_weights(coco_model_path: str, verbose: int = 1) -> None:
         print(f"Downloading pretrained model to {coco_model_path} ...")
     try:
         with (
-            whole_file(coco_model_path) as temporary,
+            atomic_write(coco_model_path) as temporary,
             urllib.request.urlopen(COCO_MODEL_URL) as response,
             open(temporary, "wb") as file,
         ):

@@ -1,7 +1,7 @@
 """The model as matterport's graph: symbolic tensors by its layer names, for `run_graph` and models built on them.
 
-The tensors are Keras tensors over the rooms of this package's model and share its weights. What they hold is in
-matterport's units: normalised boxes, probabilities and deltas with the background first.
+The tensors are Keras tensors over the components of this package's model and share its weights. What they hold is in
+matterport's units: normalized boxes, probabilities and deltas with the background first.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tensorflow as tf
 from mrcnn.matterport.graph import Step, as_rows, class_outputs, sides, two_class_logits, with_background
 from mrcnn.modeling.heads.box import BoxPrediction
 from mrcnn.modeling.rpn import candidates_of, select_candidates
-from mrcnn.structures import Proposals, RPNOutput
+from mrcnn.structures.tensors import Proposals, RPNOutput
 
 OUTPUTS = ("mrcnn_detection", "mrcnn_class", "mrcnn_bbox", "mrcnn_mask", "ROI", "rpn_class", "rpn_bbox")
 """Layers whose outputs are those of the model, in order."""
@@ -162,18 +162,18 @@ class GraphView:
         return Step(run, [rpn], name="rpn_outputs")(*self._maps())
 
     def _proposals(self) -> list[Any]:
-        settings = self._model.config.rpn
+        config = self._model.config.rpn
 
         def run(logits: tf.Tensor, deltas: tf.Tensor, meta: tf.Tensor, anchors: tf.Tensor, *maps: tf.Tensor) -> Any:
             scale = sides(meta[0, 4:6])
             cells = [len(cell) for cell in self._model.rpn.cells]
-            used = [self._as_dict(maps)[level] for level in settings.levels]
+            used = [self._as_dict(maps)[level] for level in config.levels]
             sizes = [tf.shape(x)[1] * tf.shape(x)[2] * n for x, n in zip(used, cells, strict=True)]
             output = RPNOutput(logits[..., 1] - logits[..., 0], deltas, anchors[0] * scale, sizes)
-            candidates = candidates_of(output, settings, for_training=False)
+            candidates = candidates_of(output, config, for_training=False)
             whole = tf.concat([tf.zeros([2]), scale[:2]], 0)
             window = tf.tile(whole[tf.newaxis], [tf.shape(logits)[0], 1])
-            boxes, index, valid = select_candidates(candidates, window, settings, for_training=False)
+            boxes, index, valid = select_candidates(candidates, window, config, for_training=False)
             kept = tf.gather(boxes, index, batch_dims=1) * tf.cast(valid, tf.float32)[..., tf.newaxis]
             first = tf.boolean_mask(index[0], valid[0])
             return [kept / scale, candidates.anchors / scale, candidates.boxes / scale, boxes / scale, first]
@@ -182,7 +182,7 @@ class GraphView:
         return Step(run, name="ROI")(*(self.tensor(n) for n in names), *self.inputs[1:], *self._maps())
 
     def _window(self, meta: tf.Tensor) -> tf.Tensor:
-        """f32[B, 4], of the pictures in the padded ones, in terms of the model's boxes."""
+        """f32[B, 4], of the images in the padded ones, in terms of the model's boxes."""
         end = self._model.config.input.end_offset
         return tf.cast(meta[:, 7:11], tf.float32) + tf.constant([0.0, 0.0, end, end])
 

@@ -1,4 +1,4 @@
-"""`mrcnn.visualize` of matterport: pictures with instances by `mrcnn.drawing`, and plots for notebooks.
+"""`mrcnn.visualize` of matterport: images with instances by `mrcnn.drawing`, and plots for notebooks.
 
 Unlike the package it belongs to, this module imports matplotlib at once: scripts reach for it through this module.
 """
@@ -19,11 +19,11 @@ from matplotlib.patches import Polygon
 
 from mrcnn import drawing
 from mrcnn.matterport import utils
-from mrcnn.structures import Instances
+from mrcnn.structures.instances import Instances
 
 
 def find_contours(image: np.ndarray, level: float) -> list[np.ndarray]:
-    """Lines f[n, 2] of (row, column) along which a picture [h, w] has a value, as scikit-image's."""
+    """Lines f[n, 2] of (row, column) along which an image [h, w] has a value, as scikit-image's."""
     generator = contourpy.contour_generator(z=np.asarray(image, np.float64))
     return [np.fliplr(line) for line in generator.lines(level)]
 
@@ -36,7 +36,7 @@ def display_images(
     norm: Any = None,
     interpolation: Any = None,
 ) -> None:
-    """Pictures side by side in a new figure, which is shown."""
+    """Images side by side in a new figure, which is shown."""
     titles = titles if titles is not None else [""] * len(images)
     rows = len(images) // cols + 1
     plt.figure(figsize=(14, max(14 * rows // cols, 1)))
@@ -49,7 +49,7 @@ def display_images(
 
 
 def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float]]:
-    """N colours, as far apart as they can be, in random order; each (red, green, blue) from 0 to 1."""
+    """N colors, as far apart as they can be, in random order; each (red, green, blue) from 0 to 1."""
     brightness = 1.0 if bright else 0.7
     colors = [colorsys.hsv_to_rgb(i / N, 1, brightness) for i in range(N)]
     random.shuffle(colors)
@@ -57,7 +57,7 @@ def random_colors(N: int, bright: bool = True) -> list[tuple[float, float, float
 
 
 def apply_mask(image: np.ndarray, mask: np.ndarray, color: Sequence[float], alpha: float = 0.5) -> np.ndarray:
-    """Blend a colour, 0 to 1, into the picture where the mask is 1; the picture is changed, and returned."""
+    """Blend a color, 0 to 1, into the image where the mask is 1; the image is changed, and returned."""
     for c in range(3):
         blended = image[:, :, c] * (1 - alpha) + alpha * color[c] * 255
         image[:, :, c] = np.where(mask == 1, blended, image[:, :, c])
@@ -79,7 +79,7 @@ def display_instances(
     colors: Any = None,
     captions: Any = None,
 ) -> None:
-    """A picture with its instances. Without `ax` a new figure is made and shown.
+    """An image with its instances. Without `ax` a new figure is made and shown.
 
     Args:
         image: [h, w, 3], RGB.
@@ -101,7 +101,7 @@ def display_instances(
     colors = colors or random_colors(num)
     kept = [i for i in range(num) if np.any(boxes[i])]
     texts = [_caption(i, class_ids, class_names, scores, captions) for i in kept]
-    # Each instance is drawn as a class of its own, which gives it its own colour and its own label.
+    # Each instance is drawn as a class of its own, which gives it its own color and its own label.
     instances = Instances(
         boxes=np.asarray(boxes, np.float32)[kept].reshape(-1, 4),
         class_ids=np.arange(1, len(kept) + 1),
@@ -116,7 +116,7 @@ def display_instances(
         scores=False,
         masks=show_mask,
         boxes=show_bbox,
-        colours={k: np.round(np.asarray(colors[i][:3]) * 255).astype(int) for k, i in enumerate(kept, start=1)},
+        colors={k: np.round(np.asarray(colors[i][:3]) * 255).astype(int) for k, i in enumerate(kept, start=1)},
         ax=ax,
     )
     ax.axis("off")
@@ -149,7 +149,7 @@ def display_differences(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.5,
 ) -> None:
-    """Truth in green and predictions in red, with score and overlap of each prediction."""
+    """Ground truth in green and predictions in red, with score and overlap of each prediction."""
     gt_match, pred_match, overlaps = utils.compute_matches(
         gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask, iou_threshold, score_threshold
     )
@@ -175,7 +175,7 @@ def display_differences(
 
 
 def draw_box(image: np.ndarray, box: Sequence[int], color: Any) -> np.ndarray:
-    """A box two pixels thick drawn into the picture, which is returned."""
+    """A box two pixels thick drawn into the image, which is returned."""
     y1, x1, y2, x2 = box
     image[y1 : y1 + 2, x1:x2] = color
     image[y2 : y2 + 2, x1:x2] = color
@@ -194,14 +194,14 @@ def draw_boxes(
     title: str = "",
     ax: Any = None,
 ) -> None:
-    """Boxes before (dashed) and after refinement on a picture, as the inspecting notebooks show them.
+    """Boxes before (dashed) and after refinement on an image, as the inspecting notebooks show them.
 
     Args:
         image: [h, w, 3].
         boxes, refined_boxes: [n, 4] or None.
         masks: [h, w, n] or None.
         captions: n texts or None.
-        visibilities: n of 0 (grey and thin), 1 (full) or 2 (bright and dotted).
+        visibilities: n of 0 (gray and thin), 1 (full) or 2 (bright and dotted).
         ax: axes to draw into; None: new ones.
     """
     assert boxes is not None or refined_boxes is not None
@@ -277,7 +277,7 @@ def draw_rois(
 def display_top_masks(
     image: np.ndarray, mask: np.ndarray, class_ids: np.ndarray, class_names: Sequence[str], limit: int = 4
 ) -> None:
-    """A picture beside the masks of the classes that cover most of it."""
+    """An image beside the masks of the classes that cover most of it."""
     class_ids = np.asarray(class_ids)
     areas = {int(i): int(np.sum(mask[:, :, class_ids == i])) for i in np.unique(class_ids)}
     largest = [i for i, area in sorted(areas.items(), key=lambda item: -item[1]) if area > 0]

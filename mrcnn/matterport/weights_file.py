@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 from mrcnn.matterport.native_config import architecture
 from mrcnn.weights import matterport
 from mrcnn.weights.checkpoint import save_checkpoint
@@ -97,7 +97,7 @@ def save(model: Any, config: Any, path: str | os.PathLike[str]) -> None:
             groups.setdefault(group, {})[source] = (
                 np.zeros_like(value) if i else _theirs(layer, value, config.POOL_SIZE)
             )
-    with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["layer_names"] = np.array([group.encode() for group in groups])
         file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.2.4"
         for group, arrays in groups.items():

@@ -1,1 +1,1 @@
-"""The rooms of Mask R-CNN: layers and their settings, one file per concept of the papers."""
+"""The components of Mask R-CNN: layers and their config, one file per concept of the papers."""

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions: the same function of a picture with fewer operations and numbers."""
+"""Batch norm folded into the convolutions: the same function of an image with fewer operations and numbers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from mrcnn.modeling.backbones.base import ConvNorm
+from mrcnn.base_config import BaseConfig
+from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.mask_rcnn import MaskRCNN
-from mrcnn.settings import Settings
 
 _FOLDED = ("frozen_bn", "bn", "sync_bn")
 
@@ -20,7 +20,7 @@ def fold_batch_norm(model: MaskRCNN) -> MaskRCNN:
 
     The result is an ordinary `MaskRCNN` of its own: it detects, is saved and exported like any other, holds the
     weights as they are now, and does not follow `model` when that trains on. Where `model` is dropped, no weight is
-    held twice. Norms that depend on the picture (group norm), and those after fully connected layers, stay.
+    held twice. Norms that depend on the image (group norm), and those after fully connected layers, stay.
 
     Weights stay variables: TensorFlow fuses bias and ReLU into a convolution whether its kernel is one or a constant.
 
@@ -49,10 +49,10 @@ def fold_batch_norm(model: MaskRCNN) -> MaskRCNN:
 
 
 def _without_norms(value: Any) -> Any:
-    """Settings with the batch norm of every convolution taken out, however deep they lie."""
+    """A config with the batch norm of every convolution taken out, however deep they lie."""
     if isinstance(value, tuple):
         return tuple(_without_norms(v) for v in value)
-    if not isinstance(value, Settings):
+    if not isinstance(value, BaseConfig):
         return value
     changes = {f.name: _without_norms(getattr(value, f.name)) for f in dataclasses.fields(value)}
     changes |= {name: "none" for name in ("norm", "conv_norm") if changes.get(name) in _FOLDED}

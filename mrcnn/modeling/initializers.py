@@ -32,10 +32,10 @@ def first_kernel(initializer: Any) -> Any:
 
 
 def fan_out_initializer() -> keras.initializers.Initializer:
-    """He et al.'s normal initialisation by fan-out, as in the published training code of the heads."""
+    """He et al.'s normal initialization by fan-out, as in the published training code of the heads."""
     return first_kernel(keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"))
 
 
 def normal_initializer(stddev: float) -> keras.initializers.Initializer:
-    """Normal initialisation of an output layer: small, so that training starts near indifference."""
+    """Normal initialization of an output layer: small, so that training starts near indifference."""
     return first_kernel(keras.initializers.RandomNormal(stddev=stddev))

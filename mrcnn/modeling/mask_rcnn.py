@@ -1,35 +1,37 @@
-"""Mask R-CNN as a Keras model: the order of the rooms and nothing else. Ref: Mask R-CNN, arXiv 1703.06870."""
+"""Mask R-CNN as a Keras model: the order of the components and nothing else. Ref: Mask R-CNN, arXiv 1703.06870."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.base import RoiHeadConfig, named_variables
-from mrcnn.modeling.fpn import FPNConfig
+from mrcnn.modeling.heads.base import RoiHeadConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig, content_window, detection_window, proposal_window
-from mrcnn.modeling.neck import NeckConfig
+from mrcnn.modeling.necks.base import NeckConfig
+from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.normalize import NormalizePixels
+from mrcnn.modeling.padding import pad_to, trim_ground_truth, trim_padding, trim_rois
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
 from mrcnn.modeling.roi_stage import RoiStageConfig
 from mrcnn.modeling.rpn import RPNConfig
 from mrcnn.modeling.train_step import COUNTS_KEY, TrainStep, loss_shares
-from mrcnn.settings import Settings, SettingsError
-from mrcnn.structures import TRUTH_KEY, Batch, Detections, LossTerm, Proposals, RoiSample
+from mrcnn.modeling.variables import named_variables
+from mrcnn.structures.tensors import GROUND_TRUTH_KEY, Batch, Detections, LossTerm
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskRCNNConfig(Settings):
-    """Settings of the whole model: one field per room. Defaults are the paper's ResNet-50-FPN."""
+class MaskRCNNConfig(BaseConfig):
+    """Configuration of the whole model: one field per component. Defaults are the paper's ResNet-50-FPN."""
 
     num_classes: int = 80  # C, things only
     backbone: BackboneConfig = ResNetConfig()
@@ -40,30 +42,30 @@ class MaskRCNNConfig(Settings):
     box_head: BoxHeadConfig = BoxHeadConfig()
     heads: tuple[RoiHeadConfig, ...] = (MaskHeadConfig(),)  # further branches, run on the detections
     input: InputConfig = InputConfig()
-    profile: str = "mrcnn"  # whose conventions the settings follow; the name is informative, the settings decide
+    profile: str = "mrcnn"  # whose conventions the config follow; the name is informative, the config decide
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:
-            raise SettingsError(f"num_classes: expected at least 1, got {self.num_classes}")
+            raise ConfigError(f"num_classes: expected at least 1, got {self.num_classes}")
 
 
 @keras.saving.register_keras_serializable("mrcnn")
 class MaskRCNN(TrainStep):
-    """Finds every object of the known classes in a picture: box, class, score and mask.
+    """Finds every object of the known classes in an image: box, class, score and mask.
 
     Input is one batch as `structures.batch_spec` states it: a dict with `image` u8[B, H, W, 3] in RGB, padded right
     and below, `content_shape` i32[B, 2] and, in training, the `gt_*` keys and `seed`.
 
-    * With truth the model returns its losses, a dict of f32[] (`rpn_objectness`, `rpn_box`, `roi_class`, `roi_box`,
-      `roi_mask`, as the heads are), and `fit` minimises their sum; see `TrainStep`. `training` decides on batch
-      statistics only.
-    * Without truth it returns detections, a dict of `boxes` f32[B, D, 4] in pixels of the padded picture,
+    * With ground truth the model returns its losses, a dict of f32[] (`rpn_objectness`, `rpn_box`, `roi_class`,
+      `roi_box`, `roi_mask`, as the heads are), and `fit` minimizes their sum; see `TrainStep`. `training`
+      decides on batch statistics only.
+    * Without ground truth it returns detections, a dict of `boxes` f32[B, D, 4] in pixels of the padded image,
       `class_ids` i32[B, D] from 1, `scores` f32[B, D], `valid` bool[B, D] and, by the heads, `masks` f32[B, D, M, M],
       probabilities inside the box, `keypoints` f32[B, D, J, 3]. `mrcnn.detect` turns them into `Instances` in pixels of
-      the original picture.
+      the original image.
 
     Args:
-        config: settings of all rooms.
+        config: config of all components.
         class_names: C names; class id k is `class_names[k - 1]`. Default: "class 1", "class 2", ...
         category_ids: ids of the classes in the annotation file they came from, for results in its terms.
 
@@ -110,25 +112,25 @@ class MaskRCNN(TrainStep):
         """Nothing left to build: all weights exist from construction."""
 
     def call(self, batch: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
-        """Losses where the batch carries truth, detections where it does not; see the class."""
+        """Losses where the batch carries ground truth, detections where it does not; see the class."""
         features = self.extract_features(batch, training)
-        if TRUTH_KEY in batch:
+        if GROUND_TRUTH_KEY in batch:
             terms = self.loss_terms(features, self.rpn(features, training=training), batch, training)
             return loss_shares(terms, batch.get(COUNTS_KEY))
         padded = self.find_boxes(features, batch, training)
         window = self.detection_window(batch)
         # A deliberate exception to static shapes: empty slots of a mask head are a fifth of all arithmetic.
-        detections = _without_empty_slots_of(padded)
+        detections = trim_padding(padded)
         for head in self.heads:
             pred = head(features, detections.boxes, detections.valid, window, training=training)
             detections = head.attach(detections, pred)
-        return _with_slots_of(detections, padded).to_dict()
+        return pad_to(detections, padded).to_dict()
 
     def find_boxes(self, features: dict[str, tf.Tensor], batch: Batch, training: bool | None = None) -> Detections:
-        """Detections of a batch without truth, before the further heads have looked at them."""
+        """Detections of a batch without ground truth, before the further heads have looked at them."""
         output = self.rpn(features, training=training)
         proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=False)
-        proposals = _without_empty_slots_of(proposals)
+        proposals = trim_padding(proposals)
         window = self.detection_window(batch)
         pred = self.box_head(features, proposals.boxes, proposals.valid, window, training=training)
         return self.box_head.detect(pred, proposals, window)
@@ -144,14 +146,14 @@ class MaskRCNN(TrainStep):
         return self.neck(self.run_backbone(pixels, training), training=training)
 
     def _window(self, which: Callable[..., tf.Tensor], batch: Batch) -> tf.Tensor:
-        """f32[B, 4], one of the windows of `modeling.input` for the pictures of a batch."""
+        """f32[B, 4], one of the windows of `modeling.input` for the images of a batch."""
         return which(tf.shape(batch["image"])[1:3], batch["content_shape"], self.config.input)
 
     def loss_terms(
         self, features: dict[str, tf.Tensor], output: Any, batch: Batch, training: bool | None = None
     ) -> dict[str, LossTerm]:
-        """Every loss as sum and count, for a batch with truth."""
-        batch = _without_empty_slots(batch)
+        """Every loss as sum and count, for a batch with ground truth."""
+        batch = trim_ground_truth(batch)
         end = self.config.input.end_offset  # true boxes are edges; the model's may name the last pixel
         batch["gt_boxes"] += tf.constant([0.0, 0.0, end, end])
         terms = self.rpn.loss(output, batch, features)
@@ -159,7 +161,7 @@ class MaskRCNN(TrainStep):
         rois = sample_rois(proposals, batch, self.config.roi_sampler)
         window = self.detection_window(batch)
         for head in (self.box_head, *self.heads):
-            own = _without_empty_rois(head.rois_for(rois))
+            own = trim_rois(head.rois_for(rois))
             pred = head(features, own.boxes, own.valid, window, training=training)
             terms |= head.loss(pred, head.targets(own, batch), own)
         return terms
@@ -204,52 +206,9 @@ class MaskRCNN(TrainStep):
         return model
 
     def _named_layers(self) -> dict[str, keras.layers.Layer]:
-        """The layers that can be frozen one by one: the rooms, then those of the backbone, by path."""
+        """The layers that can be frozen one by one: the components, then those of the backbone, by path."""
         inside = {f"{self.backbone.name}/{layer.name}": layer for layer in self.backbone.layers}
         return {layer.name: layer for layer in self.layers} | inside
-
-
-Slots = TypeVar("Slots", Proposals, Detections)
-
-
-def _num_used(valid: tf.Tensor) -> tf.Tensor:
-    """i32[], slots of bool[B, N] up to the last that any picture fills, at least 1."""
-    slots = tf.range(1, tf.shape(valid)[1] + 1)
-    return tf.reduce_max(tf.where(valid, slots, 1))
-
-
-def _without_empty_slots(batch: Batch) -> Batch:
-    """The batch without the ground-truth slots that no picture fills: matching costs anchors times slots."""
-    used = _num_used(batch["gt_valid"])
-    return {k: v[:, :used] if k.startswith("gt_") else v for k, v in batch.items()}
-
-
-def _without_empty_slots_of(found: Slots) -> Slots:
-    """Proposals or detections without the last slots, which no picture fills; one is left where there is nothing."""
-    used = _num_used(found.valid)
-    return type(found)(*(field if field is None else field[:, :used] for field in found))
-
-
-def _with_slots_of(detections: Detections, padded: Detections) -> Detections:
-    """Detections with zeros in all slots of `padded`, which has their first fields already."""
-
-    def pad(field: tf.Tensor | None, whole: tf.Tensor | None) -> tf.Tensor | None:
-        if field is None or whole is not None:
-            return whole
-        missing = tf.shape(padded.valid)[1] - tf.shape(field)[1]
-        filled = tf.pad(field, [[0, 0], [0, missing], *[[0, 0]] * (len(field.shape) - 2)])
-        return tf.ensure_shape(filled, [*padded.valid.shape, *field.shape[2:]])
-
-    return Detections(*(pad(field, whole) for field, whole in zip(detections, padded, strict=True)))
-
-
-def _without_empty_rois(rois: RoiSample, multiple: int = 8) -> RoiSample:
-    """The RoIs without the last slots, which no picture fills: a mask head would spend most of its time on them.
-
-    As a multiple of some slots, so that not every step has a shape of its own.
-    """
-    used = (_num_used(rois.valid) + multiple - 1) // multiple * multiple
-    return RoiSample(*(field[:, :used] for field in rois))
 
 
 def head_name(config: RoiHeadConfig) -> str:

@@ -1,4 +1,4 @@
-"""Normalisation of pixels at the door of the model and of activations inside it."""
+"""Normalization of pixels at the input of the model and of activations inside it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from mrcnn.settings import Settings, SettingsError
+from mrcnn.base_config import BaseConfig, ConfigError
 
 NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn", "none"]
 NUM_GROUPS = 32  # Group Normalization, section 4.1
 
 
 @dataclasses.dataclass(frozen=True)
-class PixelNorm(Settings):
+class PixelNorm(BaseConfig):
     """How raw pixels become network input: (pixel - mean) / std per channel, RGB, 0-255.
 
     The defaults are the ImageNet statistics.
@@ -24,13 +24,13 @@ class PixelNorm(Settings):
 
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)
     std: tuple[float, ...] = (58.395, 57.12, 57.375)
-    bgr: bool = False  # reverse the channels after normalising, for weights trained on BGR pictures
+    bgr: bool = False  # reverse the channels after normalizing, for weights trained on BGR images
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std):
-            raise SettingsError(f"PixelNorm: {len(self.mean)} values in mean but {len(self.std)} in std")
+            raise ConfigError(f"PixelNorm: {len(self.mean)} values in mean but {len(self.std)} in std")
         if any(s <= 0 for s in self.std):
-            raise SettingsError(f"PixelNorm.std: expected positive values, got {self.std}")
+            raise ConfigError(f"PixelNorm.std: expected positive values, got {self.std}")
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -42,7 +42,7 @@ class NormalizePixels(keras.layers.Layer):
     """
 
     def __init__(self, config: PixelNorm | dict[str, Any] | None = None, **kwargs: Any) -> None:
-        # A float picture under a half-precision policy must not lose grey levels before the mean is subtracted.
+        # A float image under a half-precision policy must not lose gray levels before the mean is subtracted.
         super().__init__(autocast=False, **kwargs)
         self.config = PixelNorm.from_dict(config) if isinstance(config, dict) else config or PixelNorm()
 
@@ -50,12 +50,12 @@ class NormalizePixels(keras.layers.Layer):
         """Nothing to build: the layer has no weights."""
 
     def call(self, image: tf.Tensor, window: tf.Tensor | None = None) -> tf.Tensor:
-        """Normalise.
+        """Normalize.
 
         Args:
             image: u8 or float [B, H, W, channels], RGB, 0-255.
-            window: i32 or f32[B, 4], (y1, x1, y2, x2) of the picture inside the padding; None: no padding, or padding
-                that is to be normalised like pixels.
+            window: i32 or f32[B, 4], (y1, x1, y2, x2) of the image inside the padding; None: no padding, or padding
+                that is to be normalized like pixels.
 
         Returns:
             [B, H, W, channels] in the compute dtype.
@@ -77,11 +77,11 @@ class NormalizePixels(keras.layers.Layer):
         return tf.cast(pixels, self.compute_dtype)
 
     def compute_output_shape(self, image_shape: tuple, window: tuple | None = None) -> tuple:
-        """Shape of the picture."""
+        """Shape of the image."""
         return tuple(image_shape)
 
     def compute_output_spec(self, image: Any, window: Any = None) -> keras.KerasTensor:
-        """The picture's shape in the compute dtype."""
+        """The image's shape in the compute dtype."""
         return keras.KerasTensor(image.shape, dtype=self.compute_dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ def make_norm(
     dtype: Any = None,
     channels: int = NUM_GROUPS,
 ) -> keras.layers.Layer | None:
-    """The normalisation layer of a name, or None for "none".
+    """The normalization layer of a name, or None for "none".
 
     Args:
         kind: "frozen_bn" constant affine map; "bn" batch statistics of one device; "sync_bn" of all devices;
@@ -184,7 +184,7 @@ def make_norm(
         name: layer name.
         momentum: share of the old moving statistics kept at each step ("bn", "sync_bn").
         dtype: Keras dtype policy; None: the global one.
-        channels: of the map to be normalised; group norm needs it if they are no multiple of 32.
+        channels: of the map to be normalized; group norm needs it if they are no multiple of 32.
     """
     if kind == "none":
         return None

@@ -1,4 +1,4 @@
-"""How heads see their RoIs: the settings of the RoI operator, and the pooler that applies it."""
+"""How heads see their RoIs: the config of the RoI operator, and the pooler that applies it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
+from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.ops.pyramid import LevelRule
 from mrcnn.ops.roi_align import multilevel_roi_align
 from mrcnn.ops.roi_pool import multilevel_roi_pool
 from mrcnn.ops.roi_warp import multilevel_crop_and_resize, multilevel_roi_warp
-from mrcnn.settings import Settings, SettingsError
 
 
 @dataclasses.dataclass(frozen=True)
-class RoiPoolConfig(Settings):
+class RoiPoolConfig(BaseConfig):
     """How a head sees its RoIs: one operator on the pyramid level that suits each RoI's size.
 
     `op` is one of
@@ -42,13 +42,13 @@ class RoiPoolConfig(Settings):
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise SettingsError(f"pool.size: expected at least 1, got {self.size}")
+            raise ConfigError(f"pool.size: expected at least 1, got {self.size}")
         if self.sampling_ratio < 0:
-            raise SettingsError(f"pool.sampling_ratio: expected 0 (adaptive) or more, got {self.sampling_ratio}")
+            raise ConfigError(f"pool.sampling_ratio: expected 0 (adaptive) or more, got {self.sampling_ratio}")
         if self.sampling_ratio == 0 and (self.op == "warp" or (self.op == "align" and self.reduce == "max")):
-            raise SettingsError(f'pool.sampling_ratio: expected at least 1 with op "{self.op}", reduce "{self.reduce}"')
+            raise ConfigError(f'pool.sampling_ratio: expected at least 1 with op "{self.op}", reduce "{self.reduce}"')
         if not self.levels:
-            raise SettingsError("pool.levels: expected at least one level name, got none")
+            raise ConfigError("pool.levels: expected at least one level name, got none")
 
     def pool(
         self, features: Mapping[str, tf.Tensor], strides: Mapping[str, int], boxes: tf.Tensor, valid: tf.Tensor
@@ -58,7 +58,7 @@ class RoiPoolConfig(Settings):
         Args:
             features: pyramid levels [B, H / stride, W / stride, C] by name.
             strides: pixels per cell of each level.
-            boxes: f32[B, S, 4], pixels of the padded picture.
+            boxes: f32[B, S, 4], pixels of the padded image.
             valid: bool[B, S]; invalid RoIs give zeros.
 
         Returns:
@@ -124,7 +124,7 @@ class RoiPooler:
     ) -> None:
         missing = [level for level in config.levels if level not in strides]
         if missing:
-            raise SettingsError(f"pool.levels: no level {missing[0]!r} in the neck, there are {', '.join(strides)}")
+            raise ConfigError(f"pool.levels: no level {missing[0]!r} in the neck, there are {', '.join(strides)}")
         self.config, self.strides, self.channels, self.stage = config, dict(strides), channels, stage
         shape = (None, config.size, config.size, channels)
         if stage is not None:
@@ -143,7 +143,7 @@ class RoiPooler:
 
         Args:
             features: pyramid levels [B, H / stride, W / stride, channels] by name.
-            boxes: f32[B, S, 4], pixels of the padded picture; no gradient flows into them.
+            boxes: f32[B, S, 4], pixels of the padded image; no gradient flows into them.
             valid: bool[B, S]; for invalid RoIs zeros are pooled.
             training: handed to the stage.
 

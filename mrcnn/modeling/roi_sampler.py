@@ -6,17 +6,17 @@ import dataclasses
 
 import tensorflow as tf
 
+from mrcnn.base_config import BaseConfig
 from mrcnn.ops.matching import match_boxes
 from mrcnn.ops.sampling import sample_labels
-from mrcnn.settings import Settings
-from mrcnn.structures import Batch, Proposals, RoiSample
+from mrcnn.structures.tensors import Batch, Proposals, RoiSample
 
 
 @dataclasses.dataclass(frozen=True)
-class RoiSamplerConfig(Settings):
-    """Settings of RoI sampling; defaults are the paper's for FPN."""
+class RoiSamplerConfig(BaseConfig):
+    """Configuration of RoI sampling; defaults are the paper's for FPN."""
 
-    num_rois: int = 512  # per picture
+    num_rois: int = 512  # per image
     positive_fraction: float = 0.25
     fg_iou: float = 0.5  # RoIs that overlap an object at least so much are foreground, the rest background
     append_gt: bool = True  # the true boxes join the proposals
@@ -28,20 +28,20 @@ class RoiSamplerConfig(Settings):
 
 
 def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) -> RoiSample:
-    """Draws RoIs for each picture from its proposals and, if asked, its true boxes.
+    """Draws RoIs for each image from its proposals and, if asked, its true boxes.
 
     Args:
-        proposals: P per picture.
-        batch: with truth; crowd regions are neither foreground nor background.
-        config: settings.
+        proposals: P per image.
+        batch: with ground truth; crowd regions are neither foreground nor background.
+        config: config.
 
     Returns:
         RoiSample with S = num_rois slots, foreground in the first F.
 
-    Empty: a picture without objects yields background only; without proposals too, invalid slots only.
+    Empty: an image without objects yields background only; without proposals too, invalid slots only.
     """
 
-    def one_picture(x: dict[str, tf.Tensor]) -> RoiSample:
+    def one_image(x: dict[str, tf.Tensor]) -> RoiSample:
         boxes, valid = x["boxes"], x["valid"]
         if config.append_gt:
             boxes = tf.concat([boxes, x["gt_boxes"]], 0)
@@ -64,10 +64,10 @@ def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) ->
         return RoiSample(tf.gather(boxes, sample.index), class_ids, gt_index, sample.foreground, sample.valid)
 
     s = config.num_rois
-    truth = {k: batch[k] for k in ("gt_boxes", "gt_class_ids", "gt_valid", "gt_crowd", "seed")}
+    ground_truth = {k: batch[k] for k in ("gt_boxes", "gt_class_ids", "gt_valid", "gt_crowd", "seed")}
     sampled = tf.map_fn(
-        one_picture,
-        {"boxes": proposals.boxes, "valid": proposals.valid, **truth},
+        one_image,
+        {"boxes": proposals.boxes, "valid": proposals.valid, **ground_truth},
         fn_output_signature=RoiSample(
             tf.TensorSpec([s, 4], tf.float32),
             tf.TensorSpec([s], tf.int32),

@@ -1,4 +1,4 @@
-"""A stage of the backbone that runs on RoIs instead of pictures, shared by all heads.
+"""A stage of the backbone that runs on RoIs instead of images, shared by all heads.
 
 Ref: Mask R-CNN, section 3, "Network Architecture": the C4 model's heads begin with res5.
 """
@@ -6,17 +6,20 @@ Ref: Mask R-CNN, section 3, "Network Architecture": the C4 model's heads begin w
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import keras
 
-from mrcnn.modeling.backbones.resnet import Stage
+from mrcnn.base_config import BaseConfig
+from mrcnn.modeling.backbones.resnet import ResNetStage
 from mrcnn.modeling.normalize import NormKind
-from mrcnn.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
-class RoiStageConfig(Settings):
-    """Base of the settings of RoI stages."""
+class RoiStageConfig(BaseConfig):
+    """Base of the config of RoI stages."""
+
+    abstract: ClassVar[bool] = True
 
     @property
     def out_channels(self) -> int:
@@ -35,7 +38,7 @@ class RoiStageConfig(Settings):
 
 @dataclasses.dataclass(frozen=True)
 class Res5Config(RoiStageConfig):
-    """Settings of a ResNet's stage 5 on RoIs: [N, 14, 14, 1024] -> [N, 7, 7, 2048].
+    """Configuration of a ResNet's stage 5 on RoIs: [N, 14, 14, 1024] -> [N, 7, 7, 2048].
 
     The fields mean what they mean in `ResNetConfig` and are to agree with the backbone's. The layers are named
     "block1_conv1" to "block3_conv3".
@@ -62,8 +65,8 @@ class Res5Config(RoiStageConfig):
         rois = keras.Input((None, None, in_channels), name="rois")
         return keras.Model(rois, self._stage()(rois, ""), name=name)
 
-    def _stage(self) -> Stage:
-        return Stage(
+    def _stage(self) -> ResNetStage:
+        return ResNetStage(
             5,
             stride_in_1x1=self.stride_in_1x1,
             groups=self.groups,

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.modeling.backbones.base import ConvNorm
-from mrcnn.modeling.base import float32_output
+from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.initializers import normal_initializer
+from mrcnn.modeling.layers import ConvNorm, float32_output
 from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses
@@ -20,12 +20,11 @@ from mrcnn.ops.matching import match_boxes
 from mrcnn.ops.nms import batched_nms
 from mrcnn.ops.pyramid import gather_patches
 from mrcnn.ops.sampling import sample_labels
-from mrcnn.settings import Settings, SettingsError
-from mrcnn.structures import Batch, LossTerm, Proposals, RPNOutput
+from mrcnn.structures.tensors import Batch, LossTerm, Proposals, RPNOutput
 
 
 @dataclasses.dataclass(frozen=True)
-class AnchorConfig(Settings):
+class AnchorConfig(BaseConfig):
     """Anchor boxes: one tuple of sizes per pyramid level, the same aspect ratios on all."""
 
     sizes: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))  # sqrt(area), pixels
@@ -33,7 +32,7 @@ class AnchorConfig(Settings):
     ratio_is: Literal["height_over_width", "width_over_height"] = "height_over_width"
     order: anchor_ops.Order = "size_major"  # of a cell's anchors and so of the channels: sizes or ratios vary slowest
     rounding: anchor_ops.Rounding = "none"  # see `ops.anchors.cell_anchors`
-    offset: float = 0.0  # centre of a cell's anchors, in strides: 0 its corner, 0.5 its middle
+    offset: float = 0.0  # center of a cell's anchors, in strides: 0 its corner, 0.5 its middle
     # "nominal": each level's own. "from_sizes": canvas side // cells, which differs where the canvas is no multiple of
     # the level's stride; the canvas is the first level times its stride.
     stride: Literal["nominal", "from_sizes"] = "nominal"
@@ -42,7 +41,7 @@ class AnchorConfig(Settings):
     def __post_init__(self) -> None:
         counts = {len(level) for level in self.sizes}
         if len(counts) != 1 or not self.ratios or 0 in counts:
-            raise SettingsError(f"anchors: every level needs the same number of sizes, at least one; got {self.sizes}")
+            raise ConfigError(f"anchors: every level needs the same number of sizes, at least one; got {self.sizes}")
 
     @property
     def per_cell(self) -> int:
@@ -50,7 +49,7 @@ class AnchorConfig(Settings):
         return len(self.sizes[0]) * len(self.ratios)
 
     def cells(self, level: int, stride: float) -> np.ndarray:
-        """f32[per_cell, 4], the anchors of one cell of a level (its place among the sizes), centred at the origin."""
+        """f32[per_cell, 4], the anchors of one cell of a level (its place among the sizes), centerd at the origin."""
         tall = self.ratio_is == "height_over_width"
         ratios = [ratio if tall else 1.0 / ratio for ratio in self.ratios]
         cells = anchor_ops.cell_anchors(self.sizes[level], ratios, self.order, self.rounding, stride)
@@ -58,8 +57,8 @@ class AnchorConfig(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class RPNConfig(Settings):
-    """Settings of the region proposal network; defaults are those of Mask R-CNN with FPN."""
+class RPNConfig(BaseConfig):
+    """Configuration of the region proposal network; defaults are those of Mask R-CNN with FPN."""
 
     anchors: AnchorConfig = AnchorConfig()
     levels: tuple[str, ...] = ("p2", "p3", "p4", "p5", "p6")
@@ -67,9 +66,9 @@ class RPNConfig(Settings):
     num_convs: int = 1  # hidden convolutions
     fg_iou: float = 0.7  # anchors that overlap an object at least so much are positive
     bg_iou: float = 0.3  # below this, negative; between, ignored
-    batch_per_image: int = 256  # anchors sampled per picture for the loss
+    batch_per_image: int = 256  # anchors sampled per image for the loss
     positive_fraction: float = 0.5
-    # Losses are divided by batch_per_image times the pictures, or by the number of anchors actually sampled.
+    # Losses are divided by batch_per_image times the images, or by the number of anchors actually sampled.
     normalizer: Literal["batch_per_image", "sampled"] = "batch_per_image"
     delta_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)  # (dy, dx, dh, dw)
     max_log_scale: float | None = box_ops.MAX_LOG_SCALE  # of decoded dh and dw; None: unbounded
@@ -78,7 +77,7 @@ class RPNConfig(Settings):
     nms_across_levels: bool = False  # one NMS, and one choice of the best before it, for all levels together
     pre_nms_train: int = 2000  # best anchors that enter NMS, per level unless nms_across_levels
     pre_nms_test: int = 1000
-    post_nms_train: int = 2000  # proposals per picture
+    post_nms_train: int = 2000  # proposals per image
     post_nms_test: int = 1000
     min_size: float = 0.0  # proposals with a side of at most this many pixels are dropped; negative: none are
     loss_weight: float = 1.0
@@ -86,9 +85,9 @@ class RPNConfig(Settings):
 
     def __post_init__(self) -> None:
         if len(self.anchors.sizes) != len(self.levels):
-            raise SettingsError(f"rpn: {len(self.levels)} levels but anchor sizes for {len(self.anchors.sizes)}")
+            raise ConfigError(f"rpn: {len(self.levels)} levels but anchor sizes for {len(self.anchors.sizes)}")
         if self.num_convs < 1:
-            raise SettingsError(f"rpn.num_convs: expected at least 1, got {self.num_convs}")
+            raise ConfigError(f"rpn.num_convs: expected at least 1, got {self.num_convs}")
 
     def on_one_map(self, level: str) -> RPNConfig:
         """The same network on a single map, which has the anchors of all levels.
@@ -113,7 +112,7 @@ class RPNConfig(Settings):
 
 
 class AnchorSample(NamedTuple):
-    """Anchors that train the network, n slots a picture."""
+    """Anchors that train the network, n slots an image."""
 
     index: tf.Tensor  # i32[B, n], which anchor
     foreground: tf.Tensor  # bool[B, n]
@@ -125,7 +124,7 @@ class RPN(keras.layers.Layer):
     """Objectness and box deltas for every anchor; the proposals they make; their losses.
 
     Args:
-        config: settings.
+        config: config.
         strides: pixels per cell of each pyramid level, by name.
     """
 
@@ -135,7 +134,7 @@ class RPN(keras.layers.Layer):
         self.strides = dict(strides)
         missing = [level for level in config.levels if level not in self.strides]
         if missing:
-            raise SettingsError(f"rpn.levels: no level {missing[0]!r} in the neck, there are {', '.join(strides)}")
+            raise ConfigError(f"rpn.levels: no level {missing[0]!r} in the neck, there are {', '.join(strides)}")
         self.cells = [config.anchors.cells(i, self.strides[level]) for i, level in enumerate(config.levels)]
         per_cell = config.anchors.per_cell
         names = ["conv"] if config.num_convs == 1 else [f"conv{i}" for i in range(1, config.num_convs + 1)]
@@ -199,8 +198,8 @@ class RPN(keras.layers.Layer):
     def _predict_at(self, features: Mapping[str, tf.Tensor], index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The predictions for some anchors only, from the cells they depend on; for one hidden convolution.
 
-        A step samples 256 of a picture's anchors, and the gradient of all others is 0. Going back through the whole
-        maps nevertheless was a fifth of the time spent in operations (two pictures of 512 x 512, two loaded cores).
+        A step samples 256 of an image's anchors, and the gradient of all others is 0. Going back through the whole
+        maps nevertheless was a fifth of the time spent in operations (two images of 512 x 512, two loaded cores).
 
         Args:
             features: as for `call`.
@@ -224,7 +223,7 @@ class RPN(keras.layers.Layer):
         return tf.reshape(logits, tf.shape(index)), tf.reshape(deltas, [*tf.unstack(tf.shape(index)), 4])
 
     def propose(self, output: RPNOutput, window: tf.Tensor, for_training: bool) -> Proposals:
-        """The best boxes of each picture; see `proposals_of`."""
+        """The best boxes of each image; see `proposals_of`."""
         return proposals_of(output, window, self.config, for_training)
 
     def sample_anchors(self, output: RPNOutput, batch: Batch) -> AnchorSample:
@@ -232,7 +231,7 @@ class RPN(keras.layers.Layer):
 
         Args:
             output: this layer's predictions.
-            batch: with truth; `seed` decides the sample, picture by picture.
+            batch: with ground truth; `seed` decides the sample, image by image.
 
         Returns:
             AnchorSample of at most `batch_per_image` slots. Ref: Faster R-CNN, section 3.1.3.
@@ -245,23 +244,23 @@ class RPN(keras.layers.Layer):
             n = num_anchors
             fraction = min(1.0, (max_positives + 0.5) / max(n, 1))
 
-        def one_picture(truth: Batch) -> AnchorSample:
+        def one_image(ground_truth: Batch) -> AnchorSample:
             matches = match_boxes(
                 output.anchors,
-                truth["gt_boxes"],
-                truth["gt_valid"],
-                truth["gt_crowd"],
+                ground_truth["gt_boxes"],
+                ground_truth["gt_valid"],
+                ground_truth["gt_crowd"],
                 config.fg_iou,
                 config.bg_iou,
                 allow_low_quality=True,
             )
-            sample = sample_labels(matches.labels, n, fraction, truth["seed"])
-            gt_boxes = tf.gather(truth["gt_boxes"], tf.gather(matches.gt_index, sample.index))
+            sample = sample_labels(matches.labels, n, fraction, ground_truth["seed"])
+            gt_boxes = tf.gather(ground_truth["gt_boxes"], tf.gather(matches.gt_index, sample.index))
             return AnchorSample(sample.index, sample.foreground, sample.valid, gt_boxes)
 
-        # Picture by picture: the overlap matrix of a large picture alone has A x G entries.
+        # Image by image: the overlap matrix of a large image alone has A x G entries.
         return tf.map_fn(
-            one_picture,
+            one_image,
             {k: batch[k] for k in ("gt_boxes", "gt_valid", "gt_crowd", "seed")},
             fn_output_signature=AnchorSample(
                 tf.TensorSpec([n], tf.int32),
@@ -278,7 +277,7 @@ class RPN(keras.layers.Layer):
 
         Args:
             output: this layer's predictions.
-            batch: with truth; see `sample_anchors`.
+            batch: with ground truth; see `sample_anchors`.
             features: what `output` was predicted from. With it, where few of the anchors are sampled, the gradient goes
                 through their cells alone and no longer through `output`; same loss, same gradient up to rounding.
 
@@ -307,7 +306,7 @@ class RPN(keras.layers.Layer):
 
 
 class Candidates(NamedTuple):
-    """Boxes that enter NMS: the best of each level, K per picture."""
+    """Boxes that enter NMS: the best of each level, K per image."""
 
     anchors: tf.Tensor  # f32[B, K, 4]
     boxes: tf.Tensor  # f32[B, K, 4], the anchors refined, not yet clipped
@@ -355,12 +354,12 @@ def select_candidates(
 
 
 def proposals_of(output: RPNOutput, window: tf.Tensor, config: RPNConfig, for_training: bool) -> Proposals:
-    """The best boxes of each picture: top-k per level, decoded, clipped, then NMS within each level.
+    """The best boxes of each image: top-k per level, decoded, clipped, then NMS within each level.
 
     Args:
         output: the network's predictions.
-        window: f32[B, 4], (y1, x1, y2, x2), pixels of the padded picture; boxes are clipped to it.
-        config: settings.
+        window: f32[B, 4], (y1, x1, y2, x2), pixels of the padded image; boxes are clipped to it.
+        config: config.
         for_training: use the larger training counts.
 
     Returns:

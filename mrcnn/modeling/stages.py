@@ -1,4 +1,4 @@
-"""What each room of a model hands to the next one, to look at: on the way to detections, and as training targets."""
+"""What each component of a model returns, for inspection: intermediate results of inference, and training targets."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.roi_sampler import sample_rois
 from mrcnn.modeling.rpn import AnchorSample
 from mrcnn.ops import boxes as box_ops
-from mrcnn.structures import Batch, Proposals, RoiSample, RPNOutput
+from mrcnn.structures.tensors import Batch, Proposals, RoiSample, RPNOutput
 
 
 class Stages(NamedTuple):
-    """A batch on its way through a model. Boxes are in pixels of the padded pictures."""
+    """A batch on its way through a model. Boxes are in pixels of the padded images."""
 
     features: dict[str, tf.Tensor]  # pyramid level -> [B, h, w, channels]
     rpn: RPNOutput
@@ -40,7 +40,7 @@ def run_stages(model: MaskRCNN, batch: Batch) -> Stages:
 
     Args:
         model: with a plain box head (no cascade).
-        batch: as `structures.batch_spec` states it; truth in it is not looked at.
+        batch: as `structures.batch_spec` states it; ground truth in it is not looked at.
     """
     config = model.rpn.config
     side = tf.shape(batch["image"])[1:3]
@@ -63,11 +63,11 @@ def run_stages(model: MaskRCNN, batch: Batch) -> Stages:
 
 
 def training_targets(model: MaskRCNN, batch: Batch) -> Targets:
-    """The targets of the RPN and of the heads for a batch with truth, drawn as a training step draws them.
+    """The targets of the RPN and of the heads for a batch with ground truth, drawn as a training step draws them.
 
     Args:
         model: with its current weights, which decide on the proposals.
-        batch: with truth; its `seed` decides on the draw.
+        batch: with ground truth; its `seed` decides on the draw.
     """
     end = model.config.input.end_offset
     batch = {**batch, "gt_boxes": batch["gt_boxes"] + tf.constant([0.0, 0.0, end, end])}

@@ -1,6 +1,6 @@
 """One training step, the same for Keras' `fit` and for `mrcnn.train`, on one device or on many.
 
-What one step computes does not depend on how its pictures are dealt out. A loss is a sum over elements divided by
+What one step computes does not depend on how its images are dealt out. A loss is a sum over elements divided by
 their number (`LossTerm`); both are added up over all replicas, and over the parts of a batch that is worked off piece
 by piece, before the division. So N replicas, or N parts, have the loss and the gradient of one device that sees all.
 """
@@ -14,19 +14,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mrcnn.structures import Batch, LossTerm
+from mrcnn.structures.tensors import Batch, LossTerm
 
 COUNTS_KEY = "loss_counts"
 """In a batch that is a part of a larger one: what to divide each loss by, a dict of f32[] by name."""
 
 
 class TrainStep(keras.Model):
-    """Base class of a model that returns its losses for a batch with truth.
+    """Base class of a model that returns its losses for a batch with ground truth.
 
     Subclasses define `call`, which for such a batch returns `loss_shares(...)`; `batch_terms`; and `loss_names`.
 
     Attributes:
-        num_parts: parts each replica works a batch off in, one after the other, before its one update: more pictures a
+        num_parts: parts each replica works a batch off in, one after the other, before its one update: more images a
             step than fit into memory. The numbers to divide by need a forward pass of their own, so a step of two
             parts takes about a third more time than two steps.
         skip_nonfinite: leave weights and optimizer as they are in a step whose loss or gradient is not finite. Such a
@@ -45,7 +45,7 @@ class TrainStep(keras.Model):
         raise NotImplementedError
 
     def batch_terms(self, batch: Batch, training: bool | None = None) -> dict[str, LossTerm]:
-        """Every loss of a batch with truth as sum and count."""
+        """Every loss of a batch with ground truth as sum and count."""
         raise NotImplementedError
 
     def run_backbone(self, pixels: tf.Tensor, training: bool | None) -> dict[str, tf.Tensor]:
@@ -84,7 +84,7 @@ class TrainStep(keras.Model):
         """f32[], this replica's share of the sum of the loss terms and of layer regularisers."""
         del x, y, sample_weight, training
         if not set(self.loss_names) & set(y_pred):
-            raise ValueError("the batch has no ground truth; make the pipeline with with_truth=True")
+            raise ValueError("the batch has no ground truth; make the pipeline with with_ground_truth=True")
         parts = self.num_parts * _num_replicas()
         return tf.add_n([*y_pred.values(), *(tf.cast(extra, tf.float32) / parts for extra in self.losses)])
 
@@ -124,7 +124,7 @@ class TrainStep(keras.Model):
         return self._log(batch, shares, tf.math.is_finite(shares["loss"]))
 
     def predict_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Detections, also where the batch carries truth."""
+        """Detections, also where the batch carries ground truth."""
         batch = keras.utils.unpack_x_y_sample_weight(data)[0]
         return self({k: v for k, v in batch.items() if not k.startswith("gt_")}, training=False)
 
@@ -133,7 +133,7 @@ class TrainStep(keras.Model):
         if self.num_parts == 1:
             return [batch]
         size, n = tf.shape(batch["image"])[0], self.num_parts
-        with tf.control_dependencies([tf.debugging.assert_greater_equal(size, n, "a part would have no picture")]):
+        with tf.control_dependencies([tf.debugging.assert_greater_equal(size, n, "a part would have no image")]):
             edges = [size * i // n for i in range(n + 1)]
         parts = [{k: v[a:b] for k, v in batch.items()} for a, b in itertools.pairwise(edges)]
         counts = dict.fromkeys(self.loss_names, 0.0)
@@ -144,7 +144,7 @@ class TrainStep(keras.Model):
         return [{**part, COUNTS_KEY: counts} for part in parts]
 
     def _log(self, batch: Batch, shares: Mapping[str, tf.Tensor], finite: tf.Tensor) -> dict[str, tf.Tensor]:
-        # By pictures, so that terms and total add up after a smaller last batch too.
+        # By images, so that terms and total add up after a smaller last batch too.
         weight = tf.where(finite, tf.cast(tf.shape(batch["image"])[0], tf.float32), 0.0)
         for tracker in self.metrics:
             if tracker.name in shares:
@@ -157,8 +157,8 @@ def loss_shares(terms: Mapping[str, LossTerm], counts: Mapping[str, tf.Tensor] |
     """What this replica contributes to each loss of the joined batch; their sum over all replicas is the loss.
 
     Args:
-        terms: losses of this replica's pictures.
-        counts: what to divide by where these pictures are only a part of the batch, f32[] by name.
+        terms: losses of this replica's images.
+        counts: what to divide by where these images are only a part of the batch, f32[] by name.
 
     Returns:
         f32[] by name. Empty: 0 for a loss without elements.

@@ -23,7 +23,7 @@ def cell_anchors(
     rounding: Rounding = "none",
     stride: float = 1.0,
 ) -> np.ndarray:
-    """The anchors of one feature cell, centred at the origin.
+    """The anchors of one feature cell, centerd at the origin.
 
     Args:
         sizes: square root of each anchor's area, pixels.
@@ -67,11 +67,11 @@ def grid_anchors(
         feature_width: columns of the feature map, int or i32[].
         stride: pixels per feature cell, one for both axes or (y, x).
         cells: f32[n, 4], the anchors of one cell, see `cell_anchors`.
-        offset: where in a cell its anchors are centred, in strides: 0 the corner, 0.5 the middle.
+        offset: where in a cell its anchors are centerd, in strides: 0 the corner, 0.5 the middle.
 
     Returns:
-        f32[feature_height * feature_width * n, 4], pixels of the padded picture; row by row, the cell's anchors
-        varying fastest. Anchors may reach beyond the picture.
+        f32[feature_height * feature_width * n, 4], pixels of the padded image; row by row, the cell's anchors
+        varying fastest. Anchors may reach beyond the image.
 
     Empty: a map without rows or columns gives no anchors.
     """

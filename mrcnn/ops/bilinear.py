@@ -5,7 +5,7 @@ Two ways to form the sums:
     "sparse"  one product of a sparse matrix (bins x cells) with the table of cells [cells, C]; the gradient is the
               product with the transposed matrix. Nothing of size bins x taps x C is ever built, both products run on
               all cores and are deterministic. Measured on two cores, forward + backward: 5 times as fast as gathering
-              the corners for 512 RoIs of 7 x 7 x 256 on an 800 x 1088 picture. XLA cannot compile it.
+              the corners for 512 RoIs of 7 x 7 x 256 on an 800 x 1088 image. XLA cannot compile it.
     "gather"  a loop over the taps that adds one weighted gather each. Compiles under XLA (jit_compile), where the
               loop body fuses; without XLA it is slow.
 """
@@ -35,13 +35,13 @@ def bilinear_taps(position: Tensor, inside: Tensor, share: Tensor, size: Tensor)
     """The two cells each sample reads along one axis, and their weights.
 
     Args:
-        position: f32[R, bins, samples] in cells, the centre of cell i at i.
+        position: f32[R, bins, samples] in cells, the center of cell i at i.
         inside: bool, broadcastable to it; other samples weigh nothing.
         share: f32, broadcastable to it: what a sample adds to its bin.
         size: i32[R], cells of the feature map along this axis.
 
     Returns:
-        cell i32[R, bins, 2 * samples] and weight f32[R, bins, 2 * samples]. Beyond the centre of the border cell its
+        cell i32[R, bins, 2 * samples] and weight f32[R, bins, 2 * samples]. Beyond the center of the border cell its
         value holds.
     """
     size = size[:, tf.newaxis, tf.newaxis]
@@ -148,7 +148,7 @@ def _gather_sums(cell: Tensor, weight: Tensor, table: Tensor) -> Tensor:
 
 
 class AxisRuns(NamedTuple):
-    """Per RoI and bin the run of neighbouring cells read along one axis; runs differ in length."""
+    """Per RoI and bin the run of neighboring cells read along one axis; runs differ in length."""
 
     first: Tensor  # i32[R, bins], first cell
     length: Tensor  # i32[R, bins], may be 0
@@ -161,7 +161,7 @@ def axis_runs(
     """Samples along one axis as runs of cells: weights of samples that read the same cell are added.
 
     Args:
-        position: f32[K], samples in cells, the centre of cell i at i; at most one cell apart within a bin.
+        position: f32[K], samples in cells, the center of cell i at i; at most one cell apart within a bin.
         inside: bool[K]; other samples weigh nothing.
         share: f32[K], what a sample adds to its bin.
         owner: i32[K], RoI * bins + bin of each sample, ascending.

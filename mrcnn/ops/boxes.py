@@ -96,7 +96,7 @@ def clip_boxes(boxes: Tensor, window: Tensor) -> Tensor:
 
 
 def _to_center(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre and size, f32[..., 2] each, in (y, x) order."""
+    """Center and size, f32[..., 2] each, in (y, x) order."""
     size = boxes[..., 2:] - boxes[..., :2]
     return boxes[..., :2] + 0.5 * size, size
 
@@ -140,7 +140,7 @@ def decode_deltas(
         max_log_scale: upper bound of log dh and log dw, against overflow of the exponential; None: unbounded.
 
     Returns:
-        f32[..., 4], pixels, not clipped to any picture.
+        f32[..., 4], pixels, not clipped to any image.
 
     Ref: R-CNN, appendix C.
     """

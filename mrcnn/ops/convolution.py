@@ -70,7 +70,7 @@ def grouped_from_dense(
 ) -> tf.Tensor:
     """Grouped convolution as a few dense ones; arguments as in `conv2d`.
 
-    Neighbouring groups are taken together until they have CHUNK channels, and their kernels are laid on the diagonal
+    Neighboring groups are taken together until they have CHUNK channels, and their kernels are laid on the diagonal
     of a dense kernel.
     """
     per_group, outputs = kernel.shape[2], kernel.shape[3]

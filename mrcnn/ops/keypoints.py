@@ -18,12 +18,12 @@ def keypoint_cells(keypoints: Tensor, boxes: Tensor, side: int) -> tuple[Tensor,
     A keypoint on the right or lower edge of the box belongs to the last cell.
 
     Args:
-        keypoints: f32[..., J, 3], (x, y, visibility) in pixels; visibility 0: not labelled.
+        keypoints: f32[..., J, 3], (x, y, visibility) in pixels; visibility 0: not labeled.
         boxes: f32[..., 4], pixels of the same frame.
         side: cells per axis.
 
     Returns:
-        cell i32[..., J], row * side + column, 0 where not usable; usable bool[..., J], labelled and inside the box.
+        cell i32[..., J], row * side + column, 0 where not usable; usable bool[..., J], labeled and inside the box.
 
     Empty: in an empty box no keypoint is usable.
 
@@ -47,7 +47,7 @@ def keypoint_cells(keypoints: Tensor, boxes: Tensor, side: int) -> tuple[Tensor,
 
 
 def _cubic_weights(num_in: int, num_out: Tensor) -> Tensor:
-    """f32[num_out, num_in]: bicubic interpolation of `num_in` values at the centres of `num_out` cells.
+    """f32[num_out, num_in]: bicubic interpolation of `num_in` values at the centers of `num_out` cells.
 
     Beyond the border the border value holds. Nothing is smoothed when the result has fewer cells.
     """
@@ -65,7 +65,7 @@ def _cubic_weights(num_in: int, num_out: Tensor) -> Tensor:
 def decode_keypoints(logits: Tensor, boxes: Tensor, valid: Tensor, score: Literal["logit", "prob"] = "prob") -> Tensor:
     """The most likely place of each keypoint in each box.
 
-    Each map is enlarged bicubically to the box in whole pixels, rounded up; the centre of the highest pixel is the
+    Each map is enlarged bicubically to the box in whole pixels, rounded up; the center of the highest pixel is the
     keypoint. One box at a time, since every box has its own size; XLA cannot compile it.
 
     Args:

@@ -31,11 +31,11 @@ def match_boxes(
     allow_low_quality: bool,
     crowd_coverage: float = 0.5,
 ) -> Matches:
-    """Labels the boxes of one picture by their overlap with its objects.
+    """Labels the boxes of one image by their overlap with its objects.
 
     A box whose best IoU reaches `fg_iou` is positive, below `bg_iou` negative, in between ignored. Invalid slots and
     crowd regions match nothing, but a box that would be negative and lies to `crowd_coverage` or more inside a crowd
-    region is ignored: nobody annotated what is in there. One picture at a time, so that memory stays N * G.
+    region is ignored: nobody annotated what is in there. One image at a time, so that memory stays N * G.
 
     Args:
         boxes: f32[N, 4], pixels, anchors or proposals.
@@ -79,7 +79,7 @@ def match_boxes(
         crowd_boxes = tf.where(is_crowd[:, tf.newaxis], gt_boxes, 0.0)
         return tf.reduce_max(box_ops.pairwise_coverage(boxes, crowd_boxes), axis=1)
 
-    # A second pass over [N, G], as dear as the first; most pictures have no crowd.
+    # A second pass over [N, G], as dear as the first; most images have no crowd.
     coverage = tf.cond(tf.reduce_any(is_crowd), crowd_cover, lambda: tf.zeros_like(max_iou))
     labels = tf.where((labels == NEGATIVE) & (coverage >= crowd_coverage), IGNORE, labels)
     return Matches(gt_index, labels, max_iou)

@@ -10,7 +10,7 @@ Tensor = tf.Tensor
 def _separate_groups(boxes: Tensor, groups: Tensor, usable: Tensor) -> Tensor:
     """Moves each group to its own tile of a plane, so that boxes of different groups never overlap.
 
-    Tiles form a square around the origin rather than a row: with 80 groups on a 1333 pixel picture coordinates stay
+    Tiles form a square around the origin rather than a row: with 80 groups on a 1333 pixel image coordinates stay
     below 7000, where float32 still resolves 1/2048 pixel.
     """
     groups = tf.cast(groups, tf.int32)
@@ -32,7 +32,7 @@ def nms(
     score_threshold: float = float("-inf"),
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Keeps the best boxes of one picture, dropping those that overlap a better one of their group.
+    """Keeps the best boxes of one image, dropping those that overlap a better one of their group.
 
     Args:
         boxes: f32[N, 4], pixels.
@@ -82,7 +82,7 @@ def batched_nms(
     score_threshold: float = float("-inf"),
     valid: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`nms` for each picture of a batch.
+    """`nms` for each image of a batch.
 
     Args:
         boxes: f32[B, N, 4], pixels.
@@ -105,7 +105,7 @@ def batched_nms(
             x["boxes"], x["scores"], x.get("groups"), iou_threshold, max_outputs, score_threshold, x.get("valid")
         )
 
-    if boxes.shape[0] == 1:  # known to be one picture: no loop, which formats to export to may not have
+    if boxes.shape[0] == 1:  # known to be one image: no loop, which formats to export to may not have
         index, keep = one({name: value[0] for name, value in inputs.items()})
         return index[tf.newaxis], keep[tf.newaxis]
     signature = (tf.TensorSpec([max_outputs], tf.int32), tf.TensorSpec([max_outputs], tf.bool))

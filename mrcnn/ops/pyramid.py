@@ -1,6 +1,6 @@
 """RoIs on a feature pyramid: which level a RoI belongs to, and where its cells lie.
 
-All levels of all pictures are laid out as one table [cells, C]: level by level, picture by picture, row by row. Every
+All levels of all images are laid out as one table [cells, C]: level by level, image by image, row by row. Every
 RoI operator then is a weighted sum or a maximum over rows of that table.
 """
 
@@ -41,7 +41,7 @@ def assign_levels(
         "floor_inside"      floor(k0 + log2(side / canonical_size + epsilon))
         "floor_after"       floor(k0 + log2(side / canonical_size) + epsilon)
         "round_image_area"  k0 + round(log2(side / canonical_size)), half to even, the side measured with the distance
-                            between the first and the last pixel of the picture as the picture's height and width:
+                            between the first and the last pixel of the image as the image's height and width:
                             side = sqrt(h / (H - 1) * w / (W - 1)) * sqrt(H * W)
 
     Args:
@@ -51,7 +51,7 @@ def assign_levels(
         canonical_level: k0.
         rule: see above.
         epsilon: keeps a box of exactly canonical_size on its level in spite of rounding.
-        image_shape: i32[2], height and width of the padded picture; only "round_image_area" needs it.
+        image_shape: i32[2], height and width of the padded image; only "round_image_area" needs it.
 
     Returns:
         i32[...]; an empty box belongs to `min_level`.
@@ -95,7 +95,7 @@ DEFAULT_ASSIGNMENT = LevelAssignment()
 
 
 def _level_places(features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows and columns of each level i32[L, 2], its cells per picture i32[L], its first row of the table i32[L]."""
+    """Rows and columns of each level i32[L, 2], its cells per image i32[L], its first row of the table i32[L]."""
     shapes = tf.stack([tf.shape(level)[1:3] for level in features])
     cells = shapes[:, 0] * shapes[:, 1]
     return shapes, cells, tf.shape(features[0])[0] * tf.cumsum(cells, exclusive=True)
@@ -106,14 +106,14 @@ def gather_patches(features: Sequence[Tensor], cell: Tensor, side: int) -> Tenso
 
     Args:
         features: per level [B, Hl, Wl, C].
-        cell: i32[B, n], counted level by level and row by row within the picture.
+        cell: i32[B, n], counted level by level and row by row within the image.
         side: cells per axis, odd.
 
     Returns:
         [B, n, side, side, C] in the dtype of the features.
     """
     shapes, cells, starts = _level_places(features)
-    first = tf.cumsum(cells, exclusive=True)  # [L], of a picture's cells
+    first = tf.cumsum(cells, exclusive=True)  # [L], of an image's cells
     level = tf.reduce_sum(tf.cast(cell[..., tf.newaxis] >= first[1:], tf.int32), -1)  # [B, n]
     inner = cell - tf.gather(first, level)
     height, width = tf.unstack(tf.gather(shapes, level)[..., tf.newaxis], 2, axis=-2)  # [B, n, 1]
@@ -122,8 +122,8 @@ def gather_patches(features: Sequence[Tensor], cell: Tensor, side: int) -> Tenso
     x = (inner[..., tf.newaxis] % width + around)[..., tf.newaxis, :]  # [B, n, 1, side]
     height, width = height[..., tf.newaxis], width[..., tf.newaxis]
     inside = (y >= 0) & (y < height) & (x >= 0) & (x < width)  # [B, n, side, side]
-    picture = tf.range(tf.shape(cell)[0])[:, tf.newaxis]
-    origin = tf.gather(starts, level) + picture * tf.gather(cells, level)  # [B, n]
+    image = tf.range(tf.shape(cell)[0])[:, tf.newaxis]
+    origin = tf.gather(starts, level) + image * tf.gather(cells, level)  # [B, n]
     row = tf.clip_by_value(y, 0, height - 1) * width + tf.clip_by_value(x, 0, width - 1)
     row += origin[..., tf.newaxis, tf.newaxis]
     table = tf.concat([tf.reshape(level, [-1, level.shape[-1]]) for level in features], axis=0)
@@ -137,9 +137,9 @@ class PlacedRois(NamedTuple):
     boxes: Tensor  # f32[R, 4], pixels; zeros where not usable
     stride: Tensor  # f32[R], pixels per cell of the RoI's level
     level_shape: Tensor  # i32[R, 2], rows and columns of the RoI's level
-    origin: Tensor  # i32[R], row of the table that holds the first cell of the RoI's picture and level
+    origin: Tensor  # i32[R], row of the table that holds the first cell of the RoI's image and level
     usable: Tensor  # bool[R], valid and finite
-    image_shape: Tensor  # i32[2], height and width of the padded picture as the finest level tells them
+    image_shape: Tensor  # i32[2], height and width of the padded image as the finest level tells them
 
 
 def place_rois(
@@ -154,7 +154,7 @@ def place_rois(
 
     Args:
         features: per level [B, Hl, Wl, C], fine to coarse.
-        boxes: f32[B, S, 4], pixels of the padded picture; gradients do not flow into them.
+        boxes: f32[B, S, 4], pixels of the padded image; gradients do not flow into them.
         strides: pixels per feature cell of each level; powers of two, each level twice the one before.
         valid: bool[B, S] or None: all.
         assignment: the level rule. "floor_*" measure the box as it is given, "round_image_area" after `end_offset`.
@@ -183,13 +183,13 @@ def place_rois(
         level -= min_level
     else:
         level = tf.zeros_like(flat[:, 0], tf.int32)
-    picture = tf.repeat(tf.range(batch), num_rois)
+    image = tf.repeat(tf.range(batch), num_rois)
     return PlacedRois(
         table=table,
         boxes=moved,
         stride=tf.gather(tf.constant(strides, tf.float32), level),
         level_shape=tf.gather(level_shapes, level),
-        origin=tf.gather(level_starts, level) + picture * tf.gather(cells, level),
+        origin=tf.gather(level_starts, level) + image * tf.gather(cells, level),
         usable=usable,
         image_shape=image_shape,
     )

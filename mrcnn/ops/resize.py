@@ -1,4 +1,4 @@
-"""Resizing and padding pictures: host-side NumPy, shared by the training pipeline and by inference."""
+"""Resizing and padding images: host-side NumPy, shared by the training pipeline and by inference."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SCIKIT_IMAGE_ERRORS: dict[tuple[int, int, int, int], tuple[tuple[float, float], 
     (427, 640, 342, 512): ((2.0**-51, 0.75 * 2.0**-46), (0.0, -(2.0**-45))),
 }
 """For (height, width, new height, new width): the errors, per axis, of the scale and of the first pixel's place that
-scikit-image (0.15 to 0.18) makes by solving for them in float64. Where interpolation meets a grey level exactly, and at
-a ratio of 5/4 that is every fourth pixel of a smooth picture, they decide whether the cut takes it one level down. They
+scikit-image (0.15 to 0.18) makes by solving for them in float64. Where interpolation meets a gray level exactly, and at
+a ratio of 5/4 that is every fourth pixel of a smooth image, they decide whether the cut takes it one level down. They
 depend on the linear algebra library; these are those of matterport's own input, without which 0.7 % of its values would
 be off by one. For other sizes: none.
 """
@@ -32,10 +32,10 @@ def resized_shape(
     rounding: Rounding = "half_up",
     never_shrink_for_short: bool = False,
 ) -> tuple[int, int]:
-    """The size a picture is resized to: shorter side `short_side`, unless the longer would exceed `long_side`.
+    """The size an image is resized to: shorter side `short_side`, unless the longer would exceed `long_side`.
 
     Args:
-        height, width: of the picture, pixels.
+        height, width: of the image, pixels.
         short_side: wanted length of the shorter side.
         long_side: largest length of the longer side.
         rounding: of the sides. "half_up" as detectron2; "half_even" as matterport, which also lets the
@@ -74,13 +74,13 @@ def padded_shape(height: int, width: int, divisor: int) -> tuple[int, int]:
 def resize_image(
     image: np.ndarray, shape: tuple[int, int], interpolation: Interpolation = "antialias_u8"
 ) -> np.ndarray:
-    """Resizes a picture, pixel centres at half integers.
+    """Resizes an image, pixel centers at half integers.
 
     * "antialias_u8": a triangle filter that grows with the reduction factor, so small objects do not vanish between
-      samples; what `tf.image.resize(image, shape, "bilinear", antialias=True)` computes, to within one grey level.
-    * "linear": bilinear between the four nearest pixels, the edge repeated beyond the picture; not rounded. What
+      samples; what `tf.image.resize(image, shape, "bilinear", antialias=True)` computes, to within one gray level.
+    * "linear": bilinear between the four nearest pixels, the edge repeated beyond the image; not rounded. What
       `torch.nn.functional.interpolate(..., align_corners=False)` and `cv2.resize` of float pixels compute.
-    * "linear_black_u8": bilinear, black beyond the picture, fractions cut off; scikit-image's order 1 cast to bytes.
+    * "linear_black_u8": bilinear, black beyond the image, fractions cut off; scikit-image's order 1 cast to bytes.
 
     Args:
         image: u8[h, w, c] or u8[h, w].
@@ -92,19 +92,19 @@ def resize_image(
     """
     height, width = int(shape[0]), int(shape[1])
     if image.dtype != np.uint8:
-        raise ValueError(f"resize_image: expected a uint8 picture, got {image.dtype}")
+        raise ValueError(f"resize_image: expected a uint8 image, got {image.dtype}")
     if image.shape[:2] == (height, width):
         return image.astype(np.float32) if interpolation == "linear" else image
     if interpolation != "antialias_u8":
         return _resize_linear(image, height, width, interpolation == "linear_black_u8")
     if image.ndim == 2 or image.shape[2] == 3:
         # One axis at a time: which of them Pillow takes first depends on its version, and it rounds in between, so
-        # the same picture would be resized to other bytes elsewhere (and the exported graph could not follow).
+        # the same image would be resized to other bytes elsewhere (and the exported graph could not follow).
         resized = Image.fromarray(np.ascontiguousarray(image))
         for size in ((width, resized.height), (width, height)):
             resized = resized.resize(size, Image.Resampling.BILINEAR)
         return np.asarray(resized)
-    # Four channels would be taken for transparency and colours multiplied by it: one channel at a time.
+    # Four channels would be taken for transparency and colors multiplied by it: one channel at a time.
     return np.stack([resize_image(image[..., i], shape) for i in range(image.shape[2])], axis=-1)
 
 
@@ -140,30 +140,30 @@ def _resize_linear(image: np.ndarray, height: int, width: int, black_u8: bool) -
         taps, weights = _linear_taps(image.shape[axis], size, black_u8, error)
         weights = weights.astype(pixels.dtype).reshape([2] + [-1 if i == axis else 1 for i in range(image.ndim)])
         pixels = np.take(pixels, taps[0], axis) * weights[0] + np.take(pixels, taps[1], axis) * weights[1]
-    # scikit-image keeps the range of the picture, then the cast cuts off
+    # scikit-image keeps the range of the image, then the cast cuts off
     return np.clip(pixels, image.min(), image.max()).astype(np.uint8) if black_u8 else pixels
 
 
-def pad_image(image: np.ndarray, height: int, width: int, centre: bool = False) -> np.ndarray:
-    """Puts a picture on a black canvas.
+def pad_image(image: np.ndarray, height: int, width: int, center: bool = False) -> np.ndarray:
+    """Puts an image on a black canvas.
 
     Args:
         image: u8 or f32[h, w, c], no larger than the canvas.
         height, width: of the canvas.
-        centre: into the middle (the odd pixel below and right) instead of the upper left corner.
+        center: into the middle (the odd pixel below and right) instead of the upper left corner.
 
     Returns:
-        [height, width, c] of the picture's dtype; the same array where the size already fits.
+        [height, width, c] of the image's dtype; the same array where the size already fits.
 
     Raises:
-        ValueError: the picture is larger than the canvas.
+        ValueError: the image is larger than the canvas.
     """
     h, w = image.shape[:2]
     if (h, w) == (height, width):
         return image
     if h > height or w > width:
-        raise ValueError(f"pad_image: a picture of {h} x {w} does not fit a canvas of {height} x {width}")
+        raise ValueError(f"pad_image: an image of {h} x {w} does not fit a canvas of {height} x {width}")
     canvas = np.zeros((height, width, *image.shape[2:]), image.dtype)
-    top, left = ((height - h) // 2, (width - w) // 2) if centre else (0, 0)
+    top, left = ((height - h) // 2, (width - w) // 2) if center else (0, 0)
     canvas[top : top + h, left : left + w] = image
     return canvas

@@ -5,7 +5,7 @@ per axis, ceil(RoI side / bins). The samples of a bin then lie at most one cell 
 of cells without gaps, and the weights of samples that share a cell are added before rows and columns multiply: about
 (n + 1)^2 cells per bin for n^2 samples, where one tap per corner would read 4 n^2.
 
-The same in C++ and CUDA, where it has been built, takes over by default: see `ops.custom`.
+The same in C++ and CUDA, where it has been built, takes over by default: see `native.loading`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from mrcnn.ops import custom
+from mrcnn.native import loading
 from mrcnn.ops.bilinear import AxisRuns, Method, axis_runs, bilinear_taps, check_method, sum_runs, sum_taps
 from mrcnn.ops.pyramid import LevelAssignment, LevelRule, PlacedRois, divide, place_rois, unplace
 
@@ -29,7 +29,7 @@ def _fixed_taps(start: Tensor, length: Tensor, size: Tensor, bins: int, sampling
     """Cells each bin of each RoI reads along one axis, and their weights; the same number for every RoI.
 
     Args:
-        start: f32[R], first edge of the RoI in feature cells, the centre of cell i at i.
+        start: f32[R], first edge of the RoI in feature cells, the center of cell i at i.
         length: f32[R], side of the RoI in feature cells.
         size: i32[R], cells of the feature map along this axis.
         bins: output bins.
@@ -49,7 +49,7 @@ def _fixed_taps(start: Tensor, length: Tensor, size: Tensor, bins: int, sampling
         count = tf.maximum(wanted, 1.0)
     bin_index = tf.range(bins, dtype=tf.float32)[:, tf.newaxis]  # [bins, 1]
     position = start[:, tf.newaxis, tf.newaxis] + bin_size * (bin_index + (index + 0.5) / count)  # [R, bins, samples]
-    # Up to one cell beyond the centre of the border cell the border value holds; further out a sample is 0.
+    # Up to one cell beyond the center of the border cell the border value holds; further out a sample is 0.
     inside = used & (position >= -1.0) & (position <= tf.cast(size, tf.float32)[:, tf.newaxis, tf.newaxis])
     return bilinear_taps(position, inside, 1.0 / count, size)
 
@@ -105,15 +105,15 @@ def multilevel_roi_align(
 
     Args:
         features: per level f32|f16|bf16[B, Hl, Wl, C], fine to coarse.
-        boxes: f32[B, S, 4], pixels of the padded picture; gradients do not flow into them.
+        boxes: f32[B, S, 4], pixels of the padded image; gradients do not flow into them.
         strides: pixels per feature cell of each level; powers of two, each level twice the one before.
         output_size: bins (h, w), or one int for both.
         sampling_ratio: samples per bin and axis; 0 takes ceil(RoI side / bins), each RoI its own.
-        aligned: shift by half a cell, so that pixel and cell centres correspond; otherwise as in the paper, without
+        aligned: shift by half a cell, so that pixel and cell centers correspond; otherwise as in the paper, without
             the shift and with RoIs of at least one cell.
         valid: bool[B, S] or None: all; invalid RoIs give zeros and no gradient.
         canonical_level, canonical_size, level_rule, level_epsilon: see `pyramid.assign_levels`.
-        method: "op", see `ops.custom`; "sparse" or, for XLA, "gather", see `ops.bilinear`; None: "op" where it is
+        method: "op", see `native.loading`; "sparse" or, for XLA, "gather", see `ops.bilinear`; None: "op" where it is
             loaded and may be used, else "sparse". Same numbers up to rounding, except that "gather" takes at most
             MAX_ADAPTIVE_SAMPLES where `sampling_ratio` is 0.
         end_offset: pixels added to y2 and x2 before sampling, not before the level is chosen by a "floor_*" rule.
@@ -127,19 +127,19 @@ def multilevel_roi_align(
     """
     height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
     assignment = LevelAssignment(canonical_size, canonical_level, level_rule, level_epsilon)
-    replacement = custom.replacement() if method is None else None  # no walrus: AutoGraph knows none
+    replacement = loading.replacement() if method is None else None  # no walrus: AutoGraph knows none
     if replacement is not None:
         rois = place_rois(features, boxes, strides, valid, assignment, end_offset)
         pooled = _level_by_level(replacement, features, rois, strides, (height, width), sampling_ratio, aligned)
         return unplace(pooled, features, boxes, height, width)
     library = None
     if method == "op":
-        library = custom.require()
+        library = loading.require()
     elif method is None:
-        library = custom.choose(features)
+        library = loading.choose(features)
         method = "sparse"
     if library is not None:
-        return custom.multilevel_roi_align(
+        return loading.multilevel_roi_align(
             library,
             features,
             boxes,
@@ -172,7 +172,7 @@ def multilevel_roi_align(
 
 
 def _level_by_level(
-    align: custom.LevelAlign,
+    align: loading.LevelAlign,
     features: Sequence[Tensor],
     rois: PlacedRois,
     strides: Sequence[int],
@@ -183,10 +183,10 @@ def _level_by_level(
     """f32[R, h, w, C], each level's RoIs pooled by `align`; zeros for RoIs that are not usable."""
     num_rois = tf.shape(rois.boxes)[0]
     if features[0].shape[0] == 1:
-        picture = tf.zeros([num_rois], tf.int32)
+        image = tf.zeros([num_rois], tf.int32)
     else:
         batch = tf.shape(features[0])[0]
-        picture = tf.repeat(tf.range(batch), num_rois // batch)
+        image = tf.repeat(tf.range(batch), num_rois // batch)
     # Every level gets one RoI more, far outside, where every sample is 0: some runtimes cannot bear a level without
     # RoIs, and the first of these rows is what RoIs that are not usable read.
     outside = tf.fill([1, 4], -1e6)
@@ -198,7 +198,7 @@ def _level_by_level(
         place += tf.cast(own, tf.int32) * (first + counted - 1)
         index = tf.cast(tf.where(own)[:, 0], tf.int32)
         boxes = tf.concat([outside, tf.gather(rois.boxes, index)], 0)
-        owner = tf.concat([[0], tf.gather(picture, index)], 0)
+        owner = tf.concat([[0], tf.gather(image, index)], 0)
         pooled.append(align(tf.cast(level, tf.float32), boxes, owner, stride, bins, sampling_ratio, aligned))
         first += tf.reduce_sum(tf.cast(own, tf.int32)) + 1
     return tf.gather(tf.concat(pooled, 0), place)
@@ -218,7 +218,7 @@ def roi_align(
 
     Args:
         features: f32|f16|bf16[B, H, W, C].
-        boxes: f32[B, S, 4], pixels of the padded picture.
+        boxes: f32[B, S, 4], pixels of the padded image.
         stride: pixels per feature cell.
         output_size, sampling_ratio, aligned, valid, method: see `multilevel_roi_align`.
 

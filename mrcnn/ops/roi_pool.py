@@ -43,7 +43,7 @@ def _axis_windows(start: Tensor, end: Tensor, size: Tensor, bins: int) -> tuple[
         bins: output bins.
 
     Returns:
-        i32[R, bins] each; neighbouring bins may share cells, bins outside the map have none.
+        i32[R, bins] each; neighboring bins may share cells, bins outside the map have none.
     """
     start = round_half_away(start)
     length = tf.maximum(round_half_away(end) - start + 1.0, 1.0)
@@ -119,11 +119,11 @@ def multilevel_roi_pool(
     """RoIPool of each box on the pyramid level that suits its size.
 
     Borders are rounded to the nearest cell, halves away from zero, and the last one belongs to the RoI. Bins are
-    rounded outwards, so that neighbours may share cells.
+    rounded outwards, so that neighbors may share cells.
 
     Args:
         features: per level f32|f16|bf16[B, Hl, Wl, C], fine to coarse.
-        boxes: f32[B, S, 4], pixels of the padded picture; no gradient flows into them.
+        boxes: f32[B, S, 4], pixels of the padded image; no gradient flows into them.
         strides: pixels per feature cell of each level; powers of two, each level twice the one before.
         output_size: bins (h, w), or one int for both.
         valid: bool[B, S] or None: all; invalid RoIs give zeros and no gradient.

@@ -29,11 +29,11 @@ def multilevel_roi_warp(
     """RoIWarp of each box on the pyramid level that suits its size.
 
     Borders are rounded to the nearest cell, as RoIPool does; the box between them is then sampled bilinearly, once at
-    the upper left corner of every bin. Max or average pooling over neighbouring bins follows outside.
+    the upper left corner of every bin. Max or average pooling over neighboring bins follows outside.
 
     Args:
         features: per level f32|f16|bf16[B, Hl, Wl, C], fine to coarse.
-        boxes: f32[B, S, 4], pixels of the padded picture; no gradient flows into them.
+        boxes: f32[B, S, 4], pixels of the padded image; no gradient flows into them.
         strides: pixels per feature cell of each level; powers of two, each level twice the one before.
         output_size: bins (h, w), or one int for both.
         valid: bool[B, S] or None: all; invalid RoIs give zeros and no gradient.
@@ -81,19 +81,19 @@ def multilevel_crop_and_resize(
 ) -> Tensor:
     """One bilinear sample per point of a grid whose corners are the corners of the box.
 
-    The picture's first and last pixel fall on the first and last cell of every level, so a box b samples the cells
-    between b / (H - 1, W - 1) * (Hl - 1, Wl - 1), as `tf.image.crop_and_resize` does with boxes normalised by
+    The image's first and last pixel fall on the first and last cell of every level, so a box b samples the cells
+    between b / (H - 1, W - 1) * (Hl - 1, Wl - 1), as `tf.image.crop_and_resize` does with boxes normalized by
     (H - 1, W - 1).
 
     Args:
         features: per level f32|f16|bf16[B, Hl, Wl, C], fine to coarse.
-        boxes: f32[B, S, 4], pixels of the padded picture; no gradient flows into them.
-        strides: pixels per feature cell of each level; the picture is the finest level times its stride.
-        output_size: points (h, w), or one int for both; a single point is the centre of the box.
+        boxes: f32[B, S, 4], pixels of the padded image; no gradient flows into them.
+        strides: pixels per feature cell of each level; the image is the finest level times its stride.
+        output_size: points (h, w), or one int for both; a single point is the center of the box.
         valid: bool[B, S] or None: all; invalid RoIs give zeros and no gradient.
         canonical_level, canonical_size, level_rule, level_epsilon: see `pyramid.assign_levels`.
         method: see `ops.bilinear`.
-        end_offset: pixels added to y2 and x2 before the box is normalised; -1 where y2 and x2 are the far edges of the
+        end_offset: pixels added to y2 and x2 before the box is normalized; -1 where y2 and x2 are the far edges of the
             last pixel.
 
     Returns:

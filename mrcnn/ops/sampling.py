@@ -1,4 +1,4 @@
-"""Sampling: which of the labelled boxes enter the losses."""
+"""Sampling: which of the labeled boxes enter the losses."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import tensorflow as tf
 Tensor = tf.Tensor
 
 
-class Sample(NamedTuple):
-    """A fixed number of slots pointing into the labelled boxes, positives first."""
+class SampledIndices(NamedTuple):
+    """A fixed number of slots pointing into the labeled boxes, positives first."""
 
     index: Tensor  # i32[num], 0 in invalid slots
     foreground: Tensor  # bool[num]
     valid: Tensor  # bool[num]
 
 
-def sample_labels(labels: Tensor, num: int, positive_fraction: float, seed: Tensor) -> Sample:
+def sample_labels(labels: Tensor, num: int, positive_fraction: float, seed: Tensor) -> SampledIndices:
     """Draws at random, without replacement, at most `num` boxes with a bounded share of positives.
 
     Positives fill at most the first int(num * positive_fraction) slots; negatives fill the slots after the last
-    positive. Slots for which there are not enough negatives stay invalid. Random keys and top_k keep all shapes
+    positive. Padded for which there are not enough negatives stay invalid. Random keys and top_k keep all shapes
     static; compiles under XLA, with the same draw.
 
     Args:
@@ -31,7 +31,7 @@ def sample_labels(labels: Tensor, num: int, positive_fraction: float, seed: Tens
         seed: i32[2], stateless seed; the same seed gives the same draw.
 
     Returns:
-        `Sample` of `num` slots.
+        `SampledIndices` of `num` slots.
 
     Empty: N < num, even N = 0, leaves the remaining slots invalid.
 
@@ -54,4 +54,4 @@ def sample_labels(labels: Tensor, num: int, positive_fraction: float, seed: Tens
     valid = foreground | (slot - num_positives < num_negatives)
     positives = tf.pad(positives, [[0, num - max_positives]])
     index = tf.where(foreground, positives, tf.gather(negatives, tf.maximum(slot - num_positives, 0)))
-    return Sample(tf.where(valid, index, 0), foreground, valid)
+    return SampledIndices(tf.where(valid, index, 0), foreground, valid)

@@ -14,7 +14,7 @@ import keras
 import safetensors
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 from mrcnn.training.evaluation_run import evaluate
 from mrcnn.weights.checkpoint import save_checkpoint
 
@@ -131,7 +131,7 @@ class Evaluation(keras.callbacks.Callback):
     Args:
         dataset: to look at.
         every_epochs: how often.
-        batch_size: pictures at once on each device.
+        batch_size: images at once on each device.
         wanted: a further number, by its name in the log ("val_mask/APs"); others than COCO's are no concern of this.
     """
 
@@ -198,7 +198,7 @@ class RunDirectory(Resumable):
             save_checkpoint(self.model, self.path / "best.safetensors", extra=self.extra)
         columns = list(dict.fromkeys(name for r in self.rows for name in r))
         with (
-            whole_file(self.path / "history.csv") as temporary,
+            atomic_write(self.path / "history.csv") as temporary,
             temporary.open("w", newline="", encoding="utf-8") as file,
         ):
             writer = csv.DictWriter(file, columns)
@@ -223,5 +223,5 @@ class RunDirectory(Resumable):
         right.set(xlabel="epoch", ylabel="validation", ylim=(0, 1))
         if right.lines:
             right.legend(fontsize=7)
-        with whole_file(self.path / "curves.png") as temporary:
+        with atomic_write(self.path / "curves.png") as temporary:
             figure.savefig(temporary, dpi=110)

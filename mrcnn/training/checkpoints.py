@@ -20,7 +20,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mrcnn.files import whole_file
+from mrcnn.errors import MrcnnError
+from mrcnn.files import atomic_write
 
 logger = logging.getLogger("mrcnn")
 
@@ -30,7 +31,7 @@ _KEY = "mrcnn"
 _NAME = re.compile(r"step_(\d+)\.safetensors")
 
 
-class CheckpointError(ValueError):
+class CheckpointError(MrcnnError, ValueError):
     """A checkpoint is damaged, or belongs to another run; the message names the file and what was expected."""
 
 
@@ -88,7 +89,7 @@ class Checkpoints:
         sums = {name: zlib.crc32(memoryview(value).cast("B")) if value.size else 0 for name, value in state.items()}
         text = json.dumps({**metadata, "format": FORMAT, "step": step, "best_step": best, "crc32": sums})
         try:
-            with whole_file(self.path(step)) as temporary:
+            with atomic_write(self.path(step)) as temporary:
                 safetensors.numpy.save_file(state, temporary, metadata={_KEY: text})
                 with temporary.open("rb+") as file:
                     os.fsync(file.fileno())

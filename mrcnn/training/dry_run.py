@@ -1,4 +1,4 @@
-"""Before a long run: one picture of the user's data is learnt by heart, and what stands in the way is named."""
+"""Before a long run: one image of the user's data is overfit, and what stands in the way is named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from mrcnn.data.pipeline import make_pipeline
 from mrcnn.inference import detect
 from mrcnn.modeling.input import proposal_window
 from mrcnn.recipes import Recipe
-from mrcnn.structures import Batch, Instances
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.tensors import Batch
 
 WANTED_IOU = 0.8
 _EVERY = 50  # steps between looks at the result
@@ -24,7 +25,7 @@ _NEEDED = ("objects", "class ids")  # stages without which nothing can be learnt
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class DryRunStage:
     """One thing that must be right, and whether it is."""
 
     name: str
@@ -42,20 +43,20 @@ class DryRun:
     image_id: int | str
     steps: int
     mask_iou: float  # mean over the objects, best detection of the right class each
-    stages: tuple[Stage, ...]
+    stages: tuple[DryRunStage, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether the picture was learnt."""
+        """Whether the image was learnt."""
         return self.mask_iou >= WANTED_IOU
 
     def __str__(self) -> str:
-        head = f"picture {self.image_id!r}, {self.steps} steps: mask IoU {self.mask_iou:.2f}, wanted {WANTED_IOU:g}"
+        head = f"image {self.image_id!r}, {self.steps} steps: mask IoU {self.mask_iou:.2f}, wanted {WANTED_IOU:g}"
         lines = [head, *map(str, self.stages)]
         if not self.ok:
             broken = [stage.name for stage in self.stages if not stage.ok]
             where = f"look first at: {broken[0]}" if broken else "no stage fails alone; try more steps"
-            lines.append(f"the picture was not learnt; {where}")
+            lines.append(f"the image was not learnt; {where}")
         return "\n".join(lines)
 
 
@@ -68,24 +69,24 @@ def dry_run(
     steps: int = 300,
     say: Callable[[str], None] | None = None,
 ) -> DryRun:
-    """Overfit one picture, without augmentation, and look at every stage on the way.
+    """Overfit one image, without augmentation, and look at every stage on the way.
 
     Args:
         model: as it would be trained; left as it is, a copy learns.
         dataset: the user's training set.
         recipe: its resizing and its anchors.
-        index: which picture; None: the first that has an object.
-        steps: at most; it ends when the picture is learnt.
+        index: which image; None: the first that has an object.
+        steps: at most; it ends when the image is learnt.
         say: told every few steps how far it is.
 
     Raises:
-        ValueError: no picture has an object.
-        DataError: the picture cannot be used.
+        ValueError: no image has an object.
+        DataError: the image cannot be used.
     """
     if index is None:
         index = next((i for i in range(len(dataset)) if any(not a.is_crowd for a in dataset.annotations(i))), None)
         if index is None:
-            raise ValueError("dry run: no picture of the training set has an object")
+            raise ValueError("dry run: no image of the training set has an object")
     one = _only(dataset, index)
     batch = next(iter(make_pipeline(one, recipe.data, 1, training=False)))
     before = _data_stages(batch, recipe, model.config.num_classes)
@@ -96,7 +97,7 @@ def dry_run(
     learner.compile(keras.optimizers.AdamW(_RATE, weight_decay=0.0, global_clipnorm=_CLIP))
     learner.optimizer.build(learner.trainable_variables)
     step = tf.function(learner.train_step, autograph=False)
-    picture, truth = one.load_image(0), one.instances(0)
+    image, ground_truth = one.load_image(0), one.instances(0)
     first, last, iou, done = {}, {}, 0.0, 0
     while done < steps and iou < WANTED_IOU:
         for _ in range(min(_EVERY, steps - done)):
@@ -104,15 +105,15 @@ def dry_run(
             last = {name: float(value) for name, value in step(batch).items()}
             first = first or last
             done += 1
-        iou = _mask_iou(detect(learner, [picture])[0], truth)
+        iou = _mask_iou(detect(learner, [image])[0], ground_truth)
         if say is not None:
             say(f"step {done}: loss {last['loss']:.3f}, mask IoU {iou:.2f}")
-    stages = (*before, *_model_stages(learner, batch, recipe, picture, truth, first, last))
+    stages = (*before, *_model_stages(learner, batch, recipe, image, ground_truth, first, last))
     return DryRun(dataset.image_ids[index], done, iou, stages)
 
 
 def _only(dataset: Dataset, index: int) -> Dataset:
-    """The data set of one picture."""
+    """The data set of one image."""
 
     class One(Dataset):
         def __init__(self) -> None:
@@ -126,7 +127,7 @@ def _only(dataset: Dataset, index: int) -> Dataset:
     return One()
 
 
-def _data_stages(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[Stage, ...]:
+def _data_stages(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[DryRunStage, ...]:
     """What is wrong before the model has seen anything."""
     valid = batch["gt_valid"].numpy()[0] & ~batch["gt_crowd"].numpy()[0]
     boxes = batch["gt_boxes"].numpy()[0][valid]
@@ -138,17 +139,17 @@ def _data_stages(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[Stage,
     in_range = bool(((ids >= 1) & (ids <= num_classes)).all())
     small = f"smallest side {sides.min():.1f} pixels after resizing to {h} x {w}" if len(boxes) else "none"
     return (
-        Stage("objects", len(boxes) > 0, f"{len(boxes)} in the batch"),
-        Stage("class ids", in_range, f"{sorted(set(ids.tolist()))} of 1..{num_classes}"),
-        Stage("object sizes", bool(len(boxes)) and bool((sides >= 2).all()), small),
-        Stage("masks", bool(filled.all()), f"{int((~filled).sum())} of {len(masks)} empty after resizing"),
-        Stage("mask grid", recipe.data.mask_side >= 14, f"{recipe.data.mask_side} cells a side"),
+        DryRunStage("objects", len(boxes) > 0, f"{len(boxes)} in the batch"),
+        DryRunStage("class ids", in_range, f"{sorted(set(ids.tolist()))} of 1..{num_classes}"),
+        DryRunStage("object sizes", bool(len(boxes)) and bool((sides >= 2).all()), small),
+        DryRunStage("masks", bool(filled.all()), f"{int((~filled).sum())} of {len(masks)} empty after resizing"),
+        DryRunStage("mask grid", recipe.data.mask_side >= 14, f"{recipe.data.mask_side} cells a side"),
     )
 
 
 def _model_stages(
-    model: Any, batch: Batch, recipe: Recipe, picture: np.ndarray, truth: Instances, first: Any, last: Any
-) -> list[Stage]:
+    model: Any, batch: Batch, recipe: Recipe, image: np.ndarray, ground_truth: Instances, first: Any, last: Any
+) -> list[DryRunStage]:
     """Where in the model it is lost, after learning."""
     valid = batch["gt_valid"].numpy()[0] & ~batch["gt_crowd"].numpy()[0]
     boxes = batch["gt_boxes"].numpy()[0][valid]
@@ -158,8 +159,8 @@ def _model_stages(
     proposals = model.rpn.propose(output, window, for_training=False)
     found = proposals.boxes.numpy()[0][proposals.valid.numpy()[0]]
     proposed = _iou(boxes, found).max(axis=1, initial=0)
-    detections = detect(model, [picture])[0]
-    things = truth if truth.is_crowd is None else truth[~truth.is_crowd]
+    detections = detect(model, [image])[0]
+    things = ground_truth if ground_truth.is_crowd is None else ground_truth[~ground_truth.is_crowd]
     overlap = _iou(things.boxes, detections.boxes)
     right = (overlap >= 0.5) & (things.class_ids[:, None] == detections.class_ids[None])
     seen = (overlap >= 0.5).any(axis=1)
@@ -167,22 +168,26 @@ def _model_stages(
     n = len(boxes)
     terms = ", ".join(f"{name} {first[name]:.2f} to {value:.2f}" for name, value in last.items())
     return [
-        Stage(
+        DryRunStage(
             "anchors",
             bool((anchors >= 0.3).all()),
             f"{int((anchors < 0.3).sum())} of {n} objects overlap no anchor by 0.3; worst {anchors.min(initial=1):.2f}",
         ),
-        Stage("losses", np.isfinite(last["loss"]) and last["loss"] < 0.5 * first["loss"], terms),
-        Stage("proposals", bool((proposed >= 0.5).all()), f"{int((proposed >= 0.5).sum())} of {n} objects proposed"),
-        Stage("boxes", bool(seen.all()), f"{int(seen.sum())} of {len(things)} objects detected, IoU at least 0.5"),
-        Stage("classes", not wrong.any(), f"{int(wrong.sum())} of {len(things)} detected as something else"),
+        DryRunStage("losses", np.isfinite(last["loss"]) and last["loss"] < 0.5 * first["loss"], terms),
+        DryRunStage(
+            "proposals", bool((proposed >= 0.5).all()), f"{int((proposed >= 0.5).sum())} of {n} objects proposed"
+        ),
+        DryRunStage(
+            "boxes", bool(seen.all()), f"{int(seen.sum())} of {len(things)} objects detected, IoU at least 0.5"
+        ),
+        DryRunStage("classes", not wrong.any(), f"{int(wrong.sum())} of {len(things)} detected as something else"),
     ]
 
 
-def _mask_iou(found: Instances, truth: Instances) -> float:
+def _mask_iou(found: Instances, ground_truth: Instances) -> float:
     """Mean over the true objects of the best mask IoU with a detection of the same class."""
     best = []
-    for thing in truth:
+    for thing in ground_truth:
         if thing.is_crowd is not None and thing.is_crowd[0]:
             continue
         same = found[found.class_ids == thing.class_ids[0]]

@@ -1,4 +1,4 @@
-"""A model measured on a data set: the truth-free path, the very one that is exported, then the COCO numbers."""
+"""A model measured on a data set: the ground truth-free path, the very one that is exported, then the COCO numbers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def evaluate(
     keypoint_sigmas: Sequence[float] | None = None,
     progress: bool = False,
 ) -> EvaluationResult:
-    """Detect in every picture of a data set and compute the COCO numbers.
+    """Detect in every image of a data set and compute the COCO numbers.
 
-    A model made under a strategy looks at pictures on all of its devices. On several machines each looks at its own
+    A model made under a strategy looks at images on all of its devices. On several machines each looks at its own
     part of the data set and all get the same result; every one of them must call this.
 
     Areas, crowd regions and polygons are those of the data set's annotations, so the numbers equal those of the
@@ -38,18 +38,18 @@ def evaluate(
     Args:
         model: a `MaskRCNN`.
         dataset: a `Dataset` with as many classes as the model.
-        batch_size: pictures of one padded shape run at once, on each device of the model; does not change the numbers.
+        batch_size: images of one padded shape run at once, on each device of the model; does not change the numbers.
         out: directory to write metrics.json and detections.json to; None = write nothing.
-        score_threshold: drop detections scored below; None (as COCO wants it) = what the model's settings let through.
+        score_threshold: drop detections scored below; None (as COCO wants it) = what the model's config let through.
         mask_threshold: lowest probability that belongs to the object.
-        max_dets: cuts of detections a picture and class; see `CocoMetric`. The model's own number of detections a
-            picture limits what a larger cut can find.
+        max_dets: cuts of detections an image and class; see `CocoMetric`. The model's own number of detections an
+            image limits what a larger cut can find.
         keypoint_sigmas: f[J], for other joints than COCO's 17.
         progress: show a progress bar.
 
     Returns:
         numbers "box/AP", "mask/AP50", ..., per-class table, precision-recall curves, detections; printable.
-        Empty: no pictures or no objects give -1 throughout.
+        Empty: no images or no objects give -1 throughout.
 
     Raises:
         ValueError: the data set's classes are not those of the model.
@@ -80,7 +80,7 @@ def evaluate(
     if machines > 1:
         states = gather_bytes(strategy, pickle.dumps(metric.get_state()))
         metric.reset()
-        for state in states:  # in the order of the pictures, so that no machine's result differs from another's
+        for state in states:  # in the order of the images, so that no machine's result differs from another's
             metric.merge(pickle.loads(state))
     result = metric.result()
     if out is not None and worker_index(strategy) == 0:
@@ -89,7 +89,7 @@ def evaluate(
 
 
 class _Part:
-    """The pictures of a data set that one of several machines looks at."""
+    """The images of a data set that one of several machines looks at."""
 
     def __init__(self, dataset: Any, index: int, of: int) -> None:
         self.dataset = dataset
@@ -106,7 +106,7 @@ class _Part:
 
 
 class _OnLocalReplicas:
-    """A model that deals the pictures of a batch to its devices here; each picture is looked at by one of them."""
+    """A model that deals the images of a batch to its devices here; each image is looked at by one of them."""
 
     def __init__(self, model: Any, strategy: tf.distribute.Strategy, number: int) -> None:
         self.model, self.strategy, self.number, self.config = model, strategy, number, model.config
@@ -117,7 +117,7 @@ class _OnLocalReplicas:
         each = (size + num - 1) // num
 
         def on_replica() -> dict[str, tf.Tensor]:
-            # A device without a picture of its own looks at the last one again, which is dropped below.
+            # A device without an image of its own looks at the last one again, which is dropped below.
             first = tf.distribute.get_replica_context().replica_id_in_sync_group % num * each
             rows = tf.minimum(first + tf.range(each), size - 1)
             return self.model({key: tf.gather(value, rows) for key, value in batch.items()}, training=training)

@@ -1,4 +1,4 @@
-"""TensorBoard: losses, learning rate, AP, anchors and proposals against the truth, detections on fixed pictures.
+"""TensorBoard: losses, learning rate, AP, anchors and proposals against the ground truth, detections on fixed images.
 
 Written with TensorFlow alone; TensorBoard itself is needed only to look at it.
 """
@@ -34,10 +34,10 @@ class Events(keras.callbacks.Callback):
     Args:
         path: folder for the event files.
         first_step: steps made before, where a run is gone on with.
-        dataset: pictures to show detections on, beside the truth; None: none.
+        dataset: images to show detections on, beside the ground truth; None: none.
         config: their resizing, for the anchors.
-        every_epochs: how often the pictures are written.
-        num_pictures: how many of them.
+        every_epochs: how often the images are written.
+        num_images: how many of them.
         every_steps: how often the losses of a step are written.
     """
 
@@ -48,12 +48,12 @@ class Events(keras.callbacks.Callback):
         dataset: Dataset | None = None,
         config: DataConfig | None = None,
         every_epochs: int = 1,
-        num_pictures: int = 4,
+        num_images: int = 4,
         every_steps: int = 20,
     ) -> None:
         super().__init__()
         self.path, self.step, self.dataset, self.config = path, first_step, dataset, config
-        self.num_pictures, self.every_steps, self.every_epochs = num_pictures, every_steps, every_epochs
+        self.num_images, self.every_steps, self.every_epochs = num_images, every_steps, every_epochs
         self._writer: Any = None
         self._said = False
 
@@ -81,12 +81,12 @@ class Events(keras.callbacks.Callback):
                 self._scalar(f"step/{name}", value)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Every number of the log; the pictures."""
+        """Every number of the log; the images."""
         for name, value in (logs or {}).items():
             self._scalar(name if "/" in name else f"epoch/{name}", value)
         if self.dataset is not None and len(self.dataset) and (epoch + 1) % self.every_epochs == 0:
             self._matches()
-            self._pictures()
+            self._images()
         if self._writer is not None:
             with self._reported():
                 self._writer.flush()
@@ -109,25 +109,27 @@ class Events(keras.callbacks.Callback):
             tf.summary.write(name, value, step=self.step, metadata=metadata)
 
     def _chosen(self) -> list[int]:
-        """Pictures spread over the set."""
-        return sorted(set(np.linspace(0, len(self.dataset) - 1, self.num_pictures).round().astype(int).tolist()))
+        """Images spread over the set."""
+        return sorted(set(np.linspace(0, len(self.dataset) - 1, self.num_images).round().astype(int).tolist()))
 
-    def _pictures(self) -> None:
+    def _images(self) -> None:
         for index in self._chosen():
-            picture, truth = self.dataset.load_image(index), self.dataset.instances(index)
-            found = detect(self.model, [picture], score_threshold=0.5)[0]
-            drawing = draw_array(picture, found, class_names=self.model.class_names, truth=truth, long_side=_SIDE)
+            image, ground_truth = self.dataset.load_image(index), self.dataset.instances(index)
+            found = detect(self.model, [image], score_threshold=0.5)[0]
+            drawing = draw_array(
+                image, found, class_names=self.model.class_names, ground_truth=ground_truth, long_side=_SIDE
+            )
             png = cv2.imencode(".png", drawing[..., ::-1])[1].tobytes()
             size = [str(drawing.shape[1]), str(drawing.shape[0])]
-            self._write(f"truth_and_detections/{self.dataset.image_ids[index]}", tf.constant([*size, png]), "images")
+            self._write(f"gt_and_detections/{self.dataset.image_ids[index]}", tf.constant([*size, png]), "images")
 
     def _matches(self) -> None:
-        """How well anchors, and the proposals made of them, cover the objects of the first pictures."""
+        """How well anchors, and the proposals made of them, cover the objects of the first images."""
         if self.config is None or not hasattr(self.model, "rpn"):
             return
         anchors, proposals = [], []
         data = make_pipeline(self.dataset, self.config, 1, training=False, workers=1)
-        for batch in data.take(self.num_pictures):
+        for batch in data.take(self.num_images):
             valid = batch["gt_valid"][0] & ~batch["gt_crowd"][0]
             boxes = tf.boolean_mask(batch["gt_boxes"][0], valid)
             output = self.model.rpn(self.model.extract_features(batch, training=False), training=False)

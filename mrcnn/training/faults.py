@@ -1,4 +1,4 @@
-"""A step that went wrong, taken apart: which loss, layer and pictures; its batch is kept for `mrcnn inspect`."""
+"""A step that went wrong, taken apart: which loss, layer and images; its batch is kept for `mrcnn inspect`."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.data.pipeline import pictures_in_work
-from mrcnn.files import whole_file
+from mrcnn.data.pipeline import images_in_work
+from mrcnn.errors import MrcnnError
+from mrcnn.files import atomic_write
 
 logger = logging.getLogger("mrcnn")
 
 _NAMED = 6  # of a longer list, so many are shown
 
 
-class TrainingError(RuntimeError):
+class TrainingError(MrcnnError, RuntimeError):
     """Training cannot go on; the message says what was found and what to do about it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Fault:
+class TrainingFault:
     """What is not finite in a step, in the order in which it is computed.
 
     weights: variables that were so before the step. layer: the first layer whose output is, though its input is not.
-    terms: losses. gradients: variables. image_ids: pictures whose losses are so when taken alone.
+    terms: losses. gradients: variables. image_ids: images whose losses are so when taken alone.
     """
 
     step: int
@@ -53,15 +54,15 @@ class Fault:
         ]
         found = "; ".join(f"{name} {what}" for name, what in parts if what) or "not again when computed a second time"
         ids = self.image_ids or self.batch_ids
-        return f"step {self.step}: loss or gradient is not finite ({found}); picture ids {', '.join(map(str, ids))}"
+        return f"step {self.step}: loss or gradient is not finite ({found}); image ids {', '.join(map(str, ids))}"
 
 
-def find_fault(model: Any, batch: Mapping[str, Any], step: int) -> Fault:
+def find_fault(model: Any, batch: Mapping[str, Any], step: int) -> TrainingFault:
     """Compute a step again without an update, looking at everything on the way.
 
     Args:
         model: a `TrainStep` whose weights are those before the step.
-        batch: the pictures of the step, as arrays or tensors.
+        batch: the images of the step, as arrays or tensors.
         step: its number.
     """
     batch = {key: tf.convert_to_tensor(value) for key, value in batch.items()}
@@ -78,7 +79,7 @@ def find_fault(model: Any, batch: Mapping[str, Any], step: int) -> Fault:
         alone = model.batch_terms({key: value[i : i + 1] for key, value in batch.items()}, training=False)
         if not all(_is_finite(term.mean()) for term in alone.values()):
             image_ids.append(image_id)
-    return Fault(
+    return TrainingFault(
         step,
         weights,
         layer[0] if layer else None,
@@ -120,11 +121,11 @@ def _first_bad_layer() -> Iterator[list[str]]:
         keras.layers.Layer.__call__ = call
 
 
-def save_batch(path: Path, batch: Mapping[str, Any], fault: Fault, class_names: tuple[str, ...]) -> Path:
+def save_batch(path: Path, batch: Mapping[str, Any], fault: TrainingFault, class_names: tuple[str, ...]) -> Path:
     """Write a batch and what was found in it to an .npz file; `mrcnn inspect FILE` shows it."""
     arrays = {key: np.asarray(value) for key, value in batch.items()}
     about = json.dumps({**dataclasses.asdict(fault), "message": str(fault), "class_names": list(class_names)})
-    with whole_file(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, about=np.array(about), **arrays)
     return path
 
@@ -137,7 +138,7 @@ def say_if_stalled(seconds: float = 60.0) -> Iterator[None]:
     def watch() -> None:
         wait = seconds
         while not done.wait(wait):
-            reading = "; ".join(f"{name} for {since:.0f} s" for name, since in pictures_in_work()[:_NAMED])
+            reading = "; ".join(f"{name} for {since:.0f} s" for name, since in images_in_work()[:_NAMED])
             passed = time.monotonic() - begin
             logger.warning("no batch for %.0f s; being read: %s", passed, reading or "nothing: all threads are idle")
             wait *= 2

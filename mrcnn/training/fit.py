@@ -66,7 +66,7 @@ def train(
 
     Args:
         model: built, with the weights to start from; changed in place.
-        train_data: pictures with annotations.
+        train_data: images with annotations.
         val_data: evaluated (box and mask AP) every `train.eval_every_epochs` epochs and at the end.
         recipe: its `data` and `train` parts decide; its `model` part only documents.
         out: folder for recipe.yaml, run.json, model.safetensors, best.safetensors, history.csv, curves.png,
@@ -74,11 +74,11 @@ def train(
         callbacks: further Keras callbacks.
         verbose: 0 silent, 1 progress bar, 2 a line per epoch.
         strategy: of `mrcnn.training.devices`; None: the one the model was made under, else one device. `batch_size`
-            pictures go to each device, and the learning rate follows the whole batch.
+            images go to each device, and the learning rate follows the whole batch.
         optimizer: any of Keras', in place of the recipe's optimizer and schedule.
         resume: go on from the last whole checkpoint in `out`, if there is one.
         overwrite: start anew though `out` holds checkpoints, which are removed.
-        augmentation: further random changes of pictures and objects; see `make_pipeline`.
+        augmentation: further random changes of images and objects; see `make_pipeline`.
 
     Returns:
         Keras' History; `history` holds each loss term, `data_wait` (share of time waiting for data), `images_per_s`,
@@ -86,13 +86,13 @@ def train(
 
     Raises:
         ValueError: the data set is empty, its classes do not fit the model, or `out` holds another run.
-        DataError: a picture or an annotation cannot be used; names the picture and the file, in the step that would
+        DataError: an image or an annotation cannot be used; names the image and the file, in the step that would
             have shown it.
         TrainingError: a loss or gradient is not finite and `train.on_nonfinite` is "stop"; or another machine is gone.
         SystemExit, KeyboardInterrupt: the process was told to end (SIGTERM, ctrl-C); a checkpoint was written first.
     """
     if len(train_data) == 0:
-        raise ValueError("train: the training set has no pictures")
+        raise ValueError("train: the training set has no images")
     for role, data in (("training", train_data), ("validation", val_data)):
         if data is not None and tuple(data.class_names) != model.class_names:
             raise ValueError(
@@ -204,7 +204,7 @@ class _Run:
         if self.is_chief and by_recipe:
             rate = self.config.learning_rate
             logger.info(
-                "%d device%s, %d pictures a step, learning rate %g x %d / %d = %g, %d steps",
+                "%d device%s, %d images a step, learning rate %g x %d / %d = %g, %d steps",
                 *(self.num_replicas, "s" * (self.num_replicas > 1), self.batch_size, rate, self.batch_size),
                 *(REFERENCE_BATCH, rate * self.batch_size / REFERENCE_BATCH, self.total_steps),
             )
@@ -300,8 +300,8 @@ class _Run:
                     "steps": self.total_steps,
                     "devices": self.num_replicas,
                     "machines": num_workers(self.strategy),
-                    "pictures_a_step": self.batch_size,
-                    "training_set": {"file": self.train_data.path, "pictures": len(self.train_data)},
+                    "images_per_step": self.batch_size,
+                    "training_set": {"file": self.train_data.path, "images": len(self.train_data)},
                 },
             )
 
@@ -309,11 +309,11 @@ class _Run:
         theirs, ours = metadata["recipe"], self.recipe.to_dict()
         differing = [path for path in _differences(theirs, ours) if path.rsplit(".", 1)[-1] not in _MAY_CHANGE]
         if metadata["batch"] != self.batch_size:
-            differing.append(f"pictures a step ({metadata['batch']}, now {self.batch_size})")
-        if metadata["pictures"] != len(self.train_data):
-            differing.append(f"pictures in the training set ({metadata['pictures']}, now {len(self.train_data)})")
+            differing.append(f"images a step ({metadata['batch']}, now {self.batch_size})")
+        if metadata["images"] != len(self.train_data):
+            differing.append(f"images in the training set ({metadata['images']}, now {len(self.train_data)})")
         if differing:
-            raise CheckpointError(f"{source}: a run with other settings cannot be gone on with: {', '.join(differing)}")
+            raise CheckpointError(f"{source}: a run with other config cannot be gone on with: {', '.join(differing)}")
 
     def _batches(self) -> Iterator[Any]:
         """Batches from the current step on, without end; what a step takes."""
@@ -405,7 +405,7 @@ class _Run:
         metadata = {
             "recipe": self.recipe.to_dict(),
             "batch": self.batch_size,
-            "pictures": len(self.train_data),
+            "images": len(self.train_data),
             "callbacks": {type(s).__name__: s.get_state() for s in stages if isinstance(s, Resumable)},
             "history": {name: [float(v) for v in values] for name, values in history.history.items()},
             "epochs": list(history.epoch),
@@ -503,7 +503,7 @@ def averaged_weights(model: Any, variables: Sequence[Any], momentum: float = 1.0
 
 
 def _local_arrays(batch: Mapping[str, Any], strategy: tf.distribute.Strategy) -> dict[str, np.ndarray]:
-    """The pictures of a step on all devices of this machine."""
+    """The images of a step on all devices of this machine."""
     parts = {key: strategy.experimental_local_results(value) for key, value in batch.items()}
     return {key: np.concatenate([np.asarray(part) for part in values]) for key, values in parts.items()}
 
@@ -517,6 +517,6 @@ def _differences(a: Any, b: Any, path: str = "") -> list[str]:
 
 
 def _data_fault(message: str) -> str | None:
-    """What the data room said, out of TensorFlow's report on a worker; None where it is about something else."""
+    """What the data component said, out of TensorFlow's report on a worker; None where it is about something else."""
     found = re.search(r"\bDataError: (.*?)\s*(?:\nTraceback |\n\n|\Z)", message, re.DOTALL)
     return found.group(1) if found else None

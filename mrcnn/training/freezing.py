@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 
 from mrcnn.modeling.backbones.base import stage_of
-from mrcnn.modeling.base import named_variables
 from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.modeling.variables import named_variables
 
 
 def set_trainable(model: MaskRCNN, which: str | Callable[[str], bool]) -> list[str]:

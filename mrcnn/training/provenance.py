@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn._version import __version__
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 
 FILE = "run.json"
 
@@ -54,7 +54,7 @@ def record_start(folder: Path, facts: Mapping[str, Any]) -> None:
             **facts,
         }
     )
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(starts, indent=2), encoding="utf-8")
 
 

@@ -141,7 +141,7 @@ def make_optimizer(config: TrainConfig, global_batch: int, total_steps: int) -> 
 
     Args:
         config: rates are given for a batch of 16 and scaled linearly. Ref: Accurate, Large Minibatch SGD, section 2.
-        global_batch: pictures per step over all devices.
+        global_batch: images per step over all devices.
         total_steps: steps of the whole run.
     """
     peak = config.learning_rate * global_batch / REFERENCE_BATCH

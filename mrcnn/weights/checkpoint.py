@@ -1,6 +1,6 @@
 """The package's own checkpoint: one .safetensors file that holds the weights and all that is needed to rebuild.
 
-The file's metadata has one entry, "mrcnn", a JSON object: format ("mrcnn/1"), model (the settings of
+The file's metadata has one entry, "mrcnn", a JSON object: format ("mrcnn/1"), model (the config of
 `MaskRCNNConfig`), class_names, category_ids, and whatever the writer added (recipe, step, scores, ...).
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
 from mrcnn.weights.stored_array import StoredArray
 
@@ -32,7 +32,7 @@ def save_checkpoint(
     dtype: Literal["float32", "float16"] = "float32",
     extra: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write weights, settings and class names to one file; the file appears whole or not at all.
+    """Write weights, config and class names to one file; the file appears whole or not at all.
 
     Args:
         model: a MaskRCNN: anything with `config`, `class_names` and, if it has them, `category_ids`.
@@ -71,7 +71,7 @@ def save_checkpoint(
         text = json.dumps(metadata)
     except TypeError as error:
         raise WeightsError(f"{path}: not written, extra is not plain data ({error})") from error
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         safetensors.numpy.save_file(arrays, temporary, metadata={_KEY: text})
     return path
 
@@ -144,7 +144,7 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
 
 
 def stored_model(metadata: Mapping[str, Any], source: str) -> tuple[Any, list[str], list[int] | None]:
-    """What a checkpoint's metadata say of its model: settings (a MaskRCNNConfig), class names, category ids.
+    """What a checkpoint's metadata say of its model: config (a MaskRCNNConfig), class names, category ids.
 
     Raises:
         WeightsError: they say nothing of a model; names the file `source`.
@@ -158,13 +158,13 @@ def stored_model(metadata: Mapping[str, Any], source: str) -> tuple[Any, list[st
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
-    """The MaskRCNN of a checkpoint: built from its settings, with its weights and class names.
+    """The MaskRCNN of a checkpoint: built from its config, with its weights and class names.
 
     Args:
         path: a file of `save_checkpoint`, or a run's folder.
 
     Raises:
-        WeightsError: the file is no checkpoint, or its weights do not all fit its own settings.
+        WeightsError: the file is no checkpoint, or its weights do not all fit its own config.
     """
     from mrcnn.modeling.initializers import blank_kernels
     from mrcnn.modeling.mask_rcnn import MaskRCNN

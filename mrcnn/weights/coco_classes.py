@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# In the order of the annotation files' ids, from 1; an id that no picture ever had is empty.
+# In the order of the annotation files' ids, from 1; an id that no image ever had is empty.
 _NAMES = (
     "person|bicycle|car|motorcycle|airplane|bus|train|truck|boat|traffic light|fire hydrant||stop sign|"
     "parking meter|bench|bird|cat|dog|horse|sheep|cow|elephant|bear|zebra|giraffe||backpack|umbrella|||handbag|"
@@ -15,7 +15,7 @@ _NAMES = (
 CATEGORIES: dict[int, str] = {i: name for i, name in enumerate(_NAMES.split("|"), start=1) if name}
 """Name of each of the 80 things by its id in the annotation files."""
 NOT_A_CLASS = "N/A"
-"""Name of a class that has weights but never had a picture."""
+"""Name of a class that has weights but never had an image."""
 
 
 def coco_classes(num_classes: int, is_person_only: bool = False) -> tuple[tuple[str, ...], tuple[int, ...]] | None:

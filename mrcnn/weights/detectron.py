@@ -64,7 +64,7 @@ def describe(
 ) -> Architecture:
     """The network that the weights are of.
 
-    Where the stride is, the file's own settings say (`cfg`); without them it is in the 1x1, as in MSRA's ResNets,
+    Where the stride is, the file's own config say (`cfg`); without them it is in the 1x1, as in MSRA's ResNets,
     except for ResNeXt and group norm.
 
     Args:
@@ -98,7 +98,7 @@ def describe(
 
 
 def _stride_in_1x1(cfg: Any) -> bool | None:
-    """What the settings say, a text of YAML with tags of Python classes; searched, since parsing would run them."""
+    """What the config say, a text of YAML with tags of Python classes; searched, since parsing would run them."""
     match = re.search(r"\bSTRIDE_1X1['\"]?\s*:\s*(true|false)\b", cfg, re.IGNORECASE) if isinstance(cfg, str) else None
     return None if match is None else match[1].lower() == "true"
 

@@ -159,7 +159,7 @@ def _with_anchors(rpn: RPNArchitecture, arrays: Mapping[str, Any], source: str) 
 
 
 def _live(norm: Any) -> Any:
-    """Batch norm outside the backbone is the synchronised one in all published models."""
+    """Batch norm outside the backbone is the synchronized one in all published models."""
     return "sync_bn" if norm == "bn" else norm
 
 

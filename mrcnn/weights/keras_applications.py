@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from mrcnn.modeling.normalize import PixelNorm
-from mrcnn.weights.file_kind import file_kind
+from mrcnn.weights.file_format import file_format
 from mrcnn.weights.keras_h5 import open_keras_h5
 from mrcnn.weights.report import LoadReport, WeightsError, assign
 from mrcnn.weights.stored_array import StoredArray
@@ -42,7 +42,7 @@ def load_resnet(
         WeightsError: the file cannot be read or is of another network.
     """
     path = Path(path)
-    kind = file_kind(path)
+    kind = file_format(path)
     if kind != "hdf5":
         raise WeightsError(f"{path}: a file of kind {kind}, expected an HDF5 file of keras.applications")
     stored, _ = open_keras_h5(path)

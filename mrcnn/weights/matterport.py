@@ -131,7 +131,7 @@ def describe(
         mask_head=mask_head,
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
-        assumptions=("anchors, thresholds and picture sizes of matterport's default configuration",),
+        assumptions=("anchors, thresholds and image sizes of matterport's default configuration",),
     )
 
 

@@ -146,12 +146,12 @@ def convert_all(
 
 
 def _norm_of(name: str, architecture: Architecture) -> NormKind:
-    room = name.split("/")[0]
-    if room == "fpn":
+    component = name.split("/")[0]
+    if component == "fpn":
         return architecture.neck.norm
-    if room == "box_head":
+    if component == "box_head":
         return architecture.box_head.conv_norm
-    if room == "mask_head" and architecture.mask_head is not None:
+    if component == "mask_head" and architecture.mask_head is not None:
         return architecture.mask_head.norm
     return architecture.backbone.norm
 

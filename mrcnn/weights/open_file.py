@@ -1,4 +1,4 @@
-"""Any weights file as named arrays, recognised by what it holds."""
+"""Any weights file as named arrays, recognized by what it holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mrcnn.weights import checkpoint
-from mrcnn.weights.file_kind import file_kind
+from mrcnn.weights.file_format import file_format
 from mrcnn.weights.keras_h5 import open_keras_h5
 from mrcnn.weights.numpy_pickle import open_numpy_pickle
 from mrcnn.weights.report import WeightsError
@@ -28,7 +28,7 @@ class FileContents(NamedTuple):
     container: how it is written; "mrcnn" is this package's own checkpoint. arrays: by name, without the names of the
     entries around the weights ("model.", "blobs.", "module."); read from the file only when the values are asked for.
     metadata: plain values beside the weights, e.g. Detectron's "cfg" and detectron2's "__author__"; of this package's
-    checkpoint its settings. left_out: names of arrays beside the weights, such as an optimizer's.
+    checkpoint its config. left_out: names of arrays beside the weights, such as an optimizer's.
     """
 
     container: Container
@@ -53,7 +53,7 @@ def read_arrays(path: str | os.PathLike[str]) -> FileContents:
     path = Path(path)
     if path.is_dir() and (path / checkpoint.MODEL_FILE).is_file():
         path = path / checkpoint.MODEL_FILE
-    kind = file_kind(path)
+    kind = file_format(path)
     if kind == "safetensors":
         return _safetensors(path)
     if kind == "hdf5":

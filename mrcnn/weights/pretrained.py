@@ -81,14 +81,14 @@ def load_pretrained(
     """A model with the weights of a file, built to compute what the program that wrote it computes.
 
     The file may come from torchvision (.pth), detectron2 (.pkl, .pth), Detectron (.pkl), matterport/Mask_RCNN (.h5),
-    or this package; it is recognised by its content, never by its name, and nothing in it is executed.
+    or this package; it is recognized by its content, never by its name, and nothing in it is executed.
 
     Args:
         path: the file, or the folder of a training run of this package.
         num_classes: C of the model, things only, to fine-tune on other classes: the layers that depend on it start
             anew where the file has another number. None: as many as the file has.
         class_names: names of the classes, where the file has none, is of no known data set, or has others.
-        overrides: fields of the model's settings to replace: `short_side`, `long_side`, `score_threshold`, `nms_iou`,
+        overrides: fields of the model's config to replace: `short_side`, `long_side`, `score_threshold`, `nms_iou`,
             `max_detections`, or any field by its path, `**{"rpn.post_nms_test": 300}`.
 
     Returns:
@@ -97,7 +97,7 @@ def load_pretrained(
 
     Raises:
         WeightsError: no weights file, a damaged one, or one of a network this package does not have.
-        SettingsError: `overrides` names a field that does not exist or gives it a wrong value.
+        ConfigError: `overrides` names a field that does not exist or gives it a wrong value.
         ValueError: `class_names` are not as many as the classes.
     """
     changes = {_SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
@@ -161,7 +161,7 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
 
 
 def _other_conventions(model: Any, network: Architecture) -> list[str]:
-    """Settings of the first layers in which the model and the family of the weights differ."""
+    """Configuration of the first layers in which the model and the family of the weights differ."""
     mine = getattr(getattr(model, "config", None), "backbone", None)
     theirs = PROFILES[network.family].model_config(network).backbone
     names = ("pixel_norm", "stride_in_1x1", "stem_pool")

@@ -1,7 +1,7 @@
 """Profiles: what a family of weights fixes beyond its arrays, one frozen value per family.
 
-Two programs that share every array still see different pictures, lay different anchors and paste masks differently.
-A profile states all of that in terms of the rooms' own settings; a network's architecture (depth, heads, classes) is
+Two programs that share every array still see different images, lay different anchors and paste masks differently.
+A profile states all of that in terms of the components' own config; a network's architecture (depth, heads, classes) is
 filled in by `Profile.model_config`. No other place knows a family by name.
 
 Sources: the public code and configuration files of torchvision (models/detection), detectron2 (config/defaults.py,
@@ -14,27 +14,28 @@ import dataclasses
 from dataclasses import replace
 from typing import Literal
 
+from mrcnn.base_config import BaseConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
-from mrcnn.modeling.neck import NeckConfig, PassThroughConfig
+from mrcnn.modeling.necks.base import NeckConfig
+from mrcnn.modeling.necks.fpn import FPNConfig
+from mrcnn.modeling.necks.pass_through import PassThroughConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
-from mrcnn.settings import Settings
 from mrcnn.weights.architecture import Architecture, Family
 
 
 @dataclasses.dataclass(frozen=True)
-class Profile(Settings):
-    """The conventions of one family of weights, as settings of the rooms.
+class Profile(BaseConfig):
+    """The conventions of one family of weights, as config of the components.
 
     Fields that an architecture decides (sizes, channels, numbers of layers and classes) hold the family's most common
     value here.
@@ -58,7 +59,7 @@ class Profile(Settings):
     freeze_at: int = 2
 
     def model_config(self, network: Architecture) -> MaskRCNNConfig:
-        """Settings of a model of this family.
+        """Configuration of a model of this family.
 
         Args:
             network: what the arrays say about it.
@@ -161,10 +162,10 @@ class Profile(Settings):
             "class_agnostic": head.class_agnostic,
             "smooth_l1_beta": beta,
         }
-        settings = replace(self.box_head, **changes)
+        config = replace(self.box_head, **changes)
         if head.num_stages == 1:
-            return settings
-        return CascadeBoxHeadConfig(**{f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)})
+            return config
+        return CascadeBoxHeadConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
 
 
 TORCHVISION = Profile(
@@ -226,7 +227,7 @@ MATTERPORT = Profile(
         rounding="half_even",
         interpolation="linear_black_u8",
         canvas="square",
-        padding="centre",
+        padding="center",
         padding_pixels="black",
         clip_to="canvas",
         end_offset=-1.0,

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.modeling.base import named_variables as named_variables  # the names that reports are in terms of
+from mrcnn.errors import MrcnnError
+from mrcnn.modeling.variables import named_variables as named_variables
 
 
-class WeightsError(ValueError):
+class WeightsError(MrcnnError, ValueError):
     """A weights file cannot be read or does not fit; the message names the file and what was expected."""
 
 

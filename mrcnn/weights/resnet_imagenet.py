@@ -58,7 +58,7 @@ def load_resnet(
 
     Args:
         backbone: made by `config.build`.
-        config: its settings.
+        config: its config.
         path: the file, in any container.
         roi_stage: the stage 5 that a C4 model runs on RoIs; takes the file's stage 5.
 
@@ -66,7 +66,7 @@ def load_resnet(
         The report; what only a classifier has is unused.
 
     Raises:
-        WeightsError: the file cannot be read, is of another network, or contradicts the settings.
+        WeightsError: the file cannot be read, is of another network, or contradicts the config.
     """
     contents = read_arrays(path)
     source = next((s for s in _SOURCES if s.sign in contents.arrays), None)
@@ -89,9 +89,9 @@ def load_resnet(
     arrays: dict[str, Any] = {}
     leftover = list(converted.unused)
     for name, array in converted.items():
-        room = _room(name, config)
-        if room in variables:
-            arrays[room] = array
+        component = _component(name, config)
+        if component in variables:
+            arrays[component] = array
         else:  # called as in the file, so that the report speaks of what is there
             leftover += converted.source_of(name)
     arrays |= {name.removeprefix(source.prefix): theirs[name] for name in leftover}
@@ -99,14 +99,14 @@ def load_resnet(
 
 
 def _architecture(config: ResNetConfig) -> Architecture:
-    """As much of the settings as a conversion of names and layouts asks for."""
+    """As much of the config as a conversion of names and layouts asks for."""
     backbone = BackboneArchitecture(
         config.depth, config.groups, config.width_per_group, config.norm, config.epsilon, config.stride_in_1x1
     )
     return Architecture("detectron2", 1, backbone)
 
 
-def _room(name: str, config: ResNetConfig) -> str:
+def _component(name: str, config: ResNetConfig) -> str:
     """Our name with stage 5 where the model has it."""
     in_backbone, on_rois = "backbone/stage5_", f"{ROI_STAGE}/"
     if config.last_stage == 5:

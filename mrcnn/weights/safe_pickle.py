@@ -188,7 +188,7 @@ def leaves(root: Any, kinds: type | tuple[type, ...]) -> tuple[dict[str, Any], d
         kinds: types of the leaves wanted.
 
     Returns:
-        (leaves of those kinds, plain values beside them: text, numbers, truth values), in the order of the file.
+        (leaves of those kinds, plain values beside them: text, numbers, ground truth values), in the order of the file.
 
     Raises:
         MemoryError: containers that contain each other very many times, or themselves.

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from mrcnn.weights import numpy_pickle
-from mrcnn.weights.file_kind import file_kind
+from mrcnn.weights.file_format import file_format
 from mrcnn.weights.numpy_pickle import PickledArray
 from mrcnn.weights.report import WeightsError
 from mrcnn.weights.safe_pickle import leaves, load_pickle, reading
@@ -76,7 +76,7 @@ def open_torch_file(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray
         WeightsError: as `read_torch_file`; what is damaged inside an array's numbers is found when it is read.
     """
     path = Path(path)
-    kind = file_kind(path)
+    kind = file_format(path)
     what = {"pickle": "a plain pickle", "hdf5": "an HDF5 file", "safetensors": "a safetensors file"}.get(kind)
     if what is not None:
         raise WeightsError(f"{path}: {what}, not a file written by torch.save")

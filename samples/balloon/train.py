@@ -1,6 +1,6 @@
 """Learn objects outlined with the VGG Image Annotator: python samples/balloon/train.py DATA [RUN]
 
-DATA holds train/ and val/, each with its pictures and via_region_data.json.
+DATA holds train/ and val/, each with its images and via_region_data.json.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A data set of one's own: say which pictures there are, and give the masks of one picture when asked."""
+"""A data set of one's own: say which images there are, and give the masks of one image when asked."""
 
 import json
 from collections import defaultdict
@@ -11,7 +11,7 @@ import mrcnn
 
 
 class Nuts(mrcnn.Dataset):
-    """Dates, figs and hazelnuts, outlined by polygons in a JSON file beside the pictures."""
+    """Dates, figs and hazelnuts, outlined by polygons in a JSON file beside the images."""
 
     def __init__(self, annotation_file):
         super().__init__()
@@ -21,27 +21,27 @@ class Nuts(mrcnn.Dataset):
         for category in content["categories"]:
             self.add_class("nuts", category["id"], category["name"])
 
-        outlines = defaultdict(list)  # picture id -> [(class id, polygons), ...]
+        outlines = defaultdict(list)  # image id -> [(class id, polygons), ...]
         for nut in content["annotations"]:
             outlines[nut["image_id"]].append((nut["category_id"], nut["segmentation"]))
 
-        for picture in content["images"]:
+        for image in content["images"]:
             self.add_image(
                 "nuts",
-                image_id=picture["id"],
-                path=annotation_file.parent / picture["file_name"],
-                width=picture["width"],
-                height=picture["height"],
-                outlines=outlines[picture["id"]],  # any further keyword is kept and comes back in image_info
+                image_id=image["id"],
+                path=annotation_file.parent / image["file_name"],
+                width=image["width"],
+                height=image["height"],
+                outlines=outlines[image["id"]],  # any further keyword is kept and comes back in image_info
             )
 
     def load_mask(self, index):
-        """Masks bool[height, width, n] and class ids int32[n] of picture number `index`."""
-        picture = self.image_info[index]
-        masks = np.zeros((picture["height"], picture["width"], len(picture["outlines"])), bool)
-        for i, (_, polygons) in enumerate(picture["outlines"]):
-            canvas = Image.new("1", (picture["width"], picture["height"]))
+        """Masks bool[height, width, n] and class ids int32[n] of image number `index`."""
+        image = self.image_info[index]
+        masks = np.zeros((image["height"], image["width"], len(image["outlines"])), bool)
+        for i, (_, polygons) in enumerate(image["outlines"]):
+            canvas = Image.new("1", (image["width"], image["height"]))
             for polygon in polygons:  # [x, y, x, y, ...]
                 ImageDraw.Draw(canvas).polygon(polygon, fill=1)
             masks[:, :, i] = canvas
-        return masks, np.array([class_id for class_id, _ in picture["outlines"]], np.int32)
+        return masks, np.array([class_id for class_id, _ in image["outlines"]], np.int32)

@@ -1,4 +1,4 @@
-"""Fine-tune a model on four pictures of nuts: python samples/nuts/train.py [RUN]"""
+"""Fine-tune a model on four images of nuts: python samples/nuts/train.py [RUN]"""
 
 import sys
 from pathlib import Path
@@ -21,7 +21,7 @@ recipe = mrcnn.recipes.get("mask_rcnn_efficientnet_lite0_fpn").override(
         "train.eval_every_epochs": 50,
     }
 )
-train_data, val_data = Nuts(HERE / "pictures/train.json"), Nuts(HERE / "pictures/val.json")
+train_data, val_data = Nuts(HERE / "images/train.json"), Nuts(HERE / "images/val.json")
 model = recipe.build_model(train_data.class_names)
 print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn[efficientnet]"
 mrcnn.train(model, train_data, val_data, recipe=recipe, out=RUN, verbose=2)

@@ -1,6 +1,6 @@
-"""Ask a model server: python samples/serving/client.py rest|grpc HOST:PORT MODEL PICTURE...
+"""Ask a model server: python samples/serving/client.py rest|grpc HOST:PORT MODEL IMAGE...
 
-The server is TensorFlow Serving (REST on port 8501, gRPC on 8500) or stand_in.py. Pictures travel as the JPEG or PNG
+The server is TensorFlow Serving (REST on port 8501, gRPC on 8500) or stand_in.py. Images travel as the JPEG or PNG
 files they are, by the signature `encoded`. Nothing of `mrcnn` is imported; `rest` needs nothing but Python.
 """
 
@@ -12,7 +12,7 @@ import urllib.request
 
 
 def ask_rest(server, model, files):
-    """One dict a picture: `num_detections`, `boxes`, `scores`, `class_ids`, ... as lists."""
+    """One dict an image: `num_detections`, `boxes`, `scores`, `class_ids`, ... as lists."""
     instances = [{"image_bytes": {"b64": base64.b64encode(file).decode()}} for file in files]
     body = json.dumps({"signature_name": "encoded", "instances": instances}).encode()
     request = urllib.request.Request(f"http://{server}/v1/models/{model}:predict", body)

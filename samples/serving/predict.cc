@@ -1,6 +1,6 @@
 // Loads a SavedModel as TensorFlow Serving does and answers TensorFlow Serving's requests, without Python:
 //
-//   predict SAVED_MODEL PICTURE.png|.jpg ...     detections in picture files, by the signature "encoded"
+//   predict SAVED_MODEL IMAGE.png|.jpg ...     detections in image files, by the signature "encoded"
 //   predict SAVED_MODEL REQUEST.pb ...           each a tensorflow.serving.PredictRequest; writes REQUEST.pb.response
 //   predict SAVED_MODEL --warmup                 replays assets.extra/tf_serving_warmup_requests
 //
@@ -31,7 +31,7 @@ using Tensors = std::map<std::string, Tensor>;
 
 // ---- the few of TensorFlow Serving's protobufs that travel; their C++ classes are not part of TensorFlow ----
 
-// The length-delimited fields of a serialised message, by number, in order; numbers in between are skipped.
+// The length-delimited fields of a serialized message, by number, in order; numbers in between are skipped.
 bool Fields(const std::string& message, std::vector<std::pair<int, std::string>>* fields) {
   tensorflow::protobuf::io::CodedInputStream in(reinterpret_cast<const uint8_t*>(message.data()),
                                                 static_cast<int>(message.size()));
@@ -144,7 +144,7 @@ absl::Status Predict(const tensorflow::SavedModelBundle& model, const Request& r
   return absl::OkStatus();
 }
 
-// One line per detection of each picture of a batch: class id, score, box (y1 x1 y2 x2) in pixels of the picture.
+// One line per detection of each image of a batch: class id, score, box (y1 x1 y2 x2) in pixels of the image.
 void Print(const Tensors& outputs) {
   for (const char* name : {"num_detections", "boxes", "scores", "class_ids"}) {
     if (outputs.count(name) == 0) return;
@@ -154,7 +154,7 @@ void Print(const Tensors& outputs) {
   const auto scores = outputs.at("scores").matrix<float>();
   const auto class_ids = outputs.at("class_ids").matrix<int32_t>();
   for (int64_t i = 0; i < count.size(); ++i) {
-    std::cout << "  picture " << i << ": " << count(i) << " detections\n";
+    std::cout << "  image " << i << ": " << count(i) << " detections\n";
     for (int32_t k = 0; k < count(i); ++k) {
       std::cout << "    class " << class_ids(i, k) << "  score " << scores(i, k) << "  box " << boxes(i, k, 0) << " "
                 << boxes(i, k, 1) << " " << boxes(i, k, 2) << " " << boxes(i, k, 3) << "\n";
@@ -192,7 +192,7 @@ absl::Status ReadWarmup(const std::string& folder, std::vector<Request>* request
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::cerr << "usage: predict SAVED_MODEL PICTURE|REQUEST.pb|--warmup ...\n";
+    std::cerr << "usage: predict SAVED_MODEL IMAGE|REQUEST.pb|--warmup ...\n";
     return 2;
   }
   const std::string folder = argv[1];

@@ -1,4 +1,4 @@
-"""Pictures of circles, squares and triangles on plain ground, drawn when they are asked for."""
+"""Images of circles, squares and triangles on plain ground, drawn when they are asked for."""
 
 import cv2
 import numpy as np
@@ -6,8 +6,8 @@ import numpy as np
 CLASS_NAMES = ("circle", "square", "triangle")
 
 
-def draw_picture(seed, side=128, most=4):
-    """A random picture, the same for the same seed.
+def draw_image(seed, side=128, most=4):
+    """A random image, the same for the same seed.
 
     Returns:
         (u8[side, side, 3], bool[side, side, n] what can be seen of each shape, i32[n] class ids from 1).
@@ -18,23 +18,23 @@ def draw_picture(seed, side=128, most=4):
     masks, class_ids = [], []
     for _ in range(rng.integers(1, most + 1)):
         class_id, radius = rng.integers(1, 4), rng.integers(side // 12, side // 4)
-        centre = rng.integers(side // 6, side - side // 6, 2)
-        shape = _outline(class_id, centre, radius, side)
+        center = rng.integers(side // 6, side - side // 6, 2)
+        shape = _outline(class_id, center, radius, side)
         if any((shape & other).sum() > 0.3 * min(shape.sum(), other.sum()) for other in masks):
             continue  # too much on top of another
-        colour = rng.integers(0, 256, 3)
-        while np.abs(colour - ground).max() < 30:  # nobody could see it
-            colour = rng.integers(0, 256, 3)
-        image[shape] = colour
+        color = rng.integers(0, 256, 3)
+        while np.abs(color - ground).max() < 30:  # nobody could see it
+            color = rng.integers(0, 256, 3)
+        image[shape] = color
         masks = [mask & ~shape for mask in masks]
         masks.append(shape)
         class_ids.append(class_id)
     return image, np.stack(masks, axis=-1), np.array(class_ids, np.int32)
 
 
-def _outline(class_id, centre, radius, side):
+def _outline(class_id, center, radius, side):
     canvas = np.zeros((side, side), np.uint8)
-    x, y = (int(c) for c in centre)
+    x, y = (int(c) for c in center)
     r = int(radius)
     if CLASS_NAMES[class_id - 1] == "circle":
         cv2.circle(canvas, (x, y), r, 1, -1)

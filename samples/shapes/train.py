@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from shapes import CLASS_NAMES, draw_picture
+from shapes import CLASS_NAMES, draw_image
 
 import mrcnn
 
@@ -11,7 +11,7 @@ RUN = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/shapes")
 
 
 class Shapes(mrcnn.Dataset):
-    """Pictures that are drawn when they are needed; each has its number as its seed."""
+    """Images that are drawn when they are needed; each has its number as its seed."""
 
     def __init__(self, first_seed, count):
         super().__init__()
@@ -21,14 +21,14 @@ class Shapes(mrcnn.Dataset):
             self.add_image("shapes", image_id=seed, path=None, width=128, height=128)
 
     def load_image(self, index):
-        return draw_picture(self.image_ids[index])[0]
+        return draw_image(self.image_ids[index])[0]
 
     def load_mask(self, index):
-        return draw_picture(self.image_ids[index])[1:]
+        return draw_image(self.image_ids[index])[1:]
 
 
 def recipe(images=4000):
-    """Anchors and pictures of 128 pixels."""
+    """Anchors and images of 128 pixels."""
     return mrcnn.recipes.get("mask_rcnn_efficientnet_lite0_fpn").override(
         {
             "model.rpn.anchors.sizes": [[8], [16], [32], [64], [128]],

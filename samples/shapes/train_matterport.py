@@ -13,7 +13,7 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from shapes import CLASS_NAMES, draw_picture
+from shapes import CLASS_NAMES, draw_image
 
 import mrcnn.model as modellib
 from mrcnn import utils
@@ -53,10 +53,10 @@ class ShapesDataset(utils.Dataset):
             self.add_image("shapes", image_id=seed, path=None)
 
     def load_image(self, image_id):
-        return draw_picture(self.image_info[image_id]["id"])[0]
+        return draw_image(self.image_info[image_id]["id"])[0]
 
     def load_mask(self, image_id):
-        return draw_picture(self.image_info[image_id]["id"])[1:]
+        return draw_image(self.image_info[image_id]["id"])[1:]
 
     def image_reference(self, image_id):
         return self.image_info[image_id]["id"]
@@ -116,4 +116,4 @@ if __name__ == "__main__":
 
     model = modellib.MaskRCNN(mode="inference", config=inference_config, model_dir=LOGS)
     model.load_weights(model.find_last(), by_name=True)
-    print(f"mAP@0.5 over {len(fresh.image_ids)} fresh pictures: {mean_ap(model, fresh, inference_config):.3f}")
+    print(f"mAP@0.5 over {len(fresh.image_ids)} fresh images: {mean_ap(model, fresh, inference_config):.3f}")

@@ -9,24 +9,24 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config
 
-from mrcnn.ops import custom
-from mrcnn.ops.build import build, find_compiler, source_dir
+from mrcnn.native import loading
+from mrcnn.native.build import build, find_compiler, source_dir
 
 
 @pytest.fixture(scope="package")
 def op(tmp_path_factory):
     """The loaded ops, as TensorFlow gives them to Python."""
-    if custom.state().library is not None:
-        yield custom.state().library
+    if loading.state().library is not None:
+        yield loading.state().library
         return
     if find_compiler() is None:
         pytest.skip("no C++ compiler")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MRCNN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
         build(cuda=False, say=lambda line: None)
-        patch.setattr(custom, "_state", None)
-        assert custom.state().reason == ""
-        yield custom.state().library
+        patch.setattr(loading, "_state", None)
+        assert loading.state().reason == ""
+        yield loading.state().library
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""RoIs and settings every implementation of RoIAlign is held to."""
+"""RoIs and config every implementation of RoIAlign is held to."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ STRIDE = 4
 HEIGHT, WIDTH = 12, 10
 
 # (y1, x1, y2, x2): inside, partly and wholly outside, at every border, smaller than a cell and a pixel, without area,
-# inverted, the whole picture, far larger than it, with samples exactly one cell beyond the border.
+# inverted, the whole image, far larger than it, with samples exactly one cell beyond the border.
 BOXES = np.array(
     [
         [8, 4, 30, 21],
@@ -29,7 +29,7 @@ RATIOS = [0, 1, 2, 4]
 
 
 def case(rng, batch=1, channels=3, boxes=BOXES):
-    """Features f32[B, HEIGHT, WIDTH, C] and boxes f32[B, S, 4], the pictures' boxes shifted against each other."""
+    """Features f32[B, HEIGHT, WIDTH, C] and boxes f32[B, S, 4], the images' boxes shifted against each other."""
     features = rng.normal(size=(batch, HEIGHT, WIDTH, channels)).astype(np.float32)
     shifts = np.arange(batch, dtype=np.float32)[:, None, None] * np.float32(1.5)
     return features, boxes[np.newaxis] + shifts

@@ -72,7 +72,7 @@ def assert_shim_equals_pure_path(shim, dtype, features, boxes, valid, upstream, 
     rounding = ROUNDING[dtype]
     features = [tf.cast(level, dtype) for level in features]
     upstream = tf.cast(upstream, dtype)
-    index = custom.picture_index(tf.constant(boxes), valid).numpy()
+    index = custom.image_index(tf.constant(boxes), valid).numpy()
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)
         expected = multilevel_roi_align(features, boxes, strides, crop, ratio, aligned, valid, method="sparse")
@@ -132,7 +132,7 @@ USE = """
 import logging, sys
 logging.basicConfig(stream=sys.stderr)
 import numpy as np
-from mrcnn.ops import custom
+from mrcnn.native import loading
 from mrcnn.ops.roi_align import roi_align
 pooled = roi_align(np.ones((1, 4, 4, 2), np.float32), np.array([[[0., 0, 8, 8]]], np.float32), 4, 2)
 assert np.array_equal(pooled, np.ones((1, 1, 2, 2, 2)))
@@ -170,7 +170,7 @@ def copying_compiler(op, tmp_path):
 def test_two_processes_build_at_once(copying_compiler, tmp_path):
     cache = tmp_path / "cache"
     environment = {"MRCNN_CACHE_DIR": str(cache), "CXX": copying_compiler, "MRCNN_CUDA": "0"}
-    results = [finished(p) for p in [python("-m", "mrcnn.ops.build", **environment) for _ in range(2)]]
+    results = [finished(p) for p in [python("-m", "mrcnn.native.build", **environment) for _ in range(2)]]
     for code, out, err in results:
         assert code == 0, err
         assert "CPU kernels for TensorFlow" in out

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from mrcnn.export import export_saved_model
-from mrcnn.ops import custom
+from mrcnn.native import loading
 from mrcnn.ops.roi_align import multilevel_roi_align, roi_align
 from mrcnn.ops.roi_pool import multilevel_roi_pool
 from tests.custom_ops.grid import BOXES, CROPS, HEIGHT, RATIOS, STRIDE, WIDTH, case
@@ -169,7 +169,7 @@ def test_single_level_op_equals_multilevel(op, rng, deterministic):
     np.testing.assert_array_equal(tape.gradient(pooled, features), other.gradient(again, features))
 
 
-def test_no_rois_and_no_pictures(op):
+def test_no_rois_and_no_images(op):
     features = [np.ones((2, 8, 8, 3), np.float32), np.ones((2, 4, 4, 3), np.float32)]
     pooled, gradient = value_and_gradient(
         "op", features, np.zeros((2, 0, 4), np.float32), strides=[4, 8], output_size=7
@@ -202,7 +202,7 @@ def test_rois_that_are_not_finite_are_invalid_in_the_function(op, rng):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"box_index": [0, 2]}, r"RoI 1: box_index is 2, expected -1 \(no picture\) or 0 to 1"),
+        ({"box_index": [0, 2]}, r"RoI 1: box_index is 2, expected -1 \(no image\) or 0 to 1"),
         ({"box_index": [-2, 0]}, r"RoI 0: box_index is -2"),
         ({"boxes": [[0.0, 0, 9, 9], [1, np.nan, 2, 3]]}, r"RoI 1: box .* \(1, nan, 2, 3\), expected finite numbers"),
         ({"boxes": [[0.0, 0, np.inf, 9], [1, 1, 2, 3]]}, r"RoI 0: box .* expected finite numbers"),
@@ -343,7 +343,7 @@ def test_roi_pool_equals_pure_path(op, rng, dtype):
             op.mrcnn_roi_pool(
                 features=x,
                 boxes=boxes.reshape(-1, 4),
-                box_index=custom.picture_index(tf.constant(boxes), valid),
+                box_index=loading.image_index(tf.constant(boxes), valid),
                 crop_height=3,
                 crop_width=4,
                 spatial_scale=1 / STRIDE,
@@ -378,19 +378,19 @@ def test_op_is_the_default_where_it_may_be(op, rng, monkeypatch):
     def pool(x):
         return roi_align(x, boxes, STRIDE, 3)
 
-    monkeypatch.delenv(custom.VARIABLE, raising=False)
+    monkeypatch.delenv(loading.VARIABLE, raising=False)
     assert "MrcnnMultilevelRoiAlign" in operations_of(pool, features)
-    with custom.stock_ops():
+    with loading.stock_ops():
         assert not any(name.startswith("Mrcnn") for name in operations_of(pool, features))
-        monkeypatch.setenv(custom.VARIABLE, "op")
+        monkeypatch.setenv(loading.VARIABLE, "op")
         assert not any(name.startswith("Mrcnn") for name in operations_of(pool, features))
     assert "MrcnnMultilevelRoiAlign" in operations_of(pool, features)
-    monkeypatch.setenv(custom.VARIABLE, "python")
+    monkeypatch.setenv(loading.VARIABLE, "python")
     assert not any(name.startswith("Mrcnn") for name in operations_of(pool, features))
 
 
 def test_exported_models_have_stock_operations_only(op, tmp_path, monkeypatch):
-    monkeypatch.setenv(custom.VARIABLE, "op")  # whatever is used in training
+    monkeypatch.setenv(loading.VARIABLE, "op")  # whatever is used in training
     path = export_saved_model(tiny_model(), tmp_path / "model")
     (graph,) = SavedModel.FromString((path / "saved_model.pb").read_bytes()).meta_graphs
     bodies = [graph.graph_def.node, *(function.node_def for function in graph.graph_def.library.function)]
@@ -399,12 +399,12 @@ def test_exported_models_have_stock_operations_only(op, tmp_path, monkeypatch):
 
 
 def test_xla_gets_the_pure_path(op, rng, monkeypatch):
-    monkeypatch.delenv(custom.VARIABLE, raising=False)
+    monkeypatch.delenv(loading.VARIABLE, raising=False)
     features, _ = case(rng)
     chosen = []
 
     def probe(x):
-        chosen.append(custom.choose([x]))
+        chosen.append(loading.choose([x]))
         return x
 
     tf.function(probe, jit_compile=True)(features)
@@ -413,4 +413,4 @@ def test_xla_gets_the_pure_path(op, rng, monkeypatch):
 
 
 def test_other_dtypes_go_to_the_pure_path(op):
-    assert custom.choose([np.ones((1, HEIGHT, WIDTH, 1), np.float64)]) is None
+    assert loading.choose([np.ones((1, HEIGHT, WIDTH, 1), np.float64)]) is None

@@ -8,35 +8,35 @@ import pytest
 from PIL import Image
 
 from mrcnn.drawing import draw, draw_array
-from tests.drawing.test_picture import grey, scene
+from tests.drawing.test_image import gray, scene
 
 
 def test_figure_is_the_array_dot_for_dot():
-    figure = draw(grey(), scene(), class_names=["a", "b"])
+    figure = draw(gray(), scene(), class_names=["a", "b"])
     shown = np.asarray(Image.open(io.BytesIO(figure._repr_png_())).convert("RGB"))
-    assert np.array_equal(shown, draw_array(grey(), scene(), class_names=["a", "b"]))
-    assert np.array_equal(draw(grey(), scene(), as_array=True), draw_array(grey(), scene()))
+    assert np.array_equal(shown, draw_array(gray(), scene(), class_names=["a", "b"]))
+    assert np.array_equal(draw(gray(), scene(), as_array=True), draw_array(gray(), scene()))
 
 
-def test_axes_are_in_pixels_of_the_picture():
-    (axis,) = draw(grey(), scene()).axes
+def test_axes_are_in_pixels_of_the_image():
+    (axis,) = draw(gray(), scene()).axes
     assert axis.get_xlim() == (0, 80)
     assert axis.get_ylim() == (60, 0)
 
 
 def test_truth_gets_its_own_titled_axes():
-    left, right = draw(grey(), scene(), truth=scene(scores=None)).axes
-    assert left.get_title("left") == "truth: 3"
+    left, right = draw(gray(), scene(), ground_truth=scene(scores=None)).axes
+    assert left.get_title("left") == "ground truth: 3"
     assert right.get_title("left") == "found: 3"
-    (few,) = (a for a in draw(grey(), scene(), truth=scene(), max_instances=1).axes[1:])
+    (few,) = (a for a in draw(gray(), scene(), ground_truth=scene(), max_instances=1).axes[1:])
     assert few.get_title("left") == "found: 1 of 3"
 
 
-def test_large_pictures_are_reduced_in_figures_only():
-    picture = np.zeros((1500, 3200, 3), np.uint8)
-    figure = draw(picture, scene(1500, 3200))
+def test_large_images_are_reduced_in_figures_only():
+    image = np.zeros((1500, 3200, 3), np.uint8)
+    figure = draw(image, scene(1500, 3200))
     assert tuple(figure.get_size_inches() * figure.dpi) == (1600, 750)
-    assert draw(picture, scene(1500, 3200), as_array=True).shape == picture.shape
+    assert draw(image, scene(1500, 3200), as_array=True).shape == image.shape
 
 
 def test_given_axes_are_used():
@@ -44,13 +44,13 @@ def test_given_axes_are_used():
 
     figure = Figure()
     axis = figure.add_subplot()
-    assert draw(grey(), scene(), ax=axis) is figure
+    assert draw(gray(), scene(), ax=axis) is figure
     assert len(axis.images) == 1
     with pytest.raises(ValueError, match="2 axes are needed, 1 were given"):
-        draw(grey(), scene(), truth=scene(), ax=axis)
+        draw(gray(), scene(), ground_truth=scene(), ax=axis)
 
 
 def test_pyplot_stays_out_of_it():
     before = "matplotlib.pyplot" in sys.modules
-    draw(grey(), scene())._repr_png_()
+    draw(gray(), scene())._repr_png_()
     assert ("matplotlib.pyplot" in sys.modules) == before

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrcnn.drawing import draw_boxes, draw_grid
-from mrcnn.drawing.colours import PALETTE
+from mrcnn.drawing.colors import PALETTE
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -14,7 +14,7 @@ def black(height=20, width=30):
 
 
 def test_a_box_covers_its_first_and_last_pixel():
-    drawing = draw_boxes(black(), [[2, 3, 8, 10]], colours=[RED], long_side=30)
+    drawing = draw_boxes(black(), [[2, 3, 8, 10]], colors=[RED], long_side=30)
     expected = np.zeros((20, 30), bool)
     expected[2:8, 3:10] = True
     expected[3:7, 4:9] = False
@@ -23,14 +23,14 @@ def test_a_box_covers_its_first_and_last_pixel():
 
 
 def test_drawings_are_enlarged():
-    drawing = draw_boxes(black(), [[2, 3, 8, 10]], colours=[RED], long_side=90)
+    drawing = draw_boxes(black(), [[2, 3, 8, 10]], colors=[RED], long_side=90)
     rows, columns = np.nonzero((drawing == RED).all(-1))
     assert drawing.shape == (60, 90, 3)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 23, 9, 29)
     assert draw_boxes(black(), np.zeros((0, 4))).shape == (160, 240, 3)  # at most 8 times
 
 
-def test_groups_have_colours_and_a_legend():
+def test_groups_have_colors_and_a_legend():
     boxes = [[1, 1, 5, 5], [8, 8, 12, 12], [14, 1, 18, 5]]
     plain = draw_boxes(black(), boxes, groups=[0, 2, 0], long_side=300)
     assert {tuple(c) for c in plain.reshape(-1, 3).tolist()} == {(0, 0, 0), *map(tuple, PALETTE[[0, 2]].tolist())}
@@ -42,7 +42,7 @@ def test_groups_have_colours_and_a_legend():
 
 
 def test_refined_boxes_are_solid_where_the_others_are_dashed():
-    drawing = draw_boxes(black(60, 60), [[5, 5, 45, 45]], refined=[[10, 10, 50, 50]], colours=[GREEN], long_side=60)
+    drawing = draw_boxes(black(60, 60), [[5, 5, 45, 45]], refined=[[10, 10, 50, 50]], colors=[GREEN], long_side=60)
     seen = (drawing == GREEN).all(-1)
     assert seen[49, 10:50].all() and seen[10:50, 49].all()  # edges of the refined box
     edge = seen[5, 5:45]
@@ -51,7 +51,7 @@ def test_refined_boxes_are_solid_where_the_others_are_dashed():
     assert not drawing[:5].any() and not drawing[50:].any()
 
 
-def test_boxes_beyond_the_picture_and_not_finite():
+def test_boxes_beyond_the_image_and_not_finite():
     whole = draw_boxes(black(), [[-50, -50, 100, 100], [np.nan, 0, 5, 5], [0, 0, np.inf, 4]], long_side=30)
     assert not whole.any()
     assert draw_boxes(black(), [[-50, -50, 1e30, 1e30]], refined=[[0, 0, 9, np.nan]], long_side=30).shape == (20, 30, 3)
@@ -71,7 +71,7 @@ def test_grid_places_tiles_row_by_row():
     assert draw_grid([]).shape == (0, 0, 3)
 
 
-def test_grid_of_masks_maps_and_colours():
+def test_grid_of_masks_maps_and_colors():
     mask = np.array([[True, False]])
     ramp = np.array([[0.0, 0.5, 1.0]])
     grid = draw_grid([mask, ramp, ramp * 2, np.full((2, 2, 3), RED, np.uint8)], side=12, columns=4)

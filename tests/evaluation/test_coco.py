@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mrcnn.evaluation import CocoMetric, EvaluationResult, Metric, evaluate_coco_files, to_coco_results
-from mrcnn.structures import Annotation, ImageRecord, Instances
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.records import Annotation, ImageRecord
 from tests.reference import average_precision as reference
 
 DATA = Path(__file__).parent.parent / "data" / "coco_eval_ref"
@@ -35,11 +36,11 @@ def instances(boxes, class_ids=None, scores=None, masks=None, shape=(100, 120), 
 
 @pytest.mark.parametrize("kind", list(FILES))
 def test_published_numbers_to_the_last_digit(kind):
-    truth, results = (DATA / name for name in FILES[kind])
+    ground_truth, results = (DATA / name for name in FILES[kind])
     expected = json.loads((DATA / "expected_pycocotools.json").read_text())["stats_pycocotools"]
     iou_type = {"box": "bbox", "mask": "segm"}.get(kind, kind)
-    assert list(evaluate_coco_files(truth, results, kind).values()) == expected[iou_type]
-    assert list(evaluate_coco_files(truth, results, iou_type).values()) == expected[iou_type]
+    assert list(evaluate_coco_files(ground_truth, results, kind).values()) == expected[iou_type]
+    assert list(evaluate_coco_files(ground_truth, results, iou_type).values()) == expected[iou_type]
 
 
 def test_numbers_carry_cocos_names():
@@ -48,11 +49,11 @@ def test_numbers_carry_cocos_names():
     assert numbers["AP"] > 0.5
 
 
-def random_pictures(seed, num_pictures=6, side=(100, 120)):
-    """Truth and jittered findings, boxes and masks, with crowd regions, doubles, misses and false alarms."""
+def random_images(seed, num_images=6, side=(100, 120)):
+    """Ground truth and jittered findings, boxes and masks, with crowd regions, doubles, misses and false alarms."""
     rng = np.random.default_rng(seed)
-    pictures = []
-    for _ in range(num_pictures):
+    images = []
+    for _ in range(num_images):
         num = rng.integers(0, 6)
         top_left = rng.uniform(0, 60, (num, 2))
         boxes = np.concatenate([top_left, np.minimum(top_left + rng.uniform(8, 60, (num, 2)), side)], 1)
@@ -60,7 +61,7 @@ def random_pictures(seed, num_pictures=6, side=(100, 120)):
         found = np.concatenate([boxes[wanted] + rng.normal(0, 2, (len(wanted), 4)), rng.uniform(0, 40, (2, 4))])
         found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 3)
         found = np.clip(found, 0, [*side, *side]).astype(np.float32)
-        pictures.append(
+        images.append(
             {
                 "boxes": boxes.astype(np.float32),
                 "crowd": rng.random(num) < 0.2,
@@ -70,10 +71,10 @@ def random_pictures(seed, num_pictures=6, side=(100, 120)):
                 "scores": rng.permutation(len(found)) / 17 + rng.random(len(found)) / 50,
             }
         )
-    return pictures
+    return images
 
 
-def rasterise(boxes, side=(100, 120)):
+def rasterize(boxes, side=(100, 120)):
     """Ellipses inside the boxes."""
     y, x = np.mgrid[: side[0], : side[1]] + 0.5
     masks = [((y - (b[0] + b[2]) / 2) / (b[2] - b[0])) ** 2 + ((x - (b[1] + b[3]) / 2) / (b[3] - b[1])) ** 2 <= 0.25
@@ -84,24 +85,24 @@ def rasterise(boxes, side=(100, 120)):
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("max_dets", [(1, 10, 100), (1, 2, 3)])
 def test_equals_plain_reference(seed, max_dets):
-    pictures = random_pictures(seed)
+    images = random_images(seed)
     metric = CocoMetric(["a", "b"], max_dets=max_dets)
-    for i, p in enumerate(pictures):
-        truth = instances(p["boxes"], p["classes"], masks=rasterise(p["boxes"]), is_crowd=p["crowd"])
-        metric.update(i, truth, instances(p["found"], p["found_classes"], p["scores"], rasterise(p["found"])))
+    for i, p in enumerate(images):
+        ground_truth = instances(p["boxes"], p["classes"], masks=rasterize(p["boxes"]), is_crowd=p["crowd"])
+        metric.update(i, ground_truth, instances(p["found"], p["found_classes"], p["scores"], rasterize(p["found"])))
     numbers = metric.compute()
     for kind, iou_of in (("box", reference.box_iou), ("mask", reference.mask_iou)):
         by_class = []
         for class_id in (1, 2):
             plain = []
-            for p in pictures:
+            for p in images:
                 mine, found = p["classes"] == class_id, p["found_classes"] == class_id
-                truth_masks, found_masks = rasterise(p["boxes"][mine]), rasterise(p["found"][found])
+                truth_masks, found_masks = rasterize(p["boxes"][mine]), rasterize(p["found"][found])
                 rounded = np.round(p["found"][found].astype(float), 3)
                 sides = rounded[:, 2:] - rounded[:, :2]
                 plain.append(
                     {
-                        "truth": p["boxes"][mine].astype(float) if kind == "box" else truth_masks,
+                        "ground_truth": p["boxes"][mine].astype(float) if kind == "box" else truth_masks,
                         "area": truth_masks.sum((1, 2)),
                         "crowd": p["crowd"][mine].tolist(),
                         "found": rounded if kind == "box" else found_masks,
@@ -121,8 +122,10 @@ def test_hand_numbers():
     # Two objects, three detections best first: right, wrong, right. Precision is 1 up to recall 1/2 (51 of the 101
     # levels), then 2/3.
     metric = CocoMetric(["thing"])
-    truth = instances([[0, 0, 40, 40], [50, 50, 90, 90]])
-    metric.update(7, truth, instances([[0, 0, 40, 40], [0, 60, 30, 90], [50, 50, 90, 90]], scores=[0.9, 0.8, 0.7]))
+    ground_truth = instances([[0, 0, 40, 40], [50, 50, 90, 90]])
+    metric.update(
+        7, ground_truth, instances([[0, 0, 40, 40], [0, 60, 30, 90], [50, 50, 90, 90]], scores=[0.9, 0.8, 0.7])
+    )
     numbers = metric.compute()
     assert numbers["box/AP50"] == pytest.approx((51 + 50 * 2 / 3) / 101)
     assert numbers["box/AR1"] == pytest.approx(0.5)
@@ -133,13 +136,13 @@ def test_hand_numbers():
 
 
 def test_perfect_detections_reach_one_and_none_reach_zero():
-    pictures = random_pictures(5)
+    images = random_images(5)
     perfect, nothing = CocoMetric(["a", "b"]), CocoMetric(["a", "b"])
-    for i, p in enumerate(pictures):
-        masks = rasterise(p["boxes"])
-        truth = instances(p["boxes"], p["classes"], masks=masks)
-        perfect.update(i, truth, instances(p["boxes"], p["classes"], np.full(len(masks), 0.9), masks))
-        nothing.update(i, truth, Instances.empty((100, 120)))
+    for i, p in enumerate(images):
+        masks = rasterize(p["boxes"])
+        ground_truth = instances(p["boxes"], p["classes"], masks=masks)
+        perfect.update(i, ground_truth, instances(p["boxes"], p["classes"], np.full(len(masks), 0.9), masks))
+        nothing.update(i, ground_truth, Instances.empty((100, 120)))
     assert perfect.compute()["mask/AP"] == pytest.approx(1)
     assert perfect.compute()["box/AR100"] == pytest.approx(1)
     assert nothing.compute()["mask/AP"] == 0
@@ -156,9 +159,9 @@ def test_no_objects_at_all():
 
 def test_crowd_region_is_neither_found_nor_missed():
     metric = CocoMetric(["thing"])
-    truth = instances([[0, 0, 40, 40], [50, 0, 100, 100]], is_crowd=[False, True])
+    ground_truth = instances([[0, 0, 40, 40], [50, 0, 100, 100]], is_crowd=[False, True])
     found = instances([[0, 0, 40, 40], [60, 10, 80, 30], [60, 40, 80, 60]], scores=[0.5, 0.9, 0.8])
-    metric.update(1, truth, found)
+    metric.update(1, ground_truth, found)
     assert metric.compute()["box/AP"] == pytest.approx(1)
     assert metric.result().num_crowd == 1
     assert metric.result().num_objects == 1
@@ -191,11 +194,13 @@ def test_record_as_truth_keeps_the_files_areas_and_polygons():
 
 def test_saved_files_give_the_same_numbers(tmp_path):
     metric = CocoMetric(["a", "b"], [4, 11])
-    truths = []
-    for i, p in enumerate(random_pictures(8)):
-        truth = instances(p["boxes"], p["classes"], masks=rasterise(p["boxes"]), is_crowd=p["crowd"])
-        metric.update(i + 1, truth, instances(p["found"], p["found_classes"], p["scores"], rasterise(p["found"])))
-        truths += [(i + 1, truth)]
+    ground_truths = []
+    for i, p in enumerate(random_images(8)):
+        ground_truth = instances(p["boxes"], p["classes"], masks=rasterize(p["boxes"]), is_crowd=p["crowd"])
+        metric.update(
+            i + 1, ground_truth, instances(p["found"], p["found_classes"], p["scores"], rasterize(p["found"]))
+        )
+        ground_truths += [(i + 1, ground_truth)]
     result = metric.result()
     metrics, detections = result.save(tmp_path / "deep" / "run")
     assert sorted(p.name for p in metrics.parent.iterdir()) == ["detections.json", "metrics.json"]
@@ -205,22 +210,22 @@ def test_saved_files_give_the_same_numbers(tmp_path):
     annotations = [
         {"image_id": i, "category_id": [4, 11][c - 1], "bbox": [float(b[1]), float(b[0]), float(b[3]) - float(b[1]),
          float(b[2]) - float(b[0])], "area": float(m.sum()), "iscrowd": int(k)}
-        for i, t in truths for b, c, m, k in zip(t.boxes, t.class_ids, t.masks, t.is_crowd, strict=True)
+        for i, t in ground_truths for b, c, m, k in zip(t.boxes, t.class_ids, t.masks, t.is_crowd, strict=True)
     ]  # fmt: skip
-    truth = {
-        "images": [{"id": i} for i, _ in truths],
+    ground_truth = {
+        "images": [{"id": i} for i, _ in ground_truths],
         "categories": [{"id": 4, "name": "a"}, {"id": 11, "name": "b"}],
         "annotations": annotations,
     }
-    again = evaluate_coco_files(truth, detections, "box")
+    again = evaluate_coco_files(ground_truth, detections, "box")
     assert again == {k.split("/")[1]: v for k, v in result.numbers.items() if k.startswith("box")}
 
 
 def test_per_class_table_and_curves():
     metric = CocoMetric(["seen", "absent", "missed"], [2, 5, 6])
-    truth = instances([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 3])
-    metric.update("picture a", truth, instances([[0, 0, 40, 40]], [1], [0.9]))
-    metric.update("picture b", truth, instances([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 2], [0.8, 0.7]))
+    ground_truth = instances([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 3])
+    metric.update("image a", ground_truth, instances([[0, 0, 40, 40]], [1], [0.9]))
+    metric.update("image b", ground_truth, instances([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 2], [0.8, 0.7]))
     result = metric.result()
     assert isinstance(result, EvaluationResult)
     assert isinstance(metric, Metric)
@@ -235,10 +240,10 @@ def test_per_class_table_and_curves():
     assert curve["recall"].shape == (101,)
     assert curve["precision"]["0.50"] == pytest.approx(np.full(101, 0.5))
     assert curve["per_class"]["missed"]["0.50"] == pytest.approx(np.zeros(101))
-    assert result.detections[0]["image_id"] == "picture a"
+    assert result.detections[0]["image_id"] == "image a"
     assert result.detections[-1]["category_id"] == 5
     text = str(result)
-    assert "2 pictures, 4 objects, 3 detections" in text
+    assert "2 images, 4 objects, 3 detections" in text
     assert "AP50" in text
     assert "missed" in text
 
@@ -246,9 +251,9 @@ def test_per_class_table_and_curves():
 def test_keypoints_through_the_metric():
     rng = np.random.default_rng(0)
     joints = np.concatenate([rng.uniform(20, 90, (1, 17, 2)), np.full((1, 17, 1), 2)], 2)
-    truth = instances([[20, 20, 90, 90]], keypoints=joints)
+    ground_truth = instances([[20, 20, 90, 90]], keypoints=joints)
     metric = CocoMetric(["person"])
-    metric.update(1, truth, instances([[20, 20, 90, 90]], scores=[0.9], keypoints=joints))
+    metric.update(1, ground_truth, instances([[20, 20, 90, 90]], scores=[0.9], keypoints=joints))
     assert metric.compute()["keypoints/AP"] == pytest.approx(1)
     assert len([k for k in metric.compute() if k.startswith("keypoints")]) == 10
     five = CocoMetric(["person"])
@@ -257,20 +262,20 @@ def test_keypoints_through_the_metric():
     assert 0 < five.compute()["keypoints/AP"] <= 1
 
 
-def test_pictures_seen_elsewhere_are_merged():
+def test_images_seen_elsewhere_are_merged():
     whole, one, two = (CocoMetric(["a", "b"]) for _ in range(3))
-    for number, p in enumerate(random_pictures(3)):
-        truth = instances(p["boxes"], p["classes"], masks=rasterise(p["boxes"]), is_crowd=p["crowd"])
-        found = instances(p["found"], p["found_classes"], p["scores"], rasterise(p["found"]))
+    for number, p in enumerate(random_images(3)):
+        ground_truth = instances(p["boxes"], p["classes"], masks=rasterize(p["boxes"]), is_crowd=p["crowd"])
+        found = instances(p["found"], p["found_classes"], p["scores"], rasterize(p["found"]))
         for metric in (whole, one if number < 4 else two):
-            metric.update(number, truth, found)
+            metric.update(number, ground_truth, found)
     merged = CocoMetric(["a", "b"])
     assert merged.compute()["box/AP"] == -1
     for part in (one, two):
         merged.merge(part.get_state())
     assert merged.result().numbers == whole.result().numbers
     assert merged.result().detections == whole.result().detections
-    with pytest.raises(ValueError, match="picture 4 was given twice"):
+    with pytest.raises(ValueError, match="image 4 was given twice"):
         merged.merge(two.get_state())
 
 
@@ -298,7 +303,7 @@ def test_results_format():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 5}, "result 0 is about picture 5"),
+        ({"image_id": 5}, "result 0 is about image 5"),
         ({"score": float("nan")}, "score nan is not a finite"),
         ({"bbox": [0, 0, float("inf"), 1]}, "not four finite"),
         ({"bbox": [0, 0, 1]}, "not four finite"),
@@ -306,27 +311,27 @@ def test_results_format():
     ],
 )
 def test_bad_results_are_refused_by_entry(change, message, tmp_path):
-    truth = {
+    ground_truth = {
         "images": [{"id": 1, "height": 9, "width": 9}], "categories": [{"id": 1, "name": "a"}], "annotations": []
     }  # fmt: skip
     result = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4], "score": 0.5} | change
     path = tmp_path / "found.json"
     path.write_text(json.dumps([{k: v for k, v in result.items() if v is not None}]))
     with pytest.raises(ValueError, match=message) as error:
-        evaluate_coco_files(truth, path)
+        evaluate_coco_files(ground_truth, path)
     assert str(path) in str(error.value)
 
 
-def test_results_of_another_picture_size_are_refused():
-    truth, result = DATA / FILES["mask"][0], json.loads((DATA / FILES["mask"][1]).read_text())[:1]
+def test_results_of_another_image_size_are_refused():
+    ground_truth, result = DATA / FILES["mask"][0], json.loads((DATA / FILES["mask"][1]).read_text())[:1]
     result[0]["segmentation"] = {"size": [3, 3], "counts": [9]}
-    with pytest.raises(ValueError, match=r"result 0: mask of \[3, 3\] pixels, picture 42"):
-        evaluate_coco_files(truth, result, "mask")
+    with pytest.raises(ValueError, match=r"result 0: mask of \[3, 3\] pixels, image 42"):
+        evaluate_coco_files(ground_truth, result, "mask")
 
 
 def test_mask_results_may_be_polygons_or_plain_counts():
     square = [2.0, 1.0, 6.0, 1.0, 6.0, 5.0, 2.0, 5.0]
-    truth = {
+    ground_truth = {
         "images": [{"id": 1, "height": 8, "width": 9}],
         "categories": [{"id": 1, "name": "a"}],
         "annotations": [{"image_id": 1, "category_id": 1, "bbox": [2, 1, 4, 4], "segmentation": [square]}],
@@ -334,7 +339,7 @@ def test_mask_results_may_be_polygons_or_plain_counts():
     counts = [17, 4, 4, 4, 4, 4, 4, 4, 27]
     for segmentation in ([square], {"size": [8, 9], "counts": counts}):
         result = {"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": segmentation}
-        assert evaluate_coco_files(truth, [result], "mask")["AP"] == pytest.approx(1)
+        assert evaluate_coco_files(ground_truth, [result], "mask")["AP"] == pytest.approx(1)
 
 
 def test_bad_files_and_arguments_are_refused(tmp_path):
@@ -352,13 +357,13 @@ def test_bad_files_and_arguments_are_refused(tmp_path):
         CocoMetric(["a"], kinds=["boxes"])
     metric = CocoMetric(["a"])
     metric.update(1, Instances.empty((9, 9)), Instances.empty((9, 9)))
-    with pytest.raises(ValueError, match="picture 1 was given twice"):
+    with pytest.raises(ValueError, match="image 1 was given twice"):
         metric.update(1, Instances.empty((9, 9)), Instances.empty((9, 9)))
-    with pytest.raises(ValueError, match="picture 2: class id 2"):
+    with pytest.raises(ValueError, match="image 2: class id 2"):
         metric.update(2, Instances.empty((9, 9)), instances([[0, 0, 1, 1]], [2], [0.5], shape=(9, 9)))
-    with pytest.raises(ValueError, match="picture 3: truth is for"):
+    with pytest.raises(ValueError, match="image 3: ground truth is for"):
         metric.update(3, Instances.empty((8, 9)), Instances.empty((9, 9)))
-    assert metric.result().num_pictures == 1  # a refused picture leaves no trace
+    assert metric.result().num_images == 1  # a refused image leaves no trace
 
 
 def test_evaluation_is_silent(capsys):

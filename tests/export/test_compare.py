@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
-from mrcnn.structures import Instances
+from mrcnn.structures.instances import Instances
 
 
 def instances(boxes, class_ids=None, scores=None, masks=None, keypoints=None):
@@ -33,13 +33,13 @@ def test_differences_by_hand():
     # the same objects in the other order
     there = instances([[10, 10, 20, 19.5], [0, 0, 4, 5]], scores=[0.8, 0.87], masks=other[::-1], keypoints=moved[::-1])
     found = compare([here], [there])
-    assert (found.pictures, found.detections, found.unmatched) == (1, 2, 0.0)
+    assert (found.images, found.detections, found.unmatched) == (1, 2, 0.0)
     assert found.scores == pytest.approx(0.03)
     assert found.boxes == pytest.approx(0.5)
     assert found.masks == pytest.approx(1 / 120)
     assert found.keypoints == pytest.approx(1 / 6)
     assert [text.split()[0] for text in found.beyond(ACCEPTED)] == ["scores", "boxes", "keypoints"]
-    assert "2 detections in 1 pictures" in str(found)
+    assert "2 detections in 1 images" in str(found)
 
 
 def test_an_object_of_another_class_or_place_is_on_one_side_only():
@@ -61,7 +61,7 @@ def test_each_object_is_paired_once():
 
 def test_nothing_found_is_said():
     found = compare([instances([])], [instances([])])
-    assert found == Difference(pictures=1)
+    assert found == Difference(images=1)
     assert found.beyond(ACCEPTED) == []
     assert "no detections" in str(found)
     assert compare([instances([])], [instances([[0, 0, 1, 1]])]).unmatched == 1.0

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.export.paste import paste_masks
-from mrcnn.ops import masks as host
+from mrcnn.structures import masks as host
 
 SPECS = [
     tf.TensorSpec([None, 14, 14], tf.float32),

@@ -15,7 +15,7 @@ from mrcnn.export.portable import ExportError, PortableModel, check_answers, des
 from mrcnn.inference import detect
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
-from tests.tiny_model import blank_picture, noise_pictures, tiny_model
+from tests.tiny_model import blank_image, noise_images, tiny_model
 
 FORMATS = {
     "onnx": (onnx.export_onnx, onnx.load_onnx, ".onnx"),
@@ -49,10 +49,10 @@ def inputs(height=96, width=128, content=(96, 120)):
 
 def test_it_answers_as_the_model(model, exported):
     _, _, loaded = exported
-    pictures = noise_pictures(6)
-    expected = detect(model, pictures)
+    images = noise_images(6)
+    expected = detect(model, images)
     assert sum(map(len, expected)) > 10
-    found = detect(loaded, pictures, batch_size=2)
+    found = detect(loaded, images, batch_size=2)
     difference = compare(expected, found)
     assert difference.unmatched == 0.0
     assert difference.scores < 1e-4
@@ -62,7 +62,7 @@ def test_it_answers_as_the_model(model, exported):
 
 def test_nothing_found_is_zero_rows_of_the_right_rank(model, exported):
     _, _, loaded = exported
-    found = detect(loaded, blank_picture(100, 120))[0]
+    found = detect(loaded, blank_image(100, 120))[0]
     assert found.boxes.shape == (0, 4)
     assert np.asarray(found.masks).shape == (0, 100, 120)
     image, content = inputs()
@@ -76,7 +76,7 @@ def test_nothing_found_is_zero_rows_of_the_right_rank(model, exported):
     }
 
 
-def test_a_picture_with_objects_after_one_without(exported):
+def test_a_image_with_objects_after_one_without(exported):
     _, _, loaded = exported
     image, content = inputs()
     first = loaded.run(image, content)
@@ -106,7 +106,7 @@ def test_bad_input_is_refused_and_the_next_works(exported):
     ):
         with pytest.raises(ValueError, match=message):
             loaded.run(bad, shape)
-    with pytest.raises(ValueError, match="picture 0: expected uint8"):
+    with pytest.raises(ValueError, match="image 0: expected uint8"):
         detect(loaded, [np.zeros((0, 0, 3), np.uint8)])
     assert np.array_equal(loaded.run(image, content)["boxes"], expected["boxes"])
 
@@ -166,8 +166,8 @@ def test_answers_too_far_apart_are_refused(model):
 
     wrong = PortableModel(describe(model), run, "wrong")
     with pytest.raises(ExportError, match="not exported, its answers differ too much from the model's: unmatched"):
-        check_answers(model, wrong, noise_pictures(2), Difference(unmatched=0.01))
-    assert check_answers(wrong, wrong, noise_pictures(2), Difference()).detections == 2
+        check_answers(model, wrong, noise_images(2), Difference(unmatched=0.01))
+    assert check_answers(wrong, wrong, noise_images(2), Difference()).detections == 2
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"config": 3, "class_names": [], "category_ids": []}'])
@@ -176,7 +176,7 @@ def test_a_foreign_description_is_refused(text):
         PortableModel(text, lambda *_: {}, "file.onnx")
 
 
-def test_a_batch_is_padded_to_its_fullest_picture(model):
+def test_a_batch_is_padded_to_its_fullest_image(model):
     def run(image, content_shape):
         num = int(image[0, 0, 0, 0])
         return {
@@ -216,5 +216,5 @@ def test_openvino_counts_the_anchors_of_the_coarsest_level(model, tmp_path):
     rpn = dataclasses.replace(model.config.rpn, pre_nms_test=30)  # of 18 anchors on p6, 45 on p5
     resnet = MaskRCNN(dataclasses.replace(model.config, backbone=ResNetConfig(), rpn=rpn))
     path = openvino.export_openvino(resnet, tmp_path / "model.xml")
-    (found,) = detect(openvino.load_openvino(path), noise_pictures(1))
+    (found,) = detect(openvino.load_openvino(path), noise_images(1))
     assert found.scores.ndim == 1

@@ -26,18 +26,18 @@ from mrcnn.inference import detect
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
-from tests.blob_finder import BlobFinder, mixed_pictures, picture
-from tests.export.test_picture_bytes import bomb_jpeg, bomb_png
-from tests.tiny_model import blank_picture, noise_pictures, tiny_model
+from tests.blob_finder import BlobFinder, image, mixed_images
+from tests.export.test_image_bytes import bomb_jpeg, bomb_png
+from tests.tiny_model import blank_image, noise_images, tiny_model
 
 RELOAD = textwrap.dedent(
     """
     import sys
     import numpy as np, tensorflow as tf
     serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
-    pictures, results = np.load(sys.argv[2]), {}
-    for name in pictures:
-        pixels = pictures[name]
+    images, results = np.load(sys.argv[2]), {}
+    for name in images:
+        pixels = images[name]
         for key, value in serve(image=tf.constant(pixels[None]), shape=tf.constant([pixels.shape[:2]])).items():
             results[f"{name} {key}"] = value.numpy()[0]
     np.savez(sys.argv[3], **results)
@@ -46,29 +46,29 @@ RELOAD = textwrap.dedent(
 )
 
 
-def run_elsewhere(path, pictures, tmp_path):
-    """The SavedModel's answers from a process that does not know the package, by name for each picture."""
-    np.savez(tmp_path / "pictures.npz", *pictures)
-    command = [sys.executable, "-c", RELOAD, str(path), str(tmp_path / "pictures.npz"), str(tmp_path / "results.npz")]
+def run_elsewhere(path, images, tmp_path):
+    """The SavedModel's answers from a process that does not know the package, by name for each image."""
+    np.savez(tmp_path / "images.npz", *images)
+    command = [sys.executable, "-c", RELOAD, str(path), str(tmp_path / "images.npz"), str(tmp_path / "results.npz")]
     done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     results = np.load(tmp_path / "results.npz")
     names = {key.split()[1] for key in results}
-    return [{name: results[f"arr_{i} {name}"] for name in names} for i in range(len(pictures))]
+    return [{name: results[f"arr_{i} {name}"] for name in names} for i in range(len(images))]
 
 
 def answers(signature, **inputs):
     return {name: value.numpy() for name, value in signature(**{k: tf.constant(v) for k, v in inputs.items()}).items()}
 
 
-def by_pixels(signatures, pictures, kind="small"):
-    outputs = answers(signatures["serving_default"], **pixel_inputs(pictures))
-    return served_instances(outputs, [p.shape[:2] for p in pictures], kind)
+def by_pixels(signatures, images, kind="small"):
+    outputs = answers(signatures["serving_default"], **pixel_inputs(images))
+    return served_instances(outputs, [p.shape[:2] for p in images], kind)
 
 
-def by_files(signatures, pictures, kind="small"):
-    outputs = answers(signatures["encoded"], image_bytes=[encode_png(p) for p in pictures])
-    return served_instances(outputs, [p.shape[:2] for p in pictures], kind)
+def by_files(signatures, images, kind="small"):
+    outputs = answers(signatures["encoded"], image_bytes=[encode_png(p) for p in images])
+    return served_instances(outputs, [p.shape[:2] for p in images], kind)
 
 
 def expect_same(served, found, tolerance=1e-4):
@@ -95,31 +95,31 @@ def signatures(exported):
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """A real network, small, with masks and keypoints; pictures, one of them blank; where it was exported."""
+    """A real network, small, with masks and keypoints; images, one of them blank; where it was exported."""
     config = tiny_model().config
     config = dataclasses.replace(config, heads=(*config.heads, KeypointHeadConfig(num_joints=3, conv_dims=(16,))))
     model = MaskRCNN(config, ["thing", "other"], [3, 8])
-    logits = model.box_head.class_logits  # as in `tiny_model`: it finds things in noise, and nothing in a blank picture
+    logits = model.box_head.class_logits  # as in `tiny_model`: it finds things in noise, and nothing in a blank image
     logits.kernel.assign(logits.kernel * 10.0)
     logits.bias.assign([4.0, 0.0, 0.0])
-    pictures = [blank_picture(100, 120), *noise_pictures(4)]
+    images = [blank_image(100, 120), *noise_images(4)]
     said = []
-    path = export_saved_model(model, tmp_path_factory.mktemp("real") / "model", pictures=pictures, say=said.append)
-    return model, pictures, path, said
+    path = export_saved_model(model, tmp_path_factory.mktemp("real") / "model", images=images, say=said.append)
+    return model, images, path, said
 
 
 @pytest.mark.slow
 def test_reloaded_elsewhere_it_answers_as_here(exported, tmp_path):
     model, path = exported
-    pictures = [picture(50, 70), picture(7, 33, (0, 0, 0, 7, 33)), *mixed_pictures(6)]
-    served = run_elsewhere(path, pictures, tmp_path)
-    for there, pixels, found in zip(served, pictures, detect(model, pictures), strict=True):
+    images = [image(50, 70), image(7, 33, (0, 0, 0, 7, 33)), *mixed_images(6)]
+    served = run_elsewhere(path, images, tmp_path)
+    for there, pixels, found in zip(served, images, detect(model, images), strict=True):
         there = {name: value[np.newaxis] for name, value in there.items()}
         expect_same(served_instances(there, [pixels.shape[:2]])[0], found)
 
 
 def test_nothing_found_is_no_rows_of_the_right_rank(signatures):
-    outputs = answers(signatures["serving_default"], **pixel_inputs([picture(50, 70)]))
+    outputs = answers(signatures["serving_default"], **pixel_inputs([image(50, 70)]))
     assert {name: value.shape for name, value in outputs.items()} == {
         "boxes": (1, 0, 4),
         "class_ids": (1, 0),
@@ -139,7 +139,7 @@ OTHERS = {
         "never_shrink_for_short": True,
         "interpolation": "linear_black_u8",
         "canvas": "square",
-        "padding": "centre",
+        "padding": "center",
         "end_offset": -1.0,
         "whole_pixels": True,
     },
@@ -151,24 +151,24 @@ OTHERS = {
 def test_other_conventions_answer_as_here(rules):
     model = BlobFinder(**rules)
     signatures = ServedModel(model, limits=Limits(50_000)).signatures
-    pictures = [picture(7, 33, (0, 0, 0, 7, 33)), picture(200, 90, (1, 30, 20, 80, 70)), *mixed_pictures(3)]
-    for served, found in zip(by_pixels(signatures, pictures), detect(model, pictures), strict=True):
+    images = [image(7, 33, (0, 0, 0, 7, 33)), image(200, 90, (1, 30, 20, 80, 70)), *mixed_images(3)]
+    for served, found in zip(by_pixels(signatures, images), detect(model, images), strict=True):
         expect_same(served, found)
 
 
 def test_mixed_sizes_in_one_request_answer_as_each_alone(exported, signatures):
     model, _ = exported
-    pictures = mixed_pictures(9)
-    alone = detect(model, pictures)
-    for served in (by_pixels(signatures, pictures), by_files(signatures, pictures)):
+    images = mixed_images(9)
+    alone = detect(model, images)
+    for served in (by_pixels(signatures, images), by_files(signatures, images)):
         for there, here in zip(served, alone, strict=True):
             expect_same(there, here)
 
 
 def test_detections_come_first_and_what_is_none_is_zero(signatures):
     # The middle one of three channels is dark, so the model's own second slot is empty
-    pictures = [picture(64, 64, (0, 5, 5, 9, 9), (2, 20, 20, 40, 40)), picture(64, 64, (1, 5, 5, 9, 9))]
-    served = answers(signatures["serving_default"], **pixel_inputs(pictures))
+    images = [image(64, 64, (0, 5, 5, 9, 9), (2, 20, 20, 40, 40)), image(64, 64, (1, 5, 5, 9, 9))]
+    served = answers(signatures["serving_default"], **pixel_inputs(images))
     assert served["num_detections"].tolist() == [2, 1]
     assert served["class_ids"].tolist() == [[1, 3], [2, 0]]
     assert served["valid"].tolist() == [[True, True], [True, False]]
@@ -178,16 +178,16 @@ def test_detections_come_first_and_what_is_none_is_zero(signatures):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind, frozen", [("full", True), ("packed", False)])
-def test_masks_on_the_pictures_pixels(tmp_path, kind, frozen):
+def test_masks_on_the_images_pixels(tmp_path, kind, frozen):
     model = BlobFinder()
     path = export_saved_model(model, tmp_path / "model", masks=kind, frozen=frozen, score_threshold=0.5)
     loaded = tf.saved_model.load(str(path))  # its variables live as long as it does
     signatures = loaded.signatures
-    pictures = [picture(61, 43), *mixed_pictures(4)]
-    for served in (by_pixels(signatures, pictures, kind), by_files(signatures, pictures, kind)):
-        for there, here in zip(served, detect(model, pictures, score_threshold=0.5), strict=True):
+    images = [image(61, 43), *mixed_images(4)]
+    for served in (by_pixels(signatures, images, kind), by_files(signatures, images, kind)):
+        for there, here in zip(served, detect(model, images, score_threshold=0.5), strict=True):
             expect_same(there, here)
-    blank = answers(signatures["encoded"], image_bytes=[encode_png(picture(61, 43))])
+    blank = answers(signatures["encoded"], image_bytes=[encode_png(image(61, 43))])
     assert blank["masks"].shape == (1, 0, 61, 6 if kind == "packed" else 43)
     assert len(signatures["encoded"].variables) == (0 if frozen else 1)
     assert json.loads((path / "assets.extra/mrcnn.json").read_text())["masks"] == {"kind": kind, "threshold": 0.5}
@@ -239,12 +239,12 @@ def test_what_lies_beside_the_graph(real):
 
 @pytest.mark.slow
 def test_the_real_model_answers_elsewhere_as_here(real, tmp_path):
-    model, pictures, path, _ = real
-    found = detect(model, pictures)
+    model, images, path, _ = real
+    found = detect(model, images)
     assert sum(map(len, found)) > 10
     assert len(found[0]) == 0
-    served = run_elsewhere(path, pictures, tmp_path)
-    for there, pixels, expected in zip(served, pictures, found, strict=True):
+    served = run_elsewhere(path, images, tmp_path)
+    for there, pixels, expected in zip(served, images, found, strict=True):
         there = {name: value[np.newaxis] for name, value in there.items()}
         expect_same(served_instances(there, [pixels.shape[:2]])[0], expected)
     assert served[0]["keypoints"].shape == (0, 3, 3)
@@ -253,22 +253,22 @@ def test_the_real_model_answers_elsewhere_as_here(real, tmp_path):
 
 def ordinary(signatures):
     """An ordinary request is answered as ever."""
-    pixels = picture(64, 64, (0, 5, 5, 9, 9))
+    pixels = image(64, 64, (0, 5, 5, 9, 9))
     for served in (by_pixels(signatures, [pixels]), by_files(signatures, [pixels])):
         assert served[0].class_ids.tolist() == [1]
         np.testing.assert_allclose(served[0].boxes, [[5, 5, 9, 9]], atol=1e-3)
 
 
 HOSTILE_PIXELS = {
-    "0 x 0": ((1, 0, 0, 3), [[0, 0]], "picture 0 has 0 x 0 pixels"),
-    "1 x 1": ((1, 1, 1, 3), [[1, 1]], "picture 0 has 1 x 1 pixels .* sides of at least 2"),
-    "20,000 x 1": ((1, 20_000, 1, 3), [[20_000, 1]], "picture 0 has 20000 x 1 pixels"),
-    "too many pixels": ((1, 8000, 8000, 3), [[8000, 8000]], "picture 0 has 8000 x 8000 .* at most 50000000 pixels"),
-    "the second one": ((2, 8, 8, 3), [[8, 8], [-3, 8]], "picture 1 has -3 x 8"),
+    "0 x 0": ((1, 0, 0, 3), [[0, 0]], "image 0 has 0 x 0 pixels"),
+    "1 x 1": ((1, 1, 1, 3), [[1, 1]], "image 0 has 1 x 1 pixels .* sides of at least 2"),
+    "20,000 x 1": ((1, 20_000, 1, 3), [[20_000, 1]], "image 0 has 20000 x 1 pixels"),
+    "too many pixels": ((1, 8000, 8000, 3), [[8000, 8000]], "image 0 has 8000 x 8000 .* at most 50000000 pixels"),
+    "the second one": ((2, 8, 8, 3), [[8, 8], [-3, 8]], "image 1 has -3 x 8"),
     "larger than it is": ((1, 8, 8, 3), [[8, 9]], "larger than image"),
-    "shapes of others": ((2, 8, 8, 3), [[8, 8]], "different numbers of pictures"),
-    "no picture": ((0, 8, 8, 3), np.zeros((0, 2), np.int32), "expected 1 to 16 pictures"),
-    "too many": ((17, 8, 8, 3), [[8, 8]] * 17, "expected 1 to 16 pictures"),
+    "shapes of others": ((2, 8, 8, 3), [[8, 8]], "different numbers of images"),
+    "no image": ((0, 8, 8, 3), np.zeros((0, 2), np.int32), "expected 1 to 16 images"),
+    "too many": ((17, 8, 8, 3), [[8, 8]] * 17, "expected 1 to 16 images"),
 }
 
 
@@ -276,9 +276,9 @@ HOSTILE_PIXELS = {
 def test_masks_that_take_too_much_memory_are_refused(monkeypatch):
     monkeypatch.setattr("mrcnn.export.served.MAX_MASK_BYTES", 64 * 64)
     signatures = ServedModel(BlobFinder(), masks="full", limits=Limits(50_000)).signatures
-    pixels = picture(64, 64, (0, 5, 5, 9, 9))
+    pixels = image(64, 64, (0, 5, 5, 9, 9))
     assert by_files(signatures, [pixels], "full")[0].masks.sum() == 8
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"masks of this request .* send fewer pictures"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"masks of this request .* send fewer images"):
         by_files(signatures, [pixels, pixels], "full")
 
 
@@ -297,14 +297,14 @@ WHOLE = tf.io.encode_jpeg(np.full((64, 64, 3), 90, np.uint8)).numpy()
 HOSTILE_FILES = {
     "cut JPEG": ([WHOLE[:-20]], "(?i)jpeg"),
     "cut header": ([WHOLE[:12]], "(?i)jpeg"),
-    "cut PNG": ([encode_png(picture(64, 64))[:60]], "(?i)png"),
+    "cut PNG": ([encode_png(image(64, 64))[:60]], "(?i)png"),
     "nothing": ([b""], "expected a JPEG or PNG file"),
     "a text": ([b"GET / HTTP/1.1"], "expected a JPEG or PNG file"),
-    "PNG bomb": ([bomb_png()], "picture 0 has 60000 x 60000 pixels"),
-    "JPEG bomb": ([WHOLE, bomb_jpeg()], "picture 1 has 60000 x 60000 pixels"),
-    "negative PNG": ([bomb_png(2**31 + 5, 7)], "picture 0 has -2147483643 x 7"),
-    "1 x 1": ([encode_png(np.zeros((1, 1, 3), np.uint8))], "picture 0 has 1 x 1"),
-    "no picture": (np.zeros(0, object), "expected 1 to 16 pictures"),
+    "PNG bomb": ([bomb_png()], "image 0 has 60000 x 60000 pixels"),
+    "JPEG bomb": ([WHOLE, bomb_jpeg()], "image 1 has 60000 x 60000 pixels"),
+    "negative PNG": ([bomb_png(2**31 + 5, 7)], "image 0 has -2147483643 x 7"),
+    "1 x 1": ([encode_png(np.zeros((1, 1, 3), np.uint8))], "image 0 has 1 x 1"),
+    "no image": (np.zeros(0, object), "expected 1 to 16 images"),
 }
 
 
@@ -320,11 +320,11 @@ def test_limits_are_those_of_the_export():
     signatures = ServedModel(BlobFinder(), limits=Limits(8000, 40, 2)).signatures
     ordinary(signatures)
     with pytest.raises(tf.errors.InvalidArgumentError, match="at least 40 and at most 8000"):
-        by_pixels(signatures, [picture(64, 39)])
+        by_pixels(signatures, [image(64, 39)])
     with pytest.raises(tf.errors.InvalidArgumentError, match="at most 8000"):
-        by_files(signatures, [picture(100, 81)])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="expected 1 to 2 pictures"):
-        by_files(signatures, [picture(50, 50)] * 3)
+        by_files(signatures, [image(100, 81)])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected 1 to 2 images"):
+        by_files(signatures, [image(50, 50)] * 3)
 
 
 @pytest.mark.slow
@@ -358,8 +358,8 @@ def test_other_files_are_not_touched(tmp_path):
         ({"version": 0}, "version: expected at least 1"),
         ({"max_batch_size": 0}, "max_batch_size: expected at least 1"),
         ({"height": 100, "width": 50, "max_pixels": 4999}, "100 x 50 is beyond the limits"),
-        ({"pictures": [picture(9, 9), picture(1, 9)]}, "picture 1: 1 x 9 pixels are beyond the limits"),
-        ({"pictures": [np.zeros((9, 9, 3), np.float32)]}, "picture 0: expected uint8"),
+        ({"images": [image(9, 9), image(1, 9)]}, "image 1: 1 x 9 pixels are beyond the limits"),
+        ({"images": [np.zeros((9, 9, 3), np.float32)]}, "image 0: expected uint8"),
     ],
 )
 def test_arguments_out_of_range_are_named(tmp_path, wrong, message):
@@ -381,20 +381,20 @@ def test_arguments_out_of_range_are_named(tmp_path, wrong, message):
     ],
 )
 def test_noise_lies_within_the_limits(limits, size):
-    pictures = _noise(BlobFinder(), limits, *size)
-    assert len(pictures) == 3
-    for pixels in pictures:
+    images = _noise(BlobFinder(), limits, *size)
+    assert len(images) == 3
+    for pixels in images:
         assert limits.allow(*pixels.shape[:2])
         assert all(wanted in (None, side) for wanted, side in zip(size, pixels.shape, strict=False))
-    assert (pictures[1] == 127).all()
+    assert (images[1] == 127).all()
 
 
 def test_what_warms_up_is_of_both_signatures_and_small():
     small, large = np.zeros((10, 10, 3), np.uint8), np.zeros((4000, 3000, 3), np.uint8)
     requests = [
-        (signature, {"of": picture}, [picture])
+        (signature, {"of": image}, [image])
         for signature in ("encoded", "serving_default")
-        for picture in (large, small, small, small, small, small)
+        for image in (large, small, small, small, small, small)
     ]
     chosen = _to_warm_up(requests)
     assert [signature for signature, _ in chosen] == ["serving_default"] * 4 + ["encoded"] * 4
@@ -414,22 +414,22 @@ def test_a_failed_export_leaves_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_an_export_that_answers_otherwise_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
-    import mrcnn.export.served as room
+    import mrcnn.export.served as component
 
-    resize = room.resize_image
+    resize = component.resize_image
 
     def darker(pixels, *arguments):
         return resize(pixels, *arguments) // 2
 
-    pictures = [picture(64, 64, (0, 5, 5, 9, 9))]
-    kept = export_saved_model(BlobFinder(), tmp_path / "model", pictures=pictures)
+    images = [image(64, 64, (0, 5, 5, 9, 9))]
+    kept = export_saved_model(BlobFinder(), tmp_path / "model", images=images)
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr(room, "resize_image", darker)
+    monkeypatch.setattr(component, "resize_image", darker)
     with pytest.raises(ExportError, match=r"differ too much .* unmatched 1 > 0.01"):
-        export_saved_model(BlobFinder(), tmp_path / "model", pictures=pictures)
+        export_saved_model(BlobFinder(), tmp_path / "model", images=images)
     assert sorted(tmp_path.rglob("*")) == before
     lenient = dataclasses.replace(ACCEPTED, unmatched=1.0)
-    assert export_saved_model(BlobFinder(), tmp_path / "model", pictures=pictures, max_difference=lenient) != kept
+    assert export_saved_model(BlobFinder(), tmp_path / "model", images=images, max_difference=lenient) != kept
 
 
 @pytest.mark.slow
@@ -439,7 +439,7 @@ def test_a_box_that_is_no_number_is_no_detection_as_in_python():
             found = super().call(batch, training)
             return {**found, "boxes": found["boxes"] * tf.constant([1.0, 1.0, float("nan"), 1.0])}
 
-    pictures = [picture(64, 64, (0, 5, 5, 9, 9))]
+    images = [image(64, 64, (0, 5, 5, 9, 9))]
     model = Diverged()
-    assert len(detect(model, pictures)[0]) == 0
-    assert len(by_pixels(ServedModel(model, limits=Limits(50_000)).signatures, pictures)[0]) == 0
+    assert len(detect(model, images)[0]) == 0
+    assert len(by_pixels(ServedModel(model, limits=Limits(50_000)).signatures, images)[0]) == 0

@@ -17,9 +17,9 @@ from mrcnn.export import export_saved_model
 from mrcnn.export.saved_model import encode_png, pixel_inputs, served_instances
 from mrcnn.inference import detect
 from mrcnn.weights.pretrained import load_pretrained
-from tests.blob_finder import BlobFinder, mixed_pictures, picture
+from tests.blob_finder import BlobFinder, image, mixed_images
 from tests.conftest import SAMPLES
-from tests.export.test_picture_bytes import bomb_png
+from tests.export.test_image_bytes import bomb_png
 from tests.export.test_saved_model import expect_same
 
 SERVING = SAMPLES / "serving"
@@ -34,10 +34,10 @@ def predict_request(signature, **inputs):
     return request
 
 
-def by_response(content, pictures):
+def by_response(content, images):
     response = predict_pb2.PredictResponse.FromString(content)
     outputs = {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
-    return response, served_instances(outputs, [p.shape[:2] for p in pictures])
+    return response, served_instances(outputs, [p.shape[:2] for p in images])
 
 
 @pytest.fixture(scope="module")
@@ -60,18 +60,18 @@ def stand_in(blobs):
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["rest", "grpc"])
 def test_the_sample_client_prints_what_is_found(stand_in, blobs, tmp_path, how):
-    pictures = [picture(50, 70), *mixed_pictures(3)]
-    for i, pixels in enumerate(pictures):
+    images = [image(50, 70), *mixed_images(3)]
+    for i, pixels in enumerate(images):
         (tmp_path / f"{i}.png").write_bytes(encode_png(pixels))
     (tmp_path / "bomb.png").write_bytes(bomb_png())
     command = [sys.executable, str(SERVING / "client.py"), how, f"localhost:{stand_in[how]}", "blobs"]
     refused = subprocess.run([*command, "bomb.png"], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert refused.returncode == 1
-    assert "picture 0 has 60000 x 60000 pixels" in refused.stderr
-    files = [f"{i}.png" for i in range(len(pictures))]
+    assert "image 0 has 60000 x 60000 pixels" in refused.stderr
+    files = [f"{i}.png" for i in range(len(images))]
     said = subprocess.run([*command, *files], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
     expected = ""
-    for file, found in zip(files, detect(blobs[0], pictures), strict=True):
+    for file, found in zip(files, detect(blobs[0], images), strict=True):
         expected += f"{file}: {len(found)} detections\n"
         for box, score, class_id in zip(found.boxes, found.scores, found.class_ids, strict=True):
             expected += f"  class {class_id}  score {score:.3f}  box {' '.join(f'{side:.1f}' for side in box)}\n"
@@ -98,34 +98,34 @@ def run(program, *arguments):
 
 @pytest.mark.slow
 def test_cpp_answers_as_python(program, tmp_path, samples_dir):
-    """The shipped model, from C++ through LoadSavedModel: pictures, PredictRequests, the warm-up, hostile requests."""
+    """The shipped model, from C++ through LoadSavedModel: images, PredictRequests, the warm-up, hostile requests."""
     model = load_pretrained(samples_dir / "nuclei/run")
-    paths = sorted((samples_dir / "nuclei/pictures").glob("*.png"))[:3]
-    pictures = [np.ascontiguousarray(tf.io.decode_png(path.read_bytes(), 3).numpy()) for path in paths]
+    paths = sorted((samples_dir / "nuclei/images").glob("*.png"))[:3]
+    images = [np.ascontiguousarray(tf.io.decode_png(path.read_bytes(), 3).numpy()) for path in paths]
     said = []
-    version = export_saved_model(model, tmp_path / "nuclei", pictures=paths, say=said.append)
+    version = export_saved_model(model, tmp_path / "nuclei", images=paths, say=said.append)
     found = detect(model, paths)
     assert sum(map(len, found)) > 20
 
     printed = run(program, version, *paths).stdout
     rows = re.findall(r"class (\d+)  score (\S+)  box (\S+) (\S+) (\S+) (\S+)", printed)
     assert printed.count("[encoded]") == len(paths)
-    assert [int(n) for n in re.findall(r"picture 0: (\d+) detections", printed)] == [len(one) for one in found]
+    assert [int(n) for n in re.findall(r"image 0: (\d+) detections", printed)] == [len(one) for one in found]
     rows = np.array(rows, float)
     np.testing.assert_allclose(rows[:, 1], np.concatenate([one.scores for one in found]), atol=1e-3)
     np.testing.assert_allclose(rows[:, 2:], np.concatenate([one.boxes for one in found]), atol=0.05)
 
     requests = {
-        "pixels": predict_request("serving_default", **pixel_inputs(pictures)),
+        "pixels": predict_request("serving_default", **pixel_inputs(images)),
         "files": predict_request("encoded", image_bytes=np.array([path.read_bytes() for path in paths], object)),
-        "one_pixel": predict_request("serving_default", **pixel_inputs([pictures[0][:1, :1]])),
+        "one_pixel": predict_request("serving_default", **pixel_inputs([images[0][:1, :1]])),
         "wrong_type": predict_request(
             "serving_default", image=np.zeros((1, 8, 8, 3), np.float32), shape=np.array([[8, 8]], np.int32)
         ),
-        "missing": predict_request("serving_default", image=pictures[0][None]),
+        "missing": predict_request("serving_default", image=images[0][None]),
         "bomb": predict_request("encoded", image_bytes=np.array([bomb_png()], object)),
         "cut": predict_request("encoded", image_bytes=np.array([paths[0].read_bytes()[:3000]], object)),
-        "again": predict_request("serving_default", **pixel_inputs(pictures[:1])),
+        "again": predict_request("serving_default", **pixel_inputs(images[:1])),
     }
     requests["again"].output_filter.extend(["boxes", "num_detections"])
     for name, request in requests.items():
@@ -134,13 +134,13 @@ def test_cpp_answers_as_python(program, tmp_path, samples_dir):
     done = run(program, version, *(tmp_path / f"{name}.pb" for name in ("junk", *requests)))
     refused = dict(re.findall(r"/(\w+)\.pb: refused: (.*)", done.stdout))
     assert set(refused) == {"junk", "one_pixel", "wrong_type", "missing", "bomb", "cut"}
-    assert "picture 0 has 1 x 1 pixels" in refused["one_pixel"]
+    assert "image 0 has 1 x 1 pixels" in refused["one_pixel"]
     assert "expected uint8, got float" in refused["wrong_type"]
     assert "shape is missing" in refused["missing"]
     assert "60000 x 60000" in refused["bomb"]
     assert "PredictRequest" in refused["junk"]
     for name in ("pixels", "files"):
-        response, served = by_response((tmp_path / f"{name}.pb.response").read_bytes(), pictures)
+        response, served = by_response((tmp_path / f"{name}.pb.response").read_bytes(), images)
         assert response.model_spec == requests[name].model_spec
         for there, here in zip(served, found, strict=True):
             expect_same(there, here, 2e-3)

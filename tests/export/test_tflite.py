@@ -20,7 +20,7 @@ from mrcnn.export.portable import ExportError, PortableGraph
 from mrcnn.export.tflite import export_tflite, load_tflite
 from mrcnn.inference import detect
 from mrcnn.modeling.mask_rcnn import MaskRCNN
-from tests.tiny_model import blank_picture, noise_pictures, tiny_model
+from tests.tiny_model import blank_image, noise_images, tiny_model
 
 pytest.importorskip("ai_edge_litert", reason="the runtime of LiteRT files: pip install mrcnn[tflite]")
 
@@ -35,7 +35,7 @@ def path(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("float") / "model.tflite"
     said = []
     assert export_tflite(model, path, say=said.append) == path
-    assert len(said) == 1 and "detections in 3 pictures: scores differ by at most" in said[0]
+    assert len(said) == 1 and "detections in 3 images: scores differ by at most" in said[0]
     return path
 
 
@@ -55,10 +55,10 @@ def model_with_pool(model, **changes):
 
 
 def test_it_answers_as_the_model(model, loaded):
-    pictures = [*noise_pictures(6), *noise_pictures(1, seed=1, sides=(30, 40)), noise_pictures(1, seed=2)[0][:, :70]]
-    expected = detect(model, pictures)
+    images = [*noise_images(6), *noise_images(1, seed=1, sides=(30, 40)), noise_images(1, seed=2)[0][:, :70]]
+    expected = detect(model, images)
     assert sum(map(len, expected)) > 10
-    difference = compare(expected, detect(loaded, pictures, batch_size=2))
+    difference = compare(expected, detect(loaded, images, batch_size=2))
     assert difference.unmatched == 0.0
     assert difference.scores < 1e-4
     assert difference.boxes < 1e-2
@@ -66,7 +66,7 @@ def test_it_answers_as_the_model(model, loaded):
 
 
 @pytest.mark.parametrize("size", [(96, 96), (96, 160), (160, 96), (64, 64), (64, 256)])
-def test_pictures_of_any_size_on_the_canvas(model, loaded, size):
+def test_images_of_any_size_on_the_canvas(model, loaded, size):
     image, _ = inputs(*size)
     content = np.array([size], np.int32)
     found = loaded.run(image, content)
@@ -79,7 +79,7 @@ def test_pictures_of_any_size_on_the_canvas(model, loaded, size):
 
 
 def test_nothing_found_is_zero_rows_of_the_right_rank(model, loaded):
-    found = detect(loaded, blank_picture(100, 120))[0]
+    found = detect(loaded, blank_image(100, 120))[0]
     assert found.boxes.shape == (0, 4)
     assert np.asarray(found.masks).shape == (0, 100, 120)
     image, content = inputs()
@@ -93,7 +93,7 @@ def test_nothing_found_is_zero_rows_of_the_right_rank(model, loaded):
     }
 
 
-def test_a_picture_with_objects_after_one_without(loaded):
+def test_a_image_with_objects_after_one_without(loaded):
     image, content = inputs()
     first = loaded.run(image, content)
     assert len(first["boxes"]) > 0
@@ -119,14 +119,14 @@ def test_bad_input_is_refused_and_the_next_works(loaded):
 
 
 def test_threads_share_a_loaded_file(loaded):
-    pictures = noise_pictures(4, seed=5)
-    expected = [detect(loaded, picture)[0] for picture in pictures]
-    found = [None] * len(pictures)
+    images = noise_images(4, seed=5)
+    expected = [detect(loaded, image)[0] for image in images]
+    found = [None] * len(images)
 
     def work(place):
-        found[place] = detect(loaded, pictures[place])[0]
+        found[place] = detect(loaded, images[place])[0]
 
-    threads = [threading.Thread(target=work, args=(place,)) for place in range(len(pictures))]
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(len(images))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -217,10 +217,10 @@ def test_a_file_that_answers_otherwise_is_not_kept(model, path, loaded, monkeypa
     kept = tmp_path / "model.tflite"
     kept.write_bytes(b"what was there before")
     with pytest.raises(ExportError, match="not exported, its answers differ too much from the model's: "):
-        export_tflite(other, kept, pictures=noise_pictures(2))
+        export_tflite(other, kept, images=noise_images(2))
     assert os.listdir(tmp_path) == ["model.tflite"]
     assert kept.read_bytes() == b"what was there before"
-    export_tflite(model, kept, pictures=noise_pictures(2))  # and with the right one it is
+    export_tflite(model, kept, images=noise_images(2))  # and with the right one it is
     assert load_tflite(kept).config == loaded.config
 
 
@@ -228,9 +228,7 @@ def test_the_caller_sets_the_bounds(model, path, monkeypatch, tmp_path):
     content = tflite._read(path)[0]
     monkeypatch.setattr(tflite, "_convert", lambda *_: content)
     with pytest.raises(ExportError, match=r"scores .* > -1"):
-        export_tflite(
-            model, tmp_path / "model.tflite", pictures=noise_pictures(1), max_difference=Difference(scores=-1)
-        )
+        export_tflite(model, tmp_path / "model.tflite", images=noise_images(1), max_difference=Difference(scores=-1))
     assert os.listdir(tmp_path) == []
 
 
@@ -254,12 +252,12 @@ def test_another_complaint_of_the_converter_is_one_line(text, reason):
 
 def test_eight_bits_are_a_quarter_of_the_size_and_close(model, path, tmp_path):
     small = tmp_path / "small.tflite"
-    pictures = noise_pictures(6)
+    images = noise_images(6)
     # Masks of an untrained model lie close to a half everywhere, so that rounding tips more of their pixels.
     bounds = dataclasses.replace(tflite.INT8_ACCEPTED, masks=0.25)
-    export_tflite(model, small, int8=True, pictures=pictures, max_difference=bounds)
+    export_tflite(model, small, int8=True, images=images, max_difference=bounds)
     assert small.stat().st_size < 0.35 * path.stat().st_size
-    difference = compare(detect(model, pictures), detect(load_tflite(small), pictures))
+    difference = compare(detect(model, images), detect(load_tflite(small), images))
     assert difference.detections > 10
     assert difference.scores > 0.0
     assert not difference.beyond(bounds)

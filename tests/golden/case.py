@@ -35,7 +35,7 @@ class Golden:
     def __getitem__(self, key: str) -> np.ndarray:
         return self.values[key]
 
-    def picture(self) -> np.ndarray:
+    def image(self) -> np.ndarray:
         """u8[h, w, 3], RGB, as it was taken."""
         return np.asarray(Image.open(DATA / self.meta["image"]).convert("RGB"))
 
@@ -78,7 +78,7 @@ class Golden:
         return {}
 
     def sizes(self) -> dict[str, int]:
-        """The sides the reference resized the picture to."""
+        """The sides the reference resized the image to."""
         config = self.meta.get("config")
         if self.is_matterport:
             return {"short_side": config["IMAGE_MIN_DIM"], "long_side": config["IMAGE_MAX_DIM"]}
@@ -117,7 +117,7 @@ def pairwise_iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def nearest_resize(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Nearest neighbour as PyTorch's interpolate: source index floor(index * source size / size)."""
+    """Nearest neighbor as PyTorch's interpolate: source index floor(index * source size / size)."""
     rows, columns = (
         np.minimum(np.floor(np.arange(size) * np.float32(source / size)).astype(int), source - 1)
         for size, source in zip(shape, mask.shape, strict=True)
@@ -125,13 +125,13 @@ def nearest_resize(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return mask[rows][:, columns]
 
 
-def input_batch(picture: np.ndarray, settings: InputConfig) -> dict[str, tf.Tensor]:
-    """One picture as `mrcnn.detect` hands it to the model."""
-    item = inference.prepare_picture(picture, 0, settings)
+def input_batch(image: np.ndarray, config: InputConfig) -> dict[str, tf.Tensor]:
+    """One image as `mrcnn.detect` hands it to the model."""
+    item = inference.prepare_image(image, 0, config)
     content_shape = item.content_shape
     return {
         "image": tf.constant(item.image[None]),
         "image_id": tf.constant([0], tf.int64),
-        "original_shape": tf.constant([picture.shape[:2]], tf.int32),
+        "original_shape": tf.constant([image.shape[:2]], tf.int32),
         "content_shape": tf.constant([content_shape], tf.int32),
     }

@@ -18,7 +18,7 @@ LEAST_MATCHED = 0.98  # of the reference's detections: near ties at the cut-off 
 
 @pytest.fixture(scope="module", params=NAMES)
 def case(request, tmp_path_factory):
-    """The file, a model of its checkpoint, and what the model makes of its picture."""
+    """The file, a model of its checkpoint, and what the model makes of its image."""
     keras.utils.clear_session(free_memory=True)  # of the last file's forty million weights
     golden = Golden(request.param)
     path = golden.write_checkpoint(tmp_path_factory.mktemp("golden"))
@@ -28,21 +28,21 @@ def case(request, tmp_path_factory):
 
 
 def _taps(golden: Golden, model) -> dict:
-    """What lies between picture and proposals, in one graph."""
-    picture = golden.picture()
+    """What lies between image and proposals, in one graph."""
+    image = golden.image()
     if "resized_picture" in golden.meta:
-        picture = np.asarray(Image.open(DATA / golden.meta["resized_picture"]))
-    settings = model.config.input
+        image = np.asarray(Image.open(DATA / golden.meta["resized_picture"]))
+    config = model.config.input
 
     @tf.function
     def run(batch):
         shape = tf.shape(batch["image"])[1:3]
-        window = content_window(shape, batch["content_shape"], settings)
+        window = content_window(shape, batch["content_shape"], config)
         output = model.rpn(model.extract_features(batch))
-        clip_to = proposal_window(shape, batch["content_shape"], settings)
+        clip_to = proposal_window(shape, batch["content_shape"], config)
         proposals = model.rpn.propose(output, clip_to, for_training=False)
         return {
-            "input": model.normalize(batch["image"], window if settings.padding_pixels == "zero_input" else None),
+            "input": model.normalize(batch["image"], window if config.padding_pixels == "zero_input" else None),
             "features": model.extract_features(batch),
             "logits": output.logits,
             "deltas": output.deltas,
@@ -51,7 +51,7 @@ def _taps(golden: Golden, model) -> dict:
             "proposals": proposals.boxes,
         }
 
-    return tf.nest.map_structure(np.asarray, run(input_batch(picture, settings)))
+    return tf.nest.map_structure(np.asarray, run(input_batch(image, config)))
 
 
 def _keys(golden: Golden, *beginnings: str) -> list[str]:
@@ -138,7 +138,7 @@ def test_heads_on_probe_boxes(case):
 
 def test_detections(case):
     golden, model, _ = case
-    (found,) = mrcnn.detect(model, [golden.picture()])
+    (found,) = mrcnn.detect(model, [golden.image()])
     if golden.is_matterport:
         boxes, classes = golden["det_rois_yxyx"].astype(np.float64), golden["det_class_ids"]
     else:

@@ -33,7 +33,7 @@ LOSSES = {
 ALL_ANCHORS = 1_000_000
 NUM_PROPOSALS = 100
 # From these steps on rounding decides: torchvision itself, run again, is 5 % and 7 % off its own stored losses there,
-# and a change of picture or weights by 1e-7 moves either program by up to 20 %. data/README.md has the numbers.
+# and a change of image or weights by 1e-7 moves either program by up to 20 %. data/README.md has the numbers.
 CHAOTIC_FROM = {"d2_mask_r50_fpn_gn": 2, "tv_mask_r50_fpn_v2": 2}
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 1e-5, 0.9, 1e-4
 
@@ -45,10 +45,10 @@ def _our_loss(theirs: str) -> str:
     return f"{LOSSES[stage[1]]}_{int(stage[2]) + 1}" if stage else LOSSES[theirs]
 
 
-def _settings(golden: Golden) -> dict:
+def _config(golden: Golden) -> dict:
     """Nothing drawn at random: every anchor and every RoI takes part, everything learns."""
     num_rois = NUM_PROPOSALS + len(golden["gt_labels"])
-    settings = {
+    config = {
         "backbone.freeze_at": 0,
         "rpn.batch_per_image": ALL_ANCHORS,
         "rpn.positive_fraction": 1.0,
@@ -58,11 +58,11 @@ def _settings(golden: Golden) -> dict:
         "roi_sampler.positive_fraction": 1.0,
     }
     if "tv_box" not in golden.name:
-        settings["heads.0.num_foreground"] = num_rois
-    return settings
+        config["heads.0.num_foreground"] = num_rois
+    return config
 
 
-def _truth(golden: Golden, content: tuple[int, int], canvas: tuple[int, int], original: tuple[int, int]) -> dict:
+def _ground_truth(golden: Golden, content: tuple[int, int], canvas: tuple[int, int], original: tuple[int, int]) -> dict:
     """The five objects, in pixels of the canvas; each mask the ellipse inscribed in its box."""
     boxes = xyxy(golden["gt_boxes_xyxy"]).astype(np.float64)
     frame = original if golden.is_torchvision else content
@@ -72,7 +72,7 @@ def _truth(golden: Golden, content: tuple[int, int], canvas: tuple[int, int], or
         inside = ((y - (y1 + y2) / 2) / ((y2 - y1) / 2)) ** 2 + ((x - (x1 + x2) / 2) / ((x2 - x1) / 2)) ** 2 <= 1
         masks[i, : content[0], : content[1]] = nearest_resize(inside.astype(np.uint8), content)
     scale = np.array(content, np.float32) / np.array(frame, np.float32)
-    truth = {
+    ground_truth = {
         "gt_boxes": (boxes.astype(np.float32) * np.tile(scale, 2))[None],
         "gt_class_ids": (golden["gt_labels"] + (0 if golden.is_torchvision else 1)).astype(np.int32)[None],
         "gt_masks": np.zeros((1, len(boxes), 1, 1), np.uint8),
@@ -82,8 +82,8 @@ def _truth(golden: Golden, content: tuple[int, int], canvas: tuple[int, int], or
         "seed": np.zeros((1, 2), np.int32),
     }
     if "gt_keypoints" in golden:
-        truth["gt_keypoints"] = (golden["gt_keypoints"] * np.array([scale[1], scale[0], 1], np.float32))[None]
-    return {key: tf.constant(value) for key, value in truth.items()}
+        ground_truth["gt_keypoints"] = (golden["gt_keypoints"] * np.array([scale[1], scale[0], 1], np.float32))[None]
+    return {key: tf.constant(value) for key, value in ground_truth.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -95,15 +95,15 @@ def _free_memory():
 def test_losses_gradients_and_steps(name, tmp_path):
     golden = Golden(name)
     path = golden.write_checkpoint(tmp_path)
-    model = mrcnn.load_pretrained(path, **golden.sizes(), **golden.overrides(), **_settings(golden))
+    model = mrcnn.load_pretrained(path, **golden.sizes(), **golden.overrides(), **_config(golden))
     sources = read_foreign(path)[1].arrays
-    picture = golden.picture()
-    original = picture.shape[:2]
+    image = golden.image()
+    original = image.shape[:2]
     if "resized_picture" in golden.meta:
-        picture = np.asarray(Image.open(DATA / golden.meta["resized_picture"]))
-    batch = input_batch(picture, model.config.input)
+        image = np.asarray(Image.open(DATA / golden.meta["resized_picture"]))
+    batch = input_batch(image, model.config.input)
     content = tuple(int(side) for side in batch["content_shape"][0])
-    batch |= _truth(golden, content, tuple(batch["image"].shape[1:3]), original)
+    batch |= _ground_truth(golden, content, tuple(batch["image"].shape[1:3]), original)
     variables = {path: v for path, v in mrcnn.weights.report.named_variables(model).items() if v.trainable}
 
     norms = {id(v): tf.Variable(0.0) for v in variables.values()}

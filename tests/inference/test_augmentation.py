@@ -9,11 +9,11 @@ from PIL import Image
 
 from mrcnn.inference import detect, detect_augmented
 from mrcnn.inference.augmentation import _merge
-from mrcnn.modeling.base import named_variables
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
-from mrcnn.structures import Instances
-from tests.tiny_model import blank_picture, noise_pictures, tiny_model
+from mrcnn.modeling.variables import named_variables
+from mrcnn.structures.instances import Instances
+from tests.tiny_model import blank_image, noise_images, tiny_model
 
 SWAP = (1, 0, 2)
 
@@ -33,8 +33,8 @@ def model():
 
 @pytest.mark.slow
 def test_one_view_is_what_detect_gives(model):
-    as_large_as_the_canvas = noise_pictures(1, seed=8, sides=(200, 201))[0][:96, :128]
-    for pixels in (as_large_as_the_canvas, *noise_pictures(2, seed=8)):
+    as_large_as_the_canvas = noise_images(1, seed=8, sides=(200, 201))[0][:96, :128]
+    for pixels in (as_large_as_the_canvas, *noise_images(2, seed=8)):
         (plain,) = detect(model, pixels)
         found = detect_augmented(model, pixels, [model.config.input.short_side], flip=False)
         assert len(found) == len(plain) > 2
@@ -50,9 +50,9 @@ def test_one_view_is_what_detect_gives(model):
 
 
 @pytest.mark.slow
-def test_the_mirrored_picture_gives_the_mirrored_answer(model):
-    """Every view has its mirror, so the answer cannot depend on which of the two is the picture."""
-    (pixels,) = noise_pictures(1, seed=9)
+def test_the_mirrored_image_gives_the_mirrored_answer(model):
+    """Every view has its mirror, so the answer cannot depend on which of the two is the image."""
+    (pixels,) = noise_images(1, seed=9)
     width = pixels.shape[1]
     found = detect_augmented(model, pixels, [80, 112], joint_order=SWAP)
     other = detect_augmented(model, pixels[:, ::-1], [80, 112], joint_order=SWAP)
@@ -85,16 +85,16 @@ def test_boxes_of_all_views_go_through_one_nms():
 
 @pytest.mark.slow
 def test_blank_and_bad_input(model, tmp_path):
-    found = detect_augmented(model, blank_picture(70, 90), [64])
+    found = detect_augmented(model, blank_image(70, 90), [64])
     assert found.boxes.shape == (0, 4)
     assert found.masks.shape == (0, 70, 90)
     assert found.keypoints.shape == (0, 3, 3)
-    Image.fromarray(blank_picture(70, 90)).save(tmp_path / "a.png")
+    Image.fromarray(blank_image(70, 90)).save(tmp_path / "a.png")
     assert len(detect_augmented(model, tmp_path / "a.png", [64], flip=False)) == 0
     with pytest.raises(ValueError, match="short_sides"):
-        detect_augmented(model, blank_picture(70, 90), [])
+        detect_augmented(model, blank_image(70, 90), [])
     with pytest.raises(ValueError, match=r"a\.png: 70 x 90"):
         detect_augmented(model, tmp_path / "a.png", [64], max_pixels=100)
-    (pixels,) = noise_pictures(1, seed=9)
+    (pixels,) = noise_images(1, seed=9)
     with pytest.raises(ValueError, match="joint_order: expected each of 0 to 2"):
         detect_augmented(model, pixels, [64], joint_order=(0, 0, 1))

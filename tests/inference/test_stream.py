@@ -19,11 +19,11 @@ from mrcnn.data.errors import DataError
 from mrcnn.data.rasterize import encode_masks, rle_to_mask
 from mrcnn.inference import detect, detect_dataset, iter_detect, set_threads, stream, to_instances
 from mrcnn.modeling.input import InputConfig
-from mrcnn.ops import masks
-from mrcnn.ops.masks import paste_masks
-from mrcnn.structures import batch_spec
-from tests.blob_finder import BlobFinder, mixed_pictures, picture
-from tests.tiny_model import blank_picture, noise_pictures, tiny_model
+from mrcnn.structures import masks
+from mrcnn.structures.masks import paste_masks
+from mrcnn.structures.tensors import batch_spec
+from tests.blob_finder import BlobFinder, image, mixed_images
+from tests.tiny_model import blank_image, noise_images, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +48,10 @@ def same(a, b):
 def test_boxes_come_back_to_original_pixels(model, size):
     h, w = size
     box = (h // 4, w // 4, h // 4 * 3, w // 2)
-    (found,) = detect(model, [picture(h, w, (1, *box))])
+    (found,) = detect(model, [image(h, w, (1, *box))])
     assert found.image_shape == size
     assert found.class_ids.tolist() == [2]
-    pixel = max(1, max(h, w) / 128, min(h, w) / 64)  # one pixel of the resized picture
+    pixel = max(1, max(h, w) / 128, min(h, w) / 64)  # one pixel of the resized image
     assert np.abs(found.boxes[0] - box).max() <= pixel
     rows, columns = np.flatnonzero(found.masks[0].any(1)), np.flatnonzero(found.masks[0].any(0))
     y1, x1, y2, x2 = found.boxes[0]
@@ -63,19 +63,19 @@ def test_boxes_come_back_to_original_pixels(model, size):
 
 def test_the_axes_are_scaled_apart():
     # 10 x 33 -> 20 x 66 exactly, but 7 x 33 -> 20 x 94.29: 94 columns
-    found = detect(BlobFinder(20, 1000, 1), picture(7, 33, (0, 0, 0, 7, 33)))[0]
+    found = detect(BlobFinder(20, 1000, 1), image(7, 33, (0, 0, 0, 7, 33)))[0]
     assert found.boxes[0] == pytest.approx([0, 0, 7, 33])
 
 
-CENTRED = {"padding": "centre", "canvas": "square", "rounding": "half_even", "interpolation": "linear_black_u8"}
+CENTERD = {"padding": "center", "canvas": "square", "rounding": "half_even", "interpolation": "linear_black_u8"}
 
 
-@pytest.mark.parametrize("rules", [{"interpolation": "linear", "rounding": "floor"}, CENTRED], ids=["floor", "centred"])
+@pytest.mark.parametrize("rules", [{"interpolation": "linear", "rounding": "floor"}, CENTERD], ids=["floor", "centerd"])
 @pytest.mark.parametrize("size", [(64, 64), (48, 100), (300, 150), (21, 200)])
 def test_boxes_come_back_under_other_rules(rules, size):
     h, w = size
     box = (h // 4, w // 4, h // 4 * 3, w // 2)
-    (found,) = detect(BlobFinder(**rules), [picture(h, w, (1, *box))])
+    (found,) = detect(BlobFinder(**rules), [image(h, w, (1, *box))])
     pixel = max(1, max(h, w) / 128, min(h, w) / 64)
     assert np.abs(found.boxes[0] - box).max() <= pixel
 
@@ -88,9 +88,9 @@ def test_the_canvas_by_other_rules():
             given.update({k: (v.dtype, v.shape) for k, v in batch.items()})
             return super().call(batch)
 
-    detect(Spy(interpolation="linear"), picture(50, 100))
+    detect(Spy(interpolation="linear"), image(50, 100))
     assert given["image"][0] == tf.float32
-    item = inference.prepare_picture(picture(50, 100, (0, 0, 0, 50, 100)), 0, InputConfig(64, 128, 32, **CENTRED))
+    item = inference.prepare_image(image(50, 100, (0, 0, 0, 50, 100)), 0, InputConfig(64, 128, 32, **CENTERD))
     assert item.image.shape == (128, 128, 3)
     assert (item.content_shape, item.origin) == ((64, 128), (32, 0))
     assert item.image[32:96, 1:-1, 0].min() > 0
@@ -98,7 +98,7 @@ def test_the_canvas_by_other_rules():
 
 
 def test_boxes_that_name_their_last_pixel():
-    """The whole picture (last pixels 19 and 39, 8 pixels in) and a box in it, stretched between pixel centres."""
+    """The whole image (last pixels 19 and 39, 8 pixels in) and a box in it, stretched between pixel centers."""
     detections = {
         "boxes": np.array([[8, 0, 27, 39], [8, 3.9, 17.5, 19.5]], np.float32),
         "class_ids": np.array([1, 2]),
@@ -107,8 +107,8 @@ def test_boxes_that_name_their_last_pixel():
         "masks": np.ones((2, 4, 4), np.float32),
         "keypoints": np.full((2, 1, 3), 18, np.float32),
     }
-    settings = InputConfig(end_offset=-1.0, whole_pixels=True)
-    place = {"origin": (8, 0), "settings": settings, "paste": "integer_resize"}
+    config = InputConfig(end_offset=-1.0, whole_pixels=True)
+    place = {"origin": (8, 0), "config": config, "paste": "integer_resize"}
     found = to_instances(detections, (20, 40), (11, 31), **place)
     # (3.9, 17.5 - 8, 19.5) of (39, 19, 39) are a tenth and two halves of 30, 10 and 30 pixels, to which ends add 1
     assert found.boxes.tolist() == [[0, 0, 11, 31], [0, 3, 6, 16]]
@@ -120,7 +120,7 @@ def test_pasting_follows_the_mask_head():
     model = BlobFinder()
     pool = types.SimpleNamespace(end_offset=-1.0)
     model.config.heads = (types.SimpleNamespace(), types.SimpleNamespace(paste="padded_integer", pool=pool))
-    pixels = picture(64, 64, (0, 16, 16, 48, 48))
+    pixels = image(64, 64, (0, 16, 16, 48, 48))
     found = detect(model, pixels)[0]
     half = np.repeat([[1.0, 0.0]], 14, axis=1)[np.newaxis].repeat(28, axis=1)
     expected = paste_masks(half, found.boxes - [0, 0, 1, 1], 64, 64, convention="padded_integer")
@@ -128,28 +128,28 @@ def test_pasting_follows_the_mask_head():
 
 
 def test_results_do_not_depend_on_the_batch(model):
-    pictures = mixed_pictures(17)
-    one_by_one = [detect(model, p)[0] for p in pictures]
+    images = mixed_images(17)
+    one_by_one = [detect(model, p)[0] for p in images]
     for batch_size in (1, 3, 8, 100):
-        for a, b in zip(one_by_one, detect(model, pictures, batch_size), strict=True):
+        for a, b in zip(one_by_one, detect(model, images, batch_size), strict=True):
             same(a, b)
 
 
 def test_order_is_kept_when_shapes_alternate(model):
-    pictures = [picture(40 + 60 * (i % 3 == 0), 90, (0, 5, i, 20, i + 10)) for i in range(30)]
-    for expected, found in zip(range(30), detect(model, pictures, 4), strict=True):
+    images = [image(40 + 60 * (i % 3 == 0), 90, (0, 5, i, 20, i + 10)) for i in range(30)]
+    for expected, found in zip(range(30), detect(model, images, 4), strict=True):
         assert abs(found.boxes[0, 1] - expected) < 2
 
 
-def test_pictures_are_read_no_further_ahead_than_stated(model):
+def test_images_are_read_no_further_ahead_than_stated(model):
     read = 0
 
     def reader():
         nonlocal read
-        yield picture(100, 40)  # alone in its shape, so it waits
+        yield image(100, 40)  # alone in its shape, so it waits
         for _ in range(50):
             read += 1
-            yield picture(40, 40)
+            yield image(40, 40)
 
     results = iter_detect(model, reader(), 2)
     next(results)
@@ -157,34 +157,34 @@ def test_pictures_are_read_no_further_ahead_than_stated(model):
     assert len(list(results)) == 50
 
 
-def test_every_kind_of_picture(model, tmp_path):
-    grey = picture(60, 80, (0, 10, 10, 40, 50))[..., 0]
-    as_grey = detect(model, grey)[0]
-    assert as_grey.class_ids.tolist() == [1, 2, 3]
-    same(as_grey, detect(model, grey[..., None])[0])
-    colour = picture(60, 80, (2, 10, 10, 40, 50))
-    alpha = np.concatenate([colour, np.zeros((60, 80, 1), np.uint8)], 2)
-    same(detect(model, colour)[0], detect(model, alpha)[0])
-    Image.fromarray(colour).save(tmp_path / "a.png")
-    same(detect(model, colour)[0], detect(model, tmp_path / "a.png")[0])
-    same(detect(model, colour)[0], detect(model, [str(tmp_path / "a.png")])[0])
-    assert len(detect(model, np.stack([colour, colour]))) == 2
-    assert len(detect(model, (p for p in [colour, grey]), 2)) == 2
+def test_every_kind_of_image(model, tmp_path):
+    gray = image(60, 80, (0, 10, 10, 40, 50))[..., 0]
+    as_gray = detect(model, gray)[0]
+    assert as_gray.class_ids.tolist() == [1, 2, 3]
+    same(as_gray, detect(model, gray[..., None])[0])
+    color = image(60, 80, (2, 10, 10, 40, 50))
+    alpha = np.concatenate([color, np.zeros((60, 80, 1), np.uint8)], 2)
+    same(detect(model, color)[0], detect(model, alpha)[0])
+    Image.fromarray(color).save(tmp_path / "a.png")
+    same(detect(model, color)[0], detect(model, tmp_path / "a.png")[0])
+    same(detect(model, color)[0], detect(model, [str(tmp_path / "a.png")])[0])
+    assert len(detect(model, np.stack([color, color]))) == 2
+    assert len(detect(model, (p for p in [color, gray]), 2)) == 2
     assert detect(model, []) == []
     assert len(detect(model, np.zeros((1, 1, 3), np.uint8))[0]) == 0
-    same(detect(model, np.asfortranarray(colour))[0], detect(model, colour[::-1][::-1])[0])
+    same(detect(model, np.asfortranarray(color))[0], detect(model, color[::-1][::-1])[0])
 
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4, 3)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4, 3), np.uint8)])
-def test_bad_pictures_are_refused_by_place(model, bad):
-    with pytest.raises(ValueError, match="picture 1: expected uint8"):
-        detect(model, [picture(40, 40), bad])
+def test_bad_images_are_refused_by_place(model, bad):
+    with pytest.raises(ValueError, match="image 1: expected uint8"):
+        detect(model, [image(40, 40), bad])
 
 
 def test_bad_files_are_refused_by_name(model, tmp_path):
-    Image.fromarray(picture(60, 80)).save(tmp_path / "whole.png")
+    Image.fromarray(image(60, 80)).save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
-    (tmp_path / "text.jpg").write_text("not a picture")
+    (tmp_path / "text.jpg").write_text("not an image")
     for name in ("cut.png", "text.jpg", "absent.png"):
         with pytest.raises(DataError, match=name):
             detect(model, [tmp_path / "whole.png", tmp_path / name])
@@ -192,33 +192,33 @@ def test_bad_files_are_refused_by_name(model, tmp_path):
 
 def test_bad_batch_size_is_refused(model):
     with pytest.raises(ValueError, match="batch_size 0"):
-        detect(model, [picture(40, 40)], 0)
+        detect(model, [image(40, 40)], 0)
 
 
 def test_score_threshold(model):
-    colours = picture(60, 80, (0, 1, 1, 20, 20), (1, 1, 30, 20, 50), (2, 30, 30, 50, 50))
-    assert detect(model, colours)[0].scores.tolist() == pytest.approx([0.9, 0.6, 0.3])
-    assert detect(model, colours, score_threshold=0.5)[0].class_ids.tolist() == [1, 2]
-    assert len(detect(model, colours, score_threshold=0.95)[0]) == 0
+    colors = image(60, 80, (0, 1, 1, 20, 20), (1, 1, 30, 20, 50), (2, 30, 30, 50, 50))
+    assert detect(model, colors)[0].scores.tolist() == pytest.approx([0.9, 0.6, 0.3])
+    assert detect(model, colors, score_threshold=0.5)[0].class_ids.tolist() == [1, 2]
+    assert len(detect(model, colors, score_threshold=0.95)[0]) == 0
 
 
 def test_one_trace_serves_all_sizes():
     model = BlobFinder()
     for batch_size in (1, 2, 5):
-        detect(model, mixed_pictures(12, seed=batch_size), batch_size)
+        detect(model, mixed_images(12, seed=batch_size), batch_size)
     assert model.traces == 1
 
 
 def test_new_weights_are_used():
     model = BlobFinder()
-    assert len(detect(model, picture(60, 80, (0, 10, 10, 40, 50)))[0]) == 1
+    assert len(detect(model, image(60, 80, (0, 10, 10, 40, 50)))[0]) == 1
     model.gain.assign(0.1)
-    assert len(detect(model, picture(60, 80, (0, 10, 10, 40, 50)))[0]) == 0
+    assert len(detect(model, image(60, 80, (0, 10, 10, 40, 50)))[0]) == 0
 
 
 def test_a_dropped_model_is_not_kept_alive():
     model = BlobFinder()
-    detect(model, picture(40, 40))
+    detect(model, image(40, 40))
     alive = weakref.ref(model)
     assert model in stream._graphs
     del model
@@ -235,8 +235,8 @@ def test_the_batch_is_what_the_spec_says(model):
             assert training is False
             return super().call(batch)
 
-    detect(Spy(), picture(50, 100))
-    spec = batch_spec(with_truth=False)
+    detect(Spy(), image(50, 100))
+    spec = batch_spec(with_ground_truth=False)
     assert set(given) == set(spec)
     assert all(spec[name].is_compatible_with(tensor) for name, tensor in given.items())
 
@@ -263,36 +263,36 @@ def test_to_instances_clips_and_drops():
 
 
 def test_progress_bar(model, capsys):
-    detect(model, mixed_pictures(3), progress=True)
+    detect(model, mixed_images(3), progress=True)
     assert "3/3" in capsys.readouterr().out
-    detect(model, mixed_pictures(3))
+    detect(model, mixed_images(3))
     assert capsys.readouterr().out == ""
 
 
 def test_detect_dataset(model):
-    pictures = mixed_pictures(5)
+    images = mixed_images(5)
 
-    class Pictures:
+    class Images:
         def __len__(self):
             return 5
 
         def load_image(self, index):
-            return pictures[index]
+            return images[index]
 
         def record(self, index):
-            return types.SimpleNamespace(image_id=f"picture {index}")
+            return types.SimpleNamespace(image_id=f"image {index}")
 
-    found = list(detect_dataset(model, Pictures(), 2))
-    assert [i for i, _ in found] == [f"picture {i}" for i in range(5)]
-    for (_, a), b in zip(found, detect(model, pictures), strict=True):
+    found = list(detect_dataset(model, Images(), 2))
+    assert [i for i, _ in found] == [f"image {i}" for i in range(5)]
+    for (_, a), b in zip(found, detect(model, images), strict=True):
         same(a, b)
 
 
 def test_the_real_model_gives_the_same_alone_and_in_a_batch(real_model):
-    pictures = noise_pictures(12)
-    alone = detect(real_model, pictures)
+    images = noise_images(12)
+    alone = detect(real_model, images)
     assert sum(map(len, alone)) > 20
-    for a, b in zip(alone, detect(real_model, pictures, 5), strict=True):
+    for a, b in zip(alone, detect(real_model, images, 5), strict=True):
         assert np.array_equal(a.class_ids, b.class_ids)
         np.testing.assert_allclose(a.boxes, b.boxes, atol=1e-3)
         np.testing.assert_allclose(a.scores, b.scores, atol=1e-5)
@@ -300,8 +300,8 @@ def test_the_real_model_gives_the_same_alone_and_in_a_batch(real_model):
         assert (np.diff(a.scores) <= 0).all()
 
 
-def test_boxes_and_masks_of_the_real_model_lie_in_the_picture(real_model):
-    for pixels, found in zip(noise_pictures(6, seed=3), detect(real_model, noise_pictures(6, seed=3)), strict=True):
+def test_boxes_and_masks_of_the_real_model_lie_in_the_image(real_model):
+    for pixels, found in zip(noise_images(6, seed=3), detect(real_model, noise_images(6, seed=3)), strict=True):
         assert found.image_shape == pixels.shape[:2]
         assert (found.boxes >= 0).all()
         assert (found.boxes <= [*found.image_shape, *found.image_shape]).all()
@@ -311,7 +311,7 @@ def test_masks_are_pasted_when_they_are_read_and_not_before(model, monkeypatch):
     pasted = []
     whole = masks.paste_masks
     monkeypatch.setattr(masks, "paste_masks", lambda *args: pasted.append(len(args[0])) or whole(*args))
-    (found,) = detect(model, picture(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
+    (found,) = detect(model, image(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
     assert "masks" in repr(found[found.scores > 0.5]) and len(found[1:]) == 1 and found.has_masks
     assert pasted == []
     one_by_one = list(found.iter_masks())
@@ -322,35 +322,35 @@ def test_masks_are_pasted_when_they_are_read_and_not_before(model, monkeypatch):
 
 
 def test_run_lengths_of_the_masks(model):
-    (found,) = detect(model, picture(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
+    (found,) = detect(model, image(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
     assert np.array_equal([rle_to_mask(rle) for rle in encode_masks(found)], found.masks)
     assert encode_masks(found[:0]) == []
 
 
-def test_a_blank_picture_has_zero_rows_of_the_right_rank(real_model):
-    for pixels in (blank_picture(90, 120), np.full((1, 1, 3), 127, np.uint8)):
+def test_a_blank_image_has_zero_rows_of_the_right_rank(real_model):
+    for pixels in (blank_image(90, 120), np.full((1, 1, 3), 127, np.uint8)):
         (found,) = detect(real_model, pixels)
         shapes = (found.boxes.shape, found.class_ids.shape, found.scores.shape, found.masks.shape)
         assert shapes == ((0, 4), (0,), (0,), (0, *pixels.shape[:2]))
 
 
-def test_too_large_pictures_are_refused_before_they_are_decoded(model, tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match=r"picture 1: 60 x 80 .* is 4800 pixels, at most 4799"):
-        detect(model, [picture(40, 40), picture(60, 80)], max_pixels=4799)
-    assert len(detect(model, [picture(60, 80)], max_pixels=4800)) == 1
-    Image.fromarray(picture(60, 80)).save(tmp_path / "large.png")
-    monkeypatch.setattr("mrcnn.inference.prepare.read_picture", lambda _: pytest.fail("decoded"))
+def test_too_large_images_are_refused_before_they_are_decoded(model, tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"image 1: 60 x 80 .* is 4800 pixels, at most 4799"):
+        detect(model, [image(40, 40), image(60, 80)], max_pixels=4799)
+    assert len(detect(model, [image(60, 80)], max_pixels=4800)) == 1
+    Image.fromarray(image(60, 80)).save(tmp_path / "large.png")
+    monkeypatch.setattr("mrcnn.inference.prepare.read_image", lambda _: pytest.fail("decoded"))
     with pytest.raises(ValueError, match=r"large\.png: 60 x 80"):
         detect(model, tmp_path / "large.png", max_pixels=4799)
 
 
 def test_calls_from_many_threads_equal_one_after_the_other(real_model):
-    pictures = noise_pictures(20, seed=5)
-    expected = [detect(real_model, pixels)[0] for pixels in pictures]
+    images = noise_images(20, seed=5)
+    expected = [detect(real_model, pixels)[0] for pixels in images]
     assert sum(map(len, expected)) > 40
 
     def requests(thread: int):
-        return [(i, detect(real_model, pictures[i])[0]) for i in np.roll(np.arange(20), thread)]
+        return [(i, detect(real_model, images[i])[0]) for i in np.roll(np.arange(20), thread)]
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for results in pool.map(requests, range(8)):
@@ -361,31 +361,31 @@ def test_calls_from_many_threads_equal_one_after_the_other(real_model):
 
 def test_a_batch_given_up_does_not_harm_the_next(model):
     before = threading.active_count()
-    pictures = mixed_pictures(30)
-    expected = detect(model, pictures, 4)
-    results = iter_detect(model, iter(pictures), 4)
+    images = mixed_images(30)
+    expected = detect(model, images, 4)
+    results = iter_detect(model, iter(images), 4)
     next(results)
     results.close()
-    with pytest.raises(ValueError, match="picture 9"):
-        detect(model, [*pictures[:9], np.zeros((4, 4, 2), np.uint8), *pictures], 4)
+    with pytest.raises(ValueError, match="image 9"):
+        detect(model, [*images[:9], np.zeros((4, 4, 2), np.uint8), *images], 4)
 
     def breaks():
-        yield from pictures[:5]
+        yield from images[:5]
         raise OSError("the camera is gone")
 
     with pytest.raises(OSError, match="camera"):
         list(iter_detect(model, breaks(), 4))
     assert threading.active_count() == before
-    for a, b in zip(expected, detect(model, pictures, 4), strict=True):
+    for a, b in zip(expected, detect(model, images, 4), strict=True):
         same(a, b)
 
 
-def test_pictures_are_made_while_the_model_runs(model):
+def test_images_are_made_while_the_model_runs(model):
     makers = []
 
     def make(i: int):
         makers.append(threading.current_thread())
-        return picture(40, 40 + i)
+        return image(40, 40 + i)
 
     found = list(iter_detect(model, [lambda i=i: make(i) for i in range(6)], 2))
     assert [f.image_shape[1] for f in found] == list(range(40, 46))
@@ -404,15 +404,15 @@ MEMORY_SCRIPT = """
 import gc, os
 from pathlib import Path
 from mrcnn.inference import iter_detect, stream
-from tests.tiny_model import noise_pictures, tiny_model
+from tests.tiny_model import noise_images, tiny_model
 
 def resident():
     gc.collect()
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 def run(count, seed):
-    pictures = (noise_pictures(1, seed + k, sides=(40, 500))[0] for k in range(count))
-    assert sum(1 for _ in iter_detect(model, pictures, 2)) == count
+    images = (noise_images(1, seed + k, sides=(40, 500))[0] for k in range(count))
+    assert sum(1 for _ in iter_detect(model, images, 2)) == count
 
 model = tiny_model()
 run(200, 5000)
@@ -423,7 +423,7 @@ print("grown", resident() - before, "traces", stream._graphs[model].experimental
 
 
 @pytest.mark.slow
-def test_memory_stays_flat_over_2000_pictures():
+def test_memory_stays_flat_over_2000_images():
     if not Path("/proc/self/statm").exists():
         pytest.skip("resident memory is read from /proc")
     # in a process of its own: after other tests the allocator's free pages say more about them than about detect

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mrcnn.inference import detect_tiled
 from mrcnn.inference.tiles import tile_frames
-from tests.blob_finder import BlobFinder, picture
+from tests.blob_finder import BlobFinder, image
 
 
 class FullBlobs(BlobFinder):
@@ -33,7 +33,7 @@ def model():
     return FullBlobs(100, 100, 4)  # tiles of 100 pixels as they are
 
 
-def test_tiles_cover_the_picture_evenly():
+def test_tiles_cover_the_image_evenly():
     assert tile_frames(100, 220, 100, 40) == [(0, 0, 100, 100), (0, 60, 100, 160), (0, 120, 100, 220)]
     assert tile_frames(50, 60, 100, 40) == [(0, 0, 50, 60)]
     assert tile_frames(101, 100, 100, 40) == [(0, 0, 100, 100), (1, 0, 101, 100)]
@@ -47,7 +47,7 @@ def test_tiles_cover_the_picture_evenly():
 
 @pytest.mark.parametrize("kind", [FullBlobs, Boxes])
 def test_one_object_in_an_overlap_is_one(kind):
-    found = detect_tiled(kind(100, 100, 4), picture(100, 220, (0, 20, 70, 50, 90)), 100, 40, whole=False)
+    found = detect_tiled(kind(100, 100, 4), image(100, 220, (0, 20, 70, 50, 90)), 100, 40, whole=False)
     assert found.class_ids.tolist() == [1]
     assert found.boxes[0].tolist() == [20, 70, 50, 90]
     if kind is FullBlobs:
@@ -58,7 +58,7 @@ def test_one_object_in_an_overlap_is_one(kind):
 
 
 def test_an_object_across_all_tiles_is_joined(model):
-    found = detect_tiled(model, picture(100, 220, (1, 20, 10, 50, 210)), 100, 40, whole=False)
+    found = detect_tiled(model, image(100, 220, (1, 20, 10, 50, 210)), 100, 40, whole=False)
     assert found.class_ids.tolist() == [2]
     assert found.boxes[0].tolist() == [20, 10, 50, 210]
     assert found.masks[0].sum() == 30 * 200
@@ -66,34 +66,34 @@ def test_an_object_across_all_tiles_is_joined(model):
 
 def test_objects_apart_and_objects_of_other_classes_stay_apart(model):
     blobs = ((0, 20, 5, 50, 15), (0, 20, 200, 50, 210), (2, 20, 5, 50, 15))
-    found = detect_tiled(model, picture(100, 220, *blobs), 100, 40, 2, whole=False)
+    found = detect_tiled(model, image(100, 220, *blobs), 100, 40, 2, whole=False)
     assert found.scores.tolist() == pytest.approx([0.9, 0.9, 0.3])
     assert sorted(found.boxes[:, 1].tolist()) == [5, 5, 200]
     assert np.array_equal(found[found.class_ids == 3].masks.sum((1, 2)), [300])
 
 
-def test_neighbours_in_an_overlap_that_hardly_touch_stay_apart(model):
+def test_neighbors_in_an_overlap_that_hardly_touch_stay_apart(model):
     """Each tile shows another part of the class' pixels: the left tile a tall bar, the next a wide one."""
-    pixels = picture(100, 160, (0, 10, 60, 90, 64), (0, 40, 60, 44, 150))
+    pixels = image(100, 160, (0, 10, 60, 90, 64), (0, 40, 60, 44, 150))
     found = detect_tiled(model, pixels, 100, 40, whole=False)
     # in the common columns 60 to 100 both are one box from row 10 to 90: the same pixels are the same object
     assert len(found) == 1
-    apart = picture(100, 160, (0, 0, 0, 10, 70), (0, 90, 90, 100, 160))
+    apart = image(100, 160, (0, 0, 0, 10, 70), (0, 90, 90, 100, 160))
     assert len(detect_tiled(BlobFinder(100, 100, 4), apart, 100, 40, whole=False)) == 2  # left halves do not meet
 
 
-def test_the_whole_picture_finds_what_no_tile_shows(model):
-    pixels = picture(400, 400, (0, 0, 0, 400, 400))
+def test_the_whole_image_finds_what_no_tile_shows(model):
+    pixels = image(400, 400, (0, 0, 0, 400, 400))
     with_whole = detect_tiled(model, pixels, 100, 0)
     assert len(with_whole) == 1
     assert with_whole.masks[0, 16:-16].all()  # the last cell of the mask's grid, 14 pixels, rounds its corners
     assert len(detect_tiled(model, pixels, 100, 0, whole=False)) == 16  # nothing common to compare
 
 
-def test_blank_small_and_bad_pictures(model, tmp_path):
-    found = detect_tiled(model, picture(150, 230), 100, 40)
+def test_blank_small_and_bad_images(model, tmp_path):
+    found = detect_tiled(model, image(150, 230), 100, 40)
     assert (found.boxes.shape, found.masks.shape) == ((0, 4), (0, 150, 230))
-    small = picture(40, 60, (0, 10, 10, 20, 20))
+    small = image(40, 60, (0, 10, 10, 20, 20))
     Image.fromarray(small).save(tmp_path / "small.png")
     assert len(detect_tiled(model, tmp_path / "small.png", 100, 40)) == 1
     with pytest.raises(ValueError, match="40 x 60"):

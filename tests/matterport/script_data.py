@@ -78,7 +78,7 @@ def _via(root):
         (root / subset / "via_region_data.json").write_text(json.dumps(content))
     for path in (root / "train", root / "val"):
         _save(path / "none.png", np.zeros((64, 64, 3), np.uint8))
-    # The same pictures outlined with the annotator's other tools.
+    # The same images outlined with the annotator's other tools.
     content = {}
     for number, seed in enumerate((7, 8)):
         image, _, _ = draw(seed)

@@ -156,7 +156,7 @@ def test_what_has_no_counterpart_is_refused_by_name(name, value):
         native_config.model_config(config)
 
 
-def test_training_settings():
+def test_training_config():
     recipe = native_config.recipe(ShapesConfig(), learning_rate=0.001)
     assert recipe.train.learning_rate * 8 / 16 == pytest.approx(0.001)
     assert recipe.data.max_instances == 100 and recipe.data.mask_side == 56

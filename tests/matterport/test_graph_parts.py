@@ -19,15 +19,15 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def values(model):
-    """What the whole model computes on one picture, and what went in."""
-    picture = small_dataset().load_image(0)
+    """What the whole model computes on one image, and what went in."""
+    image = small_dataset().load_image(0)
     names = (
         "rpn_class", "rpn_bbox", "ROI", "mrcnn_class", "mrcnn_bbox", "mrcnn_detection", "roi_align_classifier",
         "fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5",
     )  # fmt: skip
     layer = model.keras_model.get_layer
-    found = model.run_graph([picture], [(name, layer(name).output) for name in names])
-    _, metas, _ = model.mold_inputs([picture])
+    found = model.run_graph([image], [(name, layer(name).output) for name in names])
+    _, metas, _ = model.mold_inputs([image])
     return dict(found) | {"meta": metas.astype(np.float32), "anchors": model.get_anchors((64, 64, 3))[None]}
 
 
@@ -68,7 +68,7 @@ def test_detection_target_layer():
     np.testing.assert_allclose(np.asarray(rois)[0, :2][order], proposals[0, [0, 2]], atol=1e-6)
     np.testing.assert_allclose(rois[0, 2], proposals[0, 1], atol=1e-6)
     assert not np.asarray(rois)[0, 3:].any()
-    # (0.1, 0.45) to (0.1, 0.5): the centre moves by 0.025 of 0.35, in units of a deviation of 0.1 and 0.2.
+    # (0.1, 0.45) to (0.1, 0.5): the center moves by 0.025 of 0.35, in units of a deviation of 0.1 and 0.2.
     np.testing.assert_allclose(
         np.asarray(deltas)[0, :2][order][1], [0, 0.025 / 0.35 / 0.1, 0, np.log(0.4 / 0.35) / 0.2], atol=1e-5
     )

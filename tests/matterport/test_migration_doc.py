@@ -15,9 +15,9 @@ import mrcnn
 from mrcnn import model as modellib
 from mrcnn import utils
 from mrcnn.evaluation.coco import CocoMetric
-from mrcnn.matterport import settings
+from mrcnn.matterport import config
 from mrcnn.recipes import Recipe
-from mrcnn.structures import Instances
+from mrcnn.structures.instances import Instances
 from tests.matterport import script_data
 from tests.matterport.small import SmallConfig, SmallDataset, finding_model, small_dataset
 
@@ -38,8 +38,8 @@ ROWS = {
     "`model.detect": f"{HERE}::test_detections",
     "`model.train": "tests/training/test_fit.py::test_a_run_leaves_its_files_and_nothing_half_written",
     "`layers=": f"{HERE}::test_stages_of_training",
-    "`modellib.load_image_gt": f"{HERE}::test_pictures_and_truth",
-    "`modellib.data": "tests/data_room/test_pipeline.py::test_same_seed_same_batches_whatever_the_workers",
+    "`modellib.load_image_gt": f"{HERE}::test_images_and_truth",
+    "`modellib.data": "tests/tests/data/test_pipeline.py::test_same_seed_same_batches_whatever_the_workers",
     "`model.run_graph": "tests/modeling/test_stages.py::test_targets_are_what_a_step_trains_on",
     "`visualize.display_instances": f"{HERE}::test_drawings",
     "`visualize.display_diff": f"{HERE}::test_drawings",
@@ -84,7 +84,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     rng = np.random.default_rng(0)
     return np.repeat(np.repeat(rng.integers(0, 256, (5, 8, 3)), 10, 0), 10, 1).astype(np.uint8)
 
@@ -96,8 +96,8 @@ def weights(model, tmp_path_factory):
     return path
 
 
-def same_settings(model):
-    """What a file of weights does not say: settings of the Config that made it."""
+def same_config(model):
+    """What a file of weights does not say: config of the Config that made it."""
     config = model.keras_model.config
     return {
         "short_side": config.input.short_side,
@@ -116,7 +116,7 @@ def test_settings_by_attribute_and_by_recipe():
         PAPER = "mask_rcnn_r50_fpn"
         DETECTION_MAX_INSTANCES = 7
 
-    by_attribute = settings.model_config(Shapes())
+    by_attribute = config.model_config(Shapes())
     by_recipe = mrcnn.recipes.get("mask_rcnn_r50_fpn").override({"model.box_head.max_detections": 7})
     assert by_attribute.box_head.max_detections == by_recipe.model.box_head.max_detections == 7
     assert by_attribute.backbone == by_recipe.model.backbone
@@ -127,7 +127,7 @@ def test_paper_may_be_a_file(tmp_path):
         PAPER = str(tmp_path / "recipe.yaml")
 
     mrcnn.recipes.get("mask_rcnn_r50_fpn_gn").save(Shapes.PAPER)
-    made = settings.model_config(Shapes())
+    made = config.model_config(Shapes())
     assert made.backbone.norm == "gn" and made.num_classes == 2
 
 
@@ -188,9 +188,9 @@ def test_coco_by_hand_and_by_reader(tmp_path):
 
 
 @pytest.mark.slow
-def test_weights_of_matterports_layout(model, weights, picture):
-    native = mrcnn.load_pretrained(weights, **same_settings(model))
-    found, result = mrcnn.detect(native, picture)[0], model.detect([picture])[0]
+def test_weights_of_matterports_layout(model, weights, image):
+    native = mrcnn.load_pretrained(weights, **same_config(model))
+    found, result = mrcnn.detect(native, image)[0], model.detect([image])[0]
     assert len(found) == len(result["scores"]) > 0
     np.testing.assert_allclose(found.scores, result["scores"], atol=1e-5)
 
@@ -205,14 +205,14 @@ def test_other_classes(weights, tmp_path):
         old.load_weights(str(weights), by_name=True)
     old.load_weights(str(weights), by_name=True, exclude=HEADS)
     new = mrcnn.load_pretrained(weights, num_classes=5)
-    for room in ("backbone", "neck", "rpn"):
-        for a, b in zip(getattr(old.keras_model, room).weights, getattr(new, room).weights, strict=True):
+    for component in ("backbone", "neck", "rpn"):
+        for a, b in zip(getattr(old.keras_model, component).weights, getattr(new, component).weights, strict=True):
             np.testing.assert_array_equal(a, b)
     assert new.box_head.class_logits.kernel.shape == old.keras_model.box_head.class_logits.kernel.shape
 
 
 @pytest.mark.slow
-def test_files_of_a_model(model, picture, tmp_path):
+def test_files_of_a_model(model, image, tmp_path):
     mrcnn.save_checkpoint(model.keras_model, tmp_path / "model.safetensors")
     for path in (tmp_path / "model.safetensors", tmp_path):  # the file, or the folder of a run
         native = mrcnn.load_model(path)
@@ -221,8 +221,8 @@ def test_files_of_a_model(model, picture, tmp_path):
 
 
 @pytest.mark.slow
-def test_detections(model, picture):
-    found, result = mrcnn.detect(model.keras_model, picture)[0], model.detect([picture])[0]
+def test_detections(model, image):
+    found, result = mrcnn.detect(model.keras_model, image)[0], model.detect([image])[0]
     np.testing.assert_array_equal(np.around(found.boxes).astype(np.int32), result["rois"])
     np.testing.assert_array_equal(found.class_ids, result["class_ids"])
     np.testing.assert_array_equal(np.moveaxis(found.masks, 0, -1), result["masks"])
@@ -233,7 +233,7 @@ def test_stages_of_training():
     assert recipe.train.train_layers == "heads" and recipe.train.unfreeze == ((0.25, "all"),)
 
 
-def test_pictures_and_truth():
+def test_images_and_truth():
     data = small_dataset()
     config = SmallConfig()
     config.IMAGE_RESIZE_MODE = "none"
@@ -250,27 +250,27 @@ def test_pictures_and_truth():
     for number, name in enumerate(data.class_names[1:], start=1):
         native.add_class("spots", number, name)
     native.add_image("spots", 1, None)
-    truth = native.instances(0)
+    ground_truth = native.instances(0)
     np.testing.assert_array_equal(native.load_image(0), image)
-    np.testing.assert_array_equal(truth.boxes, boxes)
-    np.testing.assert_array_equal(np.moveaxis(truth.masks, 0, -1), masks.astype(bool))
-    assert truth.class_ids.tolist() == class_ids.tolist()
+    np.testing.assert_array_equal(ground_truth.boxes, boxes)
+    np.testing.assert_array_equal(np.moveaxis(ground_truth.masks, 0, -1), masks.astype(bool))
+    assert ground_truth.class_ids.tolist() == class_ids.tolist()
 
 
 @pytest.mark.slow
-def test_drawings(model, picture):
-    found = mrcnn.detect(model.keras_model, picture)[0]
+def test_drawings(model, image):
+    found = mrcnn.detect(model.keras_model, image)[0]
     names = model.keras_model.class_names
-    plain = mrcnn.draw(picture, found, class_names=names, as_array=True)
-    both = mrcnn.draw(picture, found, class_names=names, truth=found, as_array=True)
+    plain = mrcnn.draw(image, found, class_names=names, as_array=True)
+    both = mrcnn.draw(image, found, class_names=names, ground_truth=found, as_array=True)
     assert plain.shape[2] == 3 and both.shape[1] > 2 * plain.shape[1]
-    assert len(mrcnn.draw(picture, found, truth=found).axes) == 2
+    assert len(mrcnn.draw(image, found, ground_truth=found).axes) == 2
 
 
 def test_average_precision():
     """Of two objects one is found first, then something else: AP at 0.5 is 1/2 in both ways."""
-    truth = small_dataset()
-    masks, class_ids = truth.load_mask(0)
+    ground_truth = small_dataset()
+    masks, class_ids = ground_truth.load_mask(0)
     masks, class_ids = masks[..., :2].astype(bool), np.ones(2, np.int32)
     boxes = utils.extract_bboxes(masks)
     found_masks = np.stack([masks[..., 0], np.zeros((48, 64), bool)], -1)

@@ -27,7 +27,7 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture
-def picture():
+def image():
     rng = np.random.default_rng(0)
     return np.repeat(np.repeat(rng.integers(0, 256, (5, 8, 3)), 10, 0), 10, 1).astype(np.uint8)
 
@@ -48,8 +48,8 @@ def _same(a, b):
         np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5)
 
 
-def test_detect(model, picture, capsys):
-    results = model.detect([picture], verbose=1)
+def test_detect(model, image, capsys):
+    results = model.detect([image], verbose=1)
     assert len(results) == 1 and _check(results[0], (50, 80)) > 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Processing 1 images"
@@ -57,20 +57,20 @@ def test_detect(model, picture, capsys):
     assert [line.split()[0] for line in lines[1:5]] == ["image", "molded_images", "image_metas", "anchors"]
 
 
-def test_detect_takes_any_number_of_any_sizes(model, picture):
-    alone = model.detect([picture])[0]
-    results = model.detect([picture, picture[:, :40], picture])
+def test_detect_takes_any_number_of_any_sizes(model, image):
+    alone = model.detect([image])[0]
+    results = model.detect([image, image[:, :40], image])
     assert [r["masks"].shape[:2] for r in results] == [(50, 80), (50, 40), (50, 80)]
     _same(results[2], alone)
-    _same(model.detect(picture[None])[0], alone)
+    _same(model.detect(image[None])[0], alone)
     assert model.detect([]) == []
 
 
-def test_detect_takes_any_type_of_number(model, picture):
-    whole = model.detect([picture.astype(np.int32)])[0]
+def test_detect_takes_any_type_of_number(model, image):
+    whole = model.detect([image.astype(np.int32)])[0]
     _check(whole, (50, 80))
     square = np.zeros((64, 64, 3), np.uint8)
-    square[:50] = picture[:, :64]
+    square[:50] = image[:, :64]
     _same(model.detect([square.astype(np.float32)])[0], model.detect([square])[0])
     # Already without its mean, which is then taken once more.
     molded = np.expand_dims(modellib.mold_image(square, model.config), 0)
@@ -79,21 +79,21 @@ def test_detect_takes_any_type_of_number(model, picture):
     _same(model.detect_molded(modellib.mold_image(molded, model.config), None)[0], twice)
 
 
-def test_detect_in_threads_and_inside_a_graph(model, picture):
-    expected, found = model.detect([picture])[0], []
-    threads = [threading.Thread(target=lambda: found.append(model.detect([picture])[0])) for _ in range(2)]
+def test_detect_in_threads_and_inside_a_graph(model, image):
+    expected, found = model.detect([image])[0], []
+    threads = [threading.Thread(target=lambda: found.append(model.detect([image])[0])) for _ in range(2)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     with tf.Graph().as_default():
-        found.append(model.detect([picture])[0])
+        found.append(model.detect([image])[0])
     with tf.device("/cpu:0"):
-        found.append(model.detect([picture])[0])
+        found.append(model.detect([image])[0])
     for result in found:
         _same(result, expected)
     model.keras_model._make_predict_function()
 
 
-def test_modes(model, picture, tmp_path):
+def test_modes(model, image, tmp_path):
     with pytest.raises(AssertionError, match="training mode"):
         model.train(None, None, 0.1, 1, "heads")
     with pytest.raises(AssertionError):
@@ -104,7 +104,7 @@ def test_modes(model, picture, tmp_path):
         modellib.MaskRCNN("inference", config, tmp_path)
 
 
-def test_subclass_without_the_base_constructor(picture, tmp_path):
+def test_subclass_without_the_base_constructor(image, tmp_path):
     class Own(modellib.MaskRCNN):
         def __init__(self, mode, config, model_dir):
             self.mode, self.config, self.model_dir = mode, config, model_dir
@@ -112,13 +112,13 @@ def test_subclass_without_the_base_constructor(picture, tmp_path):
             self.keras_model = self.build(mode=mode, config=config)
 
     own = Own("inference", SmallConfig(), str(tmp_path))
-    _check(own.detect([picture])[0], (50, 80))
+    _check(own.detect([image])[0], (50, 80))
     with tf.Graph().as_default():
         inside = modellib.MaskRCNN("inference", SmallConfig(), str(tmp_path))
-    _check(inside.detect([picture])[0], (50, 80))
+    _check(inside.detect([image])[0], (50, 80))
 
 
-def test_weights_go_out_and_come_back(model, picture, tmp_path):
+def test_weights_go_out_and_come_back(model, image, tmp_path):
     path = tmp_path / "own.h5"
     model.keras_model.save_weights(str(path))
     with h5py.File(path) as file:
@@ -131,7 +131,7 @@ def test_weights_go_out_and_come_back(model, picture, tmp_path):
     assert described.num_classes == 2 and not matterport.to_ours(arrays, described).unused
     other = modellib.MaskRCNN("inference", SmallConfig(), str(tmp_path))
     other.load_weights(filepath=str(path), by_name=True)
-    _same(other.detect([picture])[0], model.detect([picture])[0])
+    _same(other.detect([image])[0], model.detect([image])[0])
     for name, variable in named_variables(model.keras_model).items():
         np.testing.assert_array_equal(variable, named_variables(other.keras_model)[name])
     other.keras_model.set_weights(model.keras_model.get_weights())
@@ -273,7 +273,7 @@ def test_anchors_and_backbone_shapes(model):
 def test_unmold_detections(model):
     detections = np.zeros((3, 6))
     detections[0] = [0, 0, 1, 1, 2, 0.9]  # the whole of a canvas of 64 pixels
-    detections[1] = [8 / 63, 0, 55 / 63, 1, 1, 0.5]  # the picture in it
+    detections[1] = [8 / 63, 0, 55 / 63, 1, 1, 0.5]  # the image in it
     masks = np.ones((3, 28, 28, 3), np.float32)
     boxes, class_ids, scores, full = model.unmold_detections(
         detections, masks, (24, 32, 3), (64, 64, 3), np.array([8, 0, 56, 64])
@@ -295,7 +295,7 @@ def test_the_golden_file_holds_through_detect(tmp_path):
     reference = modellib.MaskRCNN("inference", InferenceConfig(), str(tmp_path))
     reference.load_weights(str(path), by_name=True)
     path.unlink()
-    (found,) = reference.detect([golden.picture()])
+    (found,) = reference.detect([golden.image()])
     boxes, classes, scores = golden["det_rois_yxyx"], golden["det_class_ids"], golden["det_scores"]
     same = (
         (pairwise_iou(boxes, found["rois"]) >= 0.99)

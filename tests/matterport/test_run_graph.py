@@ -19,18 +19,18 @@ def model(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def picture():
+def image():
     return small_dataset().load_image(0)
 
 
-def test_the_stages_of_the_inspecting_notebook(model, picture, capsys):
+def test_the_stages_of_the_inspecting_notebook(model, image, capsys):
     layer = model.keras_model.get_layer
     pillar = layer("ROI").output
     nms = model.ancestor(pillar, "ROI/rpn_non_max_suppression:0")
     if nms is None:
         nms = model.ancestor(pillar, "ROI/rpn_non_max_suppression/NonMaxSuppressionV3:0")
     rpn = model.run_graph(
-        [picture],
+        [image],
         [
             ("rpn_class", layer("rpn_class").output),
             ("logits", layer("rpn_class_logits").output),
@@ -62,35 +62,35 @@ def test_the_stages_of_the_inspecting_notebook(model, picture, capsys):
     assert model.ancestor(pillar, "mrcnn_mask/Sigmoid:0") is None
 
 
-def test_heads_and_detections(model, picture):
+def test_heads_and_detections(model, image):
     layer = model.keras_model.get_layer
     names = ("ROI", "mrcnn_class", "mrcnn_class_logits", "mrcnn_bbox", "mrcnn_detection", "mrcnn_mask")
-    found = model.run_graph([picture], [(name, layer(name).output) for name in names])
+    found = model.run_graph([image], [(name, layer(name).output) for name in names])
     assert found["mrcnn_class"].shape == (1, 20, 3) and found["mrcnn_bbox"].shape == (1, 20, 3, 4)
     np.testing.assert_allclose(found["mrcnn_class"].sum(-1), 1, rtol=1e-5)
     assert found["mrcnn_detection"].shape == (1, 10, 6) and found["mrcnn_mask"].shape == (1, 10, 28, 28, 3)
-    result = model.detect([picture])[0]
+    result = model.detect([image])[0]
     assert len(result["rois"])
-    _, metas, windows = model.mold_inputs([picture])
+    _, metas, windows = model.mold_inputs([image])
     boxes, class_ids, scores, masks = model.unmold_detections(
-        found["mrcnn_detection"][0], found["mrcnn_mask"][0], picture.shape, (64, 64, 3), windows[0]
+        found["mrcnn_detection"][0], found["mrcnn_mask"][0], image.shape, (64, 64, 3), windows[0]
     )
     np.testing.assert_array_equal(boxes, result["rois"])
     np.testing.assert_array_equal(class_ids, result["class_ids"])
     np.testing.assert_allclose(scores, result["scores"], rtol=1e-4)
     assert np.mean(masks != result["masks"]) < 1e-3
-    molded, _, _ = model.mold_inputs([picture])
+    molded, _, _ = model.mold_inputs([image])
     again = model.run_graph(molded, [("scores", layer("mrcnn_detection").output)], metas)
     np.testing.assert_allclose(again["scores"], found["mrcnn_detection"], rtol=1e-4, atol=1e-5)
 
 
-def test_activations_inside_the_backbone(model, picture):
+def test_activations_inside_the_backbone(model, image):
     layer = model.keras_model.get_layer
     names = ["input_image", "conv1", "res2c_out", "res3c_out", "res4f_out", "fpn_p2", "fpn_p6", "rpn_bbox"]
-    found = model.run_graph([picture], [(name, layer(name).output) for name in names])
+    found = model.run_graph([image], [(name, layer(name).output) for name in names])
     sides = [found[name].shape[1] for name in names]
     assert sides == [64, 32, 16, 8, 4, 16, 1, 1023] and found["res4f_out"].shape[-1] == 1024
-    np.testing.assert_allclose(found["input_image"], model.mold_inputs([picture])[0], atol=1e-4)
+    np.testing.assert_allclose(found["input_image"], model.mold_inputs([image])[0], atol=1e-4)
     kernel = layer("conv1").get_weights()[0]
     molded = np.pad(found["input_image"][0], ((3, 3), (3, 3), (0, 0)))
     at = molded[2 * 5 : 2 * 5 + 7, 2 * 9 : 2 * 9 + 7]  # row 5, column 9 at stride 2
@@ -99,9 +99,9 @@ def test_activations_inside_the_backbone(model, picture):
         layer("activation_1")
 
 
-def test_keras_models_on_its_tensors(model, picture):
+def test_keras_models_on_its_tensors(model, image):
     keras_model = model.keras_model
-    molded, metas, _ = model.mold_inputs([picture])
+    molded, metas, _ = model.mold_inputs([image])
     anchors = model.get_anchors(molded[0].shape)[None]
     inner = keras.Model(inputs=keras_model.input, outputs=keras_model.get_layer("res2c_out").output)
     assert inner.predict([molded, metas, anchors], verbose=0).shape == (1, 16, 16, 256)
@@ -143,7 +143,7 @@ def test_against_matterports_own_numbers(tmp_path):
     model.load_weights(str(golden.write_checkpoint(tmp_path)), by_name=True)
     layer = model.keras_model.get_layer
     names = ("fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5", "fpn_p6", "rpn_class", "rpn_bbox", "ROI")
-    found = model.run_graph([golden.picture()], [(name, layer(name).output) for name in names])
+    found = model.run_graph([golden.image()], [(name, layer(name).output) for name in names])
     for name in names[:-1]:
         golden.assert_tap(name, found[name])
     theirs = golden["proposals_yxyx_normalised"]

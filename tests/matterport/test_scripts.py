@@ -82,7 +82,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """run(script, arguments...) -> what it printed; pictures are not shown."""
+    """run(script, arguments...) -> what it printed; images are not shown."""
     matplotlib.use("Agg")
 
     def start(name, *arguments):
@@ -123,8 +123,8 @@ def test_via_one_class(run, data, tmp_path):
     assert f"Loading weights {checkpoint}" in out and "Re-starting from epoch 1" in out
     assert "Processing 1 images" in out and re.search(r"molded_images +shape: \(1, 64, 64, 3\)", out)
     splash, image = cv2.imread(str(tmp_path / "splash.png")), cv2.imread(str(source))
-    grey = np.repeat(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
-    near = (np.abs(splash.astype(int) - image) <= 1).all(-1) | (np.abs(splash.astype(int) - grey) <= 1).all(-1)
+    gray = np.repeat(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[..., None], 3, axis=2)
+    near = (np.abs(splash.astype(int) - image) <= 1).all(-1) | (np.abs(splash.astype(int) - gray) <= 1).all(-1)
     assert near.all()
 
 
@@ -211,7 +211,7 @@ def test_map_over_a_set(run, data, weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_splash_on_a_picture_and_a_film(run, data, weights, tmp_path):
+def test_splash_on_a_image_and_a_film(run, data, weights, tmp_path):
     out = run("splash_video.py", data / "via/train/0.png", data / "film.avi", tmp_path, weights)
     assert "MASKED True True" in out and re.search(r"Saved to .*splash.avi 3", out)
     film = cv2.VideoCapture(str(tmp_path / "splash.avi"))

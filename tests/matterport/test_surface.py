@@ -147,7 +147,7 @@ def _at(tree, path):
     return tree
 
 
-# Attribute, its value, where it is found in the settings of the run, and what it is there.
+# Attribute, its value, where it is found in the config of the run, and what it is there.
 ATTRIBUTES = [
     ("IMAGES_PER_GPU", 4, "train.batch_size", 4),
     ("GPU_COUNT", 3, "train.batch_size", 3),

@@ -69,7 +69,7 @@ def test_layers_by_matterports_names(model):
     assert [w.shape for w in layers["conv1"].get_weights()] == [(7, 7, 3, 64)]
 
 
-def test_pictures_and_masks_are_resized_as_load_image_gt_does():
+def test_images_and_masks_are_resized_as_load_image_gt_does():
     data, config = small_dataset(), SmallConfig()
     seen = training.NativeDataset(data, config)
     image, _, class_ids, boxes, masks = modellib.load_image_gt(data, config, 0)
@@ -105,11 +105,11 @@ def test_what_cannot_be_shown_gives_way_to_the_next(caplog):
         assert len(seen.annotations(index)) == 2
     assert caplog.text.count("Error processing image {'id': 'spot1'") == 1
     data.load_mask = lambda image_id: (np.zeros((48, 64, 0)), np.zeros(0))
-    with pytest.raises(ValueError, match="no picture"):
+    with pytest.raises(ValueError, match="no image"):
         training.NativeDataset(data, SmallConfig(), skip=True).load_image(0)
 
 
-def test_the_sixth_picture_that_cannot_be_loaded_stops(caplog):
+def test_the_sixth_image_that_cannot_be_loaded_stops(caplog):
     data = small_dataset(8)
     data.load_mask = lambda image_id: 1 / 0
     with pytest.raises(ZeroDivisionError):
@@ -161,7 +161,7 @@ def test_a_train_of_the_scripts_own(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 4])
-def test_pictures_of_other_channels(tmp_path, channels):
+def test_images_of_other_channels(tmp_path, channels):
     class Channels(SmallConfig):
         IMAGE_CHANNEL_COUNT = channels
         MEAN_PIXEL = np.full(channels, 100.0)

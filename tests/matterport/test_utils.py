@@ -38,7 +38,7 @@ def _shapes():
     return data
 
 
-def test_dataset_numbers_classes_and_pictures():
+def test_dataset_numbers_classes_and_images():
     data = _shapes()
     assert data.class_names == ["BG", "square", "circle", "thing"] and data.num_classes == 4
     np.testing.assert_array_equal(data.image_ids, [0, 1])
@@ -53,9 +53,9 @@ def test_dataset_numbers_classes_and_pictures():
     assert masks.size == 0 and class_ids.shape == (0,)
 
 
-def test_dataset_reads_grey_and_transparent_pictures_as_rgb(tmp_path):
+def test_dataset_reads_gray_and_transparent_images_as_rgb(tmp_path):
     data = utils.Dataset()
-    for name, mode in (("grey", "L"), ("alpha", "RGBA")):
+    for name, mode in (("gray", "L"), ("alpha", "RGBA")):
         Image.new(mode, (5, 3), 9 if mode == "L" else (9, 8, 7, 0)).save(tmp_path / f"{name}.png")
         data.add_image("x", name, tmp_path / f"{name}.png")
     data.prepare()
@@ -100,7 +100,7 @@ def test_deltas_there_and_back():
     np.testing.assert_allclose(utils.box_refinement_graph(boxes, gt), deltas)
 
 
-def test_normalised_boxes():
+def test_normalized_boxes():
     normal = utils.norm_boxes(np.array([[0, 0, 101, 51]]), (101, 51))
     np.testing.assert_allclose(normal, [[0, 0, 1, 1]])
     assert utils.denorm_boxes(normal, (101, 51)).tolist() == [[0, 0, 101, 51]]
@@ -129,7 +129,7 @@ def test_resize_image_other_modes():
         utils.resize_image(image, mode="stretch")
 
 
-def test_resize_mask_follows_the_picture():
+def test_resize_mask_follows_the_image():
     mask = np.zeros((2, 4, 1), np.uint8)
     mask[0] = 1
     out = utils.resize_mask(mask, 2, [(1, 1), (0, 0), (0, 0)])

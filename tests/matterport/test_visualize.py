@@ -48,7 +48,7 @@ def test_display_instances_shows_a_figure_of_its_own(shown, tmp_path):
     assert (image == 90).all()
 
 
-def test_display_instances_into_axes_in_given_colours(shown):
+def test_display_instances_into_axes_in_given_colors(shown):
     image, boxes, masks, ids = _scene()
     _, ax = plt.subplots()
     visualize.display_instances(
@@ -76,7 +76,7 @@ def test_random_colors():
     assert visualize.random_colors(1, bright=False) == [(0.7, 0.0, 0.0)]
 
 
-def test_apply_mask_changes_the_picture_itself():
+def test_apply_mask_changes_the_image_itself():
     image = np.full((2, 2, 3), 100, np.uint8)
     out = visualize.apply_mask(image, np.array([[1, 0], [0, 0]]), (1.0, 0.0, 0.0))
     assert out is image and image[0, 0].tolist() == [177, 50, 50] and image[1, 1].tolist() == [100] * 3

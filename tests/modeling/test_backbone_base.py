@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.backbones.base import ConvNorm, _large_depthwise, stage_of
+from mrcnn.modeling.backbones.base import stage_of
+from mrcnn.modeling.layers import ConvNorm, _large_depthwise
 
 
 def _slow_conv(x: np.ndarray, kernel: np.ndarray, stride: int, before: int, depthwise: bool) -> np.ndarray:

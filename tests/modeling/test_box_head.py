@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.base import norm_of_rois, select_class
+from mrcnn.base_config import ConfigError
+from mrcnn.modeling.heads.base import select_class
 from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, BoxTarget
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.layers import norm_of_rois
 from mrcnn.modeling.normalize import make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
-from mrcnn.settings import SettingsError
-from mrcnn.structures import Proposals, RoiSample
+from mrcnn.structures.tensors import Proposals, RoiSample
+from tests.ground_truth import ground_truth, stack
 from tests.reference import boxes as reference
 from tests.reference import losses as slow
-from tests.truth import stack, truth
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 SMALL = {"pool": RoiPoolConfig(size=3), "fc_dims": (8,)}
@@ -200,7 +201,7 @@ def test_batch_norm_by_hand():
 
 def test_targets_by_hand():
     """A RoI of side 10 moved by 2 and enlarged twofold, weights 10, 10, 5, 5."""
-    batch = stack([truth([{"box": (0, 0, 1, 1)}, {"box": (12, 10, 22, 30), "class_id": 2}])])
+    batch = stack([ground_truth([{"box": (0, 0, 1, 1)}, {"box": (12, 10, 22, 30), "class_id": 2}])])
     rois = rois_of([[2, 0]], boxes=[[[10, 15, 20, 25], [0, 0, 4, 4]]], gt_index=[[1, 0]])
     targets = head_of().targets(rois, batch)
     np.testing.assert_array_equal(targets.class_ids, [[2, 0]])
@@ -226,21 +227,21 @@ def test_focal_and_weighted_class_loss_by_hand():
     rois = rois_of([[1, 0, 2]], valid=[[True, True, False]])
     pred = BoxPrediction(tf.constant(logits, tf.float32), tf.zeros([1, 3, 4, 3]))
     of_class, of_background = math.log(2), math.log(4)
-    for settings, expected in (
+    for config, expected in (
         ({"class_weights": (0.5, 3.0, 100.0, 7.0)}, 3 * of_class + 0.5 * of_background),
         ({"focal_gamma": 2.0}, 0.5**2 * of_class + 0.75**2 * of_background),
         ({"focal_gamma": 1.0, "class_weights": (1.0, 2.0, 1.0, 1.0)}, 2 * 0.5 * of_class + 0.75 * of_background),
     ):
-        found = values(head_of(**settings).loss(pred, BoxTarget(rois.class_ids, tf.zeros([1, 3, 4])), rois))
-        assert found["roi_class"] == pytest.approx(expected / 2, rel=1e-5), settings
+        found = values(head_of(**config).loss(pred, BoxTarget(rois.class_ids, tf.zeros([1, 3, 4])), rois))
+        assert found["roi_class"] == pytest.approx(expected / 2, rel=1e-5), config
 
 
 def test_class_weights_and_gamma_are_checked():
-    with pytest.raises(SettingsError, match=r"class_weights: expected 4, background first .*, got 3"):
+    with pytest.raises(ConfigError, match=r"class_weights: expected 4, background first .*, got 3"):
         head_of(class_weights=(1.0, 2.0, 3.0))
-    with pytest.raises(SettingsError, match="class_weights: expected numbers from 0"):
+    with pytest.raises(ConfigError, match="class_weights: expected numbers from 0"):
         head_of(class_weights=(1.0, -2.0, 3.0, 1.0))
-    with pytest.raises(SettingsError, match="focal_gamma: expected at least 0"):
+    with pytest.raises(ConfigError, match="focal_gamma: expected at least 0"):
         CascadeBoxHeadConfig(focal_gamma=-1.0)
 
 
@@ -254,17 +255,17 @@ def test_losses_equal_the_slow_ones(rng, beta, class_agnostic):
     logits = rng.normal(size=(2, 7, 4)).astype(np.float32)
     deltas = rng.normal(size=(2, 7, 4, 1 if class_agnostic else 3)).astype(np.float32)
     boxes, gt_index = random_boxes(rng, 2, 7), rng.integers(0, 4, (2, 7))
-    truths = [truth([{"box": box} for box in random_boxes(rng, 4)]) for _ in range(2)]
+    ground_truths = [ground_truth([{"box": box} for box in random_boxes(rng, 4)]) for _ in range(2)]
     head = head_of(smooth_l1_beta=beta, class_agnostic=class_agnostic, loss_weight=2.0)
     rois = rois_of(class_ids, valid, boxes, gt_index)
     pred = BoxPrediction(tf.constant(logits), tf.constant(deltas))
-    found = values(head.loss(pred, head.targets(rois, stack(truths)), rois))
+    found = values(head.loss(pred, head.targets(rois, stack(ground_truths)), rois))
     by_class = by_box = 0.0
     for b, s in np.argwhere(valid):
         k = class_ids[b, s]
         by_class += slow.softmax_cross_entropy(logits[b, s], k)
         if k > 0:
-            target = reference.encode(truths[b]["gt_boxes"][gt_index[b, s]], boxes[b, s], (10, 10, 5, 5))
+            target = reference.encode(ground_truths[b]["gt_boxes"][gt_index[b, s]], boxes[b, s], (10, 10, 5, 5))
             ours = deltas[b, s, :, 0 if class_agnostic else k - 1]
             by_box += sum(slow.smooth_l1(p, t, beta) for p, t in zip(ours, target, strict=True))
     assert found == {
@@ -290,7 +291,7 @@ def test_gradient_reaches_the_true_class_of_foreground_only(rng):
 
 def test_no_roi_at_all_is_zero_not_nan():
     rois = rois_of(np.zeros((2, 3)), valid=np.zeros((2, 3), bool))
-    head, batch = head_of(), stack([truth([]), truth([])])
+    head, batch = head_of(), stack([ground_truth([]), ground_truth([])])
     pred = BoxPrediction(tf.zeros([2, 3, 4]), tf.zeros([2, 3, 4, 3]))
     assert values(head.loss(pred, head.targets(rois, batch), rois)) == {"roi_class": 0.0, "roi_box": 0.0}
 

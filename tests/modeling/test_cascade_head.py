@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, label_rois
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
-from mrcnn.settings import SettingsError
-from mrcnn.structures import Proposals, RoiSample
+from mrcnn.structures.tensors import Proposals, RoiSample
+from tests.ground_truth import ground_truth, stack
 from tests.reference import boxes as reference
-from tests.truth import stack, truth
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 NUM_CLASSES = 3
@@ -46,9 +46,9 @@ def test_settings_and_names():
         "roi_class_1", "roi_box_1", "roi_class_2", "roi_box_2", "roi_class_3", "roi_box_3"
     )  # fmt: skip
     assert BoxHeadConfig.from_dict(head.config.to_dict()) == head.config
-    with pytest.raises(SettingsError, match="got 2 and 3"):
+    with pytest.raises(ConfigError, match="got 2 and 3"):
         CascadeBoxHeadConfig(stage_ious=(0.5, 0.6))
-    with pytest.raises(SettingsError, match="class_agnostic"):
+    with pytest.raises(ConfigError, match="class_agnostic"):
         CascadeBoxHeadConfig(class_agnostic=False)
 
 
@@ -102,18 +102,22 @@ def test_features_see_the_mean_of_the_losses_and_weights_all_of_them(rng):
 
 
 def test_losses_match_each_stage_at_its_own_iou(rng):
-    """Every stage alone, on its boxes labelled by the slow matcher."""
+    """Every stage alone, on its boxes labeled by the slow matcher."""
     head = head_of()
-    truths = [truth([{"box": box, "class_id": k} for k, box in enumerate(random_boxes(rng, 3), start=1)]) for _ in "ab"]
-    boxes = np.stack([t["gt_boxes"][[0, 1, 2, 0, 1, 2]] for t in truths]) + rng.normal(0, 1, (2, 6, 4)).astype("f")
-    batch, valid = stack(truths), tf.constant([[True] * 6, [True] * 4 + [False] * 2])
+    ground_truths = [
+        ground_truth([{"box": box, "class_id": k} for k, box in enumerate(random_boxes(rng, 3), start=1)]) for _ in "ab"
+    ]
+    boxes = np.stack([t["gt_boxes"][[0, 1, 2, 0, 1, 2]] for t in ground_truths]) + rng.normal(0, 1, (2, 6, 4)).astype(
+        "f"
+    )
+    batch, valid = stack(ground_truths), tf.constant([[True] * 6, [True] * 4 + [False] * 2])
     found = head(features_of(rng), tf.constant(boxes), valid, WINDOW)
     rois = label_rois(found[0].boxes, valid, batch, 0.5)
     terms = head.loss(found, head.targets(rois, batch), rois)
     assert tuple(terms) == head.config.loss_names
     for k, iou in enumerate((0.5, 0.6, 0.7)):
         class_ids, gt_index = np.zeros((2, 6), np.int32), np.zeros((2, 6), np.int32)
-        for b, t in enumerate(truths):
+        for b, t in enumerate(ground_truths):
             index, labels, _ = reference.match(
                 found[k].boxes[b].numpy(), t["gt_boxes"], t["gt_valid"], t["gt_crowd"], iou, iou, False
             )
@@ -126,14 +130,14 @@ def test_losses_match_each_stage_at_its_own_iou(rng):
 
 
 def test_labels_of_given_boxes_by_hand():
-    batch = stack([truth([{"box": (0, 0, 10, 10), "class_id": 2}, {"box": (20, 0, 60, 60), "crowd": True}])])
+    batch = stack([ground_truth([{"box": (0, 0, 10, 10), "class_id": 2}, {"box": (20, 0, 60, 60), "crowd": True}])])
     boxes = tf.constant([[[0, 0, 10, 6.5], [0, 0, 10, 5.5], [30, 10, 40, 20], [0, 0, 10, 10]]], tf.float32)
     rois = label_rois(boxes, tf.constant([[True, True, True, False]]), batch, 0.6)
     np.testing.assert_array_equal(rois.class_ids, [[2, 0, 0, 0]])
     np.testing.assert_array_equal(rois.foreground, [[True, False, False, False]])
     np.testing.assert_array_equal(rois.valid, [[True, True, False, False]])  # the third lies in the crowd
     np.testing.assert_array_equal(rois.boxes, boxes)
-    nothing = label_rois(boxes, tf.ones([1, 4], tf.bool), stack([truth([])]), 0.5)
+    nothing = label_rois(boxes, tf.ones([1, 4], tf.bool), stack([ground_truth([])]), 0.5)
     assert not nothing.foreground.numpy().any()
 
 

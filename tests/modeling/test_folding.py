@@ -5,11 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from mrcnn.modeling.backbones.base import ConvNorm
 from mrcnn.modeling.folding import fold_batch_norm
+from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from tests.golden.case import input_batch
-from tests.tiny_model import noise_pictures, tiny_model
+from tests.tiny_model import noise_images, tiny_model
 
 
 def build(backbone: str, mask: str) -> MaskRCNN:
@@ -39,7 +39,7 @@ def test_the_folded_model_says_the_same(backbone, mask):
     assert (folded.name, folded.class_names, folded.category_ids) == ("tiny", ("thing", "other"), (3, 8))
     kinds = [layer.norm_kind for layer in folded._flatten_layers() if isinstance(layer, ConvNorm)]
     assert set(kinds) == {"none", "gn"}
-    batch = input_batch(noise_pictures(1)[0], model.config.input)
+    batch = input_batch(noise_images(1)[0], model.config.input)
     ours, theirs = (m(batch, training=False) for m in (folded, model))
     assert np.asarray(theirs["valid"]).sum() > 3
     for name in ours:

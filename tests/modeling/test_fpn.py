@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.fpn import FPN, FPNConfig
+from mrcnn.modeling.necks.fpn import FPN, FPNConfig
 
 IN = {"c2": 3, "c3": 4, "c4": 5, "c5": 6}
 STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrcnn.modeling.backbones.base import ConvNorm
 from mrcnn.modeling.initializers import blank_kernels, fan_out_initializer, normal_initializer
+from mrcnn.modeling.layers import ConvNorm
 
 
 def _kernel() -> np.ndarray:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.input import InputConfig, content_window, detection_window, proposal_window
-from mrcnn.settings import SettingsError
 
 CONTENT = np.array([[20, 30], [15, 31]], np.int32)
 
@@ -15,18 +15,18 @@ def test_windows_in_the_corner() -> None:
 
 
 def test_windows_in_the_middle_round_down() -> None:
-    config = InputConfig(padding="centre", end_offset=-1.0, clip_to="canvas")
+    config = InputConfig(padding="center", end_offset=-1.0, clip_to="canvas")
     window = content_window(np.array([32, 32]), CONTENT, config)
     np.testing.assert_array_equal(window, [[6, 1, 26, 31], [8, 0, 23, 31]])
     np.testing.assert_array_equal(detection_window((32, 32), CONTENT, config), window - np.array([0, 0, 1, 1]))
     np.testing.assert_array_equal(proposal_window((32, 40), CONTENT, config), [[0, 0, 31, 39]] * 2)
 
 
-def test_no_pictures() -> None:
+def test_no_images() -> None:
     assert proposal_window((32, 32), CONTENT[:0], InputConfig(clip_to="canvas")).shape == (0, 4)
 
 
 @pytest.mark.parametrize("name", ["short_side", "long_side", "divisor"])
 def test_sides_must_be_positive(name: str) -> None:
-    with pytest.raises(SettingsError, match=rf"input\.{name}: expected at least 1, got 0"):
+    with pytest.raises(ConfigError, match=rf"input\.{name}: expected at least 1, got 0"):
         InputConfig(**{name: 0})

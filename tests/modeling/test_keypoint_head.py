@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig, KeypointTarget
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
-from mrcnn.structures import Detections, RoiSample
+from mrcnn.structures.tensors import Detections, RoiSample
 from tests.reference import keypoints as reference
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
@@ -64,7 +64,7 @@ def test_targets_and_loss_by_hand():
     """Two RoIs: one joint of the first and two of the second are usable; the background RoI has none."""
     head = head_of()
     gt = np.zeros((1, 2, JOINTS, 3), np.float32)
-    gt[0, 0] = [[1.0, 1.0, 2.0], [7.0, 2.0, 0.0], [9.0, 3.0, 2.0]]  # usable, not labelled, outside
+    gt[0, 0] = [[1.0, 1.0, 2.0], [7.0, 2.0, 0.0], [9.0, 3.0, 2.0]]  # usable, not labeled, outside
     gt[0, 1] = [[23.0, 20.0, 1.0], [20.0, 27.0, 2.0], [0.0, 0.0, 2.0]]
     boxes = [[[0, 0, 8, 8], [20, 20, 28, 28], [0, 0, 8, 8], [0, 0, 8, 8]]]
     rois = head.rois_for(rois_of([[1, 1, 0, 0]], boxes, [[0, 1, 0, 0]]))

@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
-from mrcnn.structures import Detections, RoiSample
+from mrcnn.structures.tensors import Detections, RoiSample
+from tests.ground_truth import MASK_SIDE, ground_truth, stack
 from tests.reference import losses as slow
 from tests.reference import masks as reference
-from tests.truth import MASK_SIDE, stack, truth
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 NUM_CLASSES = 3
@@ -143,7 +143,7 @@ def test_targets_by_hand():
     """An object whose left half is filled, seen through itself, its left half, its right half and from afar."""
     mask = np.zeros((MASK_SIDE, MASK_SIDE), np.uint8)
     mask[:, : MASK_SIDE // 2] = 1
-    batch = stack([truth([{"box": (0, 0, 9, 9)}, {"box": (10, 20, 30, 44), "mask": mask}])])
+    batch = stack([ground_truth([{"box": (0, 0, 9, 9)}, {"box": (10, 20, 30, 44), "mask": mask}])])
     boxes = [[10, 20, 30, 44], [10, 20, 30, 32], [10, 32, 30, 44], [40, 50, 60, 60]]
     rois = rois_of([[1] * 4], [boxes], [[1] * 4])
     targets = head_of().targets(rois, batch).numpy()[0]
@@ -159,7 +159,7 @@ def test_targets_equal_the_slow_ones(rng):
     objects = [{"box": box, "mask": mask} for box, mask in zip(random_boxes(rng, 4), masks, strict=True)]
     gt_index = rng.integers(0, 4, (1, 8))
     boxes = np.stack([objects[g]["box"] for g in gt_index[0]]) + rng.normal(0, 1.5, (8, 4)).astype(np.float32)
-    targets = head_of().targets(rois_of([[1] * 8], boxes[None], gt_index), stack([truth(objects)])).numpy()[0]
+    targets = head_of().targets(rois_of([[1] * 8], boxes[None], gt_index), stack([ground_truth(objects)])).numpy()[0]
     for target, box, g in zip(targets, boxes, gt_index[0], strict=True):
         values = reference.crop(masks[g], objects[g]["box"], box, SIDE)
         certain = np.abs(values - 0.5) > 1e-3
@@ -168,7 +168,7 @@ def test_targets_equal_the_slow_ones(rng):
 
 @pytest.mark.parametrize("target", ["project", "project_soft"])
 def test_targets_from_full_frame_masks_by_hand(target):
-    """An object that fills the left three of the four columns of pixels each cell covers; the picture ends at 40."""
+    """An object that fills the left three of the four columns of pixels each cell covers; the image ends at 40."""
     masks = np.zeros((1, 2, 48, 48), np.uint8)
     masks[0, 1, 8:32, 8:27] = 1
     batch = {"gt_full_masks": tf.constant(masks), "content_shape": tf.constant([[40, 48]])}

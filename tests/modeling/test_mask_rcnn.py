@@ -10,20 +10,20 @@ import pytest
 import tensorflow as tf
 
 from mrcnn import recipes
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling import mask_rcnn
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.base import named_variables
 from mrcnn.modeling.heads.mask import MaskHead, MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig, head_name
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
-from mrcnn.settings import SettingsError
-from mrcnn.structures import batch_spec
+from mrcnn.modeling.variables import named_variables
+from mrcnn.structures.tensors import batch_spec
 from mrcnn.training.freezing import set_trainable
 from mrcnn.weights import load_model, save_checkpoint
-from tests.tiny_model import blank_picture, noise_pictures, tiny_model
-from tests.truth import MASK_SIDE, batch_of
+from tests.ground_truth import MASK_SIDE, batch_of
+from tests.tiny_model import blank_image, noise_images, tiny_model
 
 LOSSES = ("rpn_objectness", "rpn_box", "roi_class", "roi_box", "roi_mask")
 CANVAS = (96, 128)
@@ -34,12 +34,12 @@ OBJECTS = [
 ]
 
 
-def pictures_of(sizes=((96, 128), (80, 100), (64, 128))):
-    return [noise_pictures(1, seed=i, sides=(200, 201))[0][:h, :w] for i, (h, w) in enumerate(sizes)]
+def images_of(sizes=((96, 128), (80, 100), (64, 128))):
+    return [noise_images(1, seed=i, sides=(200, 201))[0][:h, :w] for i, (h, w) in enumerate(sizes)]
 
 
-def batch(num=2, with_truth=True):
-    return batch_of(pictures_of()[:num], OBJECTS[:num], CANVAS, with_truth=with_truth)
+def batch(num=2, with_ground_truth=True):
+    return batch_of(images_of()[:num], OBJECTS[:num], CANVAS, with_ground_truth=with_ground_truth)
 
 
 def row(batch, i):
@@ -48,7 +48,7 @@ def row(batch, i):
 
 def data_of(*batches):
     """A tf.data.Dataset of ready batches, which may differ in size."""
-    spec = batch_spec(None, *CANVAS, 4, MASK_SIDE, with_truth="gt_boxes" in batches[0])
+    spec = batch_spec(None, *CANVAS, 4, MASK_SIDE, with_ground_truth="gt_boxes" in batches[0])
     return tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=spec)
 
 
@@ -99,7 +99,7 @@ def trainer(compiled):
 
 @pytest.fixture(scope="module")
 def detections(shared):
-    return {k: v.numpy() for k, v in shared(batch(with_truth=False)).items()}
+    return {k: v.numpy() for k, v in shared(batch(with_ground_truth=False)).items()}
 
 
 # Interface
@@ -139,7 +139,7 @@ def test_class_names_must_fit_num_classes(names):
 
 
 def test_no_class_is_refused():
-    with pytest.raises(SettingsError, match="num_classes: expected at least 1, got 0"):
+    with pytest.raises(ConfigError, match="num_classes: expected at least 1, got 0"):
         MaskRCNNConfig(num_classes=0)
 
 
@@ -152,12 +152,12 @@ def test_head_names():
 
 def test_batch_of_two_is_two_batches_of_one(shared, detections):
     both = batch()
-    with_truth = shared(both)
+    with_ground_truth = shared(both)
     alone = [shared(row(both, i)) for i in range(2)]
-    # These are averages over the pictures, each of which has a full sample
+    # These are averages over the images, each of which has a full sample
     for name in ("rpn_objectness", "rpn_box", "roi_class", "roi_box"):
-        assert float(with_truth[name]) == pytest.approx(sum(float(a[name]) for a in alone) / 2, rel=1e-4), name
-    without = batch(with_truth=False)
+        assert float(with_ground_truth[name]) == pytest.approx(sum(float(a[name]) for a in alone) / 2, rel=1e-4), name
+    without = batch(with_ground_truth=False)
     for i in range(2):
         found = shared(row(without, i))
         expect_equal(found, {name: value[i : i + 1] for name, value in detections.items()}, atol=1e-4)
@@ -165,16 +165,16 @@ def test_batch_of_two_is_two_batches_of_one(shared, detections):
 
 @pytest.mark.parametrize("num", [1, 3])
 def test_heads_on_the_slots_in_use_say_what_heads_on_all_slots_say(shared, monkeypatch, num):
-    """Pictures with different numbers of objects, one of them with none."""
-    pictures = [*pictures_of()[: num - 1], blank_picture(96, 128)] if num > 1 else pictures_of()[:1]
-    given = batch_of(pictures, [[]] * num, CANVAS, with_truth=False)
+    """Images with different numbers of objects, one of them with none."""
+    images = [*images_of()[: num - 1], blank_image(96, 128)] if num > 1 else images_of()[:1]
+    given = batch_of(images, [[]] * num, CANVAS, with_ground_truth=False)
     eighth = float(np.max(shared(given, training=False)["scores"][:, 7]))
     monkeypatch.setattr(shared.box_head, "config", dataclasses.replace(shared.config.box_head, score_threshold=eighth))
     seen = []
     whole = MaskHead.call
     monkeypatch.setattr(MaskHead, "call", lambda *args, **kw: seen.append(args[2].shape[1]) or whole(*args, **kw))
     found = shared(given, training=False)
-    monkeypatch.setattr(mask_rcnn, "_without_empty_slots_of", lambda slots: slots)
+    monkeypatch.setattr(mask_rcnn, "trim_padding", lambda slots: slots)
     padded = shared(given, training=False)
     valid = np.asarray(found["valid"])
     assert seen == [valid.sum(1).max(), shared.config.box_head.max_detections] and 0 < seen[0] <= 7
@@ -187,16 +187,16 @@ def test_heads_on_the_slots_in_use_say_what_heads_on_all_slots_say(shared, monke
 
 
 def test_more_padding_hardly_matters_and_its_content_not_at_all(shared, detections):
-    soiled = batch(with_truth=False)
+    soiled = batch(with_ground_truth=False)
     image = soiled["image"].numpy()
     image[1, 80:], image[1, :, 100:] = 255, 7
     expect_equal(shared({**soiled, "image": tf.constant(image)}), detections)
 
 
 def test_open_shapes_are_static_shapes(shared, detections):
-    for with_truth, expected in ((False, detections), (True, shared(batch()))):
-        run = tf.function(lambda x: shared(x), input_signature=[batch_spec(with_truth=with_truth)])
-        expect_equal(run(batch(with_truth=with_truth)), expected, atol=1e-4)
+    for with_ground_truth, expected in ((False, detections), (True, shared(batch()))):
+        run = tf.function(lambda x: shared(x), input_signature=[batch_spec(with_ground_truth=with_ground_truth)])
+        expect_equal(run(batch(with_ground_truth=with_ground_truth)), expected, atol=1e-4)
 
 
 def test_seed_decides_the_losses(shared):
@@ -234,7 +234,7 @@ def test_half_precision_keeps_boxes_and_losses_in_float32(shared):
         assert np.isfinite(found[name])
     for name in ("rpn_objectness", "rpn_box"):  # the other terms depend on which proposals win by a hair
         assert float(found[name]) == pytest.approx(float(expected[name]), rel=0.1), name
-    found = half(batch(with_truth=False))
+    found = half(batch(with_ground_truth=False))
     dtypes = {name: value.dtype for name, value in found.items()}
     assert dtypes == {"boxes": tf.float32, "class_ids": tf.int32, "scores": tf.float32, "valid": tf.bool,
                       "masks": tf.float32}  # fmt: skip
@@ -248,7 +248,7 @@ def test_keras_file_round_trip(tmp_path, trainer, detections):
     trainer.save(path)
     again = keras.models.load_model(path)
     assert (again.config, again.class_names, again.category_ids) == (trainer.config, ("thing", "other"), (3, 8))
-    expect_equal(again(batch(with_truth=False)), detections, atol=1e-6)
+    expect_equal(again(batch(with_ground_truth=False)), detections, atol=1e-6)
     # Compiled as it was
     assert again.optimizer.momentum == 0.9
     losses = again(batch())
@@ -284,7 +284,7 @@ def test_a_keras_file_keeps_what_does_not_train(tmp_path):
 def test_checkpoint_round_trip(tmp_path, shared, detections):
     again = load_model(save_checkpoint(shared, tmp_path / "model.safetensors"))
     assert (again.config, again.class_names, again.category_ids) == (shared.config, ("thing", "other"), (3, 8))
-    expect_equal(again(batch(with_truth=False)), detections, atol=1e-6)
+    expect_equal(again(batch(with_ground_truth=False)), detections, atol=1e-6)
 
 
 def test_config_is_plain_data(shared):
@@ -303,7 +303,7 @@ def test_evaluate_logs_every_term_once_and_touches_no_weight(trainer):
     assert [w.tobytes() for w in trainer.get_weights()] == before
     assert set(found) == {"loss", *LOSSES}
     assert sorted(m.name for m in trainer.metrics) == sorted(("loss", *LOSSES))
-    # Averaged by pictures, so that the terms add up although the last batch is smaller
+    # Averaged by images, so that the terms add up although the last batch is smaller
     assert found["loss"] == pytest.approx(sum(found[name] for name in LOSSES), rel=1e-5)
     two, one = trainer(parts[0]), trainer(parts[1])
     for name in LOSSES:
@@ -332,9 +332,9 @@ def test_regularisers_join_the_total_but_not_the_terms(trainer):
     assert float(total) == pytest.approx(sum(float(value) for value in losses.values()) + penalty, rel=1e-4)
 
 
-def test_loss_without_truth_says_what_is_missing(trainer, detections):
-    with pytest.raises(ValueError, match="no ground truth; make the pipeline with with_truth=True"):
-        trainer.compute_loss(x=batch(with_truth=False), y_pred=detections)
+def test_loss_without_ground_truth_says_what_is_missing(trainer, detections):
+    with pytest.raises(ValueError, match="no ground truth; make the pipeline with with_ground_truth=True"):
+        trainer.compute_loss(x=batch(with_ground_truth=False), y_pred=detections)
 
 
 def test_predict_drops_truth(shared, detections):
@@ -352,7 +352,7 @@ def test_predict_drops_truth(shared, detections):
     ids=["no object", "one pixel", "empty mask", "crowd only and empty box"],
 )
 def test_fifty_steps_on_strange_truth_stay_finite(trainer, objects):
-    data = data_of(batch_of(pictures_of()[:2], objects, CANVAS)).cache().repeat()
+    data = data_of(batch_of(images_of()[:2], objects, CANVAS)).cache().repeat()
     history = trainer.fit(data, epochs=5, steps_per_epoch=10, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())
     assert all(np.isfinite(w).all() for w in trainer.get_weights())
@@ -402,7 +402,7 @@ def test_recipe_is_the_papers():
     for name in ("flip_vertical", "rotate90", "brightness", "contrast", "saturation", "hue"):
         assert getattr(data, name) == 0.0
     assert (data.crop, data.scale_jitter, data.max_instances, data.mask_side) == (None, None, 100, 112)
-    # 90,000 steps of 16 pictures, the rate divided by 10 after 60,000 and 80,000
+    # 90,000 steps of 16 images, the rate divided by 10 after 60,000 and 80,000
     assert (train.images, recipes.REFERENCE_BATCH, train.images // recipes.REFERENCE_BATCH) == (1_440_000, 16, 90_000)
     assert (train.schedule, [90_000 * m for m in train.milestones]) == ("step", pytest.approx([60_000, 80_000]))
     assert (train.optimizer, train.learning_rate, train.momentum, train.weight_decay) == ("sgd", 0.02, 0.9, 1e-4)
@@ -430,7 +430,7 @@ def test_true_boxes_name_their_last_pixel_where_the_models_do(monkeypatch):
     monkeypatch.setattr(
         type(model.rpn), "loss", lambda self, output, batch, features: seen.append(batch["gt_boxes"]) or {}
     )
-    truth = batch()
-    model(truth)
+    ground_truth = batch()
+    model(ground_truth)
     used = seen[0].shape[1]
-    np.testing.assert_array_equal(seen[0], truth["gt_boxes"].numpy()[:, :used] - [0, 0, 1, 1])
+    np.testing.assert_array_equal(seen[0], ground_truth["gt_boxes"].numpy()[:, :used] - [0, 0, 1, 1])

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.fpn import FPNConfig
-from mrcnn.modeling.neck import NeckConfig, PassThrough, PassThroughConfig
-from mrcnn.settings import SettingsError
+from mrcnn.modeling.necks.base import NeckConfig
+from mrcnn.modeling.necks.fpn import FPNConfig
+from mrcnn.modeling.necks.pass_through import PassThrough, PassThroughConfig
 
 CHANNELS = {"c2": 4, "c3": 6, "c4": 8, "c5": 8}
 STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
@@ -38,7 +39,7 @@ def test_several_levels_of_equal_channels() -> None:
     ],
 )
 def test_levels_that_do_not_fit(levels: tuple[str, ...], message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(ConfigError, match=message):
         PassThroughConfig(levels).build(CHANNELS, STRIDES)
 
 
@@ -50,7 +51,7 @@ def test_levels_that_do_not_fit(levels: tuple[str, ...], message: str) -> None:
     ],
 )
 def test_a_pyramid_refuses_a_backbone_for_another_neck(backbone: ResNetConfig, message: str) -> None:
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(ConfigError, match=message):
         FPNConfig().build(backbone.channels, backbone.strides)
 
 

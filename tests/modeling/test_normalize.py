@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.normalize import FrozenBatchNorm, NormalizePixels, PixelNorm, make_norm
-from mrcnn.settings import SettingsError
 
 
 def test_pixels_by_hand() -> None:
@@ -15,7 +15,7 @@ def test_pixels_by_hand() -> None:
     np.testing.assert_allclose(out, [[[[0, 1, 2], [1, 0, -1]]]])
 
 
-def test_bgr_reverses_after_normalising() -> None:
+def test_bgr_reverses_after_normalizing() -> None:
     layer = NormalizePixels(PixelNorm(mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 5.0), bgr=True))
     np.testing.assert_allclose(layer(np.array([[[[10, 24, 40]]]], np.uint8))[0, 0, 0], [2, 1, 0])
 
@@ -39,9 +39,9 @@ def test_pixels_keep_precision_under_mixed_precision() -> None:
 def test_wrong_number_of_channels_is_named() -> None:
     with pytest.raises(ValueError, match="4 channels but the pixel mean has 3"):
         NormalizePixels()(np.zeros((1, 2, 2, 4), np.uint8))
-    with pytest.raises(SettingsError, match="3 values in mean but 1 in std"):
+    with pytest.raises(ConfigError, match="3 values in mean but 1 in std"):
         PixelNorm(std=(1.0,))
-    with pytest.raises(SettingsError, match="positive"):
+    with pytest.raises(ConfigError, match="positive"):
         PixelNorm(mean=(1.0,), std=(0.0,))
 
 
@@ -81,7 +81,7 @@ def test_make_norm_starts_as_the_plain_function(kind: str) -> None:
     layer = make_norm(kind, 1e-5, "n")
     x = np.random.default_rng(0).normal(3, 2, (2, 4, 4, 64)).astype(np.float32)
     out = np.asarray(layer(x))
-    if kind == "gn":  # 32 groups of two channels, statistics per picture
+    if kind == "gn":  # 32 groups of two channels, statistics per image
         groups = x.reshape(2, 16, 32, 2).transpose(0, 2, 1, 3).reshape(2, 32, -1)
         mean, std = groups.mean(-1), np.sqrt(groups.var(-1) + 1e-5)
         x = (x - mean.repeat(2, -1)[:, None, None]) / std.repeat(2, -1)[:, None, None]

@@ -7,11 +7,11 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig
-from mrcnn.modeling.backbones.resnet import ResNetConfig, Stage
-from mrcnn.modeling.fpn import FPNConfig
+from mrcnn.modeling.backbones.resnet import ResNetConfig, ResNetStage
+from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.normalize import NormalizePixels, PixelNorm
-from mrcnn.settings import SettingsError
 from tests.reference.golden import drawn
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden"
@@ -32,9 +32,9 @@ def test_features_equal_detectron2(tag: str, config: ResNetConfig, neck: FPNConf
     for weight in backbone.weights + fpn.weights:
         parts = weight.path.removeprefix("fpn/").split("/")
         weight.assign(drawn(parts[0], parts[-1], tuple(weight.shape)))
-    picture = cv2.imread(str(GOLDEN / "000000491525_resized_320x427.png"))[..., ::-1]
+    image = cv2.imread(str(GOLDEN / "000000491525_resized_320x427.png"))[..., ::-1]
     padded = np.full((1, 320, 448, 3), 77, np.uint8)
-    padded[0, :320, :427] = picture
+    padded[0, :320, :427] = image
     pixels = NormalizePixels(config.pixel_norm)(padded, np.array([[0, 0, 320, 427]], np.int32))
     taps = {"input": pixels, **fpn(backbone(pixels))}
     assert set(taps) == {key.split("/")[1] for key in golden.files if key.startswith(tag)}
@@ -89,8 +89,8 @@ def test_parameter_counts_of_resnext(groups: int, width_per_group: int, depth: i
         total += own
         if stage == 2:
             x = keras.Input((8, 8, 64))
-            settings = {"groups": groups, "width_per_group": width_per_group, "norm": "bn"}
-            built = keras.Model(x, Stage(2, blocks, 1, **settings)(x, ""))
+            config = {"groups": groups, "width_per_group": width_per_group, "norm": "bn"}
+            built = keras.Model(x, ResNetStage(2, blocks, 1, **config)(x, ""))
             assert sum(int(np.prod(w.shape)) for w in built.trainable_weights) == own
     assert total == count
 
@@ -110,13 +110,13 @@ def test_dilated_stage_5_sees_as_far_on_a_finer_grid() -> None:
     """
     rng = np.random.default_rng(0)
     x = keras.Input((None, None, 6))
-    plain = keras.Model(x, Stage(3, 1, 2, stride_in_1x1=True)(x, "plain_"))
-    dilated = keras.Model(x, Stage(3, 1, 1, dilation=2, stride_in_1x1=True)(x, "dilated_"))
+    plain = keras.Model(x, ResNetStage(3, 1, 2, stride_in_1x1=True)(x, "plain_"))
+    dilated = keras.Model(x, ResNetStage(3, 1, 1, dilation=2, stride_in_1x1=True)(x, "dilated_"))
     for one, other in zip(plain.weights, dilated.weights, strict=True):
         one.assign(rng.uniform(0.1, 1.0, one.shape))
         other.assign(one.numpy())
-    picture = rng.normal(size=(1, 9, 8, 6)).astype(np.float32)
-    np.testing.assert_allclose(dilated(picture)[:, ::2, ::2], plain(picture), rtol=1e-4, atol=1e-4)
+    image = rng.normal(size=(1, 9, 8, 6)).astype(np.float32)
+    np.testing.assert_allclose(dilated(image)[:, ::2, ::2], plain(image), rtol=1e-4, atol=1e-4)
 
 
 def test_dilated_c5_has_the_stride_of_c4() -> None:
@@ -147,11 +147,11 @@ def test_what_the_stem_s_pooling_sees(stem_pool: str, before: int) -> None:
 
 
 def test_settings_that_contradict_each_other() -> None:
-    with pytest.raises(SettingsError, match="dilate_c5: there is no stage 5"):
+    with pytest.raises(ConfigError, match="dilate_c5: there is no stage 5"):
         ResNetConfig(last_stage=4, dilate_c5=True)
-    with pytest.raises(SettingsError, match="groups and width_per_group"):
+    with pytest.raises(ConfigError, match="groups and width_per_group"):
         ResNetConfig(groups=0)
-    with pytest.raises(SettingsError, match=r"last_stage: expected one of 4, 5"):
+    with pytest.raises(ConfigError, match=r"last_stage: expected one of 4, 5"):
         ResNetConfig.from_dict({"last_stage": 3})
 
 

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops.roi_align import roi_align
-from mrcnn.settings import SettingsError
 from tests.reference import roi_align as align_reference
 from tests.reference import roi_pool as pool_reference
 
@@ -140,10 +140,10 @@ def test_a_layer_holding_the_pooler_does_not_own_the_stage():
     ],
 )
 def test_bad_settings_are_refused(fields, message):
-    with pytest.raises(SettingsError, match=message):
+    with pytest.raises(ConfigError, match=message):
         RoiPoolConfig(**fields)
 
 
 def test_a_level_the_neck_lacks_is_refused():
-    with pytest.raises(SettingsError, match="no level 'p5' in the neck, there are p2, p3, c4"):
+    with pytest.raises(ConfigError, match="no level 'p5' in the neck, there are p2, p3, c4"):
         RoiPooler(RoiPoolConfig(levels=("p2", "p5")), STRIDES, 2)

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
-from mrcnn.structures import Proposals, RoiSample, batch_spec
+from mrcnn.structures.tensors import Proposals, RoiSample, batch_spec
+from tests.ground_truth import ground_truth, stack
 from tests.reference import boxes as reference
-from tests.truth import stack, truth
 
 OBJECTS = [
     {"box": (0, 0, 10, 10), "class_id": 2},
@@ -19,7 +19,7 @@ OBJECTS = [
 
 
 def proposals_of(boxes, valid=None):
-    """One picture's proposals."""
+    """One image's proposals."""
     boxes = np.asarray(boxes, np.float32).reshape(1, -1, 4)
     n = boxes.shape[1]
     valid = np.ones(n, bool) if valid is None else np.asarray(valid)
@@ -27,8 +27,8 @@ def proposals_of(boxes, valid=None):
 
 
 def sample(boxes, objects, config, valid=None, seed=(3, 5), slots=4):
-    """The sample of one picture as NumPy arrays without the batch axis."""
-    rois = sample_rois(proposals_of(boxes, valid), stack([truth(objects, slots, seed)]), config)
+    """The sample of one image as NumPy arrays without the batch axis."""
+    rois = sample_rois(proposals_of(boxes, valid), stack([ground_truth(objects, slots, seed)]), config)
     return RoiSample(*(field.numpy()[0] for field in rois))
 
 
@@ -82,7 +82,7 @@ def test_every_roi_is_what_it_says(rng, fraction):
     config = RoiSamplerConfig(num_rois=16, positive_fraction=fraction)
     boxes = many_boxes(rng, OBJECTS)
     rois = sample(boxes, OBJECTS, config)
-    gt = truth(OBJECTS)
+    gt = ground_truth(OBJECTS)
     index, labels, _ = reference.match(
         rois.boxes, gt["gt_boxes"], gt["gt_valid"], gt["gt_crowd"], 0.5, 0.5, allow_low_quality=False
     )
@@ -104,7 +104,7 @@ def test_everything_takes_part_where_all_may_be_foreground(rng):
     boxes = many_boxes(rng, OBJECTS, 20)
     rois = sample(boxes, OBJECTS[:2], RoiSamplerConfig(num_rois=40, positive_fraction=1.0))
     assert rois.valid.sum() == 22
-    everything = np.concatenate([boxes.astype(np.float32), truth(OBJECTS[:2])["gt_boxes"][:2]])
+    everything = np.concatenate([boxes.astype(np.float32), ground_truth(OBJECTS[:2])["gt_boxes"][:2]])
     assert {tuple(box) for box in rois.boxes[:22]} == {tuple(box) for box in everything}
     np.testing.assert_array_equal(rois.foreground, np.arange(40) < rois.foreground.sum())
 
@@ -117,19 +117,21 @@ def test_seed_decides_the_draw(rng):
     assert not np.array_equal(first.boxes, other.boxes)
 
 
-def test_pictures_of_a_batch_do_not_see_each_other(rng):
+def test_images_of_a_batch_do_not_see_each_other(rng):
     config = RoiSamplerConfig(num_rois=12)
     boxes = np.stack([many_boxes(rng, OBJECTS), many_boxes(rng, OBJECTS)]).astype(np.float32)
-    truths = [truth(OBJECTS, seed=(1, 2)), truth(OBJECTS[1:], seed=(4, 2))]
+    ground_truths = [ground_truth(OBJECTS, seed=(1, 2)), ground_truth(OBJECTS[1:], seed=(4, 2))]
     valid = rng.random(boxes.shape[:2]) < 0.8
-    both = sample_rois(Proposals(tf.constant(boxes), tf.zeros(valid.shape), tf.constant(valid)), stack(truths), config)
+    both = sample_rois(
+        Proposals(tf.constant(boxes), tf.zeros(valid.shape), tf.constant(valid)), stack(ground_truths), config
+    )
     for b in range(2):
-        alone = sample_rois(proposals_of(boxes[b], valid[b]), stack(truths[b : b + 1]), config)
+        alone = sample_rois(proposals_of(boxes[b], valid[b]), stack(ground_truths[b : b + 1]), config)
         for ours, theirs in zip(both, alone, strict=True):
             np.testing.assert_array_equal(ours[b], theirs[0])
 
 
-def test_picture_without_objects_gives_background_only(rng):
+def test_image_without_objects_gives_background_only(rng):
     rois = sample(many_boxes(rng, OBJECTS), [], RoiSamplerConfig(num_rois=16))
     assert rois.valid.all()
     assert not rois.foreground.any()
@@ -151,7 +153,7 @@ def test_nothing_at_all_gives_invalid_slots_only(objects, slots):
 def test_open_shapes_and_no_gradient(rng):
     config = RoiSamplerConfig(num_rois=8)
     boxes = many_boxes(rng, OBJECTS)
-    proposals, batch = proposals_of(boxes), stack([truth(OBJECTS)])
+    proposals, batch = proposals_of(boxes), stack([ground_truth(OBJECTS)])
     expected = sample_rois(proposals, batch, config)
 
     @tf.function

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
-from mrcnn.settings import SettingsError
-from mrcnn.structures import RPNOutput
+from mrcnn.structures.tensors import RPNOutput
+from tests.ground_truth import ground_truth, stack
 from tests.reference import boxes as reference
-from tests.truth import stack, truth
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16}
 
 
 def small(**changes):
-    """Two levels, one anchor per cell, 16 anchors sampled per picture."""
+    """Two levels, one anchor per cell, 16 anchors sampled per image."""
     fields = {
         "anchors": AnchorConfig(sizes=((8.0,), (16.0,)), ratios=(1.0,)),
         "levels": ("p2", "p3"),
@@ -113,7 +113,7 @@ def test_one_level_of_any_name():
     out = rpn({"c4": tf.zeros([1, 2, 3, 8])})
     assert out.level_sizes == [2 * 3 * 6]
     np.testing.assert_allclose(out.anchors, reference.anchors(2, 3, 16, [8, 16], [0.5, 1, 2]), atol=1e-5)
-    with pytest.raises(SettingsError, match=r"rpn\.levels: no level 'p2' in the neck, there are c4"):
+    with pytest.raises(ConfigError, match=r"rpn\.levels: no level 'p2' in the neck, there are c4"):
         small().build(8, {"c4": 16})
 
 
@@ -124,8 +124,8 @@ def test_stride_from_sizes():
     features = {"p2": tf.zeros([1, 10, 8, 8]), "p4": tf.zeros([1, 3, 2, 8])}
     specs = {k: tf.TensorSpec([None, None, None, 8]) for k in features}
     for run in (rpn, tf.function(lambda f: rpn(f), input_signature=[specs])):
-        centres = run(features).anchors[80:, :2] + 8
-        np.testing.assert_allclose(centres, [[y, x] for y in (0, 13, 26) for x in (0, 16)])
+        centers = run(features).anchors[80:, :2] + 8
+        np.testing.assert_allclose(centers, [[y, x] for y in (0, 13, 26) for x in (0, 16)])
 
 
 def test_anchor_conventions():
@@ -156,13 +156,13 @@ def test_open_shapes_predict_and_propose_as_static_ones(rng):
 
 @pytest.mark.parametrize("changes", [{"levels": ("p2",)}, {"anchors": AnchorConfig(sizes=((8.0,),))}])
 def test_levels_and_sizes_must_agree(changes):
-    with pytest.raises(SettingsError, match="levels but anchor sizes"):
+    with pytest.raises(ConfigError, match="levels but anchor sizes"):
         small(**changes)
 
 
 @pytest.mark.parametrize("fields", [{"sizes": ((8.0,), (16.0, 32.0))}, {"sizes": ((), ())}, {"ratios": ()}])
 def test_uneven_anchors_are_refused(fields):
-    with pytest.raises(SettingsError, match="anchors"):
+    with pytest.raises(ConfigError, match="anchors"):
         AnchorConfig(**fields)
 
 
@@ -170,7 +170,7 @@ def test_uneven_anchors_are_refused(fields):
 
 
 def slow_proposals(output, content_shape, pre_nms, post_nms, nms_iou, min_size=0.0):
-    """Boxes and scores per picture; top-k per level, decode, clip, drop empty, NMS within the level, best overall."""
+    """Boxes and scores per image; top-k per level, decode, clip, drop empty, NMS within the level, best overall."""
     results = []
     for b, (height, width) in enumerate(np.asarray(content_shape)):
         boxes, scores, levels, start = [], [], [], 0
@@ -224,7 +224,7 @@ def test_levels_do_not_suppress_each_other():
         np.testing.assert_allclose(found.scores[0, 0], 1 / (1 + math.exp(-2)), atol=1e-6)
 
 
-def test_proposals_are_clipped_to_the_picture_not_to_the_padding():
+def test_proposals_are_clipped_to_the_image_not_to_the_padding():
     output = output_of([[1.0, 0.5, 0.0]], np.zeros((1, 3, 4)), [[-4, -4, 40, 40], [2, 2, 6, 6], [21, 0, 29, 8]])
     found = small(post_nms_test=5).build(8, STRIDES).propose(output, tf.constant([[20, 30]]), for_training=False)
     # The third lies in the padding altogether
@@ -262,7 +262,7 @@ def test_one_nms_over_all_levels():
     np.testing.assert_allclose(found.boxes[0, :2], [[0, 0, 8, 8], [20, 20, 28, 28]])
 
 
-def test_delta_weights_and_bound_of_proposals_are_the_settings():
+def test_delta_weights_and_bound_of_proposals_are_the_config():
     deltas = np.array([[[1.0, 2.0, 0.0, 10.0]]])
     output = output_of([[1.0]], deltas, [[0, 0, 8, 8]])
     window = tf.constant([[-1e9, -1e9, 1e9, 1e9]])
@@ -289,8 +289,8 @@ def values(terms):
 
 
 def test_losses_by_hand():
-    """One positive, two negatives, one ignored anchor; normalised by the 8 anchors asked for, not by the 3 found."""
-    gt = truth([{"box": (0, 0, 8, 8)}], slots=2)
+    """One positive, two negatives, one ignored anchor; normalized by the 8 anchors asked for, not by the 3 found."""
+    gt = ground_truth([{"box": (0, 0, 8, 8)}], slots=2)
     anchors = [
         [0, 0, 8, 8],  # IoU 1: positive
         [0, 0, 8, 16],  # IoU 1/2: between 0.3 and 0.7, ignored
@@ -311,7 +311,7 @@ def test_losses_by_hand():
 
 def test_losses_divided_by_the_anchors_sampled():
     """As the hand numbers above; three anchors take part, in slots for a million."""
-    gt = truth([{"box": (0, 0, 8, 8)}], slots=2)
+    gt = ground_truth([{"box": (0, 0, 8, 8)}], slots=2)
     anchors = [[0, 0, 8, 8], [0, 0, 8, 16], [20, 20, 28, 28], [20, 0, 28, 8]]
     output = output_of([[2.0, 50.0, -1.0, 3.0]], np.full((1, 4, 4), 0.5), anchors)
     objectness = math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))
@@ -324,7 +324,7 @@ def test_losses_divided_by_the_anchors_sampled():
 
 def test_slots_beyond_the_anchors_leave_the_share_of_positives():
     """64 slots at most half positive are more than the 4 anchors: all three positives take part."""
-    gt = truth([{"box": (0, 0, 8, 8)}], slots=1)
+    gt = ground_truth([{"box": (0, 0, 8, 8)}], slots=1)
     output = output_of([[1.0] * 4], np.zeros((1, 4, 4)), [[0, 0, 8, 8]] * 3 + [[20, 20, 28, 28]])
     found = small(batch_per_image=64).build(8, STRIDES).loss(output, stack([gt]))
     total = 3 * math.log1p(math.exp(-1)) + math.log1p(math.exp(1))
@@ -332,7 +332,7 @@ def test_slots_beyond_the_anchors_leave_the_share_of_positives():
 
 
 def test_targets_carry_the_delta_weights():
-    gt = truth([{"box": (1, 2, 9, 10)}], slots=1)
+    gt = ground_truth([{"box": (1, 2, 9, 10)}], slots=1)
     target = [4 / 8, 8 * 2 / 8, 0, 0]
     output = output_of([[0.0]], [[target]], [[0, 0, 8, 8]])
     found = small(delta_weights=(4.0, 8.0, 1.0, 2.0)).build(8, STRIDES).loss(output, stack([gt]))
@@ -340,7 +340,7 @@ def test_targets_carry_the_delta_weights():
 
 
 def slow_losses(output, gt, index, foreground, num):
-    """Sums over given samples of one picture, divided by the number asked for."""
+    """Sums over given samples of one image, divided by the number asked for."""
     beta, objectness, box = 1 / 9, 0.0, 0.0
     owner, _, _ = reference.match(
         output.anchors.numpy(), gt["gt_boxes"], gt["gt_valid"], gt["gt_crowd"], 0.7, 0.3, True
@@ -359,8 +359,8 @@ OBJECTS = [{"box": (2, 3, 10, 12)}, {"box": (5, 14, 22, 30), "class_id": 2}, {"b
 
 
 def test_losses_equal_the_slow_ones(rng):
-    """With more slots than anchors every labelled anchor is in the sample, whatever the seed."""
-    output, gt = random_output(rng, 1), truth(OBJECTS)
+    """With more slots than anchors every labeled anchor is in the sample, whatever the seed."""
+    output, gt = random_output(rng, 1), ground_truth(OBJECTS)
     arguments = (output.anchors.numpy(), gt["gt_boxes"], gt["gt_valid"], gt["gt_crowd"], 0.7, 0.3, True)
     labels = reference.match(*arguments)[1]
     index = [i for i, label in enumerate(labels) if label >= 0]
@@ -371,7 +371,7 @@ def test_losses_equal_the_slow_ones(rng):
 
 
 def test_gradient_reaches_only_the_sampled_anchors(rng):
-    output, gt = random_output(rng, 1), truth([*OBJECTS[:2], {"box": (0, 20, 24, 32), "crowd": True}])
+    output, gt = random_output(rng, 1), ground_truth([*OBJECTS[:2], {"box": (0, 20, 24, 32), "crowd": True}])
     rpn = small(batch_per_image=12, positive_fraction=0.25).build(8, STRIDES)
     with tf.GradientTape() as tape:
         tape.watch([output.logits, output.deltas])
@@ -390,26 +390,26 @@ def test_gradient_reaches_only_the_sampled_anchors(rng):
     assert (by_logit[touched & ~positive] > 0).all()
 
 
-def test_batch_loss_is_the_mean_over_pictures_and_seeds_decide_the_sample(rng):
+def test_batch_loss_is_the_mean_over_images_and_seeds_decide_the_sample(rng):
     output = random_output(rng, 2)
     rpn = small(batch_per_image=10).build(8, STRIDES)
-    pictures = [truth(OBJECTS, seed=(1, 2)), truth([], seed=(1, 3))]
-    both = values(rpn.loss(output, stack(pictures)))
+    images = [ground_truth(OBJECTS, seed=(1, 2)), ground_truth([], seed=(1, 3))]
+    both = values(rpn.loss(output, stack(images)))
     alone = [
         values(rpn.loss(output._replace(logits=output.logits[b : b + 1], deltas=output.deltas[b : b + 1]), stack([p])))
-        for b, p in enumerate(pictures)
+        for b, p in enumerate(images)
     ]
     for name in both:
         assert both[name] == pytest.approx((alone[0][name] + alone[1][name]) / 2, rel=1e-5)
     assert alone[1]["rpn_box"] == 0.0
     assert alone[1]["rpn_objectness"] > 0.0
-    assert values(rpn.loss(output, stack(pictures))) == both
-    other = [dict(p, seed=p["seed"] + 1) for p in pictures]
+    assert values(rpn.loss(output, stack(images))) == both
+    other = [dict(p, seed=p["seed"] + 1) for p in images]
     assert values(rpn.loss(output, stack(other))) != both
 
 
 def test_loss_weight_scales_both_terms(rng):
-    output, batch = random_output(rng, 1), stack([truth(OBJECTS)])
+    output, batch = random_output(rng, 1), stack([ground_truth(OBJECTS)])
     one, three = (values(small(loss_weight=w).build(8, STRIDES).loss(output, batch)) for w in (1.0, 3.0))
     assert three == {name: pytest.approx(3 * value, rel=1e-5) for name, value in one.items()}
 
@@ -418,9 +418,9 @@ def test_loss_weight_scales_both_terms(rng):
     "objects", [[], [{"box": (0, 0, 32, 32), "crowd": True}], [{"box": (5, 5, 5, 9)}], [{"box": (3, 3, 4, 4)}]]
 )
 def test_strange_truth_gives_finite_losses_and_gradients(rng, objects):
-    """No object, a picture that is all crowd, a box without area, a box of one pixel."""
+    """No object, an image that is all crowd, a box without area, a box of one pixel."""
     rpn = small().build(8, STRIDES)
-    features, batch = features_of(rng, batch=1), stack([truth(objects)])
+    features, batch = features_of(rng, batch=1), stack([ground_truth(objects)])
     with tf.GradientTape() as tape:
         terms = rpn.loss(rpn(features), batch)
         total = tf.add_n([t.mean() for t in terms.values()])
@@ -435,7 +435,7 @@ def test_loss_and_gradient_through_sampled_cells_are_those_through_whole_maps(rn
     rpn = small(anchors=anchors, num_convs=num_convs, batch_per_image=sampled).build(8, STRIDES)
     for weight in rpn.trainable_variables:  # initial ones are so small that deltas hardly matter
         weight.assign(rng.normal(0, 0.3, weight.shape))
-    features, batch = features_of(rng), stack([truth(OBJECTS), truth(OBJECTS[:1])])
+    features, batch = features_of(rng), stack([ground_truth(OBJECTS), ground_truth(OBJECTS[:1])])
 
     def losses_and_gradients(whole_maps):
         with tf.GradientTape() as tape:

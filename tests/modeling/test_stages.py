@@ -23,7 +23,7 @@ def overlap(a, b):
 
 
 def test_stages_end_in_the_models_detections(model):
-    data = batch(2, with_truth=False)
+    data = batch(2, with_ground_truth=False)
     stages = run_stages(model, data)
     expect_equal(stages.detections, model(data, training=False), atol=1e-5)
     assert list(stages.features) == ["p2", "p3", "p4", "p5", "p6"]
@@ -34,7 +34,7 @@ def test_stages_end_in_the_models_detections(model):
 
 
 def test_each_box_comes_from_the_stage_before(model):
-    data = batch(1, with_truth=False)
+    data = batch(1, with_ground_truth=False)
     stages = run_stages(model, data)
     moved = np.clip(stages.anchors_refined[0], 0, [96, 128, 96, 128])
     proposals = np.asarray(stages.proposals.boxes[0])[np.asarray(stages.proposals.valid[0])]
@@ -60,13 +60,13 @@ def test_targets_are_what_a_step_trains_on(model):
     for i in range(2):
         sample = [np.asarray(field[i]) for field in targets.anchors]
         index, foreground, valid, gt_boxes = sample
-        truth = np.asarray(data["gt_boxes"][i])[np.asarray(data["gt_valid"][i] & ~data["gt_crowd"][i])]
-        iou = overlap(np.asarray(output.anchors), truth)
+        ground_truth = np.asarray(data["gt_boxes"][i])[np.asarray(data["gt_valid"][i] & ~data["gt_crowd"][i])]
+        iou = overlap(np.asarray(output.anchors), ground_truth)
         best_of_object = np.isclose(iou, iou.max(0)).any(1)
         assert valid.sum() == model.config.rpn.batch_per_image and foreground.any()
         positive = index[foreground]
         assert ((iou[positive].max(1) >= 0.7) | best_of_object[positive]).all()
-        np.testing.assert_array_equal(gt_boxes[foreground], truth[iou[positive].argmax(1)])
+        np.testing.assert_array_equal(gt_boxes[foreground], ground_truth[iou[positive].argmax(1)])
         assert (iou[index[valid & ~foreground]].max(1) < 0.3).all()
         rois = [np.asarray(field[i]) for field in targets.rois]
         boxes, class_ids, gt_index, foreground, valid = rois

@@ -20,7 +20,7 @@ def in_every_mode(function, *inputs, atol=1e-5, xla=True):
 
 
 def random_boxes(rng, n, extent=64.0, smallest=1.0, largest=40.0):
-    """f32[n, 4] with corners around a square picture."""
+    """f32[n, 4] with corners around a square image."""
     center = rng.uniform(0, extent, (n, 2))
     half = rng.uniform(smallest, largest, (n, 2)) / 2
     return np.concatenate([center - half, center + half], axis=-1).astype(np.float32)

@@ -52,7 +52,7 @@ def test_coverage_is_the_part_inside():
     np.testing.assert_allclose(coverage, [[1, 1], [0.5, 1]])
 
 
-def test_clip_to_each_picture():
+def test_clip_to_each_image():
     boxes = np.array([[[-1, -2, 5, 50], [30, 30, 40, 40]]] * 2, np.float32)
     clipped = in_every_mode(box_ops.clip_boxes, boxes, np.array([[4, 20], [32, 35]], np.int32))
     expected = [[[0, 0, 4, 20], [4, 20, 4, 20]], [[0, 0, 5, 35], [30, 30, 32, 35]]]

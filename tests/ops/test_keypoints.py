@@ -21,7 +21,7 @@ def test_cells_by_hand():
         [40.0, 20.0, 2.0],  # lower right corner: last cell, though outside the half-open box
         [40.1, 12.0, 2.0],  # right of it
         [30.0, 9.9, 2.0],  # above it
-        [30.0, 15.0, 0.0],  # not labelled
+        [30.0, 15.0, 0.0],  # not labeled
     ]
     cell, usable = keypoint_cells(tf.constant([points]), tf.constant(box), 5)
     np.testing.assert_array_equal(cell, [[0, 6, 24, 0, 0, 0]])
@@ -71,7 +71,7 @@ def test_a_peak_comes_back_where_it_was_put():
     logits = np.zeros((1, 2, SIDE, SIDE, 1), np.float32)
     logits[0, :, 2, 5, 0] = 9.0
     found = decode_keypoints(tf.constant(logits), tf.constant(boxes), tf.ones([1, 2], tf.bool)).numpy()[0, :, 0, :2]
-    # Row 2 of 8 over 64 pixels is centred on 20, column 5 of 8 over 32 pixels on 22; a pixel's centre is half off.
+    # Row 2 of 8 over 64 pixels is centerd on 20, column 5 of 8 over 32 pixels on 22; a pixel's center is half off.
     assert np.abs(found[0] - [20 + 22, 10 + 20]).max() <= 0.5
     np.testing.assert_allclose(found[1], [5.5, 2.5])
 

@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.ops.masks import crop_binary_mask, crop_masks, paste_mask, paste_masks, project_masks
+from mrcnn.ops.masks import crop_masks, project_masks
+from mrcnn.structures.masks import crop_binary_mask, paste_mask, paste_masks
 from tests.ops.execution import in_every_mode
 from tests.reference import masks as reference
 
 
 def ellipse(height, width, box):
-    """Pixels of a picture whose centre lies in the ellipse that fills the box."""
+    """Pixels of an image whose center lies in the ellipse that fills the box."""
     y, x = np.mgrid[:height, :width] + 0.5
     v = (y - (box[0] + box[2]) / 2) / ((box[2] - box[0]) / 2)
     u = (x - (box[1] + box[3]) / 2) / ((box[3] - box[1]) / 2)

@@ -70,7 +70,7 @@ def test_no_boxes_and_none_valid():
     assert kept(nms(tf.ones([5, 4]), tf.ones([5]), None, 0.5, 3, valid=tf.zeros([5], tf.bool))) == []
 
 
-def test_batch_equals_picture_by_picture(rng):
+def test_batch_equals_image_by_image(rng):
     boxes = random_boxes(rng, 40).reshape(2, 20, 4)
     scores = rng.uniform(size=(2, 20)).astype(np.float32)
     groups = rng.integers(0, 3, (2, 20)).astype(np.int32)

@@ -42,7 +42,7 @@ def test_canonical_sizes_lie_on_their_levels_under_every_floor_rule(rule, epsilo
     np.testing.assert_array_equal(levels, [2, 2, 2, 3, 3, 4, 4, 5, 5])
 
 
-def test_rounded_level_is_measured_against_the_picture():
+def test_rounded_level_is_measured_against_the_image():
     # 1024 x 1024: side 223.78 px of 1023 between the outer pixels is 224 of 1024; half levels at factors of sqrt(2).
     edge = 224 * 1023 / 1024
     boxes = squares(0, edge / 2**1.49, edge / 2**1.51, edge / 2**0.49, edge, edge * 2**0.51, edge * 2**1.51, 1e5)

@@ -76,7 +76,7 @@ def test_padded_shape():
 
 
 @pytest.mark.parametrize("shape", [(40, 60), (17, 90), (60, 20), (7, 5), (1, 1)])
-def test_resize_equals_antialiased_bilinear_to_one_grey_level(rng, shape):
+def test_resize_equals_antialiased_bilinear_to_one_gray_level(rng, shape):
     image = rng.integers(0, 256, (30, 40, 3)).astype(np.uint8)
     expected = tf.image.resize(image.astype(np.float32), shape, "bilinear", antialias=True)
     resized = resize_image(image, shape)
@@ -95,7 +95,7 @@ def test_channels_are_resized_alike(rng, channels):
         np.testing.assert_array_equal(resized[..., i], resize_image(image[..., i], (20, 6)))
 
 
-def test_resize_keeps_what_fits_and_constant_pictures(rng):
+def test_resize_keeps_what_fits_and_constant_images(rng):
     image = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
     assert resize_image(image, (9, 11)) is image
     assert (resize_image(np.full((9, 11, 3), 77, np.uint8), (30, 5)) == 77).all()
@@ -107,7 +107,7 @@ def test_resize_refuses_other_types():
         resize_image(np.zeros((4, 4, 3), np.float32), (8, 8))
 
 
-def test_pad_keeps_the_picture_upper_left(rng):
+def test_pad_keeps_the_image_upper_left(rng):
     image = rng.integers(1, 256, (3, 4, 3)).astype(np.uint8)
     padded = pad_image(image, 5, 8)
     assert padded.shape == (5, 8, 3)
@@ -116,7 +116,7 @@ def test_pad_keeps_the_picture_upper_left(rng):
     assert pad_image(image, 3, 4) is image
 
 
-def test_pad_refuses_a_picture_that_does_not_fit():
+def test_pad_refuses_a_image_that_does_not_fit():
     with pytest.raises(ValueError, match="3 x 4"):
         pad_image(np.zeros((3, 4, 3), np.uint8), 8, 3)
 
@@ -153,25 +153,25 @@ def test_linear_black_resize_cuts_off(rng, shape):
     resized = resize_image(image, shape, "linear_black_u8")
     assert resized.dtype == np.uint8
     expected = slow_linear(image, shape, True)
-    clear = np.abs(expected - np.round(expected)) > 1e-6  # a whole grey level may fall either way
+    clear = np.abs(expected - np.round(expected)) > 1e-6  # a whole gray level may fall either way
     np.testing.assert_array_equal(resized[clear], np.floor(expected)[clear])
     assert np.abs(resized - expected).max() <= 1 + 1e-6
 
 
-def test_linear_black_keeps_the_range_of_the_picture():
+def test_linear_black_keeps_the_range_of_the_image():
     assert (resize_image(np.full((3, 3, 1), 77, np.uint8), (6, 6), "linear_black_u8") == 77).all()
 
 
-def test_linear_keeps_pixels_of_a_picture_that_fits(rng):
+def test_linear_keeps_pixels_of_a_image_that_fits(rng):
     image = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
     resized = resize_image(image, (9, 11), "linear")
     assert resized.dtype == np.float32
     np.testing.assert_array_equal(resized, image)
 
 
-def test_centred_padding_leaves_the_odd_pixel_below_and_right(rng):
+def test_centerd_padding_leaves_the_odd_pixel_below_and_right(rng):
     image = rng.integers(1, 256, (3, 4, 3)).astype(np.uint8)
-    padded = pad_image(image, 6, 9, centre=True)
+    padded = pad_image(image, 6, 9, center=True)
     np.testing.assert_array_equal(padded[1:4, 2:6], image)
     assert (padded != 0).all(-1).sum() == 12
 
@@ -180,20 +180,20 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 
 
 def test_matterports_own_input():
-    """Every stored value: resized, cut off, and centred on its square canvas."""
+    """Every stored value: resized, cut off, and centerd on its square canvas."""
     golden = np.load(GOLDEN / "mp_mask_r50.npz")
-    picture = np.asarray(Image.open(GOLDEN / "000000491525.jpg").convert("RGB"))
-    shape = resized_shape(*picture.shape[:2], 320, 512, "half_even", True)
-    canvas = pad_image(resize_image(picture, shape, "linear_black_u8"), 512, 512, centre=True)
+    image = np.asarray(Image.open(GOLDEN / "000000491525.jpg").convert("RGB"))
+    shape = resized_shape(*image.shape[:2], 320, 512, "half_even", True)
+    canvas = pad_image(resize_image(image, shape, "linear_black_u8"), 512, 512, center=True)
     ours = (canvas - np.array([123.7, 116.8, 103.9])).ravel()[golden["input/index"]]
     np.testing.assert_allclose(ours, golden["input/value"], atol=1e-4)
 
 
 def test_torchvisions_own_input():
     golden = np.load(GOLDEN / "tv_mask_r50_fpn.npz")
-    picture = np.asarray(Image.open(GOLDEN / "000000491525.jpg").convert("RGB"))
-    shape = resized_shape(*picture.shape[:2], 320, 512, "floor")
+    image = np.asarray(Image.open(GOLDEN / "000000491525.jpg").convert("RGB"))
+    shape = resized_shape(*image.shape[:2], 320, 512, "floor")
     assert shape == tuple(golden["resized_hw"])
-    pixels = (resize_image(picture, shape, "linear") / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    pixels = (resize_image(image, shape, "linear") / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     canvas = pad_image(pixels, *padded_shape(*shape, 32)).transpose(2, 0, 1)
     np.testing.assert_allclose(canvas.ravel()[golden["input/index"]], golden["input/value"], atol=1e-4)

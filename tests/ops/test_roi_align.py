@@ -5,12 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.ops import bilinear, custom
+from mrcnn.native import loading
+from mrcnn.ops import bilinear
 from mrcnn.ops.roi_align import MAX_ADAPTIVE_SAMPLES, multilevel_roi_align, roi_align
 from tests.ops.execution import random_boxes
 from tests.reference import roi_align as reference
 
-# Ordinary, partly and wholly outside, on the border, smaller than a cell, without area, inverted, whole picture.
+# Ordinary, partly and wholly outside, on the border, smaller than a cell, without area, inverted, whole image.
 ODD_BOXES = [
     [8, 4, 30, 21],
     [-20, -9, 11, 70],
@@ -31,8 +32,8 @@ def features_of(rng, *shape):
 def expected_of(features, boxes, output_size, sampling_ratio, aligned, bound=math.inf):
     return np.array(
         [
-            [reference.roi_align(f, box, STRIDE, output_size, sampling_ratio, aligned, bound) for box in per_picture]
-            for f, per_picture in zip(features, boxes, strict=True)
+            [reference.roi_align(f, box, STRIDE, output_size, sampling_ratio, aligned, bound) for box in per_image]
+            for f, per_image in zip(features, boxes, strict=True)
         ]
     )
 
@@ -50,7 +51,7 @@ def test_equals_reference(rng, method, aligned, sampling_ratio):
 
 
 def test_hand_numbers_on_a_ramp():
-    # The value of a cell is its row: bilinear sampling is exact, so a bin holds the row of its centre.
+    # The value of a cell is its row: bilinear sampling is exact, so a bin holds the row of its center.
     ramp = np.tile(np.arange(8, dtype=np.float32)[:, None, None], (1, 8, 1))[None]
     pooled = roi_align(ramp, [[[8.0, 8, 24, 24]]], 4, 2)
     np.testing.assert_allclose(pooled[0, 0, :, :, 0], [[3, 3], [5, 5]], atol=1e-6)
@@ -229,7 +230,7 @@ def test_gather_stops_growing_at_its_bound(rng):
     np.testing.assert_allclose(adaptive, roi_align(features, boxes, STRIDE, 4, MAX_ADAPTIVE_SAMPLES), atol=1e-5)
 
 
-def test_pictures_of_a_batch_do_not_mix(rng):
+def test_images_of_a_batch_do_not_mix(rng):
     features = features_of(rng, 3, HEIGHT, WIDTH, 2)
     boxes = random_boxes(rng, 12, extent=48).reshape(3, 4, 4)
     together = roi_align(features, boxes, STRIDE, 3)
@@ -243,7 +244,7 @@ def test_pyramid_takes_each_box_from_its_level(rng, method):
     strides = [4, 8, 16, 32]
     features = [features_of(rng, 2, 128 // s, 96 // s, 3) for s in strides]
     boxes = random_boxes(rng, 24, extent=100, smallest=4, largest=120).reshape(2, 12, 4)
-    levels = [[reference.level_of(box, 2, 5, 60) for box in per_picture] for per_picture in boxes]
+    levels = [[reference.level_of(box, 2, 5, 60) for box in per_image] for per_image in boxes]
     assert set(np.ravel(levels)) >= {2, 3, 4}
     pooled = multilevel_roi_align(features, boxes, strides, 3, canonical_size=60, method=method)
     for b, s in np.ndindex(2, 12):
@@ -303,24 +304,24 @@ def test_a_replacement_sees_each_roi_once_on_its_own_level(aligned):
     expected = multilevel_roi_align(features, boxes, [4, 8, 16], (2, 3), method="sparse", **options)
     seen = []
 
-    def align(level, rois, picture, stride, bins, sampling_ratio, aligned):
+    def align(level, rois, image, stride, bins, sampling_ratio, aligned):
         seen.append((stride, len(rois) - 1))
         pooled = [
             roi_align(
                 level[p : p + 1], roi[np.newaxis, np.newaxis], stride, bins, sampling_ratio, aligned, method="gather"
             )
-            for roi, p in zip(rois, picture, strict=True)
+            for roi, p in zip(rois, image, strict=True)
         ]
         return tf.concat(pooled, 0)[:, 0]
 
-    with custom.replaced_by(align):
+    with loading.replaced_by(align):
         found = multilevel_roi_align(features, boxes, [4, 8, 16], (2, 3), **options)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     assert [stride for stride, _ in seen] == [4, 8, 16]
     assert sum(count for _, count in seen) == valid.sum() - 1
     assert not found[0, 2].numpy().any()
     assert not found[1, 4].numpy().any()
-    assert custom.replacement() is None
+    assert loading.replacement() is None
 
 
 def test_autograph_can_read_it():

@@ -7,7 +7,7 @@ from tests.ops.execution import random_boxes
 from tests.reference import roi_pool as reference
 from tests.reference.roi_align import level_of
 
-# Ordinary, over the border, outside, halves of a cell, smaller than a cell, without area, inverted, whole picture.
+# Ordinary, over the border, outside, halves of a cell, smaller than a cell, without area, inverted, whole image.
 ODD_BOXES = [
     [8, 4, 30, 21],
     [-20, -9, 11, 70],

@@ -7,7 +7,7 @@ from tests.ops.execution import random_boxes
 from tests.reference import roi_pool as reference
 
 STRIDE = 4
-SHAPE = (48, 40)  # of the picture; the map is 12 x 10
+SHAPE = (48, 40)  # of the image; the map is 12 x 10
 
 
 def features_of(rng, *shape):
@@ -44,7 +44,7 @@ def test_crop_equals_tensorflows_forward_and_backward(rng, in_graph):
     features = tf.constant(features_of(rng, 1, 12, 10, 3))
     boxes = boxes_of(rng)[:1]
     boxes[0, 0] = [8, 8, 31, 31]
-    normalised = (boxes[0] - [0, 0, 1, 1]) / (SHAPE[0] - 1, SHAPE[1] - 1, SHAPE[0] - 1, SHAPE[1] - 1)
+    normalized = (boxes[0] - [0, 0, 1, 1]) / (SHAPE[0] - 1, SHAPE[1] - 1, SHAPE[0] - 1, SHAPE[1] - 1)
 
     def ours(features):
         with tf.GradientTape() as tape:
@@ -55,7 +55,7 @@ def test_crop_equals_tensorflows_forward_and_backward(rng, in_graph):
 
     with tf.GradientTape() as tape:
         tape.watch(features)
-        theirs = tf.image.crop_and_resize(features, normalised, tf.zeros(len(normalised), tf.int32), [5, 5])
+        theirs = tf.image.crop_and_resize(features, normalized, tf.zeros(len(normalized), tf.int32), [5, 5])
         loss = tf.reduce_sum(theirs**2)
     crops, gradient = (tf.function(ours) if in_graph else ours)(features)
     np.testing.assert_allclose(crops, theirs, atol=2e-5)

@@ -24,38 +24,38 @@ def mask_iou(a, b, crowd=False):
     return common / union if union > 0 else 0.0
 
 
-def average_precision(pictures, iou_of, threshold, area_range=(0.0, 1e10), max_dets=100):
-    """AP of one class at one IoU threshold over pictures; -1 without any object that counts.
+def average_precision(images, iou_of, threshold, area_range=(0.0, 1e10), max_dets=100):
+    """AP of one class at one IoU threshold over images; -1 without any object that counts.
 
-    Each picture is a dict: truth (list of shapes), area (list), crowd (list), found (list of shapes), found_area,
+    Each image is a dict: ground truth (list of shapes), area (list), crowd (list), found (list of shapes), found_area,
     scores.
     """
     verdicts = []  # (score, 1 right / 0 wrong)
     num_objects = 0
     low, high = area_range
-    for picture in pictures:
-        free = [c or not low <= a <= high for c, a in zip(picture["crowd"], picture["area"], strict=True)]
+    for image in images:
+        free = [c or not low <= a <= high for c, a in zip(image["crowd"], image["area"], strict=True)]
         num_objects += free.count(False)
         taken = [False] * len(free)
-        best_first = sorted(range(len(picture["scores"])), key=lambda i: -picture["scores"][i])[:max_dets]
+        best_first = sorted(range(len(image["scores"])), key=lambda i: -image["scores"][i])[:max_dets]
         for d in best_first:
             choice = None
             for want_free in (False, True):  # an object that counts is preferred to a region that does not
                 for g in range(len(free)):
-                    if free[g] != want_free or (taken[g] and not picture["crowd"][g]):
+                    if free[g] != want_free or (taken[g] and not image["crowd"][g]):
                         continue
-                    iou = iou_of(picture["found"][d], picture["truth"][g], picture["crowd"][g])
+                    iou = iou_of(image["found"][d], image["ground_truth"][g], image["crowd"][g])
                     if iou >= threshold and (choice is None or iou >= choice[0]):
                         choice = (iou, g)
                 if choice is not None:
                     break
             if choice is None:
-                if low <= picture["found_area"][d] <= high:
-                    verdicts.append((picture["scores"][d], 0))
+                if low <= image["found_area"][d] <= high:
+                    verdicts.append((image["scores"][d], 0))
             else:
                 taken[choice[1]] = True
                 if not free[choice[1]]:
-                    verdicts.append((picture["scores"][d], 1))
+                    verdicts.append((image["scores"][d], 1))
     if num_objects == 0:
         return -1.0
     verdicts.sort(key=lambda v: -v[0])
@@ -69,5 +69,5 @@ def average_precision(pictures, iou_of, threshold, area_range=(0.0, 1e10), max_d
     return total / len(RECALLS)
 
 
-def mean_average_precision(pictures, iou_of, area_range=(0.0, 1e10), max_dets=100):
-    return float(np.mean([average_precision(pictures, iou_of, t, area_range, max_dets) for t in THRESHOLDS]))
+def mean_average_precision(images, iou_of, area_range=(0.0, 1e10), max_dets=100):
+    return float(np.mean([average_precision(images, iou_of, t, area_range, max_dets) for t in THRESHOLDS]))

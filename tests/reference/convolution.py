@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def conv2d(picture: np.ndarray, kernel: np.ndarray, pad: int) -> np.ndarray:
+def conv2d(image: np.ndarray, kernel: np.ndarray, pad: int) -> np.ndarray:
     """[in, H, W] and [out, in, h, w] -> [out, H + 2 pad - h + 1, W + 2 pad - w + 1]."""
-    padded = np.pad(picture, ((0, 0), (pad, pad), (pad, pad)))
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
     out, _, h, w = kernel.shape
     result = np.zeros((out, padded.shape[1] - h + 1, padded.shape[2] - w + 1))
     for o in range(out):
@@ -17,13 +17,13 @@ def conv2d(picture: np.ndarray, kernel: np.ndarray, pad: int) -> np.ndarray:
     return result
 
 
-def conv_transpose2d(picture: np.ndarray, kernel: np.ndarray, stride: int, pad: int) -> np.ndarray:
+def conv_transpose2d(image: np.ndarray, kernel: np.ndarray, stride: int, pad: int) -> np.ndarray:
     """[in, H, W] and [in, out, h, w]: every cell stamps the kernel, `stride` apart; `pad` is cut off all around."""
-    channels, height, width = picture.shape
+    channels, height, width = image.shape
     _, out, h, w = kernel.shape
     result = np.zeros((out, (height - 1) * stride + h, (width - 1) * stride + w))
     for i in range(channels):
         for y in range(height):
             for x in range(width):
-                result[:, y * stride : y * stride + h, x * stride : x * stride + w] += picture[i, y, x] * kernel[i]
+                result[:, y * stride : y * stride + h, x * stride : x * stride + w] += image[i, y, x] * kernel[i]
     return result[:, pad : result.shape[1] - pad, pad : result.shape[2] - pad]

@@ -25,7 +25,7 @@ def _cubic(distance, a=-0.75):
 
 
 def enlarge(values, num_out):
-    """One axis: `num_out` values from `values`, bicubic, half-pixel centres, border values repeated."""
+    """One axis: `num_out` values from `values`, bicubic, half-pixel centers, border values repeated."""
     n = len(values)
     result = np.zeros(num_out)
     for i in range(num_out):
@@ -62,7 +62,7 @@ def transposed_convolution(x, kernel, stride, padding):
 
 
 def double(x):
-    """x [h, w, c] at twice the size, bilinear, half-pixel centres, border values repeated."""
+    """x [h, w, c] at twice the size, bilinear, half-pixel centers, border values repeated."""
     for axis in (0, 1):
         n = x.shape[axis]
         u = np.clip((np.arange(2 * n) + 0.5) / 2 - 0.5, 0, n - 1)

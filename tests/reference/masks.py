@@ -6,7 +6,7 @@ import numpy as np
 
 
 def sample(grid, y, x, outside):
-    """Bilinear value at (y, x), cell centres at integers; beyond the grid zeros ("zero") or the edge ("edge")."""
+    """Bilinear value at (y, x), cell centers at integers; beyond the grid zeros ("zero") or the edge ("edge")."""
     height, width = grid.shape
     y0, x0 = math.floor(y), math.floor(x)
     total = 0.0
@@ -20,7 +20,7 @@ def sample(grid, y, x, outside):
 
 
 def crop(gt_mask, gt_box, box, side):
-    """Values before the threshold, [side, side]: the mask of gt_box seen at the cell centres of box."""
+    """Values before the threshold, [side, side]: the mask of gt_box seen at the cell centers of box."""
     cells = gt_mask.shape[0]
     result = np.zeros((side, side))
     for i in range(side):
@@ -93,9 +93,9 @@ def paste_padded_integer(mask, box, height, width):
     grown = (mask.shape[0] + 2) / mask.shape[0]
     low, high = [], []
     for a in (0, 1):
-        centre, half = (box[a] + box[a + 2]) / 2, (box[a + 2] - box[a]) / 2 * grown
-        low.append(math.trunc(centre - half))
-        high.append(math.trunc(centre + half))
+        center, half = (box[a] + box[a + 2]) / 2, (box[a + 2] - box[a]) / 2 * grown
+        low.append(math.trunc(center - half))
+        high.append(math.trunc(center + half))
     tall, wide = max(high[0] - low[0] + 1, 1), max(high[1] - low[1] + 1, 1)
     result = np.zeros((height, width))
     for row in range(max(low[0], 0), min(low[0] + tall, height)):

@@ -10,7 +10,7 @@ import numpy as np
 
 
 def bilinear(feature, y, x):
-    """Value at (y, x) in cells, cell centres at integers; border values reach one cell beyond, then zeros."""
+    """Value at (y, x) in cells, cell centers at integers; border values reach one cell beyond, then zeros."""
     height, width = feature.shape[:2]
     if y < -1 or y > height or x < -1 or x > width:
         return np.zeros(feature.shape[2])

@@ -1,4 +1,4 @@
-"""Batches drawn at random, with the number of objects told picture by picture, and a small model to train on them."""
+"""Batches drawn at random, with the number of objects told image by image, and a small model to train on them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.modeling.backbones.base import BackboneConfig
-from mrcnn.modeling.fpn import FPNConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.mask_rcnn import InputConfig, MaskRCNN, MaskRCNNConfig
+from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
@@ -45,7 +45,7 @@ class FewConvsConfig(BackboneConfig):
 
 
 def small_model(norm: str = "none", seed: int = 0) -> MaskRCNN:
-    """Two classes, 64-pixel pictures; traces in seconds."""
+    """Two classes, 64-pixel images; traces in seconds."""
     keras.utils.set_random_seed(seed)
     config = MaskRCNNConfig(
         num_classes=2,
@@ -69,7 +69,7 @@ def small_model(norm: str = "none", seed: int = 0) -> MaskRCNN:
 
 
 def draw_batch(counts: list[int], seed: int = 0) -> dict[str, tf.Tensor]:
-    """A batch of len(counts) pictures with so many objects each."""
+    """A batch of len(counts) images with so many objects each."""
     rng = np.random.default_rng(seed)
     b = len(counts)
     batch = {

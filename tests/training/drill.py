@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mrcnn.files import whole_file
+from mrcnn.files import atomic_write
 from mrcnn.training.fit import train
-from tests.mean_colour import write_set
+from tests.mean_color import write_set
 from tests.training.drawn import SIDE, small_model, weights
 from tests.training.test_resume import recipe_of
 
@@ -20,9 +20,9 @@ END = "end.npz"
 
 def run(folder: str) -> None:
     """Start, or go on with, 36 steps with a checkpoint after each; leaves its weights in `END`."""
-    data = write_set(Path(folder) / "pictures", num=7, side=SIDE)
+    data = write_set(Path(folder) / "images", num=7, side=SIDE)
     model = small_model()
     recipe = recipe_of(train__checkpoint_images=2, train__images=60)
     train(model, data, recipe=recipe, out=Path(folder) / "run", resume=True, verbose=0)
-    with whole_file(Path(folder) / END) as temporary:
+    with atomic_write(Path(folder) / END) as temporary:
         np.savez(temporary, **weights(model))

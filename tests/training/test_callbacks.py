@@ -14,7 +14,7 @@ from mrcnn.training import callbacks
 from mrcnn.training.callbacks import EarlyStop, Evaluation, RunDirectory, WaitTimer
 from mrcnn.training.fit import train
 from mrcnn.weights.checkpoint import read_checkpoint
-from tests.mean_colour import MeanColour, write_set
+from tests.mean_color import MeanColor, write_set
 from tests.training.test_resume import recipe_of
 
 
@@ -94,7 +94,7 @@ def test_evaluation_every_few_epochs_and_at_the_end(monkeypatch):
         return types.SimpleNamespace(numbers={"box/AP": 0.5, "mask/AP": 0.25, "mask/ARs": 0.1, "box/ARs": 0})
 
     monkeypatch.setattr(callbacks, "evaluate", evaluate)
-    callback = Evaluation("pictures", every_epochs=3, batch_size=2, wanted="-val_mask/ARs")
+    callback = Evaluation("images", every_epochs=3, batch_size=2, wanted="-val_mask/ARs")
     callback.set_model("model")
     callback.set_params({"epochs": 7})
     logged = []
@@ -104,12 +104,12 @@ def test_evaluation_every_few_epochs_and_at_the_end(monkeypatch):
         logged.append(logs)
     found = {"loss": 1.0, "val_box/AP": 0.5, "val_mask/AP": 0.25, "val_mask/ARs": 0.1}
     assert logged == [{"loss": 1.0}] * 2 + [found] + [{"loss": 1.0}] * 2 + [found, found]
-    assert calls == [("model", "pictures", 2)] * 3
+    assert calls == [("model", "images", 2)] * 3
 
 
-def _run(folder, epochs: list[dict[str, float]]) -> MeanColour:
+def _run(folder, epochs: list[dict[str, float]]) -> MeanColor:
     """As if these had been the logs of a training run; the head's bias is the number of the epoch."""
-    model = MeanColour()
+    model = MeanColor()
     callback = RunDirectory(folder, extra={"recipe": {"note": 1}})
     callback.set_model(model)
     for epoch, logs in enumerate(epochs):
@@ -186,7 +186,7 @@ def test_the_state_of_a_run_survives(tmp_path):
 
 
 def test_less_may_be_better_and_any_number_decides(tmp_path, caplog):
-    model = MeanColour()
+    model = MeanColor()
     keeper, stop = RunDirectory(tmp_path, {}, best_by="-loss"), EarlyStop(1, "-loss")
     best, stopped = [], []
     for epoch, loss in enumerate([2.0, 1.0, 1.5]):
@@ -217,9 +217,9 @@ def test_weights_and_biases_by_its_own_keras_callback(tmp_path, monkeypatch):
         monkeypatch.setenv(f"WANDB_{name}", value)
     run = wandb.init(project="test", dir=str(tmp_path))
     try:
-        data = write_set(tmp_path / "pictures", side=16)
+        data = write_set(tmp_path / "images", side=16)
         recipe = recipe_of(train__images=8, train__unfreeze=[], train__train_layers="all", data__crop=None)
-        history = train(MeanColour(), data, recipe=recipe, callbacks=[WandbMetricsLogger()], verbose=0).history
+        history = train(MeanColor(), data, recipe=recipe, callbacks=[WandbMetricsLogger()], verbose=0).history
         found = dict(run.summary)
     finally:
         wandb.finish()

@@ -11,7 +11,7 @@ from mrcnn.training import devices
 from mrcnn.training.devices import join_workers, num_workers, use_devices, worker_index
 from mrcnn.training.evaluation_run import evaluate
 from mrcnn.training.fit import train
-from tests.mean_colour import write_set
+from tests.mean_color import write_set
 from tests.training.drawn import SIDE, small_model, weights
 from tests.training.test_resume import recipe_of
 from tests.training.test_train_step import _expect_same
@@ -65,30 +65,30 @@ def test_workers_are_checked(monkeypatch):
 
 
 def _recipe(batch_size: int, **changes):
-    settings = {"train__images": 8, "train__unfreeze": [], "train__train_layers": "all", "train__weight_average": 0.0}
-    return recipe_of(train__batch_size=batch_size, train__optimizer="sgd", **(settings | changes))
+    config = {"train__images": 8, "train__unfreeze": [], "train__train_layers": "all", "train__weight_average": 0.0}
+    return recipe_of(train__batch_size=batch_size, train__optimizer="sgd", **(config | changes))
 
 
 def test_a_run_on_two_devices_is_a_run_on_one(two_devices, tmp_path, caplog):
-    data = write_set(tmp_path / "pictures", num=5, side=SIDE)
+    data = write_set(tmp_path / "images", num=5, side=SIDE)
     alone, both = small_model(), small_model()
     expected = train(alone, data, data, recipe=_recipe(2), out=tmp_path / "one", verbose=0)
     with caplog.at_level("INFO", "mrcnn"):
         found = train(both, data, data, recipe=_recipe(1), out=tmp_path / "two", strategy=two_devices, verbose=0)
-    assert "2 devices, 2 pictures a step, learning rate 0.01 x 2 / 16 = 0.00125" in caplog.text
+    assert "2 devices, 2 images a step, learning rate 0.01 x 2 / 16 = 0.00125" in caplog.text
     _expect_same(both, alone, small_model())
     for name in set(expected.history) - {"data_wait", "images_per_s"}:
         assert found.history[name] == pytest.approx(expected.history[name], rel=2e-3, abs=1e-5), name
 
 
-def test_evaluation_on_two_devices_counts_every_picture_once(two_devices, tmp_path):
+def test_evaluation_on_two_devices_counts_every_image_once(two_devices, tmp_path):
     data = write_set(tmp_path, num=5, side=SIDE)
     with two_devices.scope():
         both = small_model()
     alone = small_model()
     both.set_weights(alone.get_weights())
     expected, found = evaluate(alone, data), evaluate(both, data)
-    assert found.num_pictures == 5
+    assert found.num_images == 5
     assert len(found.detections) == len(expected.detections) > 0
     assert found.numbers == pytest.approx(expected.numbers, abs=1e-6)
     assert weights(alone).keys() == weights(both).keys()

@@ -1,4 +1,4 @@
-"""One picture is learnt by heart, or what stands in the way is named."""
+"""One image is overfit, or what stands in the way is named."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.inspection import inspect_batch
-from mrcnn.structures import Annotation, Instances
+from mrcnn.structures.instances import Instances
+from mrcnn.structures.records import Annotation
 from mrcnn.training.dry_run import _mask_iou, dry_run
 from mrcnn.training.faults import find_fault, save_batch
-from tests.mean_colour import write_set
+from tests.mean_color import write_set
 from tests.training.drawn import SIDE, draw_batch, small_model, weights
 from tests.training.test_resume import recipe_of
 
@@ -72,7 +73,7 @@ def test_class_ids_the_model_does_not_have_are_named(tmp_path):
     assert "look first at: class ids" in str(found)
     assert "FAIL  class ids: [3] of 1..2" in str(found)
     data = _one_object(tmp_path, Annotation(4, (10.0, 10.0, 40.0, 40.0), annotation_id=8))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"picture 5, annotation 8: class id 4, expected 1\.\.2"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 5, annotation 8: class id 4, expected 1\.\.2"):
         dry_run(small_model(), data, recipe_of(), steps=2)
 
 
@@ -81,7 +82,7 @@ def test_a_set_without_objects_is_refused(tmp_path):
     data.add_class("x", 1, "thing")
     data.add_class("x", 2, "other")
     data.add_image("x", 1, None, width=8, height=8)
-    with pytest.raises(ValueError, match="no picture of the training set has an object"):
+    with pytest.raises(ValueError, match="no image of the training set has an object"):
         dry_run(small_model(), data, recipe_of())
 
 
@@ -89,11 +90,11 @@ def test_mask_iou_by_hand():
     masks = np.zeros((2, 4, 4), bool)
     masks[0, :2], masks[1, 2:] = True, True
     boxes = np.array([[0, 0, 2, 4], [2, 0, 4, 4]], np.float32)
-    truth = Instances(boxes, [1, 2], (4, 4), masks=masks, is_crowd=[False, False])
+    ground_truth = Instances(boxes, [1, 2], (4, 4), masks=masks, is_crowd=[False, False])
     half = masks.copy()
     half[0, 1] = False
     found = Instances(boxes, [1, 1], (4, 4), scores=[1, 1], masks=half)
-    assert _mask_iou(found, truth) == pytest.approx((0.5 + 0.0) / 2)
+    assert _mask_iou(found, ground_truth) == pytest.approx((0.5 + 0.0) / 2)
 
 
 def test_a_kept_batch_opens(tmp_path):
@@ -102,7 +103,7 @@ def test_a_kept_batch_opens(tmp_path):
     path = save_batch(tmp_path / "bad.npz", batch, find_fault(model, batch, 9), model.class_names)
     text, files = inspect_batch(path, tmp_path / "drawn")
     assert "step 9" in text
-    assert "picture 100: 64 x 64 pixels after resizing, 2 objects" in text
+    assert "image 100: 64 x 64 pixels after resizing, 2 objects" in text
     assert [file.name for file in files] == ["bad_0_100.png", "bad_1_101.png"]
     assert all(file.stat().st_size > 500 for file in files)
     (tmp_path / "cut.npz").write_bytes(path.read_bytes()[:900])

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from mrcnn.evaluation import evaluate_coco_files
-from mrcnn.structures import Annotation, ImageRecord
+from mrcnn.structures.records import Annotation, ImageRecord
 from mrcnn.training.evaluation_run import _Part, evaluate
-from tests.blob_finder import BlobFinder, picture
+from tests.blob_finder import BlobFinder, image
 
 
 class Blobs:
-    """Pictures of one rectangle a channel and their truth, with category ids that have gaps."""
+    """Images of one rectangle a channel and their ground truth, with category ids that have gaps."""
 
     class_names = ("red", "green", "blue")
     category_ids = (2, 5, 9)
@@ -37,7 +37,7 @@ class Blobs:
 
     def load_image(self, index):
         chosen = [c for c in range(3) if (index + c) % 3]
-        return picture(*self.sizes[index], *[(c, *b) for c, b in zip(chosen, self.boxes(index), strict=True)])
+        return image(*self.sizes[index], *[(c, *b) for c, b in zip(chosen, self.boxes(index), strict=True)])
 
     def as_coco(self):
         images, annotations = [], []
@@ -66,11 +66,11 @@ def test_numbers_are_those_of_the_written_files(tmp_path):
     assert result["box/AP50"] == 1
     assert result["box/AP"] > 0.7
     assert result["mask/AP50"] == 1
-    assert result.num_pictures == 5
+    assert result.num_images == 5
     assert result.num_objects == 10
-    (tmp_path / "truth.json").write_text(json.dumps(Blobs().as_coco()))
+    (tmp_path / "ground truth.json").write_text(json.dumps(Blobs().as_coco()))
     for kind in ("box", "mask"):
-        official = evaluate_coco_files(tmp_path / "truth.json", tmp_path / "detections.json", kind)
+        official = evaluate_coco_files(tmp_path / "ground truth.json", tmp_path / "detections.json", kind)
         assert {f"{kind}/{k}": v for k, v in official.items()} == {
             k: v for k, v in result.numbers.items() if k.startswith(kind)
         }
@@ -98,7 +98,7 @@ def test_an_empty_data_set():
 
 
 @pytest.mark.parametrize("machines", [1, 2, 3, 7])
-def test_every_picture_is_in_one_part(machines):
+def test_every_image_is_in_one_part(machines):
     parts = [_Part(Blobs(), i, machines) for i in range(machines)]
     seen = [part.record(i).image_id for part in parts for i in range(len(part))]
     assert seen == [Blobs().record(i).image_id for i in range(5)]

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mrcnn.training.events import Events
 from mrcnn.training.provenance import git_revision, record_start
-from tests.mean_colour import write_set
+from tests.mean_color import write_set
 from tests.training.drawn import SIDE, small_model
 from tests.training.test_resume import recipe_of
 
@@ -28,9 +28,9 @@ def _read(folder) -> dict[str, list[tuple[int, np.ndarray]]]:
     return found
 
 
-def test_losses_numbers_and_pictures(tmp_path):
-    data = write_set(tmp_path / "pictures", num=3, side=SIDE)
-    events = Events(tmp_path / "events", 10, data, recipe_of().data, num_pictures=2, every_steps=2)
+def test_losses_numbers_and_images(tmp_path):
+    data = write_set(tmp_path / "images", num=3, side=SIDE)
+    events = Events(tmp_path / "events", 10, data, recipe_of().data, num_images=2, every_steps=2)
     events.set_model(small_model())
     events.on_train_begin()
     for step, loss in enumerate([4.0, 3.0, 2.0, 1.0]):
@@ -42,13 +42,13 @@ def test_losses_numbers_and_pictures(tmp_path):
     assert [(step, float(value)) for step, value in found["val_mask/AP"]] == [(14, 0.25)]
     assert 0 < float(found["matches/best_anchor_iou"][0][1]) <= 1
     assert {"matches/objects_with_an_anchor", "matches/objects_proposed"} <= set(found)
-    width, height, png = found["truth_and_detections/100"][0][1]
-    picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert picture.shape[:2] == (int(height), int(width))
-    assert "truth_and_detections/102" in found
+    width, height, png = found["gt_and_detections/100"][0][1]
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape[:2] == (int(height), int(width))
+    assert "gt_and_detections/102" in found
 
 
-def test_without_pictures(tmp_path):
+def test_without_images(tmp_path):
     events = Events(tmp_path)
     events.set_model(types.SimpleNamespace())
     events.on_train_begin()

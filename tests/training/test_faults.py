@@ -13,7 +13,7 @@ import pytest
 from mrcnn.training import faults
 from mrcnn.training.faults import TrainingError, find_fault, save_batch, say_if_stalled
 from mrcnn.training.fit import train
-from tests.mean_colour import write_set
+from tests.mean_color import write_set
 from tests.training.drawn import SIDE, draw_batch, small_model, weights
 from tests.training.test_resume import recipe_of
 
@@ -35,11 +35,11 @@ def test_a_weight_that_is_not_finite_is_named():
     assert fault.terms == ("roi_mask",)
     assert "mask_head/mask_logits/kernel" in fault.gradients
     text = str(fault)
-    for part in ("step 7", "mask_head/deconv/bias", "loss roi_mask", "picture ids 100, 101"):
+    for part in ("step 7", "mask_head/deconv/bias", "loss roi_mask", "image ids 100, 101"):
         assert part in text
 
 
-def test_a_picture_that_alone_is_at_fault_is_named():
+def test_a_image_that_alone_is_at_fault_is_named():
     model = _ready()
     batch = draw_batch([2, 2, 1])
     boxes = batch["gt_boxes"].numpy()
@@ -82,7 +82,7 @@ class Poison(keras.callbacks.Callback):
 
 
 def test_a_run_stops_at_it_or_skips_it(tmp_path, caplog):
-    data = write_set(tmp_path / "pictures", num=6, side=SIDE)
+    data = write_set(tmp_path / "images", num=6, side=SIDE)
     with pytest.raises(TrainingError) as caught:
         train(small_model(), data, recipe=recipe_of(**PLAIN), out=tmp_path / "a", callbacks=[Poison(2)], verbose=0)
     message = str(caught.value)
@@ -90,7 +90,7 @@ def test_a_run_stops_at_it_or_skips_it(tmp_path, caplog):
         "step 2",
         "box_head/class_logits/bias",
         "roi_class",
-        "picture ids",
+        "image ids",
         "mrcnn inspect",
         "on_nonfinite=skip",
     ):
@@ -108,12 +108,12 @@ def test_a_run_stops_at_it_or_skips_it(tmp_path, caplog):
 
 def test_a_loader_that_stalls_says_what_it_waits_for(monkeypatch, caplog):
     said = threading.Event()
-    monkeypatch.setattr(faults, "pictures_in_work", lambda: [("picture 7 (/slow/7.jpg)", 61.0)])
+    monkeypatch.setattr(faults, "images_in_work", lambda: [("image 7 (/slow/7.jpg)", 61.0)])
     monkeypatch.setattr(faults.logger, "warning", lambda *args: (said.set(), messages.append(args[0] % args[1:])))
     messages: list[str] = []
     with say_if_stalled(0.05):
         assert said.wait(30)
-    assert "being read: picture 7 (/slow/7.jpg) for 61 s" in messages[0]
+    assert "being read: image 7 (/slow/7.jpg) for 61 s" in messages[0]
     messages.clear()
     with say_if_stalled(60):
         pass

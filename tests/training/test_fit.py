@@ -17,14 +17,14 @@ from mrcnn.recipes import Recipe
 from mrcnn.training.fit import train
 from mrcnn.weights.checkpoint import load_model, read_checkpoint
 from mrcnn.weights.report import named_variables
-from tests.mean_colour import MeanColour, write_set
+from tests.mean_color import MeanColor, write_set
 from tests.tiny_model import tiny_model
 
 TERMS = {"rpn_objectness", "rpn_box", "roi_class", "roi_box", "roi_mask"}
 
 
 def _recipe(**changes) -> Recipe:
-    """8 pictures of 96 pixels in batches of 2."""
+    """8 images of 96 pixels in batches of 2."""
     base = {
         "data.short_sides": [96],
         "data.long_side": 96,
@@ -54,7 +54,7 @@ class Steps(keras.callbacks.Callback):
 def run(tmp_path_factory):
     """Two epochs of two steps of a real, small model."""
     folder = tmp_path_factory.mktemp("run")
-    data = write_set(folder / "pictures")
+    data = write_set(folder / "images")
     model = tiny_model()
     recipe = _recipe(train__train_layers="heads", train__milestones=[0.5])
     before = {name: variable.numpy() for name, variable in named_variables(model).items()}
@@ -106,10 +106,10 @@ def test_history_holds_every_loss_term_the_wait_and_the_ap(run):
     np.testing.assert_allclose(totals, history["loss"], rtol=1e-3)
 
 
-def test_curves_are_a_picture(run):
-    picture = cv2.imread(str(run[4] / "curves.png"))
-    assert min(picture.shape[:2]) > 200
-    assert picture.std() > 5
+def test_curves_are_a_image(run):
+    image = cv2.imread(str(run[4] / "curves.png"))
+    assert min(image.shape[:2]) > 200
+    assert image.std() > 5
 
 
 def test_only_the_chosen_layers_changed(run):
@@ -123,14 +123,14 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     data = write_set(tmp_path / "data")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    history = train(MeanColour(), data, recipe=_recipe(), verbose=0).history
+    history = train(MeanColor(), data, recipe=_recipe(), verbose=0).history
     assert list((tmp_path / "empty").iterdir()) == []
     assert "val_mask/AP" not in history
     assert {"loss", "data_wait", "learning_rate"} <= set(history)
 
 
 def test_without_validation_there_is_no_best(tmp_path):
-    train(MeanColour(), write_set(tmp_path / "data"), recipe=_recipe(), out=tmp_path / "run", verbose=0)
+    train(MeanColor(), write_set(tmp_path / "data"), recipe=_recipe(), out=tmp_path / "run", verbose=0)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
         "recipe.yaml",
@@ -147,12 +147,12 @@ def test_without_validation_there_is_no_best(tmp_path):
     "images, batch_size, epochs, steps",
     [(8, 2, 2, 4), (10, 4, 2, 4), (1, 2, 1, 1), (12, 3, 3, 6), (40, 10, 10, 10)],
 )
-def test_durations_count_pictures(tmp_path, images: int, batch_size: int, epochs: int, steps: int):
-    """Four pictures; a step is never split between epochs."""
+def test_durations_count_images(tmp_path, images: int, batch_size: int, epochs: int, steps: int):
+    """Four images; a step is never split between epochs."""
     counter = Steps()
     recipe = _recipe(train__images=images, train__batch_size=batch_size)
     data = write_set(tmp_path, side=16)
-    history = train(MeanColour(), data, recipe=recipe, callbacks=[counter], verbose=0)
+    history = train(MeanColor(), data, recipe=recipe, callbacks=[counter], verbose=0)
     assert (len(history.history["loss"]), counter.count) == (epochs, steps)
 
 
@@ -162,7 +162,7 @@ def test_a_seed_decides_the_run(tmp_path):
     def losses(seed: int) -> list[float]:
         keras.utils.set_random_seed(0)
         recipe = _recipe(train__seed=seed, train__images=12)
-        return train(MeanColour(), data, recipe=recipe, verbose=0).history["loss"]
+        return train(MeanColor(), data, recipe=recipe, verbose=0).history["loss"]
 
     first = losses(1)
     assert losses(1) == first
@@ -171,7 +171,7 @@ def test_a_seed_decides_the_run(tmp_path):
 
 def test_classes_that_do_not_fit_are_refused(tmp_path):
     data = write_set(tmp_path)
-    other = MeanColour(["cat", "dog", "hare"])
+    other = MeanColor(["cat", "dog", "hare"])
     message = "train: the training set has classes ['thing', 'other'], the model ['cat', 'dog', 'hare']"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         train(other, data, recipe=_recipe(), out=tmp_path / "run")
@@ -180,13 +180,13 @@ def test_classes_that_do_not_fit_are_refused(tmp_path):
     swapped.add_class("shapes", 3, "thing")
     message = "train: the validation set has classes ['other', 'thing'], the model ['thing', 'other']"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        train(MeanColour(), data, swapped, recipe=_recipe(), out=tmp_path / "run")
+        train(MeanColor(), data, swapped, recipe=_recipe(), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_an_empty_training_set_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="the training set has no pictures"):
-        train(MeanColour(), write_set(tmp_path, num=0), recipe=_recipe())
+    with pytest.raises(ValueError, match="the training set has no images"):
+        train(MeanColor(), write_set(tmp_path, num=0), recipe=_recipe())
 
 
 def _cut_off(path):
@@ -205,36 +205,36 @@ def _other_size(path):
 @pytest.mark.parametrize(
     "spoil, reason",
     [
-        (_cut_off, "the picture is damaged or cut off"),
-        (_text, "not a picture in a known format"),
-        (_other_size, "the picture is 40 x 50 (height x width), its record says 96 x 96"),
-        (lambda path: path.unlink(), "no such picture"),
+        (_cut_off, "the image is damaged or cut off"),
+        (_text, "not an image in a known format"),
+        (_other_size, "the image is 40 x 50 (height x width), its record says 96 x 96"),
+        (lambda path: path.unlink(), "no such image"),
         (lambda path: path.write_bytes(b""), "the file is empty"),
     ],
 )
-def test_an_unreadable_picture_surfaces_in_its_step(tmp_path, spoil, reason: str):
+def test_an_unreadable_image_surfaces_in_its_step(tmp_path, spoil, reason: str):
     data = write_set(tmp_path)
-    spoil(tmp_path / "picture2.png")
+    spoil(tmp_path / "image2.png")
     counter = Steps()
     with pytest.raises(DataError) as caught:
-        train(MeanColour(), data, recipe=_recipe(train__batch_size=4), callbacks=[counter], verbose=0)
+        train(MeanColor(), data, recipe=_recipe(train__batch_size=4), callbacks=[counter], verbose=0)
     message = str(caught.value)
-    assert counter.count == 0  # every batch has the picture
-    assert message.startswith(f"{tmp_path / 'picture2.png'}: ")
+    assert counter.count == 0  # every batch has the image
+    assert message.startswith(f"{tmp_path / 'image2.png'}: ")
     assert reason in message
-    assert message.endswith("[picture id 102]")
+    assert message.endswith("[image id 102]")
     assert "\n" not in message
     assert caught.value.__suppress_context__
 
 
-def test_steps_before_the_unreadable_picture_are_made(tmp_path):
+def test_steps_before_the_unreadable_image_are_made(tmp_path):
     data = write_set(tmp_path, num=10, side=16)
-    _cut_off(tmp_path / "picture7.png")
+    _cut_off(tmp_path / "image7.png")
     order = np.random.default_rng([0, 0]).permutation(10).tolist()
     counter = Steps()
     recipe = _recipe(train__images=10, train__batch_size=1)
-    with pytest.raises(DataError, match=r"picture7\.png.*\[picture id 107\]"):
-        train(MeanColour(), data, recipe=recipe, callbacks=[counter], verbose=0)
+    with pytest.raises(DataError, match=r"image7\.png.*\[image id 107\]"):
+        train(MeanColor(), data, recipe=recipe, callbacks=[counter], verbose=0)
     assert counter.count == order.index(7)
 
 
@@ -245,23 +245,23 @@ def test_an_annotation_that_cannot_be_used_is_named(tmp_path):
 
     good, data = write_set(tmp_path), Broken()
     data.__dict__.update(good.__dict__)
-    with pytest.raises(DataError, match=r"^picture 10\d: load_mask gave masks of shape \(5, 5, 1\), expected \(96, 96"):
-        train(MeanColour(), data, recipe=_recipe(), verbose=0)
+    with pytest.raises(DataError, match=r"^image 10\d: load_mask gave masks of shape \(5, 5, 1\), expected \(96, 96"):
+        train(MeanColor(), data, recipe=_recipe(), verbose=0)
 
 
-def test_a_bug_in_a_user_s_data_set_names_the_picture(tmp_path):
+def test_a_bug_in_a_user_s_data_set_names_the_image(tmp_path):
     class Buggy(Dataset):
         def load_image(self, index):
-            return {}["colour"]
+            return {}["color"]
 
     good, data = write_set(tmp_path), Buggy()
     data.__dict__.update(good.__dict__)
-    with pytest.raises(DataError, match=r"^picture 10\d \(.*picture\d\.png\): KeyError: 'colour'$"):
-        train(MeanColour(), data, recipe=_recipe(), verbose=0)
+    with pytest.raises(DataError, match=r"^image 10\d \(.*image\d\.png\): KeyError: 'color'$"):
+        train(MeanColor(), data, recipe=_recipe(), verbose=0)
 
 
 def test_errors_that_are_not_about_data_pass_as_they_are(tmp_path):
-    class Asserting(MeanColour):
+    class Asserting(MeanColor):
         def call(self, batch, training=None):
             with tf.control_dependencies([tf.debugging.assert_less(tf.shape(batch["image"])[0], 0)]):
                 return super().call(batch, training)
@@ -274,4 +274,4 @@ def test_errors_that_are_not_about_data_pass_as_they_are(tmp_path):
     with pytest.raises(tf.errors.InvalidArgumentError, match="assert"):
         train(Asserting(), data, recipe=_recipe(), verbose=0)
     with pytest.raises(KeyboardInterrupt):
-        train(MeanColour(), data, recipe=_recipe(), callbacks=[Stop()], verbose=0)
+        train(MeanColor(), data, recipe=_recipe(), callbacks=[Stop()], verbose=0)

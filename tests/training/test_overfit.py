@@ -1,4 +1,4 @@
-"""The whole way at once: four pictures are learnt by heart. Run by `pytest -m overfit`."""
+"""The whole way at once: four images are overfit. Run by `pytest -m overfit`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ STEPS = 120  # 75 have been enough for an AP50 of 1
 
 
 @pytest.mark.overfit
-def test_four_pictures_are_learnt_by_heart(data_dir):
+def test_four_images_are_learnt_by_heart(data_dir):
     try:
         imagenet_path()
     except WeightsError as error:
         pytest.skip(str(error))
-    pictures = load_coco(data_dir / "nuts3" / "annotations.json", data_dir / "nuts3")
-    assert (len(pictures), pictures.class_names) == (4, ("date", "fig", "hazelnut"))
+    images = load_coco(data_dir / "nuts3" / "annotations.json", data_dir / "nuts3")
+    assert (len(images), images.class_names) == (4, ("date", "fig", "hazelnut"))
     recipe = recipes.get("mask_rcnn_efficientnet_lite0_fpn").override(
         {
             "data.short_sides": [288],
@@ -36,20 +36,22 @@ def test_four_pictures_are_learnt_by_heart(data_dir):
             "train.eval_every_epochs": STEPS,
         }
     )
-    model = recipe.build_model(pictures.class_names, pictures.category_ids)
+    model = recipe.build_model(images.class_names, images.category_ids)
     assert load_imagenet(model.backbone, model.config.backbone).is_complete
-    history = train(model, pictures, recipe=recipe, verbose=0).history
+    history = train(model, images, recipe=recipe, verbose=0).history
     assert len(history["loss"]) == STEPS
     assert np.isfinite(history["loss"]).all()
     assert history["loss"][-1] < 0.2 * history["loss"][0]
 
-    result = evaluate(model, pictures)
+    result = evaluate(model, images)
     print(result)
     assert result["mask/AP50"] >= 0.9
     assert result["box/AP50"] >= 0.9
     wrong = 0
-    for index in range(len(pictures)):
-        found = detect(model, [pictures.load_image(index)], score_threshold=0.5)[0]
-        truth = pictures.instances(index)
-        wrong += np.abs(np.bincount(found.class_ids, minlength=4) - np.bincount(truth.class_ids, minlength=4)).sum()
+    for index in range(len(images)):
+        found = detect(model, [images.load_image(index)], score_threshold=0.5)[0]
+        ground_truth = images.instances(index)
+        wrong += np.abs(
+            np.bincount(found.class_ids, minlength=4) - np.bincount(ground_truth.class_ids, minlength=4)
+        ).sum()
     assert wrong <= 2  # misses and ghosts among 35 objects

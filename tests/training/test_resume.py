@@ -20,7 +20,7 @@ from mrcnn.training import callbacks, checkpoints
 from mrcnn.training.checkpoints import CheckpointError, Checkpoints, read_checkpoint, restore
 from mrcnn.training.events import Events
 from mrcnn.training.fit import train
-from tests.mean_colour import MeanColour, write_set
+from tests.mean_color import MeanColor, write_set
 from tests.training.drawn import SIDE, small_model, weights
 
 SETTINGS = {
@@ -69,7 +69,7 @@ def _same(a: keras.Model, b: keras.Model) -> None:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return write_set(tmp_path_factory.mktemp("pictures"), num=7, side=SIDE)
+    return write_set(tmp_path_factory.mktemp("images"), num=7, side=SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -112,25 +112,25 @@ def test_a_run_told_to_stop_saves_and_goes_on_as_if_it_had_not(data, undisturbed
     assert rows[0] == rows[1]
 
 
-def _colour_run(folder: Path, steps: int | None = None, **kwargs):
+def _color_run(folder: Path, steps: int | None = None, **kwargs):
     """A cheap run of 10 steps, 2 an epoch; stopped after `steps`."""
-    data = write_set(folder / "pictures", side=16)
-    settings = {"train__images": 20, "train__unfreeze": [], "train__train_layers": "all", "data__crop": None}
+    data = write_set(folder / "images", side=16)
+    config = {"train__images": 20, "train__unfreeze": [], "train__train_layers": "all", "data__crop": None}
     keras.utils.set_random_seed(1)
-    model = MeanColour()
+    model = MeanColor()
     calls = [] if steps is None else [StopAt(steps, kwargs.pop("number", signal.SIGTERM))]
     changes = kwargs.pop("changes", {})
-    recipe = recipe_of(**(settings | changes))
+    recipe = recipe_of(**(config | changes))
     train(model, data, recipe=recipe, out=folder / "run", callbacks=calls, verbose=0, **kwargs)
     return model
 
 
 def test_ctrl_c_saves_too(tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        _colour_run(tmp_path, 3, number=signal.SIGINT)
+        _color_run(tmp_path, 3, number=signal.SIGINT)
     assert Checkpoints(tmp_path / "run").steps()[0] == 3
-    _colour_run(tmp_path / "other")
-    _same(_colour_run(tmp_path, resume=True), _colour_run(tmp_path / "again"))
+    _color_run(tmp_path / "other")
+    _same(_color_run(tmp_path, resume=True), _color_run(tmp_path / "again"))
 
 
 def _measured_run(folder: Path, monkeypatch, stop_at: int = 0, **changes) -> dict:
@@ -144,13 +144,13 @@ def _measured_run(folder: Path, monkeypatch, stop_at: int = 0, **changes) -> dic
         return types.SimpleNamespace(numbers={"mask/AP": float(model.head.bias.numpy()[0])})
 
     monkeypatch.setattr(callbacks, "evaluate", evaluate)
-    monkeypatch.setattr(Events, "_matches", lambda _: None)  # MeanColour finds nothing to draw
-    monkeypatch.setattr(Events, "_pictures", lambda _: None)
-    data = write_set(folder / "pictures", side=16)
+    monkeypatch.setattr(Events, "_matches", lambda _: None)  # MeanColor finds nothing to draw
+    monkeypatch.setattr(Events, "_images", lambda _: None)
+    data = write_set(folder / "images", side=16)
     keras.utils.set_random_seed(1)
-    settings = {"train__images": 20, "train__unfreeze": [], "train__train_layers": "all", "data__crop": None}
-    recipe = recipe_of(**(settings | changes))
-    history = train(MeanColour(), data, data, recipe=recipe, out=folder / "run", resume=True, verbose=0).history
+    config = {"train__images": 20, "train__unfreeze": [], "train__train_layers": "all", "data__crop": None}
+    recipe = recipe_of(**(config | changes))
+    history = train(MeanColor(), data, data, recipe=recipe, out=folder / "run", resume=True, verbose=0).history
     return {name: values for name, values in history.items() if name not in ("data_wait", "images_per_s")}
 
 
@@ -175,33 +175,33 @@ def test_a_run_stopped_early_stays_so_until_it_may_go_on(tmp_path, monkeypatch):
 
 
 def test_checkpoints_amid_an_epoch(tmp_path):
-    _colour_run(tmp_path, changes={"train__checkpoint_images": 2, "train__keep_checkpoints": 100})
+    _color_run(tmp_path, changes={"train__checkpoint_images": 2, "train__keep_checkpoints": 100})
     assert Checkpoints(tmp_path / "run").steps() == list(range(10, 0, -1))
 
 
 def test_a_run_is_not_started_over_by_accident(tmp_path):
-    _colour_run(tmp_path)
+    _color_run(tmp_path)
     with pytest.raises(ValueError, match="holds a run of 10 steps; resume it, or overwrite it"):
-        _colour_run(tmp_path)
-    _colour_run(tmp_path, overwrite=True)
-    assert _colour_run(tmp_path, resume=True) is not None  # nothing left to do
+        _color_run(tmp_path)
+    _color_run(tmp_path, overwrite=True)
+    assert _color_run(tmp_path, resume=True) is not None  # nothing left to do
 
 
 def test_another_run_is_not_gone_on_with(tmp_path):
     with pytest.raises(SystemExit):
-        _colour_run(tmp_path, 3)
-    with pytest.raises(CheckpointError, match=r"other settings .*: train\.learning_rate$"):
-        _colour_run(tmp_path, resume=True, changes={"train__learning_rate": 0.5})
-    with pytest.raises(CheckpointError, match=r"train\.batch_size, pictures a step \(2, now 4\)"):
-        _colour_run(tmp_path, resume=True, changes={"train__batch_size": 4})
-    _colour_run(tmp_path, resume=True, changes={"train__keep_checkpoints": 1, "train__on_nonfinite": "skip"})
+        _color_run(tmp_path, 3)
+    with pytest.raises(CheckpointError, match=r"other config .*: train\.learning_rate$"):
+        _color_run(tmp_path, resume=True, changes={"train__learning_rate": 0.5})
+    with pytest.raises(CheckpointError, match=r"train\.batch_size, images a step \(2, now 4\)"):
+        _color_run(tmp_path, resume=True, changes={"train__batch_size": 4})
+    _color_run(tmp_path, resume=True, changes={"train__keep_checkpoints": 1, "train__on_nonfinite": "skip"})
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty", "text"])
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage: str):
-    whole = _colour_run(tmp_path / "whole")
+    whole = _color_run(tmp_path / "whole")
     with pytest.raises(SystemExit):
-        _colour_run(tmp_path, 7)
+        _color_run(tmp_path, 7)
     kept = Checkpoints(tmp_path / "run")
     assert kept.steps() == [7, 6, 4]
     content = bytearray(kept.path(7).read_bytes())
@@ -213,7 +213,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage: str):
         content = b"" if damage == "empty" else b"<html>not found</html>"
     kept.path(7).write_bytes(content)
     with caplog.at_level(logging.WARNING, "mrcnn"):
-        _same(_colour_run(tmp_path, resume=True), whole)
+        _same(_color_run(tmp_path, resume=True), whole)
     assert f"{kept.path(7)}: the checkpoint is damaged" in caplog.text
     assert "trying the checkpoint before" in caplog.text
 
@@ -225,13 +225,13 @@ def test_a_full_disk_is_reported_and_training_goes_on(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(checkpoints.safetensors.numpy, "save_file", full)
     with caplog.at_level(logging.ERROR, "mrcnn"):
-        _colour_run(tmp_path)
+        _color_run(tmp_path)
     assert "No space left on device" in caplog.text
     assert not list((tmp_path / "run" / "checkpoints").glob("*"))
 
 
 def test_last_and_best_are_kept(tmp_path):
-    model = MeanColour()
+    model = MeanColor()
     model.compile("sgd")
     model.optimizer.build(model.trainable_variables)
     kept = Checkpoints(tmp_path, keep=2)
@@ -248,7 +248,7 @@ def test_last_and_best_are_kept(tmp_path):
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    model, other = MeanColour(), MeanColour(["a", "b", "c"])
+    model, other = MeanColor(), MeanColor(["a", "b", "c"])
     for one in (model, other):
         one.compile("sgd")
         one.optimizer.build(one.trainable_variables)

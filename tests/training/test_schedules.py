@@ -47,7 +47,7 @@ def test_poly_falls_to_zero():
     assert _rates(schedule, [5, 10, 60, 100, 110, 300]) == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_schedule_works_on_tensors_and_survives_keras_serialisation():
+def test_a_schedule_works_on_tensors_and_survives_keras_serialization():
     schedule = WarmupSchedule(0.1, 50, 5, "step", (0.5,))
     again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
     assert again.get_config() == schedule.get_config()
@@ -116,7 +116,7 @@ def test_sgd_under_a_distribution_strategy_spares_norms_too():
         np.testing.assert_allclose(variable.numpy(), wanted, rtol=1e-6, err_msg=variable.path)
 
 
-def test_sgd_survives_keras_serialisation():
+def test_sgd_survives_keras_serialization():
     optimizer = make_optimizer(TrainConfig(), 16, 100)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(again, SGDWithL2)

@@ -1,4 +1,4 @@
-"""What one step computes does not depend on how its pictures are dealt out."""
+"""What one step computes does not depend on how its images are dealt out."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.modeling.train_step import loss_shares
-from mrcnn.structures import LossTerm
+from mrcnn.structures.tensors import LossTerm
 from mrcnn.training.fit import train
-from tests.mean_colour import write_set
+from tests.mean_color import write_set
 from tests.training.drawn import SIDE, draw_batch, rows, small_model, weights
 from tests.training.test_resume import recipe_of
 
 STEPS = 5
-COUNTS = [[3, 0], [1, 2], [0, 0], [2, 4], [4, 1]]  # objects of the two pictures of each step
+COUNTS = [[3, 0], [1, 2], [0, 0], [2, 4], [4, 1]]  # objects of the two images of each step
 
 
 def _optimizer(kind: str) -> keras.optimizers.Optimizer:
@@ -28,7 +28,7 @@ def _optimizer(kind: str) -> keras.optimizers.Optimizer:
 
 @functools.cache
 def _alone(kind: str, norm: str, num_parts: int = 1) -> tuple[keras.Model, list[dict[str, float]]]:
-    """Five steps of two pictures each on one device."""
+    """Five steps of two images each on one device."""
     model = small_model(norm)
     model.compile(_optimizer(kind))
     model.num_parts = num_parts
@@ -42,7 +42,7 @@ def _alone(kind: str, norm: str, num_parts: int = 1) -> tuple[keras.Model, list[
 
 
 def _on_two(strategy: tf.distribute.Strategy, kind: str, norm: str) -> tuple[keras.Model, list[dict[str, float]]]:
-    """The same steps, one picture on each of two devices."""
+    """The same steps, one image on each of two devices."""
     with strategy.scope():
         model = small_model(norm)
         model.compile(_optimizer(kind))
@@ -155,9 +155,9 @@ def test_computing_the_backbone_again_changes_nothing():
 def test_half_precision_learns_with_boxes_in_float32(tmp_path, precision: str):
     data = write_set(tmp_path, num=4, side=SIDE)
     model = small_model()
-    settings = {"train__images": 16, "train__unfreeze": [], "train__train_layers": "all", "train__learning_rate": 0.02}
+    config = {"train__images": 16, "train__unfreeze": [], "train__train_layers": "all", "train__learning_rate": 0.02}
     before = weights(model)
-    history = train(model, data, recipe=recipe_of(train__precision=precision, **settings), verbose=0).history
+    history = train(model, data, recipe=recipe_of(train__precision=precision, **config), verbose=0).history
     assert np.isfinite(history["loss"]).all()
     assert history["loss"][-1] < history["loss"][0]
     assert {v.dtype for v in model.variables} == {"float32"}

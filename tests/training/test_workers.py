@@ -19,7 +19,7 @@ from mrcnn.recipes import Recipe
 from mrcnn.training.checkpoints import Checkpoints
 from mrcnn.training.evaluation_run import evaluate
 from mrcnn.training.fit import train
-from tests.mean_colour import write_set
+from tests.mean_color import write_set
 from tests.training.drawn import SIDE, small_model, weights
 from tests.training.test_resume import recipe_of
 
@@ -28,7 +28,7 @@ STEPS = 6
 
 
 def recipe_of_two(batch_size: int = 1) -> Recipe:
-    """6 steps of 2 pictures, whoever makes them."""
+    """6 steps of 2 images, whoever makes them."""
     return recipe_of(
         train__images=12,
         train__batch_size=batch_size,
@@ -74,7 +74,7 @@ def _expect_as_one(folder: Path, out: str, alone) -> None:
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     model = small_model()
-    data = write_set(folder / "pictures", num=6, side=SIDE)
+    data = write_set(folder / "images", num=6, side=SIDE)
     train(model, data, data, recipe=recipe_of_two(batch_size=2), out=folder / "run", verbose=0)
     return model, folder / "run"
 
@@ -86,7 +86,7 @@ def test_two_workers_are_one(tmp_path, alone):
     assert [process.wait(500) for process in processes] == [0, 0], (tmp_path / "run_0.log").read_text()[-3000:]
     _expect_as_one(tmp_path, "run", model)
     histories = []
-    for folder in (tmp_path / "run", run):  # written by the chief; numbers of all pictures, each counted once
+    for folder in (tmp_path / "run", run):  # written by the chief; numbers of all images, each counted once
         with (folder / "history.csv").open(newline="") as file:
             histories.append(list(csv.DictReader(file)))
     for mine, theirs in zip(*histories, strict=True):
@@ -96,7 +96,7 @@ def test_two_workers_are_one(tmp_path, alone):
     assert (first["looked_at"], second["looked_at"]) == ([0, 1, 2], [3, 4, 5])
     assert first["told"] == second["told"] == ["from 0", "from 1!"]
     expected = evaluate(small_model(), write_set(tmp_path / "again", num=6, side=SIDE))
-    for found in (first, second):  # every picture counted once, the same result everywhere
+    for found in (first, second):  # every image counted once, the same result everywhere
         assert len(found["detections"]) == len(expected.detections) > 0
         assert [d["image_id"] for d in found["detections"]] == [d["image_id"] for d in expected.detections]
         assert found["numbers"] == pytest.approx(expected.numbers, abs=1e-6)

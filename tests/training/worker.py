@@ -15,11 +15,11 @@ from mrcnn.training.fit import train
 
 def main(index: int, ports: list[str], folder: Path, out: str) -> None:
     strategy = join_workers([f"127.0.0.1:{port}" for port in ports], index)
-    from tests.mean_colour import write_set
+    from tests.mean_color import write_set
     from tests.training.drawn import SIDE, small_model, weights
     from tests.training.test_workers import recipe_of_two
 
-    data = write_set(folder / f"pictures{index}", num=6, side=SIDE)
+    data = write_set(folder / f"images{index}", num=6, side=SIDE)
     with strategy.scope():
         model = small_model()
     train(model, data, data, recipe=recipe_of_two(), out=folder / out, strategy=strategy, resume=True, verbose=0)

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from mrcnn.settings import Settings
+from mrcnn.base_config import BaseConfig
 from mrcnn.weights import WeightsError, load_model, load_weights, read_checkpoint, save_checkpoint
 from mrcnn.weights.report import named_variables
 
 
 @dataclasses.dataclass(frozen=True)
-class _Config(Settings):
+class _Config(BaseConfig):
     width: int = 3
 
 

@@ -11,7 +11,7 @@ from mrcnn.weights.open_file import read_arrays
 from mrcnn.weights.report import WeightsError
 from tests.reference.state_dicts import Shape, detectron_shapes, golden_shapes, narrow
 
-# Settings as Detectron writes them: YAML whose tags name Python classes.
+# BaseConfig as Detectron writes them: YAML whose tags name Python classes.
 CFG = (
     "!!python/object/new:detectron.utils.collections.AttrDict\ndictitems:\n  RESNETS: {NUM_GROUPS: 1, STRIDE_1X1: %s}\n"
 )

@@ -118,7 +118,7 @@ def test_keypoints() -> None:
     assert not network.box_head.class_agnostic  # one class: the question does not arise
 
 
-def test_synchronised_norms_and_two_rpn_convolutions() -> None:
+def test_synchronized_norms_and_two_rpn_convolutions() -> None:
     arrays = golden_shapes("d2_mask_r50_fpn_gn")
     for name in [name for name in arrays if name.endswith("norm.weight")]:
         for leaf in ("running_mean", "running_var"):

@@ -19,7 +19,7 @@ from mrcnn.weights.keras_applications import EPSILON, PIXEL_NORM
 DATA = Path(__file__).parents[1] / "data"
 
 
-def _picture() -> np.ndarray:
+def _image() -> np.ndarray:
     y, x = np.mgrid[:64, :96]
     channels = [(y * 3 + x * 5) % 256, (y * y // 7 + x * 2) % 256, (x * y // 5) % 256]
     return np.stack(channels, -1).astype(np.uint8)[None]
@@ -36,7 +36,7 @@ def test_efficientnet_lite0_features_equal_pytorch(norm: str) -> None:
     report = load_imagenet(backbone, config)
     assert report.is_complete and len(report.loaded) == len(backbone.weights)
     assert {name.split(".")[0] for name in report.unused} == {"_conv_head", "_bn1", "_fc"}
-    features = backbone(NormalizePixels(config.pixel_norm)(_picture()))
+    features = backbone(NormalizePixels(config.pixel_norm)(_image()))
     golden = np.load(DATA / "efficientnet_lite0_features.npz")
     for name, feature in features.items():
         ours = np.asarray(feature)[0]
@@ -87,10 +87,10 @@ def test_resnet_features_equal_keras_applications(resnet_file: tuple[Path, keras
     backbone = config.build()
     report = load_imagenet(backbone, config, path)
     assert report.is_complete and not report.unused
-    picture = _picture()
-    ours = backbone(NormalizePixels(PIXEL_NORM)(picture))
+    image = _image()
+    ours = backbone(NormalizePixels(PIXEL_NORM)(image))
     taps = [reference.get_layer(f"conv{n}_block{b}_out").output for n, b in ((2, 3), (3, 4), (4, 6), (5, 3))]
-    pixels = keras.applications.resnet.preprocess_input(picture.astype(np.float32))
+    pixels = keras.applications.resnet.preprocess_input(image.astype(np.float32))
     for (name, feature), theirs in zip(ours.items(), keras.Model(reference.input, taps)(pixels), strict=True):
         error = np.linalg.norm(np.asarray(feature) - np.asarray(theirs)) / np.linalg.norm(np.asarray(theirs))
         assert error <= 1e-4, name

@@ -32,19 +32,19 @@ def converted(name: str, array: np.ndarray, background: str = "last", **fields) 
 
 def test_convolution() -> None:
     kernel = RNG.normal(size=(5, 4, 3, 3)).astype(np.float32)  # out, in, h, w
-    picture = RNG.normal(size=(4, 6, 7)).astype(np.float32)  # channels first
-    ours = tf.nn.conv2d(picture.transpose(1, 2, 0)[None], converted("fpn/output2/kernel", kernel), 1, "SAME")[0]
-    np.testing.assert_allclose(ours.numpy().transpose(2, 0, 1), conv2d(picture, kernel, pad=1), atol=1e-5)
+    image = RNG.normal(size=(4, 6, 7)).astype(np.float32)  # channels first
+    ours = tf.nn.conv2d(image.transpose(1, 2, 0)[None], converted("fpn/output2/kernel", kernel), 1, "SAME")[0]
+    np.testing.assert_allclose(ours.numpy().transpose(2, 0, 1), conv2d(image, kernel, pad=1), atol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "pad"), [(2, 0), (4, 1)])
 def test_transposed_convolution(side: int, pad: int) -> None:
     kernel = RNG.normal(size=(4, 5, side, side)).astype(np.float32)  # in, out, h, w
-    picture = RNG.normal(size=(4, 3, 6)).astype(np.float32)
+    image = RNG.normal(size=(4, 3, 6)).astype(np.float32)
     ours = tf.nn.conv2d_transpose(
-        picture.transpose(1, 2, 0)[None], converted("mask_head/deconv/kernel", kernel), [1, 6, 12, 5], 2, "SAME"
+        image.transpose(1, 2, 0)[None], converted("mask_head/deconv/kernel", kernel), [1, 6, 12, 5], 2, "SAME"
     )[0]
-    expected = conv_transpose2d(picture, kernel, stride=2, pad=pad)
+    expected = conv_transpose2d(image, kernel, stride=2, pad=pad)
     np.testing.assert_allclose(ours.numpy().transpose(2, 0, 1), expected, atol=1e-5)
 
 

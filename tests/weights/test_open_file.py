@@ -53,7 +53,7 @@ def _safetensors(path: Path, state: dict) -> None:
 )
 @pytest.mark.parametrize("prefix", ["", "module."])
 @pytest.mark.parametrize("name", ["weights.bin", "weights.h5"])  # names say nothing
-def test_every_container_is_recognised_by_content(
+def test_every_container_is_recognized_by_content(
     tmp_path: Path, write: object, container: str, prefix: str, name: str
 ) -> None:
     write(tmp_path / name, {f"{prefix}{key}": value for key, value in STATE.items()})
@@ -118,8 +118,8 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
         (b"404: Not Found", "a text, beginning '404: Not Found'"),
         ("Datei nicht gefunden: über\n".encode() * 40, "a text, beginning 'Datei nicht gefunden"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a Git LFS pointer"),
-        (PNG, "a PNG picture"),
-        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG picture"),
+        (PNG, "a PNG image"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "a JPEG image"),
         (b"%PDF-1.7", "a PDF document"),
         (gzip.compress(b"x", mtime=0), "a gzip archive"),
         (b"\x93NUMPY\x01\0", "a NumPy .npy array"),

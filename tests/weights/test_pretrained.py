@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mrcnn import recipes
+from mrcnn.base_config import ConfigError
 from mrcnn.data.formats.coco import load_coco
-from mrcnn.settings import SettingsError
 from mrcnn.training.fit import train
 from mrcnn.weights.checkpoint import save_checkpoint
 from mrcnn.weights.pretrained import describe_weights, load_pretrained, load_weights
@@ -25,7 +25,7 @@ def own(tmp_path_factory):
     return model, save_checkpoint(model, tmp_path_factory.mktemp("own") / "model.safetensors")
 
 
-def test_own_checkpoint_with_other_settings(own):
+def test_own_checkpoint_with_other_config(own):
     model, path = own
     again = load_pretrained(path, short_side=64, long_side=100, score_threshold=0.3, **{"rpn.post_nms_test": 50})
     assert (again.config.input.short_side, again.config.input.long_side) == (64, 100)
@@ -51,9 +51,9 @@ def test_another_number_of_classes_starts_the_last_layers_anew(own):
 
 def test_faulty_settings_and_names_are_refused(own):
     model, path = own
-    with pytest.raises(SettingsError, match="no field 'shrot_side'"):
+    with pytest.raises(ConfigError, match="no field 'shrot_side'"):
         load_pretrained(path, shrot_side=64)
-    with pytest.raises(SettingsError, match=r"score_threshold: expected float"):
+    with pytest.raises(ConfigError, match=r"score_threshold: expected float"):
         load_pretrained(path, score_threshold="high")
     with pytest.raises(ValueError, match="class_names: expected 2 entries"):
         load_pretrained(path, class_names=["one"])
@@ -82,7 +82,7 @@ def test_a_torchvision_checkpoint_is_fine_tuned_on_two_classes(tmp_path, data_di
     kept = {category["id"] for category in annotations["categories"]}
     annotations["annotations"] = [a for a in annotations["annotations"] if a["category_id"] in kept]
     (tmp_path / "two.json").write_text(json.dumps(annotations))
-    pictures = load_coco(tmp_path / "two.json", data_dir / "nuts3")
+    images = load_coco(tmp_path / "two.json", data_dir / "nuts3")
 
     recipe = recipes.get("mask_rcnn_r50_fpn").override(
         {
@@ -97,7 +97,7 @@ def test_a_torchvision_checkpoint_is_fine_tuned_on_two_classes(tmp_path, data_di
     expected = {f"{layer}/{leaf}" for layer in class_layers for leaf in ("kernel", "bias")}
 
     # into a model of the paper's recipe, whose first layers expect the same pixels
-    model = recipe.build_model(pictures.class_names, pictures.category_ids)
+    model = recipe.build_model(images.class_names, images.category_ids)
     report = load_weights(model, path, num_classes=2)
     assert {name for name, *_ in report.shape_skipped} == expected
     assert not report.missing
@@ -108,14 +108,14 @@ def test_a_torchvision_checkpoint_is_fine_tuned_on_two_classes(tmp_path, data_di
     model = load_pretrained(
         path,
         num_classes=2,
-        class_names=pictures.class_names,
+        class_names=images.class_names,
         short_side=192,
         long_side=256,
         **{"rpn.post_nms_train": 200},
     )
     assert {name for name, *_ in model.load_report.shape_skipped} == expected
     before = {name: np.array(v) for name, v in named_variables(model).items() if v.trainable}
-    history = train(model, pictures, recipe=recipe, verbose=0).history
+    history = train(model, images, recipe=recipe, verbose=0).history
     assert np.isfinite(history["loss"]).all()
     moved = {name for name, v in named_variables(model).items() if name in before and np.any(before[name] != v)}
     assert {"box_head/class_logits/kernel", "mask_head/mask_logits/kernel", "rpn/conv/kernel"} <= moved

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mrcnn.modeling.backbones.base import LEVELS
-from mrcnn.modeling.fpn import FPNConfig
+from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
 
 
@@ -58,8 +58,8 @@ def test_numbers_that_are_none_are_refused_before_any_variable_is_set(bad: float
 class _House(keras.Model):
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
-        picture = keras.Input((None, None, 3))
-        self.backbone = keras.Model(picture, keras.layers.Conv2D(2, 1, name="stem_conv1")(picture), name="backbone")
+        image = keras.Input((None, None, 3))
+        self.backbone = keras.Model(image, keras.layers.Conv2D(2, 1, name="stem_conv1")(image), name="backbone")
         self.fpn = FPNConfig(channels=4).build(dict.fromkeys(LEVELS, 2), {"c2": 4, "c3": 8, "c4": 16, "c5": 32})
         self.head = keras.layers.Dense(2, name="head")
 

@@ -44,7 +44,7 @@ def make_params(
     ratio: int,
     aligned: bool = False,
 ) -> Params:
-    """Settings for maps of [batch, height, width, channels] from P2 on."""
+    """BaseConfig for maps of [batch, height, width, channels] from P2 on."""
     params = Params(
         num_levels=len(shapes),
         min_level=2,
@@ -93,7 +93,7 @@ class Kernels:
             raise RuntimeError(f"{name}: {error.decode()}")
 
     def place(self, params: Params, boxes: int, image: int, rois: int, stream: int = 0) -> None:
-        """Boxes f32[R, 4] and their pictures i32[R] -> `sizeof_roi` bytes a RoI."""
+        """Boxes f32[R, 4] and their images i32[R] -> `sizeof_roi` bytes a RoI."""
         self._call("entry_place", ctypes.byref(params), *map(ctypes.c_void_p, (boxes, image, rois, stream)))
 
     def forward(

@@ -1,13 +1,13 @@
 """COCO instances and keypoints JSON: to a `Dataset` and back.
 
-What is wrong in a file is either mended or left out, with a `Fault` in `dataset.faults` and one line in the log, or
+What is wrong in a file is either mended or left out, with a `DatasetIssue` in `dataset.issues` and a log line, or
 refused with a DataError that names file, record and reason.
 
-    mended    "box outside": partly outside its picture, clipped. "degenerate polygon": of an object with several,
+    mended    "box outside": partly outside its image, clipped. "degenerate polygon": of an object with several,
               fewer than three points or a coordinate that is not finite; the other polygons stay.
     left out  "not finite box"; "zero area box"; "box outside" wholly; "degenerate polygon" where it was the only one.
-    refused   broken JSON, missing keys, ids given twice; an annotation of an unknown picture or category; an RLE of
-              another size or damaged; keypoints of another length than its category names; a picture file that is
+    refused   broken JSON, missing keys, ids given twice; an annotation of an unknown image or category; an RLE of
+              another size or damaged; keypoints of another length than its category names; an image file that is
               not there.
 With `validate=False` the refused ones are left out too and listed with `fatal=True`, so that all can be shown at once.
 """
@@ -23,12 +23,12 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.errors import DataError, Fault, refuse, warn
+from mrcnn.data.errors import DataError, DatasetIssue, refuse, warn
 from mrcnn.data.rasterize import check_rle
-from mrcnn.files import whole_file
-from mrcnn.structures import Annotation
+from mrcnn.files import atomic_write
+from mrcnn.structures.records import Annotation
 
-# A box may stick out by rounding alone (COCO writes two decimals); that is no fault worth a line.
+# A box may stick out by rounding alone (COCO writes two decimals); that is no issue worth a line.
 _TOLERANCE = 1.0
 
 
@@ -75,15 +75,15 @@ def _box(value: Any, height: int, width: int) -> tuple[tuple[float, ...] | None,
         return None, "zero area box", f"bbox {value} has no area; left out"
     y1, x1, y2, x2 = max(y, 0.0), max(x, 0.0), min(y + h, float(height)), min(x + w, float(width))
     if y2 <= y1 or x2 <= x1:
-        return None, "box outside", f"bbox {value} lies outside its picture of {height} x {width}; left out"
+        return None, "box outside", f"bbox {value} lies outside its image of {height} x {width}; left out"
     moved = max(y1 - y, x1 - x, y + h - y2, x + w - x2)
     if moved > _TOLERANCE:
-        return (y1, x1, y2, x2), "box outside", f"bbox {value} reaches outside its picture of {height} x {width}; cut"
+        return (y1, x1, y2, x2), "box outside", f"bbox {value} reaches outside its image of {height} x {width}; cut"
     return (y1, x1, y2, x2), "", ""
 
 
 def _segmentation(value: Any, height: int, width: int) -> tuple[Any, str, str, bool]:
-    """Polygons, RLE or None; kind and message of a fault; and whether the object can be kept.
+    """Polygons, RLE or None; kind and message of an issue; and whether the object can be kept.
 
     Raises:
         DataError: an RLE that does not fit, or something that is neither.
@@ -135,11 +135,11 @@ def _keypoint_names(categories: dict[int, dict[str, Any]], annotations: list[dic
     return tuple(map(str, named)) if named else tuple(map(str, range(joints)))
 
 
-def _pictures_folder(path: Path, images_dir: str | os.PathLike[str] | None) -> Path:
+def _images_folder(path: Path, images_dir: str | os.PathLike[str] | None) -> Path:
     if images_dir is not None:
         folder = Path(images_dir)
         if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder of pictures")
+            raise DataError(f"{folder}: no such folder of images")
         return folder
     return path.parent / "images" if (path.parent / "images").is_dir() else path.parent
 
@@ -156,24 +156,24 @@ def load_coco(
 
     Category ids may have gaps: classes 1..C are the categories in the order of their ids, and `category_ids` leads
     back. Crowd regions are kept as such (`is_crowd`): neither object nor background. Keypoint coordinates stay as the
-    file states them. Other fields of a picture's entry are in its record's `extra`.
+    file states them. Other fields of an image's entry are in its record's `extra`.
 
     Args:
         annotations_path: the JSON file.
-        images_dir: folder of the pictures; default: "images" beside the file if there is one, else the file's folder.
+        images_dir: folder of the images; default: "images" beside the file if there is one, else the file's folder.
         skip_crowd: leave crowd regions out.
         keypoints: read keypoints; None: if the file has any.
-        validate: refuse what is stated at the module head; False leaves it out and lists it in `faults`.
+        validate: refuse what is stated at the module head; False leaves it out and lists it in `issues`.
 
     Raises:
         DataError: names the file, the record and the reason.
     """
     path = Path(annotations_path)
     data = _read_json(path)
-    folder = _pictures_folder(path, images_dir)
+    folder = _images_folder(path, images_dir)
     dataset = Dataset()
     dataset.path = str(path)
-    faults = dataset.faults
+    issues = dataset.issues
 
     categories: dict[int, dict[str, Any]] = {}
     for number, entry in enumerate(data["categories"]):
@@ -194,10 +194,10 @@ def load_coco(
     images: dict[int | str, dict[str, Any]] = {}
     for number, entry in enumerate(data["images"]):
         _need(entry, path, f"images[{number}]", id=(int, str), file_name=str)
-        where = f"picture {entry['id']} ({entry['file_name']})"
+        where = f"image {entry['id']} ({entry['file_name']})"
         _need(entry, path, where, height=(int, float), width=(int, float))
         if entry["id"] in images:
-            raise DataError(f"{path}: picture id {entry['id']} is given twice")
+            raise DataError(f"{path}: image id {entry['id']} is given twice")
         if not (entry["height"] >= 1 and entry["width"] >= 1):
             raise DataError(f"{path}: {where}: size {entry['height']} x {entry['width']}, expected at least 1 x 1")
         images[entry["id"]] = entry
@@ -208,7 +208,7 @@ def load_coco(
         annotation_id = entry.get("id", number)
 
         def add(kind: str, message: str, fatal: bool = False, entry=entry, annotation_id=annotation_id) -> None:
-            faults.append(Fault(kind, message, entry.get("image_id"), annotation_id, str(path), fatal))
+            issues.append(DatasetIssue(kind, message, entry.get("image_id"), annotation_id, str(path), fatal))
 
         if annotation_id in seen:
             add("annotation id twice", f"annotation id {annotation_id} is given twice", fatal=True)
@@ -217,7 +217,7 @@ def load_coco(
         if missing:
             add("missing key", f'"{missing[0]}" is missing', fatal=True)
         elif entry["image_id"] not in images:
-            add("unknown picture", f"names picture {entry['image_id']!r}, which the file does not list", fatal=True)
+            add("unknown image", f"names image {entry['image_id']!r}, which the file does not list", fatal=True)
         elif entry["category_id"] not in categories:
             known = ", ".join(map(str, list(class_ids)[:10])) + (", ..." if len(class_ids) > 10 else "")
             add("unknown category", f"names category {entry['category_id']!r}; the file lists {known}", fatal=True)
@@ -228,10 +228,10 @@ def load_coco(
                 objects[entry["image_id"]].append(found)
 
     for image_id, entry in images.items():
-        picture = folder / entry["file_name"]
-        if not picture.is_file():
-            faults.append(
-                Fault("missing picture", f"no such picture: {picture}", image_id, None, str(path), fatal=True)
+        image = folder / entry["file_name"]
+        if not image.is_file():
+            issues.append(
+                DatasetIssue("missing image", f"no such image: {image}", image_id, None, str(path), fatal=True)
             )
             if not validate:
                 continue
@@ -239,15 +239,15 @@ def load_coco(
         dataset.add_image(
             "coco",
             image_id,
-            str(picture),
+            str(image),
             width=int(entry["width"]),
             height=int(entry["height"]),
             annotations=objects[image_id],
             **extra,
         )
     if validate:
-        refuse(faults)
-    warn(faults, path)
+        refuse(issues)
+    warn(issues, path)
     return dataset
 
 
@@ -297,7 +297,7 @@ def _annotation(
 
 
 def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
-    """A data set as the content of a COCO file, with the category and picture ids of its source.
+    """A data set as the content of a COCO file, with the category and image ids of its source.
 
     Numbers are plain; polygons stay polygons, other masks become compressed RLE.
     """
@@ -340,5 +340,5 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
 
 def save_json(data: Any, path: str | os.PathLike[str]) -> None:
     """Writes JSON; the file appears whole or not at all."""
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(data, file)

@@ -4,9 +4,9 @@ A region's outline is read as it stands: polygons and polylines by their vertice
 their measures. VIA knows no class; it is the value of a region attribute.
 
     left out  "degenerate outline": fewer than three points, no area, or a coordinate that is not finite; "outside": all
-              of it beside the picture; "no area": points. Each leaves a `Fault` in `dataset.faults`.
-    refused   broken JSON or CSV; a region without shape or class; a picture file that is not there.
-With `validate=False` the refused regions and pictures are left out too and listed with `fatal=True`.
+              of it beside the image; "no area": points. Each leaves a `DatasetIssue` in `dataset.issues`.
+    refused   broken JSON or CSV; a region without shape or class; an image file that is not there.
+With `validate=False` the refused regions and images are left out too and listed with `fatal=True`.
 
 Ref: the formats as VIA 2.0.11 writes them, https://www.robots.ox.ac.uk/~vgg/software/via/.
 """
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.errors import DataError, Fault, refuse, warn
-from mrcnn.data.pictures import picture_shape
-from mrcnn.structures import Annotation
+from mrcnn.data.errors import DataError, DatasetIssue, refuse, warn
+from mrcnn.data.images import image_shape
+from mrcnn.structures.records import Annotation
 
 _ROUND = 72  # corners of a circle: it then has 0.13 % less area
 _CSV = ("filename", "region_shape_attributes", "region_attributes")
@@ -45,15 +45,15 @@ def load_via(
 
     Args:
         annotations_path: `via_region_data.json`, a VIA 2 project file, or the regions as CSV.
-        images_dir: folder of the pictures; default: the file's folder.
+        images_dir: folder of the images; default: the file's folder.
         class_attribute: the region attribute that names the class; None: the only one there is, and where regions have
             none at all they are of one class.
         class_names: names of the classes 1..C; default: all that occur, in alphabetical order. Without attributes its
             only name is that of the one class, "object" by default.
-        validate: refuse what is stated at the module head; False leaves it out and lists it in `faults`.
+        validate: refuse what is stated at the module head; False leaves it out and lists it in `issues`.
 
     Raises:
-        DataError: names the file, the picture and region, and what was expected.
+        DataError: names the file, the image and region, and what was expected.
     """
     path = Path(annotations_path)
     folder = Path(images_dir) if images_dir is not None else path.parent
@@ -61,7 +61,7 @@ def load_via(
     attribute = class_attribute if class_attribute is not None else _only_attribute(path, entries)
     dataset = Dataset()
     dataset.path = str(path)
-    faults = dataset.faults
+    issues = dataset.issues
     named = [[_class_name(region, attribute) for region in regions] for _, regions in entries]
     if class_names is None:
         names = sorted({name for found in named for name in found if name})
@@ -71,16 +71,16 @@ def load_via(
     ids = {name: number for number, name in enumerate(class_names, start=1)}
 
     for (filename, regions), found in zip(entries, named, strict=True):
-        picture = folder / filename
-        if not picture.is_file():
-            faults.append(Fault("missing picture", f"no such picture: {picture}", filename, None, str(path), True))
+        image = folder / filename
+        if not image.is_file():
+            issues.append(DatasetIssue("missing image", f"no such image: {image}", filename, None, str(path), True))
             continue
-        height, width = picture_shape(str(picture))
+        height, width = image_shape(str(image))
         annotations = []
         for number, (region, name) in enumerate(zip(regions, found, strict=True)):
 
             def add(kind: str, message: str, fatal: bool, filename=filename, number=number) -> None:
-                faults.append(Fault(kind, message, filename, number, str(path), fatal))
+                issues.append(DatasetIssue(kind, message, filename, number, str(path), fatal))
 
             class_id = ids.get(name) if attribute else 1
             if class_id is None:
@@ -97,16 +97,16 @@ def load_via(
             else:
                 annotations.append(annotation)
         dataset.add_image(
-            "via", filename, str(picture), width=width, height=height, annotations=annotations, file_name=filename
+            "via", filename, str(image), width=width, height=height, annotations=annotations, file_name=filename
         )
     if validate:
-        refuse(faults)
-    warn(faults, path)
+        refuse(issues)
+    warn(issues, path)
     return dataset
 
 
 def _read(path: Path) -> list[tuple[str, list[dict[str, Any]]]]:
-    """(file name, regions) of every picture."""
+    """(file name, regions) of every image."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             content = _from_csv(path, file) if path.suffix.lower() == ".csv" else json.load(file)
@@ -119,7 +119,7 @@ def _read(path: Path) -> list[tuple[str, list[dict[str, Any]]]]:
     if isinstance(content, dict):
         content = content.get("_via_img_metadata", content)
     if not isinstance(content, dict):
-        raise DataError(f"{path}: expected an object with one entry a picture, got {type(content).__name__}")
+        raise DataError(f"{path}: expected an object with one entry an image, got {type(content).__name__}")
     entries: dict[str, list[dict[str, Any]]] = {}
     for key, entry in content.items():
         if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
@@ -144,7 +144,7 @@ def _from_csv(path: Path, file: Any) -> dict[str, Any]:
     for row in rows:
         entry = content.setdefault(row["filename"], {"filename": row["filename"], "regions": []})
         shape = json.loads(row["region_shape_attributes"] or "{}")
-        if shape:  # else the row stands for a picture without regions
+        if shape:  # else the row stands for an image without regions
             entry["regions"].append(
                 {"shape_attributes": shape, "region_attributes": json.loads(row["region_attributes"] or "{}")}
             )

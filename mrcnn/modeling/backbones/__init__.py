@@ -1,1 +1,1 @@
-"""Backbones: picture in, feature maps c2..c5 out."""
+"""Backbones: image in, feature maps c2..c5 out."""

@@ -12,7 +12,8 @@ from typing import Any, Literal
 
 import keras
 
-from mrcnn.modeling.backbones.base import BackboneConfig, ConvNorm, freeze_stages
+from mrcnn.modeling.backbones.base import BackboneConfig, freeze_stages
+from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.normalize import NormKind, PixelNorm
 
 _SCALING = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2), "lite3": (1.2, 1.4), "lite4": (1.4, 1.8)}
@@ -43,7 +44,7 @@ class BlockSpec:
 
 @dataclasses.dataclass(frozen=True)
 class EfficientNetLiteConfig(BackboneConfig):
-    """Settings of an EfficientNet-Lite."""
+    """Configuration of an EfficientNet-Lite."""
 
     variant: Literal["lite0", "lite1", "lite2", "lite3", "lite4"] = "lite0"
     norm: NormKind = "frozen_bn"
@@ -80,15 +81,15 @@ class EfficientNetLiteConfig(BackboneConfig):
         return {f"c{stage}": last[f"stage{stage}"] for stage in (2, 3, 4, 5)}
 
     def build(self, name: str = "backbone") -> keras.Model:
-        """The network: pictures [B, H, W, 3] -> {"c2": ..., "c5": ...}; see `BackboneConfig.build`."""
-        picture = keras.Input((None, None, len(self.pixel_norm.mean)), name="picture")
-        x = self._unit(_STEM_CHANNELS, 3, 2, "stem_conv1", "relu6")(picture)
+        """The network: images [B, H, W, 3] -> {"c2": ..., "c5": ...}; see `BackboneConfig.build`."""
+        image = keras.Input((None, None, len(self.pixel_norm.mean)), name="image")
+        x = self._unit(_STEM_CHANNELS, 3, 2, "stem_conv1", "relu6")(image)
         features = {}
         for block in self.blocks:
             x = self._block(x, block)
             if block.name.startswith("stage"):
                 features[f"c{block.name[5]}"] = x  # the last block of a stage stays
-        model = keras.Model(picture, features, name=name)
+        model = keras.Model(image, features, name=name)
         freeze_stages(model, self.freeze_at)
         return model
 

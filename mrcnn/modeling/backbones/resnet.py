@@ -11,9 +11,10 @@ from typing import Any, Literal
 
 import keras
 
-from mrcnn.modeling.backbones.base import BackboneConfig, ConvNorm, freeze_stages
+from mrcnn.base_config import ConfigError
+from mrcnn.modeling.backbones.base import BackboneConfig, freeze_stages
+from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.normalize import NormKind
-from mrcnn.settings import SettingsError
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks of stages 2 to 5 by depth."""
@@ -21,7 +22,7 @@ BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 
 @dataclasses.dataclass(frozen=True)
 class ResNetConfig(BackboneConfig):
-    """Settings of a ResNet, or with groups of a ResNeXt."""
+    """Configuration of a ResNet, or with groups of a ResNeXt."""
 
     depth: Literal[50, 101, 152] = 50
     norm: NormKind = "frozen_bn"
@@ -39,11 +40,11 @@ class ResNetConfig(BackboneConfig):
 
     def __post_init__(self) -> None:
         if self.groups < 1 or self.width_per_group < 1:
-            raise SettingsError(
+            raise ConfigError(
                 f"groups and width_per_group: expected at least 1, got {self.groups} and {self.width_per_group}"
             )
         if self.dilate_c5 and self.last_stage < 5:
-            raise SettingsError(f"dilate_c5: there is no stage 5 with last_stage {self.last_stage}")
+            raise ConfigError(f"dilate_c5: there is no stage 5 with last_stage {self.last_stage}")
 
     @property
     def title(self) -> str:
@@ -55,7 +56,7 @@ class ResNetConfig(BackboneConfig):
     @property
     def channels(self) -> dict[str, int]:
         """Channels of each feature map, by name c2..c5 (or c4)."""
-        return {f"c{stage}": Stage(stage).channels for stage in range(2, self.last_stage + 1)}
+        return {f"c{stage}": ResNetStage(stage).channels for stage in range(2, self.last_stage + 1)}
 
     @property
     def strides(self) -> dict[str, int]:
@@ -63,9 +64,9 @@ class ResNetConfig(BackboneConfig):
         return {level: 16 if level == "c5" and self.dilate_c5 else 2 ** int(level[1:]) for level in self.channels}
 
     def build(self, name: str = "backbone") -> keras.Model:
-        """The network: pictures [B, H, W, 3] -> {"c2": ..., "c5": ...}; see `BackboneConfig.build`."""
-        picture = keras.Input((None, None, len(self.pixel_norm.mean)), name="picture")
-        x = _conv(64, 7, 2, "relu", self.norm, self.epsilon, name="stem_conv1")(picture)
+        """The network: images [B, H, W, 3] -> {"c2": ..., "c5": ...}; see `BackboneConfig.build`."""
+        image = keras.Input((None, None, len(self.pixel_norm.mean)), name="image")
+        x = _conv(64, 7, 2, "relu", self.norm, self.epsilon, name="stem_conv1")(image)
         if self.stem_pool == "symmetric":
             x = keras.layers.ZeroPadding2D(1, name="stem_pad")(x)  # neutral: nothing after a ReLU is below 0
         padding = "valid" if self.stem_pool == "symmetric" else "same"
@@ -73,7 +74,7 @@ class ResNetConfig(BackboneConfig):
         features = {}
         for number in range(2, self.last_stage + 1):
             dilated = number == 5 and self.dilate_c5
-            stage = Stage(
+            stage = ResNetStage(
                 number,
                 num_blocks=BLOCKS[self.depth][number - 2],
                 stride=1 if number == 2 or dilated else 2,
@@ -86,13 +87,13 @@ class ResNetConfig(BackboneConfig):
             )
             x = stage(x, f"stage{number}_")
             features[f"c{number}"] = x
-        model = keras.Model(picture, features, name=name)
+        model = keras.Model(image, features, name=name)
         freeze_stages(model, self.freeze_at)
         return model
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class ResNetStage:
     """One stage of a ResNet: bottleneck blocks, of which the first changes resolution and channels."""
 
     number: int  # 2 to 5
@@ -134,7 +135,7 @@ class Stage:
 def _conv(
     filters: int, kernel_size: int, stride: int, activation: str | None, norm: NormKind, epsilon: float, **kwargs: Any
 ) -> ConvNorm:
-    """ConvNorm with He et al.'s normal initialisation by fan-out, as in the published training code."""
+    """ConvNorm with He et al.'s normal initialization by fan-out, as in the published training code."""
     # An initializer of its own for each: one shared instance would draw equal kernels.
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
     return ConvNorm(

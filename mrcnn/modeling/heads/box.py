@@ -10,29 +10,21 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from mrcnn.modeling.base import (
-    ConvStack,
-    RoiHead,
-    RoiHeadConfig,
-    float32_output,
-    merge_rois,
-    norm_of_rois,
-    select_class,
-    split_rois,
-)
+from mrcnn.base_config import ConfigError
+from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, merge_rois, select_class, split_rois
 from mrcnn.modeling.initializers import first_kernel, normal_initializer
+from mrcnn.modeling.layers import ConvStack, float32_output, norm_of_rois
 from mrcnn.modeling.normalize import NormKind, make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses
 from mrcnn.ops.nms import batched_nms
-from mrcnn.settings import SettingsError
-from mrcnn.structures import Batch, Detections, LossTerm, Proposals, RoiSample
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, Proposals, RoiSample
 
 
 @dataclasses.dataclass(frozen=True)
 class BoxHeadConfig(RoiHeadConfig):
-    """Settings of the box head; defaults are the paper's for FPN."""
+    """Configuration of the box head; defaults are the paper's for FPN."""
 
     pool: RoiPoolConfig = RoiPoolConfig(size=7)
     conv_dims: tuple[int, ...] = ()  # 3x3 convolutions before the fully connected layers
@@ -53,14 +45,14 @@ class BoxHeadConfig(RoiHeadConfig):
     score_threshold: float = 0.05
     min_size: float = 0.0  # detections with a side of at most this many pixels are dropped
     nms_iou: float = 0.5  # within a class
-    max_detections: int = 100  # per picture, over all classes
+    max_detections: int = 100  # per image, over all classes
     box_loss_weight: float | None = None  # of the box term alone; None: loss_weight
 
     def __post_init__(self) -> None:
         if self.focal_gamma < 0:
-            raise SettingsError(f"box_head.focal_gamma: expected at least 0, got {self.focal_gamma}")
+            raise ConfigError(f"box_head.focal_gamma: expected at least 0, got {self.focal_gamma}")
         if any(not 0 <= weight < math.inf for weight in self.class_weights):
-            raise SettingsError(f"box_head.class_weights: expected numbers from 0, got {list(self.class_weights)}")
+            raise ConfigError(f"box_head.class_weights: expected numbers from 0, got {list(self.class_weights)}")
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -96,7 +88,7 @@ class BoxHead(RoiHead):
     def __init__(self, config: BoxHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
         super().__init__(config, pooler, **kwargs)
         if config.class_weights and len(config.class_weights) != num_classes + 1:
-            raise SettingsError(
+            raise ConfigError(
                 f"box_head.class_weights: expected {num_classes + 1}, background first and then one for each class, "
                 f"got {len(config.class_weights)}"
             )
@@ -170,7 +162,7 @@ class BoxHead(RoiHead):
 
         Args:
             pred: predictions on `boxes`.
-            boxes: f32[B, S, 4], pixels of the padded picture.
+            boxes: f32[B, S, 4], pixels of the padded image.
             window: f32[B, 4], (y1, x1, y2, x2) the boxes are clipped to.
 
         Returns:
@@ -206,8 +198,8 @@ class BoxHead(RoiHead):
 
         Args:
             pred: predictions on `proposals.boxes`.
-            proposals: P boxes per picture.
-            window: f32[B, 4], (y1, x1, y2, x2) in pixels of the padded picture; boxes are clipped to it.
+            proposals: P boxes per image.
+            window: f32[B, 4], (y1, x1, y2, x2) in pixels of the padded image; boxes are clipped to it.
 
         Returns:
             Detections with D = max_detections slots.
@@ -221,7 +213,7 @@ def detections_of(probs: tf.Tensor, boxes: tf.Tensor, valid: tf.Tensor, config: 
 
     Args:
         probs: f32[B, P, C + 1], background first.
-        boxes: f32[B, P, C, 4] or, one for all classes, [B, P, 1, 4]; pixels of the padded picture.
+        boxes: f32[B, P, C, 4] or, one for all classes, [B, P, 1, 4]; pixels of the padded image.
         valid: bool[B, P].
         config: the rule, its thresholds and the number of slots.
 

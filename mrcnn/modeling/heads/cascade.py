@@ -8,18 +8,18 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from mrcnn.modeling.base import RoiHead
+from mrcnn.base_config import ConfigError
+from mrcnn.modeling.heads.base import RoiHead
 from mrcnn.modeling.heads.box import BoxHead, BoxHeadConfig, BoxPrediction, detections_of
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.matching import IGNORE, POSITIVE, match_boxes
-from mrcnn.settings import SettingsError
-from mrcnn.structures import Batch, Detections, LossTerm, Proposals, RoiSample
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, Proposals, RoiSample
 
 
 @dataclasses.dataclass(frozen=True)
 class CascadeBoxHeadConfig(BoxHeadConfig):
-    """Settings of a cascade of box heads that are alike but for what is listed per stage here.
+    """Configuration of a cascade of box heads that are alike but for what is listed per stage here.
 
     `delta_weights` is not used: every stage has its own.
     """
@@ -39,11 +39,9 @@ class CascadeBoxHeadConfig(BoxHeadConfig):
         super().__post_init__()
         if not self.stage_ious or len(self.stage_ious) != len(self.stage_delta_weights):
             ious, weights = len(self.stage_ious), len(self.stage_delta_weights)
-            raise SettingsError(
-                f"box_head: expected one IoU and one set of weights per stage, got {ious} and {weights}"
-            )
+            raise ConfigError(f"box_head: expected one IoU and one set of weights per stage, got {ious} and {weights}")
         if not self.class_agnostic:
-            raise SettingsError("box_head.class_agnostic: a cascade refines one box per RoI, expected true")
+            raise ConfigError("box_head.class_agnostic: a cascade refines one box per RoI, expected true")
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -57,7 +55,7 @@ class CascadeBoxHeadConfig(BoxHeadConfig):
         return layer
 
     def stages(self) -> list[BoxHeadConfig]:
-        """Settings of each stage."""
+        """Configuration of each stage."""
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(BoxHeadConfig)}
         return [BoxHeadConfig(**(shared | {"delta_weights": weights})) for weights in self.stage_delta_weights]
 
@@ -128,7 +126,7 @@ class CascadeBoxHead(RoiHead):
         return found
 
     def targets(self, rois: RoiSample, batch: Batch) -> Batch:
-        """The truth itself: which object a refined box belongs to is known only when the box is."""
+        """The ground truth itself: which object a refined box belongs to is known only when the box is."""
         return {key: batch[key] for key in ("gt_boxes", "gt_class_ids", "gt_valid", "gt_crowd")}
 
     def loss(self, pred: list[StagePrediction], targets: Batch, rois: RoiSample) -> dict[str, LossTerm]:
@@ -153,24 +151,24 @@ def label_rois(boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, fg_iou: float) 
     """Says what given boxes are, without drawing: every one stays in its slot.
 
     Args:
-        boxes: f32[B, S, 4], pixels of the padded picture.
+        boxes: f32[B, S, 4], pixels of the padded image.
         valid: bool[B, S].
-        batch: with truth; a box inside a crowd region becomes invalid unless it is foreground.
+        batch: with ground truth; a box inside a crowd region becomes invalid unless it is foreground.
         fg_iou: boxes that overlap an object at least so much are foreground, the rest background.
 
     Returns:
         RoiSample with S slots; foreground lies anywhere among them.
     """
 
-    def one_picture(x: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    def one_image(x: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         matches = match_boxes(
             x["boxes"], x["gt_boxes"], x["gt_valid"], x["gt_crowd"], fg_iou, fg_iou, allow_low_quality=False
         )
         return matches.gt_index, matches.labels
 
     slots = tf.TensorSpec([boxes.shape[1]], tf.int32)
-    truth = {k: batch[k] for k in ("gt_boxes", "gt_valid", "gt_crowd")}
-    gt_index, labels = tf.map_fn(one_picture, {"boxes": boxes, **truth}, fn_output_signature=(slots, slots))
+    ground_truth = {k: batch[k] for k in ("gt_boxes", "gt_valid", "gt_crowd")}
+    gt_index, labels = tf.map_fn(one_image, {"boxes": boxes, **ground_truth}, fn_output_signature=(slots, slots))
     foreground = valid & (labels == POSITIVE)
     class_ids = tf.where(foreground, tf.gather(batch["gt_class_ids"], gt_index, batch_dims=1), 0)
     rois = RoiSample(boxes, class_ids, gt_index, foreground, valid & (labels != IGNORE))

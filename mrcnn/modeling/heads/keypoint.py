@@ -9,30 +9,23 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from mrcnn.modeling.base import (
-    ConvStack,
-    RoiHead,
-    RoiHeadConfig,
-    float32_output,
-    foreground_rois,
-    merge_rois,
-    split_rois,
-)
+from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, foreground_rois, merge_rois, split_rois
 from mrcnn.modeling.initializers import fan_out_initializer
+from mrcnn.modeling.layers import ConvStack, float32_output
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import keypoints as keypoint_ops
 from mrcnn.ops import losses
-from mrcnn.structures import Batch, Detections, LossTerm, RoiSample
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
 
 
 @dataclasses.dataclass(frozen=True)
 class KeypointHeadConfig(RoiHeadConfig):
-    """Settings of the keypoint head; defaults are the paper's, with the 17 joints of COCO's people."""
+    """Configuration of the keypoint head; defaults are the paper's, with the 17 joints of COCO's people."""
 
     pool: RoiPoolConfig = RoiPoolConfig(size=14)
     num_joints: int = 17  # J
-    num_foreground: int = 128  # foreground RoIs per picture it trains on; F of the sampler or fewer
+    num_foreground: int = 128  # foreground RoIs per image it trains on; F of the sampler or fewer
     conv_dims: tuple[int, ...] = (512,) * 8
     conv_norm: NormKind = "none"
     norm_epsilon: float = 1e-5
@@ -54,7 +47,7 @@ class KeypointTarget(NamedTuple):
     """Where each joint of each RoI's object lies."""
 
     cells: tf.Tensor  # i32[B, F, J], row * side + column in the grid of the prediction
-    usable: tf.Tensor  # bool[B, F, J], labelled and inside a foreground RoI
+    usable: tf.Tensor  # bool[B, F, J], labeled and inside a foreground RoI
 
 
 class KeypointHead(RoiHead):
@@ -104,7 +97,7 @@ class KeypointHead(RoiHead):
         return foreground_rois(rois, self.config.num_foreground)
 
     def targets(self, rois: RoiSample, batch: Batch) -> KeypointTarget:
-        """The cell of each labelled joint of the matched object that lies inside the RoI.
+        """The cell of each labeled joint of the matched object that lies inside the RoI.
 
         Raises:
             ValueError: the batch has no keypoints, or not as many joints as the head.

@@ -9,31 +9,22 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from mrcnn.modeling.backbones.base import ConvNorm
-from mrcnn.modeling.base import (
-    ConvStack,
-    RoiHead,
-    RoiHeadConfig,
-    float32_output,
-    foreground_rois,
-    merge_rois,
-    select_class,
-    split_rois,
-)
+from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, foreground_rois, merge_rois, select_class, split_rois
 from mrcnn.modeling.initializers import fan_out_initializer, first_kernel, normal_initializer
+from mrcnn.modeling.layers import ConvNorm, ConvStack, float32_output
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import losses
 from mrcnn.ops import masks as mask_ops
-from mrcnn.structures import Batch, Detections, LossTerm, RoiSample
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskHeadConfig(RoiHeadConfig):
-    """Settings of the mask head; defaults are the paper's for FPN."""
+    """Configuration of the mask head; defaults are the paper's for FPN."""
 
     pool: RoiPoolConfig = RoiPoolConfig(size=14)
-    num_foreground: int = 128  # foreground RoIs per picture it trains on; F of the sampler or fewer
+    num_foreground: int = 128  # foreground RoIs per image it trains on; F of the sampler or fewer
     conv_dims: tuple[int, ...] = (256, 256, 256, 256)  # none: the transposed convolution takes what was pooled
     conv_norm: NormKind = "none"
     norm_epsilon: float = 1e-5
@@ -44,10 +35,10 @@ class MaskHeadConfig(RoiHeadConfig):
     # Ref: table 2b
     loss: Literal["sigmoid", "softmax"] = "sigmoid"
     # What the mask should be. "grid": the object's mask in its box (gt_masks), seen through the RoI. "project": where
-    # RoIAlign of the mask in the picture is at least one half; "project_soft": what RoIAlign gives. Both need batches
+    # RoIAlign of the mask in the image is at least one half; "project_soft": what RoIAlign gives. Both need batches
     # that hold gt_full_masks (`DataConfig.full_masks`) and are as "grid" without them.
     target: Literal["grid", "project", "project_soft"] = "grid"
-    # How a mask is laid on the picture, see `ops.masks.paste_masks`.
+    # How a mask is laid on the image, see `structures.masks.paste_masks`.
     paste: Literal["exact", "padded_integer", "integer_resize"] = "exact"
 
     @property

@@ -1,0 +1,204 @@
+"""Base of every config dataclass: strict construction from plain data, and typed overrides.
+
+A component of the house (backbone, RPN, mask head, ...) keeps its config in a frozen dataclass beside its
+layer. Subclassing `BaseConfig` gives that dataclass `to_dict`, `from_dict` and `override`, so recipes,
+checkpoints and the command line share one representation.
+
+Nested config whose declared type has several subclasses (a backbone, a list of RoI heads) carry the
+class name under the key "kind"; `mrcnn.components` says how it is found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import types
+import typing
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from mrcnn import components
+from mrcnn.errors import MrcnnError
+
+KIND = "kind"
+T = TypeVar("T", bound="BaseConfig")
+
+
+class ConfigError(MrcnnError, ValueError):
+    """A config field is unknown or its value has the wrong type; the message names the field's path."""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseConfig):
+        return value.to_dict()
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def _convert(value: Any, hint: Any, path: str) -> Any:
+    """`value` (plain data) as the declared type `hint`; raises ConfigError naming `path`."""
+    origin, args = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        errors = []
+        for option in (a for a in args if a is not type(None)):
+            try:
+                return _convert(value, option, path)
+            except ConfigError as error:
+                errors.append(str(error))
+        raise ConfigError(errors[0] if len(errors) == 1 else f"{path}: none of {args} fits {value!r}")
+    if origin is typing.Literal:
+        if value not in args:
+            raise ConfigError(f"{path}: expected one of {', '.join(map(repr, args))}, got {value!r}")
+        return value
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{path}: expected a list, got {value!r}")
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(_convert(v, args[0], f"{path}[{i}]") for i, v in enumerate(value))
+        if len(args) != len(value):
+            raise ConfigError(f"{path}: expected {len(args)} values, got {len(value)}")
+        return tuple(_convert(v, a, f"{path}[{i}]") for i, (v, a) in enumerate(zip(value, args, strict=True)))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path}: expected a mapping, got {value!r}")
+        return {_convert(k, args[0], path): _convert(v, args[1], f"{path}.{k}") for k, v in value.items()}
+    if isinstance(hint, type) and issubclass(hint, BaseConfig):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path}: expected a mapping of {hint.__name__} fields, got {value!r}")
+        return _from_dict(hint, value, path)
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+    elif hint is int:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+    elif hint is float:
+        number = None
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            number = float(value)
+        elif isinstance(value, str):  # YAML 1.1 reads "1e-4" as a string
+            with contextlib.suppress(ValueError):
+                number = float(value)
+        if number is not None:
+            if math.isnan(number):  # every later comparison with it would be silently false
+                raise ConfigError(f"{path}: expected a number, got {value!r}")
+            return number
+    elif hint is str and isinstance(value, str):
+        return value
+    raise ConfigError(f"{path}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def _from_dict(cls: type[T], data: dict[str, Any], path: str) -> T:
+    data = dict(data)
+    kind = data.pop(KIND, components.name_of(cls))
+    inside = f"{path}." if path else ""
+    target: type[T] = cls
+    if kind != components.name_of(cls):
+        if not isinstance(kind, str):
+            raise ConfigError(f"{inside}{KIND}: expected the name of a class, got {kind!r}")
+        try:
+            target = components.find_class(kind, cls, cls.components or cls.__module__, KIND)
+        except components.ComponentError as error:
+            raise ConfigError(f"{inside}{KIND}: {error}") from error
+    at = f"{path}: " if path else ""
+    hints = get_type_hints(target)
+    fields = {f.name: f for f in dataclasses.fields(target) if f.init}
+    for name in data:
+        if name not in fields:
+            raise ConfigError(f"{at}{target.__name__} has no field {name!r}; it has {', '.join(sorted(fields))}")
+    values = {n: _convert(v, hints[n], f"{inside}{n}") for n, v in data.items()}
+    missing = [
+        n
+        for n, f in fields.items()
+        if n not in values and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ConfigError(f"{at}{target.__name__} needs {', '.join(missing)}")
+    try:
+        return target(**values)
+    except ConfigError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{at}{error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class BaseConfig:
+    """Base class of the frozen config dataclasses.
+
+    Class attributes:
+        components: the package in whose modules the built-in subclasses lie, for a class that a field may hold any
+            subclass of, such as "mrcnn.modeling.backbones"; None: the module of the class.
+    """
+
+    components: ClassVar[str | None] = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data (dict, list, str, int, float, bool, None), ready for JSON or YAML."""
+        fields = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.init}
+        return {KIND: components.name_of(type(self)), **fields}
+
+    @classmethod
+    def from_dict(cls: type[T], data: dict[str, Any]) -> T:
+        """A config from plain data.
+
+        Raises:
+            ConfigError: an unknown field, a missing one, or a value of the wrong type; names the path.
+        """
+        if not isinstance(data, dict):
+            raise ConfigError(f"{cls.__name__}: expected a mapping, got {type(data).__name__}")
+        return _from_dict(cls, data, "")
+
+    def override(self: T, changes: dict[str, Any]) -> T:
+        """A copy with dotted fields replaced, e.g. {"train.learning_rate": 0.01, "model.rpn.nms_iou": 0.6}.
+
+        Values are checked against the declared types; items of a tuple are reached by index ("heads.1.pool_size").
+
+        Raises:
+            ConfigError: a path that leads nowhere or a value of the wrong type.
+        """
+        data = self.to_dict()
+        for path, value in changes.items():
+            node: Any = data
+            *parents, last = path.split(".")
+            for step in parents:
+                node = _step(node, step, path)
+            if isinstance(node, list):
+                _step(node, last, path)
+                node[int(last)] = _plain(value)
+            elif isinstance(node, dict) and last in node and last != KIND:
+                node[last] = _plain(value)
+            else:
+                raise ConfigError(_no_such_field(path, last, node))
+        return type(self).from_dict(data)
+
+
+def _no_such_field(path: str, step: str, node: Any) -> str:
+    if isinstance(node, dict):
+        names = ", ".join(k for k in node if k != KIND)
+        return f"{path}: no field {step!r} in {node.get(KIND, 'it')}; there are {names}"
+    if isinstance(node, list):
+        indices = f" (0 to {len(node) - 1})" if node else ""
+        return f"{path}: no item {step!r}, there are {len(node)}{indices}"
+    return f"{path}: {step!r} leads below a plain value ({node!r})"
+
+
+def _step(node: Any, step: str, path: str) -> Any:
+    if isinstance(node, list) and step.isdigit() and int(step) < len(node):
+        return node[int(step)]
+    if isinstance(node, dict) and step in node and step != KIND:
+        return node[step]
+    raise ConfigError(_no_such_field(path, step, node))

@@ -1,0 +1,1 @@
+"""The RoIAlign op as a native library: how it is compiled, found and loaded."""

@@ -1,0 +1,144 @@
+"""Objects of one image on the host, ground truth or predicted. Imports no TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from mrcnn.structures.records import ByValue
+
+
+class LazyMasks(Protocol):
+    """Masks that become pixels when they are asked for; see `structures.masks.BoxMasks`."""
+
+    shape: tuple[int, int, int]  # (n, height, width)
+
+    def __getitem__(self, index: Any) -> LazyMasks: ...
+
+    def paste(self) -> np.ndarray: ...  # bool[n, height, width]
+
+    def windows(self) -> Iterator[tuple[int, int, np.ndarray]]: ...  # (top, left, bool[h, w]) of each, empty outside
+
+
+@dataclasses.dataclass(eq=False)
+class Instances(ByValue):
+    """Objects of one image in its original pixels: one class for ground truth and for prediction.
+
+    boxes f32[n, 4]; class_ids i32[n] from 1; masks bool[n, height, width] or None; keypoints f32[n, J, 3]
+    (x, y, score or visibility) or None; scores f32[n] or None (ground truth); is_crowd bool[n] or None.
+    Indexing by an integer, a slice, a boolean or an index array filters every field together. Two are equal if every
+    value is.
+
+    Masks may be given as `LazyMasks`: reading `masks` then makes the pixels, once, and keeps them; `iter_masks` makes
+    one at a time and keeps none.
+
+    Raises:
+        ValueError: fields of different length or of the wrong shape; the message names the field.
+    """
+
+    boxes: np.ndarray
+    class_ids: np.ndarray
+    image_shape: tuple[int, int]
+    scores: np.ndarray | None = None
+    masks: np.ndarray | None = None
+    keypoints: np.ndarray | None = None
+    is_crowd: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        self.image_shape = (int(self.image_shape[0]), int(self.image_shape[1]))
+        self.boxes = np.asarray(self.boxes, np.float32).reshape(-1, 4) if np.size(self.boxes) == 0 else self.boxes
+        self.boxes = np.asarray(self.boxes, np.float32)
+        n = len(self.boxes)
+        self.class_ids = np.asarray(self.class_ids, np.int32)
+        self._expect("boxes", self.boxes, (n, 4))
+        self._expect("class_ids", self.class_ids, (n,))
+        if self.scores is not None:
+            self.scores = np.asarray(self.scores, np.float32)
+            self._expect("scores", self.scores, (n,))
+        if self._masks is not None:
+            if not hasattr(self._masks, "paste"):
+                self._masks = np.asarray(self._masks, bool)
+            self._expect("masks", self._masks, (n, *self.image_shape))
+        if self.keypoints is not None:
+            self.keypoints = np.asarray(self.keypoints, np.float32)
+            joints = self.keypoints.shape[1] if self.keypoints.ndim == 3 else -1
+            self._expect("keypoints", self.keypoints, (n, joints, 3))
+        if self.is_crowd is not None:
+            self.is_crowd = np.asarray(self.is_crowd, bool)
+            self._expect("is_crowd", self.is_crowd, (n,))
+
+    def _fields(self) -> dict[str, Any]:
+        """Every field as it is held: masks that nobody has asked for are not made."""
+        return {f.name: self.__dict__["_masks" if f.name == "masks" else f.name] for f in dataclasses.fields(self)}
+
+    def iter_masks(self) -> Iterator[np.ndarray]:
+        """Each mask bool[height, width] in turn; of lazy masks one at a time is held. Without masks: nothing."""
+        held = self._masks
+        if held is None or isinstance(held, np.ndarray):
+            yield from () if held is None else held
+            return
+        for i in range(len(self)):
+            yield held[i : i + 1].paste()[0]
+
+    def mask_windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(top, left, bool[h, w]) of each mask in turn: the part of the image outside which it is empty."""
+        held = self._masks
+        if held is None or isinstance(held, np.ndarray):
+            return ((0, 0, mask) for mask in (() if held is None else held))
+        return held.windows()
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are masks, without making them."""
+        return self._masks is not None
+
+    @staticmethod
+    def _expect(name: str, value: Any, shape: tuple[int, ...]) -> None:
+        if value.shape != shape:
+            raise ValueError(f"Instances.{name}: expected shape {shape}, got {value.shape}")
+
+    @classmethod
+    def empty(cls, image_shape: tuple[int, int], with_masks: bool = True) -> Instances:
+        """No instances in an image of the given (height, width)."""
+        masks = np.zeros((0, *image_shape), bool) if with_masks else None
+        return cls(np.zeros((0, 4)), np.zeros(0, np.int32), image_shape, np.zeros(0), masks)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Any) -> Instances:
+        if isinstance(index, (int, np.integer)):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"instance {index} of {len(self)}")
+            index = slice(index, index + 1 or None)
+        fields = self._fields()
+        for name, value in fields.items():
+            if name != "image_shape" and value is not None:
+                fields[name] = value[index]
+        return Instances(**fields)
+
+    def __iter__(self) -> Iterator[Instances]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        names = [name for name, value in self._fields().items() if value is not None]
+        names.remove("image_shape")
+        return f"Instances(n={len(self)}, image_shape={self.image_shape}, fields={' '.join(names)})"
+
+
+def _get_masks(instances: Instances) -> np.ndarray | None:
+    held = instances._masks
+    if held is not None and not isinstance(held, np.ndarray):
+        held = instances._masks = held.paste()
+    return held
+
+
+def _set_masks(instances: Instances, masks: np.ndarray | LazyMasks | None) -> None:
+    instances._masks = masks
+
+
+# After the decorator, which would else take the property for the field's default
+Instances.masks = property(_get_masks, _set_masks)

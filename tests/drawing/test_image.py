@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mrcnn.drawing import draw_array, save_image
+from mrcnn.drawing.colors import CROWD, PALETTE, assign, class_color
+from mrcnn.structures.instances import Instances
+
+
+def scene(height=60, width=80, scores=(0.9, 0.6, 0.3), classes=(1, 2, 1)):
+    boxes = np.array([[5, 5, 25, 30], [20, 40, 50, 70], [30, 5, 55, 30]], np.float32)[: len(scores or classes)]
+    masks = np.zeros((len(boxes), height, width), bool)
+    for mask, (y1, x1, y2, x2) in zip(masks, boxes.astype(int), strict=True):
+        mask[y1:y2, x1:x2] = True
+    return Instances(boxes, classes[: len(boxes)], (height, width), scores and np.array(scores), masks)
+
+
+def gray(height=60, width=80):
+    return np.full((height, width, 3), 100, np.uint8)
+
+
+@pytest.mark.parametrize("channels", [None, 1, 3, 4])
+def test_every_kind_of_image(channels):
+    image = np.full((60, 80) if channels is None else (60, 80, channels), 100, np.uint8)
+    drawing = draw_array(image, scene(), class_names=["a", "b"])
+    assert drawing.dtype == np.uint8
+    assert drawing.shape == (480, 640, 3)
+
+
+def test_a_path_is_read(tmp_path):
+    path = save_image(tmp_path / "a.png", gray())
+    assert np.array_equal(draw_array(path, scene()), draw_array(gray(), scene()))
+    assert np.array_equal(draw_array(str(path), scene()), draw_array(gray(), scene()))
+
+
+def test_size_of_the_drawing():
+    assert draw_array(np.zeros((600, 800, 3), np.uint8), Instances.empty((600, 800))).shape == (768, 1024, 3)
+    assert draw_array(np.zeros((30, 2000, 3), np.uint8), Instances.empty((30, 2000))).shape == (30, 2000, 3)
+    assert draw_array(gray(), scene(), long_side=40).shape == (30, 40, 3)
+    assert draw_array(np.zeros((1, 1, 3), np.uint8), Instances.empty((1, 1))).shape == (8, 8, 3)
+
+
+def test_without_instances_the_image_alone_is_left():
+    image = np.random.default_rng(0).integers(0, 255, (1100, 1200, 3), np.uint8)
+    assert np.array_equal(draw_array(image, Instances.empty((1100, 1200))), image)
+
+
+def test_the_callers_image_is_left_alone():
+    image = np.full((1100, 1200, 3), 100, np.uint8)
+    draw_array(image, scene(1100, 1200))
+    assert (image == 100).all()
+
+
+def test_masks_fall_on_their_pixels():
+    drawing = draw_array(gray(), scene(), boxes=False, labels=False, colors={1: (255, 0, 0), 2: (0, 255, 0)})
+    changed = (drawing != 100).any(2)
+    expected = np.kron(scene().masks.any(0), np.ones((8, 8), bool))
+    assert (changed != expected).mean() < 0.03  # but for the width of the outline
+    assert drawing[100, 100, 0] > 140
+    assert drawing[100, 100, 1] < 100
+    assert drawing[300, 450, 1] > 140
+    assert drawing[300, 450, 0] < 100
+
+
+def test_nothing_is_drawn_of_what_is_switched_off():
+    bare = draw_array(gray(), scene(), masks=False, boxes=False, labels=False)
+    assert (bare == 100).all()
+    assert not np.array_equal(draw_array(gray(), scene()), draw_array(gray(), scene(), labels=False))
+    assert not np.array_equal(draw_array(gray(), scene(), scores=False), draw_array(gray(), scene()))
+
+
+def test_max_instances_takes_the_best():
+    best = scene()[np.array([1, 0, 0], bool)]
+    few = draw_array(gray(), scene(), max_instances=1, colors="class", class_names=["a", "b"])
+    assert np.array_equal(few, draw_array(gray(), best, colors="class", class_names=["a", "b"]))
+
+
+def test_truth_beside_prediction():
+    drawing = draw_array(gray(), scene(), ground_truth=scene(scores=None))
+    assert drawing.shape[1] == 2 * 640 + 12
+    assert drawing.shape[0] > 480
+    # The same objects: the same colors on both sides, whatever the order
+    left, right = drawing[-480:, :640], drawing[-480:, 652:]
+    assert np.array_equal(left[300, 450], right[300, 450])
+
+
+def test_labels_do_not_cover_each_other():
+    many = 40
+    boxes = np.tile(np.array([[10, 10, 30, 30]], np.float32), (many, 1)) + np.arange(many)[:, None] * 0.1
+    pile = Instances(boxes, np.ones(many), (60, 80), np.linspace(1, 0, many))
+    one = draw_array(gray(), pile[0], masks=False, boxes=False)
+    all_ = draw_array(gray(), pile, masks=False, boxes=False)
+    covered = (one != 100).any(2).sum()
+    assert covered > 0
+    assert (all_ != 100).any(2).sum() < 10 * covered
+
+
+def test_odd_instances_are_drawn_without_complaint():
+    boxes = np.array([[0, 0, 0, 0], [-50, -50, 500, 500], [10, 10, 10.2, 10.2], [np.nan] * 4, [70, 90, 95, 99]])
+    masks = np.zeros((5, 60, 80), bool)
+    masks[2, 10, 10] = True
+    odd = Instances(boxes, [1, 2, 9, 1, 1], (60, 80), np.linspace(0, 1, 5), masks, is_crowd=[0, 1, 0, 0, 0])
+    assert draw_array(gray(), odd, class_names=["a", "b"]).shape == (480, 640, 3)
+    assert draw_array(gray(), odd[:0]).shape == (480, 640, 3)
+
+
+def test_keypoints():
+    joints = np.concatenate([np.random.default_rng(0).uniform(10, 50, (1, 17, 2)), np.ones((1, 17, 1))], 2)
+    person = Instances([[5, 5, 55, 55]], [1], (60, 80), [0.9], keypoints=joints)
+    with_joints = draw_array(gray(), person, labels=False, boxes=False)
+    assert (with_joints != 100).any()
+    hidden = Instances([[5, 5, 55, 55]], [1], (60, 80), [0.9], keypoints=joints * [1, 1, 0])
+    assert (draw_array(gray(), hidden, labels=False, boxes=False) == 100).all()
+
+
+def test_wrong_input_is_refused():
+    with pytest.raises(ValueError, match="uint8"):
+        draw_array(np.zeros((60, 80, 3), np.float32), scene())
+    with pytest.raises(ValueError, match=r"\(60, 80\) pixels, drawn on \(61, 80\)"):
+        draw_array(gray(61), scene())
+    with pytest.raises(ValueError, match="colors 'rainbow'"):
+        draw_array(gray(), scene(), colors="rainbow")
+
+
+def test_colors_of_neighbors_differ():
+    grid = np.stack(np.meshgrid(np.arange(12), np.arange(12)), -1).reshape(-1, 2) * 10.0
+    boxes = np.concatenate([grid, grid + 9], 1)
+    colors = assign(Instances(boxes, np.ones(144), (130, 130)), "instance").astype(int)
+    near = np.square(grid[:, None] - grid[None]).sum(2) <= 100
+    same = (colors[:, None] == colors[None]).all(2)
+    assert not (near & same & ~np.eye(144, dtype=bool)).any()
+
+
+def test_colors_by_class():
+    objects = Instances(np.zeros((4, 4)), [1, 2, 1, 2], (9, 9), is_crowd=[0, 0, 0, 1])
+    by_class = assign(objects, "class")
+    assert np.array_equal(by_class[0], by_class[2])
+    assert np.array_equal(by_class[3], CROWD)
+    varied = assign(objects)
+    assert not np.array_equal(varied[0], varied[2])
+    assert np.array_equal(assign(objects, {1: (1, 2, 3)})[0], (1, 2, 3))
+    far = len(PALETTE) * 3
+    assert len({tuple(class_color(c)) for c in range(1, far + 1)}) == far
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
+def test_save_image(tmp_path, suffix):
+    path = save_image(tmp_path / "new" / f"a{suffix}", gray())
+    assert np.asarray(Image.open(path)).shape == (60, 80, 3)
+    assert [p.name for p in path.parent.iterdir()] == [f"a{suffix}"]
+
+
+def test_a_failed_save_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="unknown"):
+        save_image(tmp_path / "a.unknown", gray())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrays_are_drawn_without_matplotlib():
+    code = (
+        "import sys; sys.modules['matplotlib'] = None\n"  # Keras imports it where it can, so it is kept out altogether
+        "import numpy as np, mrcnn.drawing as d; from mrcnn.structures.instances import Instances\n"
+        "found = Instances([[1, 1, 50, 50]], [1], (60, 80), [0.5])\n"
+        "assert (d.draw(np.zeros((60, 80), np.uint8), found, as_array=True) > 0).any()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -22,7 +22,7 @@ tf.config.set_logical_device_configuration(
 # On a GPU that rounds the factors of products to 10 bits, nothing would be equal to 1e-5.
 tf.config.experimental.enable_tensor_float_32_execution(False)
 
-DATA = Path(__file__).parent / "data"
+ASSETS = Path(__file__).parent / "assets"
 SAMPLES = Path(__file__).parent.parent / "samples"
 
 
@@ -43,8 +43,8 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """tests/data, the checked-in fixtures."""
-    return DATA
+    """tests/assets, the checked-in fixtures."""
+    return ASSETS
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any, Literal
 
 import pytest
 
 from mrcnn.base_config import BaseConfig, ConfigError
+
+
+def kind(name: str) -> str:
+    """The name of one of the classes below: they belong to another package than mrcnn."""
+    return f"{__name__}:{name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +48,7 @@ class Car(BaseConfig):
             raise ValueError("doors: expected at least 0")
 
 
+HERE = re.escape(kind(""))
 CAR = Car(
     "estate", Electric(2.5, (1, 2)), Diesel(9.0, 8), (Diesel(), Electric(), Motor()), (3.0, 4.5), 5, True, "diesel",
     {"wheel": 4}, [1, "two"],
@@ -55,14 +62,14 @@ def test_every_field_survives():
 
 def test_the_plain_form_holds_plain_data_and_the_kind():
     assert CAR.to_dict() == {
-        "kind": "Car",
+        "kind": kind("Car"),
         "name": "estate",
-        "motor": {"kind": "Electric", "power": 2.5, "cells": [1, 2]},
-        "spare": {"kind": "Diesel", "power": 9.0, "cylinders": 8},
+        "motor": {"kind": kind("Electric"), "power": 2.5, "cells": [1, 2]},
+        "spare": {"kind": kind("Diesel"), "power": 9.0, "cylinders": 8},
         "trailers": [
-            {"kind": "Diesel", "power": 1.0, "cylinders": 4},
-            {"kind": "Electric", "power": 1.0, "cells": [6, 12]},
-            {"kind": "Motor", "power": 1.0},
+            {"kind": kind("Diesel"), "power": 1.0, "cylinders": 4},
+            {"kind": kind("Electric"), "power": 1.0, "cells": [6, 12]},
+            {"kind": kind("Motor"), "power": 1.0},
         ],
         "size": [3.0, 4.5],
         "doors": 5,
@@ -83,7 +90,7 @@ def test_the_plain_form_holds_plain_data_and_the_kind():
         ("trailers.1", Diesel(4.0), lambda car: car.trailers[1]),
         ("spare", None, lambda car: car.spare),
         ("motor", Diesel(cylinders=3), lambda car: car.motor),
-        ("motor", {"kind": "Diesel", "power": 4.0}, lambda car: car.motor),
+        ("motor", {"kind": kind("Diesel"), "power": 4.0}, lambda car: car.motor),
         ("parts.wheel", 3, lambda car: car.parts["wheel"]),
         ("size.0", 7, lambda car: car.size[0]),
         ("doors", 2.0, lambda car: car.doors),
@@ -130,15 +137,15 @@ def test_overrides_are_applied_in_order_and_the_original_stays():
         ("parts", 5, r"^parts: expected a mapping, got 5"),
         ("parts.wheel", "x", r"^parts\.wheel: expected int, got 'x'"),
         ("motor", 5, r"^motor: expected a mapping of Motor fields, got 5"),
-        ("motor", {"kind": "Steam"}, r"^motor\.kind: 'Steam' is not one of Diesel, Electric, Motor"),
-        ("motor", {"kind": ["Diesel"]}, r"^motor\.kind: \['Diesel'\] is not one of"),
-        ("motor", Car("no motor"), r"^motor\.kind: 'Car' is not one of"),
+        ("motor", {"kind": kind("Steam")}, rf"^motor\.kind: kind '{HERE}Steam': the module .* has no kind of this name"),
+        ("motor", {"kind": ["Diesel"]}, r"^motor\.kind: expected the name of a class, got \['Diesel'\]"),
+        ("motor", Car("no motor"), rf"^motor\.kind: kind '{HERE}Car'"),
         ("motor", {"power": 1.0, "wings": 2}, r"^motor: Motor has no field 'wings'; it has power"),
-        ("spare", {"kind": "Diesel", "cells": []}, r"^spare: Diesel has no field 'cells'; it has cylinders, power"),
+        ("spare", {"kind": kind("Diesel"), "cells": []}, r"^spare: Diesel has no field 'cells'; it has cylinders, power"),
         ("doors", -1, r"^doors: expected at least 0"),
-        ("motor.wings", 2, r"^motor\.wings: no field 'wings' in Electric; there are power, cells"),
-        ("wings", 2, r"^wings: no field 'wings' in Car; there are name, motor"),
-        ("wings.left", 2, r"^wings\.left: no field 'wings' in Car"),
+        ("motor.wings", 2, r"^motor\.wings: no field 'wings' in .*Electric; there are power, cells"),
+        ("wings", 2, r"^wings: no field 'wings' in .*Car; there are name, motor"),
+        ("wings.left", 2, r"^wings\.left: no field 'wings' in .*Car"),
         ("name.first", "x", r"^name\.first: 'first' leads below a plain value \('estate'\)"),
         ("trailers.3", Motor(), r"^trailers\.3: no item '3', there are 3 \(0 to 2\)"),
         ("trailers.first.power", 1.0, r"^trailers\.first\.power: no item 'first', there are 3 \(0 to 2\)"),
@@ -156,13 +163,13 @@ def test_a_fault_names_the_path(path: str, value: object, message: str):
     [
         ({}, r"^Car needs name"),
         ({"name": "x", "wings": 1}, r"^Car has no field 'wings'"),
-        ({"kind": "Motor", "name": "x"}, r"^kind: 'Motor' is not one of Car"),
+        ({"kind": kind("Motor"), "name": "x"}, rf"^kind: kind '{HERE}Motor'"),
         ({"name": "x", "trailers": [{}, {"power": "?"}]}, r"^trailers\[1\]\.power: expected float"),
         ([1], r"^Car: expected a mapping, got list"),
         (None, r"^Car: expected a mapping, got NoneType"),
     ],
 )
-def test_faults_of_a_atomic_write(data: Any, message: str):
+def test_errors_of_a_whole_file(data: Any, message: str):
     with pytest.raises(ConfigError, match=message):
         Car.from_dict(data)
 

@@ -101,7 +101,7 @@ def draw_panels(
     """The drawings with their titles: one, or ground truth and prediction. As `draw_array`, but image u8[h, w, 3]."""
     several = len(class_names) > 1 if class_names is not None else None
     options = {"masks": masks, "boxes": boxes, "keypoints": keypoints, "long_side": long_side}
-    sides = [("", instances)] if ground_truth is None else [("ground_truth", ground_truth), ("found", instances)]
+    sides = [("", instances)] if ground_truth is None else [("ground truth", ground_truth), ("detections", instances)]
     panels, reference = [], None
     for title, shown in sides:
         if shown.image_shape != image.shape[:2]:

@@ -301,7 +301,7 @@ def test_settings_are_checked(changes: dict) -> None:
 
 def test_a_process_with_a_live_endless_pipeline_ends() -> None:
     code = (
-        "from tests.tests/data.test_pipeline import *\n"
+        "from tests.data.test_pipeline import *\n"
         "it = iter(make_pipeline(Rectangles(), CROP, 2, training=True, repeat=True)); next(it)"
     )
     root = Path(__file__).parents[2]

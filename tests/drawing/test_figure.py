@@ -27,9 +27,9 @@ def test_axes_are_in_pixels_of_the_image():
 def test_truth_gets_its_own_titled_axes():
     left, right = draw(gray(), scene(), ground_truth=scene(scores=None)).axes
     assert left.get_title("left") == "ground truth: 3"
-    assert right.get_title("left") == "found: 3"
+    assert right.get_title("left") == "detections: 3"
     (few,) = (a for a in draw(gray(), scene(), ground_truth=scene(), max_instances=1).axes[1:])
-    assert few.get_title("left") == "found: 1 of 3"
+    assert few.get_title("left") == "detections: 1 of 3"
 
 
 def test_large_images_are_reduced_in_figures_only():

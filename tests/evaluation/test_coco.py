@@ -13,7 +13,7 @@ from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import Annotation, ImageRecord
 from tests.reference import average_precision as reference
 
-DATA = Path(__file__).parent.parent / "data" / "coco_eval_ref"
+DATA = Path(__file__).parent.parent / "assets" / "coco_eval_ref"
 FILES = {
     "box": ("instances_val2014_100.json", "instances_val2014_fakebbox100_results.json"),
     "mask": ("instances_val2014_100.json", "instances_val2014_fakesegm100_results.json"),
@@ -361,7 +361,7 @@ def test_bad_files_and_arguments_are_refused(tmp_path):
         metric.update(1, Instances.empty((9, 9)), Instances.empty((9, 9)))
     with pytest.raises(ValueError, match="image 2: class id 2"):
         metric.update(2, Instances.empty((9, 9)), instances([[0, 0, 1, 1]], [2], [0.5], shape=(9, 9)))
-    with pytest.raises(ValueError, match="image 3: ground truth is for"):
+    with pytest.raises(ValueError, match="image 3: ground truth has shape"):
         metric.update(3, Instances.empty((8, 9)), Instances.empty((9, 9)))
     assert metric.result().num_images == 1  # a refused image leaves no trace
 

@@ -14,7 +14,7 @@ from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.normalize import NormalizePixels, PixelNorm
 from tests.reference.golden import drawn
 
-GOLDEN = Path(__file__).parents[1] / "data" / "golden"
+GOLDEN = Path(__file__).parents[1] / "assets" / "golden"
 CAFFE = PixelNorm(mean=(123.675, 116.28, 103.53), std=(1.0, 1.0, 1.0), bgr=True)
 
 

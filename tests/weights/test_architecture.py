@@ -8,7 +8,7 @@ import pytest
 from mrcnn.weights.architecture import Architecture, BackboneArchitecture, KeypointHeadArchitecture
 from mrcnn.weights.coco_classes import CATEGORIES, coco_classes
 
-ANNOTATIONS = Path(__file__).parents[1] / "data" / "coco_eval_ref" / "instances_val2014_100.json"
+ANNOTATIONS = Path(__file__).parents[1] / "assets" / "coco_eval_ref" / "instances_val2014_100.json"
 
 
 def test_one_line() -> None:

@@ -16,7 +16,7 @@ from mrcnn.weights import WeightsError, load_imagenet
 from mrcnn.weights.efficientnet_lite import imagenet_path
 from mrcnn.weights.keras_applications import EPSILON, PIXEL_NORM
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[1] / "assets"
 
 
 def _image() -> np.ndarray:

@@ -17,7 +17,7 @@ import pytest
 from mrcnn.weights.report import WeightsError
 from mrcnn.weights.torch_file import read_torch_file
 
-FILES = Path(__file__).parents[1] / "data" / "torch_files"
+FILES = Path(__file__).parents[1] / "assets" / "torch_files"
 BASE = np.arange(24, dtype=np.float32).reshape(4, 6)
 EXPECTED = {
     "model.plain": BASE,

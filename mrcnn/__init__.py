@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw_boxes as draw_boxes
     from mrcnn.drawing import draw_grid as draw_grid
     from mrcnn.drawing import save_image as save_image
+    from mrcnn.errors import MrcnnError as MrcnnError
     from mrcnn.evaluation.coco import to_coco_results as to_coco_results
     from mrcnn.export.onnx import export_onnx as export_onnx
     from mrcnn.export.onnx import load_onnx as load_onnx
@@ -73,24 +74,25 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Annotation": "mrcnn.structures.records",
+    "ConfigError": "mrcnn.base_config",
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
-    "Instances": "mrcnn.structures.instances",
     "ExportError": "mrcnn.export.portable",
+    "Instances": "mrcnn.structures.instances",
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
+    "MrcnnError": "mrcnn.errors",
     "Recipe": "mrcnn.recipes",
-    "ConfigError": "mrcnn.base_config",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
     "VideoWriter": "mrcnn.data.video",
     "WeightsError": "mrcnn.weights.report",
     "build_ops": "mrcnn.native.build",
     "describe_weights": "mrcnn.weights.pretrained",
-    "diagnose": "mrcnn.doctor",
     "detect": "mrcnn.inference",
     "detect_augmented": "mrcnn.inference",
     "detect_tiled": "mrcnn.inference",
+    "diagnose": "mrcnn.doctor",
     "draw": "mrcnn.drawing",
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",
@@ -111,8 +113,8 @@ _HOME = {
     "load_model": "mrcnn.weights.checkpoint",
     "load_onnx": "mrcnn.export.onnx",
     "load_openvino": "mrcnn.export.openvino",
-    "load_tflite": "mrcnn.export.tflite",
     "load_pretrained": "mrcnn.weights.pretrained",
+    "load_tflite": "mrcnn.export.tflite",
     "load_via": "mrcnn.data.formats.via",
     "load_weights": "mrcnn.weights.pretrained",
     "make_pipeline": "mrcnn.data.pipeline",
@@ -121,8 +123,8 @@ _HOME = {
     "recipes": "mrcnn.recipes",
     "run_stages": "mrcnn.modeling.stages",
     "save_checkpoint": "mrcnn.weights.checkpoint",
-    "save_json": "mrcnn.data.formats.coco",
     "save_image": "mrcnn.drawing",
+    "save_json": "mrcnn.data.formats.coco",
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco",

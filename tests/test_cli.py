@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import mrcnn
 from mrcnn import cli
 
-NUCLEI = Path(__file__).parent / "data/nuclei_tiny"
+NUCLEI = Path(__file__).parent / "assets/nuclei_tiny"
 COMMANDS = {
     "train": ["--recipe", "--train", "--train-images", "--val", "--val-images", "--out", "--set", "--weights"],
     "evaluate": ["--model", "--data", "--images", "--out"],
@@ -186,7 +186,7 @@ def test_inspect_takes_a_set_without_objects(tmp_path):
     assert not (tmp_path / "out/boxes.png").exists()
 
 
-def test_inspect_names_a_image_cut_off_that_it_meets_while_drawing(tmp_path):
+def test_inspect_names_an_image_cut_off_that_it_meets_while_drawing(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(content[: len(content) // 2])

@@ -14,19 +14,20 @@ import mrcnn
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "mrcnn").rglob("*.py"))
-PUBLIC_ONLY = sorted([ROOT / "mrcnn/cli.py", *(ROOT / "samples").rglob("*.py"), *(ROOT / "notebooks").glob("*")])
+PUBLIC_ONLY = sorted([ROOT / "mrcnn/cli.py", *(ROOT / "samples").rglob("*.py"), *(ROOT / "notebooks").glob("*.*")])
 PUBLIC_ONLY = [path for path in PUBLIC_ONLY if not path.stem.endswith("_matterport")]  # in the old names
 
 PUBLIC_NAMES = [
     "Annotation",
+    "ConfigError",
     "DataError",
     "Dataset",
     "ExportError",
     "Instances",
     "MaskRCNN",
     "MaskRCNNConfig",
+    "MrcnnError",
     "Recipe",
-    "ConfigError",
     "UnknownNetworkError",
     "VideoReader",
     "VideoWriter",
@@ -68,8 +69,8 @@ PUBLIC_NAMES = [
     "recipes",
     "run_stages",
     "save_checkpoint",
-    "save_json",
     "save_image",
+    "save_json",
     "set_threads",
     "set_trainable",
     "to_coco_results",

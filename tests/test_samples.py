@@ -63,7 +63,7 @@ def test_splash_leaves_color_on_objects_only():
 
 
 @pytest.mark.slow
-def test_splash_of_a_image_and_a_film(tmp_path, monkeypatch, capsys):
+def test_splash_of_an_image_and_a_film(tmp_path, monkeypatch, capsys):
     mrcnn.save_checkpoint(tiny_model(), tmp_path / "model.safetensors")
     images = [noise_images(1, seed=i, sides=(96, 97))[0] for i in range(3)]
     mrcnn.save_image(tmp_path / "a.png", images[0])

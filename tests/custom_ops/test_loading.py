@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mrcnn import doctor
-from mrcnn.ops import build, custom
+from mrcnn.native import build, loading
 from mrcnn.ops.roi_align import roi_align
 
 BOXES = np.array([[[0.0, 0, 8, 8]]], np.float32)
@@ -20,9 +20,9 @@ BOXES = np.array([[[0.0, 0, 8, 8]]], np.float32)
 def library(tmp_path, monkeypatch):
     """Where the library would lie, in a cache of its own; nothing is loaded yet and nobody was warned."""
     monkeypatch.setenv("MRCNN_CACHE_DIR", str(tmp_path))
-    monkeypatch.delenv(custom.VARIABLE, raising=False)
-    monkeypatch.setattr(custom, "_state", None)
-    monkeypatch.setattr(custom, "_warned", False)
+    monkeypatch.delenv(loading.VARIABLE, raising=False)
+    monkeypatch.setattr(loading, "_state", None)
+    monkeypatch.setattr(loading, "_warned", False)
     path = build.library_path()
     path.parent.mkdir()
     return path
@@ -117,7 +117,7 @@ def test_folder_in_place_of_the_file(library, caplog):
 
 def test_no_cuda_kernels_where_there_is_a_gpu(library, caplog, monkeypatch):
     stamped(library)
-    monkeypatch.setattr(custom.tf.config, "get_visible_devices", lambda kind: ["a GPU"] if kind == "GPU" else [])
+    monkeypatch.setattr(loading.tf.config, "get_visible_devices", lambda kind: ["a GPU"] if kind == "GPU" else [])
     assert_falls_back(caplog, "built without CUDA", "1 GPU")
 
 
@@ -127,22 +127,22 @@ def test_sources_missing(library, caplog, monkeypatch):
 
 
 def test_python_is_silent(library, caplog, monkeypatch):
-    monkeypatch.setenv(custom.VARIABLE, "python")
+    monkeypatch.setenv(loading.VARIABLE, "python")
     roi_align(np.ones((1, 4, 4, 2), np.float32), BOXES, 4, 2)
     assert not caplog.records
 
 
 def test_op_cannot_be_had(library, monkeypatch):
-    monkeypatch.setenv(custom.VARIABLE, "op")
+    monkeypatch.setenv(loading.VARIABLE, "op")
     with pytest.raises(RuntimeError, match=r"MRCNN_ROI_ALIGN=op, but the op is not built.*mrcnn build-ops"):
         roi_align(np.ones((1, 4, 4, 2), np.float32), BOXES, 4, 2)
-    monkeypatch.delenv(custom.VARIABLE)
+    monkeypatch.delenv(loading.VARIABLE)
     with pytest.raises(RuntimeError, match="cannot be used: the op is not built"):
         roi_align(np.ones((1, 4, 4, 2), np.float32), BOXES, 4, 2, method="op")
 
 
 def test_unknown_choice(library, monkeypatch):
-    monkeypatch.setenv(custom.VARIABLE, "cuda")
+    monkeypatch.setenv(loading.VARIABLE, "cuda")
     with pytest.raises(ValueError, match='MRCNN_ROI_ALIGN: expected "op" or "python", got \'cuda\''):
         roi_align(np.ones((1, 4, 4, 2), np.float32), BOXES, 4, 2)
 
@@ -268,5 +268,5 @@ def test_doctor(library, capsys):
 
 
 def test_doctor_says_what_is_forced(library, monkeypatch):
-    monkeypatch.setenv(custom.VARIABLE, "python")
+    monkeypatch.setenv(loading.VARIABLE, "python")
     assert "MRCNN_ROI_ALIGN=python" in doctor.diagnose()["RoIAlign"]

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from custom_ops.roi_align.test import kernels
-from mrcnn.ops import build, custom
+from mrcnn.native import build, loading
 from mrcnn.ops.roi_align import multilevel_roi_align
 from tests.custom_ops.grid import CROPS, HEIGHT, RATIOS, STRIDE, WIDTH, case
 
@@ -72,7 +72,7 @@ def assert_shim_equals_pure_path(shim, dtype, features, boxes, valid, upstream, 
     rounding = ROUNDING[dtype]
     features = [tf.cast(level, dtype) for level in features]
     upstream = tf.cast(upstream, dtype)
-    index = custom.image_index(tf.constant(boxes), valid).numpy()
+    index = loading.image_index(tf.constant(boxes), valid).numpy()
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)
         expected = multilevel_roi_align(features, boxes, strides, crop, ratio, aligned, valid, method="sparse")
@@ -136,7 +136,7 @@ from mrcnn.native import loading
 from mrcnn.ops.roi_align import roi_align
 pooled = roi_align(np.ones((1, 4, 4, 2), np.float32), np.array([[[0., 0, 8, 8]]], np.float32), 4, 2)
 assert np.array_equal(pooled, np.ones((1, 1, 2, 2, 2)))
-print("op" if custom.state().library is not None else "python", custom.state().reason)
+print("op" if loading.state().library is not None else "python", loading.state().reason)
 """
 
 
@@ -156,7 +156,7 @@ def finished(process):
 def copying_compiler(op, tmp_path):
     """A $CXX that compiles nothing and links by copying the op as it was built, so that a build takes seconds."""
     library = tmp_path / "unstamped.so"
-    library.write_bytes(custom.state().path.read_bytes())  # what follows the code is no concern of the loader
+    library.write_bytes(loading.state().path.read_bytes())  # what follows the code is no concern of the loader
     path = tmp_path / "copying-g++"
     path.write_text(
         "#!/bin/sh\n"
@@ -182,9 +182,9 @@ def test_two_processes_build_at_once(copying_compiler, tmp_path):
 
 
 def test_damaged_library_never_crashes(copying_compiler, tmp_path):
-    library = tmp_path / "ops" / custom.state().path.name
+    library = tmp_path / "ops" / loading.state().path.name
     library.parent.mkdir()
-    content = custom.state().path.read_bytes()
+    content = loading.state().path.read_bytes()
     for damaged in (content[: len(content) // 2], content[:-1], content[:9000] + b"\0" + content[9001:]):
         library.write_bytes(damaged)
         code, out, err = finished(python("-c", USE, MRCNN_CACHE_DIR=str(tmp_path), MRCNN_ROI_ALIGN=""))
@@ -196,11 +196,11 @@ def test_setup_py_builds(copying_compiler, tmp_path):
     environment = {"MRCNN_CACHE_DIR": str(tmp_path), "CXX": copying_compiler, "MRCNN_CUDA": "0"}
     code, _, err = finished(python(str(ROOT / "setup.py"), "-q", "build_ops", **environment))
     assert code == 0, err
-    assert [path.name for path in (tmp_path / "ops").iterdir()] == [custom.state().path.name]
+    assert [path.name for path in (tmp_path / "ops").iterdir()] == [loading.state().path.name]
 
 
 def test_golden_taps_pass_through_the_op(op):
-    environment = {"MRCNN_ROI_ALIGN": "op", "MRCNN_CACHE_DIR": str(custom.state().path.parents[1])}
+    environment = {"MRCNN_ROI_ALIGN": "op", "MRCNN_CACHE_DIR": str(loading.state().path.parents[1])}
     arguments = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--override-ini", "addopts=--import-mode=importlib"]
     arguments += [str(ROOT / "tests/golden/test_inference.py"), "-k", "probe_boxes and tv_mask_r50_fpn"]
     code, out, err = finished(python(*arguments, **environment))

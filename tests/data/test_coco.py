@@ -181,7 +181,7 @@ def test_empty_set_and_set_without_objects(folder: Path) -> None:
     assert [len(dataset.annotations(i)) for i in range(2)] == [0, 0]
 
 
-def test_a_image_of_another_size_is_a_issue(folder: Path) -> None:
+def test_an_image_of_another_size_is_a_issue(folder: Path) -> None:
     Image.new("RGB", (12, 11)).save(folder / "b.png")
     dataset = load_coco(write(folder, GOOD))
     (issue,) = dataset.validate()

@@ -361,7 +361,7 @@ def test_rare_classes_are_shown_more_often() -> None:
         assert (batch["seed"][twice[0]] != batch["seed"][twice[1]]).any()
 
 
-def test_a_image_that_takes_long_is_named() -> None:
+def test_an_image_that_takes_long_is_named() -> None:
     entered, leave = threading.Event(), threading.Event()
 
     class Slow(Rectangles):

@@ -76,7 +76,7 @@ def test_nothing_found_is_zero_rows_of_the_right_rank(model, exported):
     }
 
 
-def test_a_image_with_objects_after_one_without(exported):
+def test_an_image_with_objects_after_one_without(exported):
     _, _, loaded = exported
     image, content = inputs()
     first = loaded.run(image, content)

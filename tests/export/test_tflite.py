@@ -93,7 +93,7 @@ def test_nothing_found_is_zero_rows_of_the_right_rank(model, loaded):
     }
 
 
-def test_a_image_with_objects_after_one_without(loaded):
+def test_an_image_with_objects_after_one_without(loaded):
     image, content = inputs()
     first = loaded.run(image, content)
     assert len(first["boxes"]) > 0

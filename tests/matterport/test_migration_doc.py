@@ -15,7 +15,7 @@ import mrcnn
 from mrcnn import model as modellib
 from mrcnn import utils
 from mrcnn.evaluation.coco import CocoMetric
-from mrcnn.matterport import config
+from mrcnn.matterport import native_config
 from mrcnn.recipes import Recipe
 from mrcnn.structures.instances import Instances
 from tests.matterport import script_data
@@ -116,7 +116,7 @@ def test_settings_by_attribute_and_by_recipe():
         PAPER = "mask_rcnn_r50_fpn"
         DETECTION_MAX_INSTANCES = 7
 
-    by_attribute = config.model_config(Shapes())
+    by_attribute = native_config.model_config(Shapes())
     by_recipe = mrcnn.recipes.get("mask_rcnn_r50_fpn").override({"model.box_head.max_detections": 7})
     assert by_attribute.box_head.max_detections == by_recipe.model.box_head.max_detections == 7
     assert by_attribute.backbone == by_recipe.model.backbone
@@ -127,7 +127,7 @@ def test_paper_may_be_a_file(tmp_path):
         PAPER = str(tmp_path / "recipe.yaml")
 
     mrcnn.recipes.get("mask_rcnn_r50_fpn_gn").save(Shapes.PAPER)
-    made = config.model_config(Shapes())
+    made = native_config.model_config(Shapes())
     assert made.backbone.norm == "gn" and made.num_classes == 2
 
 

@@ -211,7 +211,7 @@ def test_map_over_a_set(run, data, weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_splash_on_a_image_and_a_film(run, data, weights, tmp_path):
+def test_splash_on_an_image_and_a_film(run, data, weights, tmp_path):
     out = run("splash_video.py", data / "via/train/0.png", data / "film.avi", tmp_path, weights)
     assert "MASKED True True" in out and re.search(r"Saved to .*splash.avi 3", out)
     film = cv2.VideoCapture(str(tmp_path / "splash.avi"))

@@ -116,7 +116,7 @@ def test_pad_keeps_the_image_upper_left(rng):
     assert pad_image(image, 3, 4) is image
 
 
-def test_pad_refuses_a_image_that_does_not_fit():
+def test_pad_refuses_an_image_that_does_not_fit():
     with pytest.raises(ValueError, match="3 x 4"):
         pad_image(np.zeros((3, 4, 3), np.uint8), 8, 3)
 
@@ -162,7 +162,7 @@ def test_linear_black_keeps_the_range_of_the_image():
     assert (resize_image(np.full((3, 3, 1), 77, np.uint8), (6, 6), "linear_black_u8") == 77).all()
 
 
-def test_linear_keeps_pixels_of_a_image_that_fits(rng):
+def test_linear_keeps_pixels_of_an_image_that_fits(rng):
     image = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
     resized = resize_image(image, (9, 11), "linear")
     assert resized.dtype == np.float32

@@ -39,7 +39,7 @@ def test_a_weight_that_is_not_finite_is_named():
         assert part in text
 
 
-def test_a_image_that_alone_is_at_fault_is_named():
+def test_an_image_that_alone_is_at_fault_is_named():
     model = _ready()
     batch = draw_batch([2, 2, 1])
     boxes = batch["gt_boxes"].numpy()

@@ -106,7 +106,7 @@ def test_history_holds_every_loss_term_the_wait_and_the_ap(run):
     np.testing.assert_allclose(totals, history["loss"], rtol=1e-3)
 
 
-def test_curves_are_a_image(run):
+def test_curves_are_an_image(run):
     image = cv2.imread(str(run[4] / "curves.png"))
     assert min(image.shape[:2]) > 200
     assert image.std() > 5

@@ -1,10 +1,8 @@
 """The image resize of training and inference as graph operations.
 
-A SavedModel cannot call Pillow, and another resize would show the model other pixels: half a gray level moves scores by
-more than exported and Python results may differ. So this follows Pillow's integer arithmetic step by step and gives
-the same bytes as `ops.resize.resize_image`.
-
-The other interpolations of `ops.resize` are followed as exactly.
+A SavedModel cannot call Pillow or NumPy, and another resize would feed the model other pixels: half a gray level
+moves scores by more than exported and Python results may differ. Each interpolation of `ops.resize.resize_image` is
+therefore computed step by step in the same arithmetic: bytes are equal, and float32 pixels to rounding.
 
 Ref: Pillow, src/libImaging/Resample.c (8 bits per channel): two passes, columns first, weights of 22 bits.
 """
@@ -13,7 +11,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from mrcnn.ops.resize import SCIKIT_IMAGE_ERRORS, Interpolation, Rounding
+from mrcnn.ops.resize import Interpolation, Rounding
 
 _BITS = 22  # fraction bits of a weight; 255 times the sum of the weights still fits 31 bits
 
@@ -28,7 +26,7 @@ def resized_shape(
     rounding: Rounding = "half_up",
     never_shrink_for_short: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """`ops.resize.resized_shape` for i32[] height and width: the same rule in the same precision."""
+    """`ops.resize.resized_shape` for i32 height and width of any shape: the same rule in the same precision."""
     sides = [tf.cast(side, tf.float64) for side in (height, width)]
     shorter, longest = tf.minimum(*sides), tf.maximum(*sides)
     short, long = tf.constant(short_side, tf.float64), tf.constant(long_side, tf.float64)
@@ -56,7 +54,7 @@ def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: In
 
     Args:
         image: u8[B, h, w, C].
-        height, width: i32[], wanted.
+        height, width: i32[], size of the result.
         interpolation: see `ops.resize.resize_image`.
 
     Returns:
@@ -64,42 +62,45 @@ def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: In
     """
     if interpolation == "antialias_u8":
         return _resize_axis(_resize_axis(image, width, axis=2), height, axis=1)
-    black = interpolation == "linear_black_u8"
-    pixels = tf.cast(image, tf.float64 if black else tf.float32)
-    shapes = tf.stack([*tf.unstack(tf.shape(image)[1:3]), height, width])
-    pixels = _resize_axis_linear(pixels, width, 2, black, shapes)
-    pixels = _resize_axis_linear(pixels, height, 1, black, shapes)
-    if not black:
+    if interpolation == "linear":
+        pixels = tf.cast(image, tf.float32)
+        for axis, size in ((2, width), (1, height)):
+            pixels = _interpolate(pixels, axis, *_linear_taps(tf.shape(image)[axis], size))
         return pixels
+    sums = tf.cast(image, tf.float64)
+    for axis, size in ((2, width), (1, height)):
+        sums = _interpolate(sums, axis, *_exact_linear_taps(tf.shape(image)[axis], size))
+    levels = sums / (4.0 * tf.cast(height, tf.float64) * tf.cast(width, tf.float64))
     lowest, highest = (of(image, [1, 2, 3], keepdims=True) for of in (tf.reduce_min, tf.reduce_max))
-    pixels = tf.clip_by_value(pixels, tf.cast(lowest, tf.float64), tf.cast(highest, tf.float64))
-    return tf.cast(pixels, tf.uint8)  # cuts off
+    levels = tf.clip_by_value(levels, tf.cast(lowest, tf.float64), tf.cast(highest, tf.float64))
+    return tf.cast(levels, tf.uint8)  # rounds down
 
 
-def _resize_axis_linear(pixels: Tensor, size: Tensor, axis: int, black: bool, shapes: Tensor) -> Tensor:
-    """Bilinear weights of two taps along one axis, as `ops.resize` lays them; shapes i32[4], of both images."""
-    old = tf.shape(pixels)[axis]
-    if black:
-        scale = tf.cast(old, tf.float64) / tf.cast(size, tf.float64)
-        start = 0.5 * scale - 0.5
-        for known, errors in SCIKIT_IMAGE_ERRORS.items():
-            error = tf.where(tf.reduce_all(shapes == known), tf.constant(errors[axis - 1], tf.float64), 0.0)
-            scale, start = scale + error[0], start + error[1]
-        place = scale * tf.range(tf.cast(size, tf.float64), dtype=tf.float64) + start
-    else:  # placed in float32, as PyTorch does
-        scale = tf.cast(old, tf.float32) / tf.cast(size, tf.float32)
-        place = tf.maximum(scale * (tf.range(tf.cast(size, tf.float32), dtype=tf.float32) + 0.5) - 0.5, 0.0)
-    first = tf.cast(tf.floor(place), tf.int32)
-    share = place - tf.floor(place)
-    total = tf.constant(0, pixels.dtype)
-    for tap, weight in ((first, 1.0 - share), (first + 1, share)):
-        if black:
-            weight = tf.where((tap >= 0) & (tap < old), weight, tf.constant(0, weight.dtype))
-        spread = [1, 1, 1, 1]
-        spread[axis] = -1
-        taken = tf.gather(pixels, tf.clip_by_value(tap, 0, old - 1), axis=axis)
-        total += taken * tf.reshape(tf.cast(weight, pixels.dtype), spread)
-    return total
+def _linear_taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor]:
+    """`ops.resize._linear_taps`: source pixels i32[2, new_size] and weights f32[2, new_size]."""
+    scale = tf.cast(size, tf.float32) / tf.cast(new_size, tf.float32)
+    position = tf.maximum(scale * (tf.range(tf.cast(new_size, tf.float32), dtype=tf.float32) + 0.5) - 0.5, 0.0)
+    fraction = position - tf.floor(position)
+    first = tf.cast(tf.floor(position), tf.int32)
+    return tf.clip_by_value(tf.stack([first, first + 1]), 0, size - 1), tf.stack([1.0 - fraction, fraction])
+
+
+def _exact_linear_taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor]:
+    """`ops.resize._exact_linear_taps`: source pixels i64[2, new_size] and whole weights f64[2, new_size]."""
+    old, new = tf.cast(size, tf.int64), tf.cast(new_size, tf.int64)
+    numerator = (2 * tf.range(new) + 1) * old - new
+    first = numerator // (2 * new)
+    remainder = numerator - first * 2 * new
+    taps = tf.stack([first, first + 1])
+    weights = tf.where((taps >= 0) & (taps < old), tf.stack([2 * new - remainder, remainder]), tf.zeros([], tf.int64))
+    return tf.clip_by_value(taps, 0, old - 1), tf.cast(weights, tf.float64)
+
+
+def _interpolate(pixels: Tensor, axis: int, taps: Tensor, weights: Tensor) -> Tensor:
+    shape = [2, 1, 1, 1, 1]
+    shape[1 + axis] = -1
+    weights = tf.reshape(weights, shape)
+    return tf.gather(pixels, taps[0], axis=axis) * weights[0] + tf.gather(pixels, taps[1], axis=axis) * weights[1]
 
 
 def _resize_axis(image: Tensor, size: Tensor, axis: int) -> Tensor:
@@ -130,8 +131,8 @@ def _taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor]:
     # Pillow rounds by truncation; the left end is never below -1/2, so that is the floor after clipping at 0
     first = tf.cast(tf.floor(tf.maximum(center - support + 0.5, 0.0)), tf.int32)
     end = tf.minimum(tf.cast(tf.floor(center + support + 0.5), tf.int32), size)
-    place = first[:, tf.newaxis] + tf.range(tf.reduce_max(end - first))  # [new, T]
-    distance = tf.abs((tf.cast(place, tf.float64) - center[:, tf.newaxis] + 0.5) * (1.0 / support))
-    weights = tf.where(place < end[:, tf.newaxis], tf.maximum(1.0 - distance, 0.0), 0.0)
+    position = first[:, tf.newaxis] + tf.range(tf.reduce_max(end - first))  # [new, T]
+    distance = tf.abs((tf.cast(position, tf.float64) - center[:, tf.newaxis] + 0.5) * (1.0 / support))
+    weights = tf.where(position < end[:, tf.newaxis], tf.maximum(1.0 - distance, 0.0), 0.0)
     weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
     return first, tf.cast(tf.floor(weights * (1 << _BITS) + 0.5), tf.int32)

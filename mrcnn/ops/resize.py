@@ -11,18 +11,6 @@ from PIL import Image
 Rounding = Literal["half_up", "half_even", "floor"]
 Interpolation = Literal["antialias_u8", "linear", "linear_black_u8"]
 
-SCIKIT_IMAGE_ERRORS: dict[tuple[int, int, int, int], tuple[tuple[float, float], tuple[float, float]]] = {
-    (480, 640, 384, 512): ((2.0**-51, -(2.0**-43)), (-(2.0**-52), -(2.0**-44))),
-    (640, 480, 512, 384): ((2.0**-52, -(2.0**-43)), (2.0**-52, 2.0**-44)),
-    (427, 640, 342, 512): ((2.0**-51, 0.75 * 2.0**-46), (0.0, -(2.0**-45))),
-}
-"""For (height, width, new height, new width): the errors, per axis, of the scale and of the first pixel's place that
-scikit-image (0.15 to 0.18) makes by solving for them in float64. Where interpolation meets a gray level exactly, and at
-a ratio of 5/4 that is every fourth pixel of a smooth image, they decide whether the cut takes it one level down. They
-depend on the linear algebra library; these are those of matterport's own input, without which 0.7 % of its values would
-be off by one. For other sizes: none.
-"""
-
 
 def resized_shape(
     height: int,
@@ -96,7 +84,8 @@ def resize_image(
     if image.shape[:2] == (height, width):
         return image.astype(np.float32) if interpolation == "linear" else image
     if interpolation != "antialias_u8":
-        return _resize_linear(image, height, width, interpolation == "linear_black_u8")
+        resize = _resize_linear_black if interpolation == "linear_black_u8" else _resize_linear
+        return resize(image, height, width)
     if image.ndim == 2 or image.shape[2] == 3:
         # One axis at a time: which of them Pillow takes first depends on its version, and it rounds in between, so
         # the same image would be resized to other bytes elsewhere (and the exported graph could not follow).
@@ -108,40 +97,58 @@ def resize_image(
     return np.stack([resize_image(image[..., i], shape) for i in range(image.shape[2])], axis=-1)
 
 
-def _linear_taps(size: int, new_size: int, black: bool, error: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """The two source pixels of each target pixel along one axis, i64[2, new_size], and their weights [2, new_size].
+def _linear_taps(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The two source pixels of each target pixel along one axis, i64[2, new_size], and their weights, f32.
 
-    Args:
-        size, new_size: pixels before and after.
-        black: what lies beyond the edges counts with weight 0, instead of repeating the edge; all in float64.
-        error: with `black`, added to the scale and to the place of the first pixel.
+    Positions are float32, as PyTorch computes them: differences of up to 3e-5 pixel are invisible in an image, but
+    fifty layers of batch norm in training mode amplify them to 2 % of a gradient.
     """
-    if black:
-        scale = size / new_size
-        place = (scale + error[0]) * np.arange(new_size) + (0.5 * scale - 0.5 + error[1])
-    else:
-        # PyTorch places its samples in float32. What that moves them by, up to 3e-5 pixel, is nothing to look at, but
-        # fifty layers of batch norm in training mode make it 2 % of a gradient.
-        scale, half = np.float32(size) / np.float32(new_size), np.float32(0.5)
-        place = np.maximum(scale * (np.arange(new_size, dtype=np.float32) + half) - half, np.float32(0.0))
-    first = np.floor(place).astype(np.int64)
+    scale, half = np.float32(size) / np.float32(new_size), np.float32(0.5)
+    position = np.maximum(scale * (np.arange(new_size, dtype=np.float32) + half) - half, np.float32(0.0))
+    first = np.floor(position).astype(np.int64)
+    fraction = position - first.astype(np.float32)
+    return np.clip([first, first + 1], 0, size - 1), np.stack([np.float32(1.0) - fraction, fraction])
+
+
+def _exact_linear_taps(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `_linear_taps`, with weights as whole numbers (float64) that add up to 2 * new_size; 0 beyond the image.
+
+    The center of target pixel i lies at ((2 i + 1) size - new_size) / (2 new_size) in source pixels.
+    """
+    numerator = (2 * np.arange(new_size, dtype=np.int64) + 1) * size - new_size
+    first, remainder = np.divmod(numerator, 2 * new_size)
     taps = np.stack([first, first + 1])
-    weights = np.stack([1.0 - (place - first), place - first])
-    if black:
-        weights = np.where((taps >= 0) & (taps < size), weights, 0.0)
-    return np.clip(taps, 0, size - 1), weights
+    weights = np.where((taps >= 0) & (taps < size), [2 * new_size - remainder, remainder], 0)
+    return np.clip(taps, 0, size - 1), weights.astype(np.float64)
 
 
-def _resize_linear(image: np.ndarray, height: int, width: int, black_u8: bool) -> np.ndarray:
-    pixels = image.astype(np.float64 if black_u8 else np.float32)
-    errors = SCIKIT_IMAGE_ERRORS.get((*image.shape[:2], height, width)) if black_u8 else None
+def _interpolate(pixels: np.ndarray, axis: int, taps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    weights = weights.reshape([2] + [-1 if i == axis else 1 for i in range(pixels.ndim)])
+    first, second = np.take(pixels, taps[0], axis), np.take(pixels, taps[1], axis)
+    first *= weights[0]
+    second *= weights[1]
+    first += second
+    return first
+
+
+def _resize_linear(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    pixels = image.astype(np.float32)
     for axis, size in ((1, width), (0, height)):
-        error = errors[axis] if errors else (0.0, 0.0)
-        taps, weights = _linear_taps(image.shape[axis], size, black_u8, error)
-        weights = weights.astype(pixels.dtype).reshape([2] + [-1 if i == axis else 1 for i in range(image.ndim)])
-        pixels = np.take(pixels, taps[0], axis) * weights[0] + np.take(pixels, taps[1], axis) * weights[1]
-    # scikit-image keeps the range of the image, then the cast cuts off
-    return np.clip(pixels, image.min(), image.max()).astype(np.uint8) if black_u8 else pixels
+        pixels = _interpolate(pixels, axis, *_linear_taps(image.shape[axis], size))
+    return pixels
+
+
+def _resize_linear_black(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The exact value of every pixel, cut off to a whole gray level.
+
+    All numbers up to the division are whole and below 2**53, so float64 holds them exactly.
+    """
+    sums = image.astype(np.float64)
+    for axis, size in ((1, width), (0, height)):
+        sums = _interpolate(sums, axis, *_exact_linear_taps(image.shape[axis], size))
+    sums /= 4.0 * height * width
+    # Black beyond the edges would darken the border of an image: scikit-image clips to the range of the input.
+    return np.clip(sums, image.min(), image.max(), out=sums).astype(np.uint8)
 
 
 def pad_image(image: np.ndarray, height: int, width: int, center: bool = False) -> np.ndarray:

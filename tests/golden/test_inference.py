@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 import mrcnn
+from mrcnn.inference import prepare
 from mrcnn.modeling.input import content_window, proposal_window
 from tests.golden.case import DATA, Golden, input_batch, pairwise_iou, xyxy
 
@@ -28,21 +28,19 @@ def case(request, tmp_path_factory):
 
 
 def _taps(golden: Golden, model) -> dict:
-    """What lies between image and proposals, in one graph."""
-    image = golden.image()
-    if "resized_picture" in golden.meta:
-        image = np.asarray(Image.open(DATA / golden.meta["resized_picture"]))
+    """What lies between image and proposals, in one graph, from the bytes the reference was given."""
     config = model.config.input
+    image = golden.resized_image(config)
+    image = golden.image() if image is None else image
 
     @tf.function
     def run(batch):
         shape = tf.shape(batch["image"])[1:3]
-        window = content_window(shape, batch["content_shape"], config)
         output = model.rpn(model.extract_features(batch))
         clip_to = proposal_window(shape, batch["content_shape"], config)
         proposals = model.rpn.propose(output, clip_to, for_training=False)
         return {
-            "input": model.normalize(batch["image"], window if config.padding_pixels == "zero_input" else None),
+            "input": _normalized(model, batch),
             "features": model.extract_features(batch),
             "logits": output.logits,
             "deltas": output.deltas,
@@ -54,9 +52,20 @@ def _taps(golden: Golden, model) -> dict:
     return tf.nest.map_structure(np.asarray, run(input_batch(image, config)))
 
 
+def _normalized(model, batch) -> tf.Tensor:
+    config = model.config.input
+    window = content_window(tf.shape(batch["image"])[1:3], batch["content_shape"], config)
+    return model.normalize(batch["image"], window if config.padding_pixels == "zero_input" else None)
+
+
 def _keys(golden: Golden, *beginnings: str) -> list[str]:
     keys = [key.removesuffix("/index") for key in golden.values.files if key.endswith("/index")]
     return [key for key in keys if key.startswith(beginnings)]
+
+
+def test_input_from_the_original_image(case):
+    golden, model, _ = case
+    golden.assert_input(_normalized(model, input_batch(golden.image(), model.config.input)))
 
 
 def test_input_and_features(case):
@@ -136,45 +145,64 @@ def test_heads_on_probe_boxes(case):
             golden.assert_tap("keypoint_logits", pred)
 
 
-def test_detections(case):
+def test_detections(case, monkeypatch):
     golden, model, _ = case
-    (found,) = mrcnn.detect(model, [golden.image()])
-    if golden.is_matterport:
-        boxes, classes = golden["det_rois_yxyx"].astype(np.float64), golden["det_class_ids"]
-    else:
-        boxes = xyxy(golden["det_boxes_xyxy"])
-        classes = golden["det_labels"] + (0 if golden.is_torchvision else 1)  # detectron2 counts things from 0
-    scores = golden["det_scores"]
-    partner = match(boxes, classes, scores, found)
+    if golden.is_matterport:  # the very bytes the reference was given; the next test starts from the image
+        resized = golden.resized_image(model.config.input)
+        monkeypatch.setattr(prepare, "resize_image", lambda *_: resized)
+    (ours,) = mrcnn.detect(model, [golden.image()])
+    boxes, classes, scores = _their_detections(golden)
+    partner = match(boxes, classes, scores, ours)
     missed = np.flatnonzero(partner < 0)
     assert len(missed) <= (1 - LEAST_MATCHED) * len(boxes), f"{len(missed)} of {len(boxes)} have no partner: {missed}"
-    assert abs(len(found) - len(boxes)) <= (1 - LEAST_MATCHED) * len(boxes)
+    assert abs(len(ours) - len(boxes)) <= (1 - LEAST_MATCHED) * len(boxes)
     if "det_masks_top20" in golden:
         height, width = golden["det_masks_hw"]
         masks = np.unpackbits(golden["det_masks_top20"], axis=-1)[:, :height, :width].astype(bool)
         for theirs, i in zip(masks, partner, strict=False):
             if i >= 0:
-                ours = found.masks[i]
-                union = (ours | theirs).sum()
-                assert union == 0 or (ours & theirs).sum() / union >= 0.98
+                mask = ours.masks[i]
+                union = (mask | theirs).sum()
+                assert union == 0 or (mask & theirs).sum() / union >= 0.98
         for area, i in zip(golden["det_masks_area"], partner, strict=True):
             if i >= 0:
-                assert abs(found.masks[i].sum() - area) <= 0.02 * area + 2
+                assert abs(ours.masks[i].sum() - area) <= 0.02 * area + 2
     if "det_keypoints" in golden:
         for theirs, i in zip(golden["det_keypoints"], partner, strict=True):
             if i >= 0:
-                assert np.abs(found.keypoints[i, :, :2] - theirs[:, :2]).max() <= 1.0
+                assert np.abs(ours.keypoints[i, :, :2] - theirs[:, :2]).max() <= 1.0
 
 
-def match(boxes, classes, scores, found) -> np.ndarray:
+def test_detections_from_an_input_that_differs_at_ties(case):
+    """matterport, from the image as it was taken: a gray level at 0.6 % of the values moves scores by up to 2e-3."""
+    golden, model, _ = case
+    if not golden.is_matterport:
+        pytest.skip("test_detections starts from the image as it was taken")
+    (ours,) = mrcnn.detect(model, [golden.image()])
+    boxes, classes, scores = _their_detections(golden)
+    partner = match(boxes, classes, scores, ours, 2e-3)
+    assert (partner < 0).sum() <= (1 - LEAST_MATCHED) * len(boxes)
+    assert abs(len(ours) - len(boxes)) <= (1 - LEAST_MATCHED) * len(boxes)
+
+
+def _their_detections(golden: Golden) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (y1, x1, y2, x2), class ids from 1, scores."""
+    if golden.is_matterport:
+        return golden["det_rois_yxyx"].astype(np.float64), golden["det_class_ids"], golden["det_scores"]
+    classes = golden["det_labels"] + (0 if golden.is_torchvision else 1)  # detectron2 counts things from 0
+    return xyxy(golden["det_boxes_xyxy"]), classes, golden["det_scores"]
+
+
+def match(boxes, classes, scores, ours, score_atol=1e-3) -> np.ndarray:
     """For each of their detections the number of ours that is the same, or -1: each of ours used once."""
-    iou = pairwise_iou(boxes, found.boxes) if len(found) else np.zeros((len(boxes), 0))
-    same = (iou >= 0.99) & (classes[:, None] == found.class_ids) & (np.abs(scores[:, None] - found.scores) <= 1e-3)
+    iou = pairwise_iou(boxes, ours.boxes) if len(ours) else np.zeros((len(boxes), 0))
+    close = np.abs(scores[:, None] - ours.scores) <= score_atol
+    same = (iou >= 0.99) & (classes[:, None] == ours.class_ids) & close
     partner = np.full(len(boxes), -1)
-    free = np.ones(len(found), bool)
+    free = np.ones(len(ours), bool)
     for i in range(len(boxes)):
         candidates = np.flatnonzero(same[i] & free)
         if len(candidates):
-            best = candidates[np.argmin(np.abs(found.scores[candidates] - scores[i]))]
+            best = candidates[np.argmin(np.abs(ours.scores[candidates] - scores[i]))]
             partner[i], free[best] = best, False
     return partner

@@ -550,7 +550,7 @@ def recipes(
         table.add_row(
             key,
             recipe.model.backbone.title,
-            "-".join(str(side) for side in sorted({*recipe.data.short_sides[:1], *recipe.data.short_sides[-1:]})),
+            str(recipe.model.input.short_side),
             f"{recipe.train.images:,}",
         )
     console.print(table)

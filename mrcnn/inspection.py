@@ -17,7 +17,6 @@ from mrcnn.data.errors import DataError, DatasetIssue
 from mrcnn.data.formats.coco import save_json
 from mrcnn.drawing import draw_array, save_image
 from mrcnn.files import atomic_write
-from mrcnn.ops.resize import resized_shape
 from mrcnn.recipes import Recipe
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import paste_masks
@@ -213,10 +212,8 @@ def inspect_batch(path: str | os.PathLike[str], out: str | os.PathLike[str] | No
 
 
 def _scale(recipe: Recipe, height: int, width: int) -> np.ndarray:
-    """f64[2], how the recipe's evaluation resize scales (y, x)."""
-    if not recipe.data.short_sides:
-        return np.ones(2)
-    new = resized_shape(height, width, max(recipe.data.short_sides), recipe.data.long_side)
+    """f64[2], the factors (y, x) by which the recipe's model resizes an image."""
+    new = recipe.model.input.content_size(height, width)
     return np.array([new[0] / height, new[1] / width])
 
 

@@ -1,10 +1,15 @@
-"""Recipes: everything that decides a training run, composed of the components' config. Named ones and files."""
+"""Recipes: everything that decides a training run, composed of the components' config. Named ones and files.
+
+recipe = mrcnn.recipes.get("mask_rcnn_r50_fpn_1x").override({"train.batch_size": 4, "model.input.short_side": 640})
+model = recipe.build_model(dataset.class_names)
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,13 +20,13 @@ import yaml
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.data.pipeline import DataConfig
 from mrcnn.files import atomic_write
+from mrcnn.migrations import migrate_overrides, migrate_recipe
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
-from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
@@ -29,13 +34,16 @@ from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import RPNConfig
+from mrcnn.preprocessing import InputConfig
+
+logger = logging.getLogger("mrcnn")
 
 REFERENCE_BATCH = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig(BaseConfig):
-    """How long and how fast to learn. Durations count images, so that they hold for any batch size."""
+    """How long and at which rate to train. Durations count images, so that they hold for any batch size."""
 
     images: int = 1_440_000  # images seen in all: 90,000 steps of 16
     batch_size: int = 2  # images per device
@@ -46,22 +54,22 @@ class TrainConfig(BaseConfig):
     schedule: Literal["step", "cosine", "poly", "constant"] = "step"
     milestones: tuple[float, ...] = (2 / 3, 8 / 9)  # parts of the run after which "step" divides the rate by 10
     poly_power: float = 0.9  # "poly": the rate falls as (1 - progress) to this power
-    warmup_images: int = 8_000  # the rate grows linearly from a thousandth of itself
+    warmup_images: int = 8_000  # over these the rate grows linearly from a thousandth of its value
     clip_norm: float | None = None  # largest global norm of the gradient
     train_layers: str = "all_but_frozen"  # "heads", "3+", "4+", "5+", "all", or what the backbone's freeze_at leaves
     unfreeze: tuple[tuple[float, str], ...] = ()  # (part of the run, train_layers from there on), e.g. [[0.25, "all"]]
     layer_rates: tuple[tuple[str, float], ...] = ()  # (start of a path, factor), e.g. [["backbone", 0.1]]
     weight_average: float = 0.0  # momentum of an exponential average of the weights, evaluated and kept; 0: none
-    accumulate: int = 1  # parts, each of batch_size images, that a device works off before the weights change
+    accumulate: int = 1  # gradients of so many parts, each of batch_size images, are added up before a step
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"  # of features; boxes stay float32
     recompute_backbone: bool = False  # compute its features again for the gradient: less memory, more time
     deterministic: bool = False  # the same bits on every run; slower on GPUs
     on_nonfinite: Literal["stop", "skip"] = "stop"  # at a step whose loss or gradient is not finite
     eval_every_epochs: int = 1
-    best_by: str = "val_mask/AP"  # what the best model is best in: any number of the log, "-loss" where less is better
-    stop_after: int = 0  # end the run when so many evaluations in a row bring nothing better; 0: never
+    best_by: str = "val_mask/AP"  # which number of the log the best model is chosen by; "-loss": the lowest is best
+    stop_after: int = 0  # end the run after so many evaluations in a row without a better one; 0: never
     checkpoint_images: int = 0  # write a checkpoint every so many images too; 0: at the end of each epoch only
-    keep_checkpoints: int = 3  # of the last; the best is kept beside them
+    keep_checkpoints: int = 3  # the last ones; the best is kept beside them
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -91,11 +99,38 @@ class TrainConfig(BaseConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Recipe(BaseConfig):
-    """Model, data and training in one frozen, typed value that a YAML or JSON file can hold."""
+    """Model, data and training in one frozen, typed value that a YAML or JSON file can hold.
+
+    Files and checkpoints written by earlier versions are migrated when they are read, see `mrcnn.migrations`.
+    """
 
     model: MaskRCNNConfig = MaskRCNNConfig()
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Recipe:
+        """A recipe from plain data; see `BaseConfig.from_dict`."""
+        return super().from_dict(migrate_recipe(data))
+
+    def override(self, changes: dict[str, Any]) -> Recipe:
+        """A copy with dotted fields replaced, e.g. {"train.learning_rate": 0.01}; see `BaseConfig.override`."""
+        return super().override(migrate_overrides(changes, self.model.input.short_side))
+
+    def with_model(self, config: MaskRCNNConfig) -> Recipe:
+        """The recipe of a run that trains a model of this config, which replaces its `model` part.
+
+        Images are resized as the model's input config says; that the recipe asked for another size is logged.
+        """
+        ours, models = ((c.input.short_side, c.input.long_side) for c in (self.model, config))
+        if ours != models:
+            logger.warning(
+                "the model resizes images to %d (at most %d) pixels, in training too; model.input of the recipe, %d"
+                " (at most %d), is not used",
+                *models,
+                *ours,
+            )
+        return dataclasses.replace(self, model=config)
 
     def build_model(self, class_names: Sequence[str], category_ids: Sequence[int] | None = None) -> MaskRCNN:
         """A model with random weights for these classes.
@@ -123,14 +158,14 @@ def _paper(**model: Any) -> Recipe:
     """
     return Recipe(
         model=MaskRCNNConfig(**model),
-        data=DataConfig(short_sides=(800,), long_side=1333, flip_horizontal=0.5, max_instances=100, mask_side=112),
+        data=DataConfig(flip_horizontal=0.5, max_instances=100, mask_side=112),
     )
 
 
 def _mask_rcnn_c4() -> Recipe:
     """RPN and heads on the stride-16 map, res5 on each RoI. Ref: Mask R-CNN, section 3 and figure 4 (left)."""
     pool = RoiPoolConfig(size=14, levels=("c4",))
-    recipe = _paper(
+    return _paper(
         backbone=ResNetConfig(last_stage=4),
         neck=PassThroughConfig(levels=("c4",)),
         rpn=RPNConfig(channels=1024).on_one_map("c4"),
@@ -139,7 +174,6 @@ def _mask_rcnn_c4() -> Recipe:
         heads=(MaskHeadConfig(pool=pool, conv_dims=()),),
         input=InputConfig(divisor=16),
     )
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, divisor=16))
 
 
 def _mask_rcnn_dc5() -> Recipe:
@@ -164,7 +198,7 @@ def _mask_rcnn_gn() -> Recipe:
 
 
 def _keypoint_rcnn() -> Recipe:
-    """People and their 17 joints, scale jitter in training. Ref: Mask R-CNN, section 5."""
+    """People and their 17 joints, trained at several scales. Ref: Mask R-CNN, section 5."""
     recipe = _paper(num_classes=1, heads=(KeypointHeadConfig(),))
     scales = tuple(range(640, 801, 32))
     data = dataclasses.replace(recipe.data, short_sides=scales, num_joints=17)
@@ -191,7 +225,7 @@ def _mask_rcnn_efficientnet_lite0() -> Recipe:
             heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14), num_foreground=32, conv_dims=(64,) * 4, deconv_dim=64),),
             input=InputConfig(short_side=512, long_side=832),
         ),
-        data=DataConfig(short_sides=(416, 448, 480, 512), long_side=832, flip_horizontal=0.5, mask_side=56),
+        data=DataConfig(short_sides=(416, 448, 480, 512), flip_horizontal=0.5, mask_side=56),
         train=TrainConfig(
             images=16_000,
             batch_size=4,

@@ -1,11 +1,11 @@
 """Augmenters of imgaug and Albumentations on samples: geometry for image, masks and joints, color for images.
 
     import imgaug.augmenters as iaa
-    batches = mrcnn.make_pipeline(dataset, config, 2, training=True, augmentation=iaa.Affine(rotate=(-10, 10)))
+    batches = mrcnn.make_pipeline(dataset, model, training=True, augmentation=iaa.Affine(rotate=(-10, 10)))
 
-What is known to leave pixels where they are changes the image only; what is known to move them moves everything
-together. Anything else, which might tear masks from their objects, is refused by its name. Neither library is imported
-unless one of its augmenters is given.
+Augmenters that are known to leave pixels in place change the image only; those that are known to move pixels move
+image, masks and joints together. Any other is refused by name, for masks might no longer match their objects. Neither
+library is imported unless one of its augmenters is given.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.data.augmentations.base import AugmentationConfig
 from mrcnn.data.transforms import Sample, full_frame_masks, select
+from mrcnn.errors import InputError
 
 Moved = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Image u8[h, w, c], masks u8[h, w, n] of 0 and 1, points f32[m, 2] as (x, y)."""
@@ -41,15 +43,16 @@ _NEUTRAL = ("Identity", "Noop", "AssertShape", "ChannelShuffle", "WithChannels")
 class Augmentation:
     """An augmenter as a function from sample to sample, for `make_pipeline`; may be called from several threads.
 
-    Boxes of moved objects are drawn anew around their masks. Objects of which nothing is left are dropped, and joints
-    that left the image become unlabeled. A mirror exchanges left and right joints.
+    Boxes of moved objects become the bounding boxes of their masks. Objects of which nothing is left are dropped, and
+    joints that left the image become unlabeled. A mirror exchanges left and right joints. Both libraries want bytes: an
+    image in float32 is rounded to gray levels for them.
 
     Args:
         augmenter: of imgaug or Albumentations, single or composed; or a list of them.
         except_sources: images of these sources (`ImageRecord.source`) are left as they are.
 
     Raises:
-        ValueError: something in it is not known to be safe for masks; names it.
+        InputError: something in it is not known to be safe for masks; names it.
     """
 
     def __init__(self, augmenter: Any, except_sources: Sequence[str] = ()) -> None:
@@ -62,31 +65,39 @@ class Augmentation:
         self,
         sample: Sample,
         rng: np.random.Generator,
-        source: str = "",
+        source: str | None = None,
         joint_order: Sequence[int] | None = None,
     ) -> Sample:
         """One random view of a sample; see `transforms` for its fields.
 
+        Args:
+            sample: image and objects.
+            rng: of the augmenter's seed.
+            source, joint_order: default: those of the sample.
+
         Raises:
-            ValueError: the augmenter changed the size or the type of the image.
+            InputError: the augmenter changed the size or the dtype of the image.
         """
         seed = int(rng.integers(2**31 - 1))
-        if source in self.except_sources:
+        if (sample.get("source", "") if source is None else source) in self.except_sources:
             return sample
+        joint_order = sample.get("joint_order") if joint_order is None else joint_order
         apply = getattr(self._own, "apply", None)
         if apply is None:
             apply = self._own.apply = _applier(copy.deepcopy(self.augmenter))
-        image = np.ascontiguousarray(sample["image"])
+        dtype = sample["image"].dtype
+        image = sample["image"] if dtype == np.uint8 else np.clip(np.rint(sample["image"]), 0, 255).astype(np.uint8)
+        image = np.ascontiguousarray(image)
         height, width = image.shape[:2]
         if not self.moves:
             none = np.zeros((height, width, 0), np.uint8)
-            return sample | {"image": apply(image, none, np.zeros((0, 2), np.float32), seed)[0]}
+            return sample | {"image": apply(image, none, np.zeros((0, 2), np.float32), seed)[0].astype(dtype)}
         masks = np.ascontiguousarray(np.moveaxis(full_frame_masks(sample), 0, -1))
         joints = sample.get("keypoints", np.zeros((len(sample["boxes"]), 0, 3), np.float32))
         corners = np.float32([[0, 0], [width, 0], [0, height]])
         points = np.concatenate([corners, joints[..., :2].reshape(-1, 2)])
         image, masks, points = apply(image, masks, points, seed)
-        result = _with_masks(sample | {"image": image}, masks)
+        result = _with_masks(sample | {"image": image.astype(dtype)}, masks)
         if "keypoints" in sample:
             (ox, oy), (ax, ay), (bx, by) = points[:3]
             mirrored = (ax - ox) * (by - oy) < (ay - oy) * (bx - ox)
@@ -95,14 +106,23 @@ class Augmentation:
         return result if len(kept) == len(masks[0, 0]) else select(result, kept)
 
 
-def as_augmentation(augmenter: Any) -> Augmentation | Callable[..., Sample]:
-    """What `make_pipeline` was given as a function on samples: an `Augmentation`, unless it is a plain function."""
+def as_augmentation(augmenter: Any) -> Callable[[Sample, np.random.Generator], Sample]:
+    """The `augmentation` argument of `make_pipeline` as a function on samples.
+
+    Args:
+        augmenter: a function (sample, rng) -> sample, an `AugmentationConfig`, or as for `Augmentation`.
+
+    Raises:
+        InputError: as `Augmentation`.
+    """
+    if isinstance(augmenter, AugmentationConfig):
+        return augmenter.apply
     is_function = isinstance(augmenter, (types.FunctionType, types.MethodType, functools.partial))
     return augmenter if is_function or isinstance(augmenter, Augmentation) else Augmentation(augmenter)
 
 
 def augment(augmenter: Any, image: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Image and masks through one draw of an augmenter, which steers itself.
+    """One random view of an image and its masks, from the augmenter's own random state.
 
     Args:
         augmenter: as for `Augmentation`.
@@ -113,7 +133,7 @@ def augment(augmenter: Any, image: np.ndarray, masks: np.ndarray) -> tuple[np.nd
         u8[h, w, c] and bool[h, w, n].
 
     Raises:
-        ValueError: as `Augmentation`.
+        InputError: as `Augmentation`.
     """
     moves_pixels(augmenter)
     image, masks, _ = _applier(augmenter)(
@@ -123,14 +143,14 @@ def augment(augmenter: Any, image: np.ndarray, masks: np.ndarray) -> tuple[np.nd
 
 
 def moves_pixels(augmenter: Any) -> bool:
-    """Whether anything in an augmenter is geometry.
+    """Whether an augmenter moves pixels.
 
     Raises:
-        ValueError: something in it is not known to be safe for masks; names it.
+        InputError: something in it is not known to be safe for masks; names it.
     """
     parts = list(augmenter) if type(augmenter) in (list, tuple) else [augmenter]
-    found = [_is_geometry(part, False) if _library(part) == "imgaug" else _is_dual(part) for part in parts]
-    return any(found)
+    moves = [_is_geometry(part, False) if _library(part) == "imgaug" else _is_dual(part) for part in parts]
+    return any(moves)
 
 
 def _library(augmenter: Any) -> str:
@@ -138,26 +158,26 @@ def _library(augmenter: Any) -> str:
         name = parent.__module__.partition(".")[0]
         if name in ("imgaug", "albumentations"):
             return name
-    raise ValueError(
+    raise InputError(
         f"augmentation: expected an augmenter of imgaug or Albumentations, got {type(augmenter).__name__!r}"
     )
 
 
 def _refuse(name: str, why: str) -> None:
-    raise ValueError(f"augmentation: {name} is not safe for masks: {why}")
+    raise InputError(f"augmentation: {name} is not safe for masks: {why}")
 
 
 def _applier(augmenter: Any) -> Callable[[np.ndarray, np.ndarray, np.ndarray, int | None], Moved]:
-    """The augmenter as a function of image, masks, points and a seed (None: it steers itself), with checks."""
+    """The augmenter as a checked function of image, masks, points and a seed (None: its own random state)."""
     first = augmenter[0] if type(augmenter) in (list, tuple) else augmenter
     run = (_imgaug if _library(first) == "imgaug" else _albumentations)(augmenter)
 
     def apply(image: np.ndarray, masks: np.ndarray, points: np.ndarray, seed: int | None) -> Moved:
         new_image, new_masks, new_points = run(image, masks, points, seed)
         if new_image.shape != image.shape or new_image.dtype != image.dtype:
-            raise ValueError(
+            raise InputError(
                 f"augmentation: {type(first).__name__} made {new_image.dtype}{list(new_image.shape)} of an image "
-                f"{image.dtype}{list(image.shape)}; size and type must stay"
+                f"{image.dtype}{list(image.shape)}; size and dtype must stay"
             )
         return new_image, new_masks, new_points
 
@@ -165,7 +185,7 @@ def _applier(augmenter: Any) -> Callable[[np.ndarray, np.ndarray, np.ndarray, in
 
 
 def _with_masks(sample: Sample, masks: np.ndarray) -> Sample:
-    """The sample with masks u8[h, w, n] in place of its own and boxes around them; 0 for a mask without a pixel."""
+    """The sample with masks u8[h, w, n] in place of its own and their bounding boxes; zeros for an empty mask."""
     boxes, grids = np.zeros((masks.shape[-1], 4), np.float32), []
     for i, box in enumerate(boxes):
         rows, columns = np.flatnonzero(masks[..., i].any(axis=1)), np.flatnonzero(masks[..., i].any(axis=0))
@@ -201,8 +221,8 @@ def _is_geometry(augmenter: Any, color_only: bool) -> bool:
             _refuse(name, "it changes the size of images")
         return True
     if any(n in _GROUPS for n in names):
-        found = [_is_geometry(child, color_only) for child in children]  # each is looked at
-        return any(found)
+        moves = [_is_geometry(child, color_only) for child in children]  # a list: each is checked
+        return any(moves)
     if own.__module__.rpartition(".")[2] in _COLOR_MODULES or any(n in _NEUTRAL for n in names):
         for child in children:
             _is_geometry(child, True)
@@ -233,8 +253,8 @@ def _imgaug(augmenter: Any) -> Callable[..., Moved]:
             maps = SegmentationMapsOnImage(masks.astype(np.int32), shape=image.shape)
             masks = fixed.augment_segmentation_maps(maps).get_arr().astype(np.uint8)
         if len(points):
-            found = fixed.augment_keypoints(KeypointsOnImage([Keypoint(x, y) for x, y in points], shape=image.shape))
-            points = found.to_xy_array().astype(np.float32)
+            moved = fixed.augment_keypoints(KeypointsOnImage([Keypoint(x, y) for x, y in points], shape=image.shape))
+            points = moved.to_xy_array().astype(np.float32)
         return new_image, masks, points
 
     return run
@@ -259,7 +279,7 @@ def _leaves(transform: Any) -> Iterator[Any]:
 
 
 def _is_dual(transform: Any) -> bool:
-    """Whether it moves pixels."""
+    """Whether a transform moves pixels."""
     library = _library_albumentations()
     moves = False
     for leaf in _leaves(transform):
@@ -277,7 +297,7 @@ def _albumentations(transform: Any) -> Callable[..., Moved]:
     library = _library_albumentations()
     parts, chance = transform if type(transform) in (list, tuple) else [transform], 1.0
     if isinstance(transform, library.Compose):
-        # Its own config for boxes would ask for boxes; those are made of the masks.
+        # Its own parameters for boxes would ask for boxes, which are made of the masks here.
         parts, chance = transform.transforms, transform.p
     points_as = library.KeypointParams(format="xy", remove_invisible=False)
     compose = library.Compose(list(parts), p=chance, keypoint_params=points_as)

@@ -1,18 +1,20 @@
-"""What can be done to an image and its objects: pure functions from sample to sample, all fields updated together.
+"""Changes of an image and its objects: pure functions from sample to sample, all fields updated together.
 
 A `Sample` is a dict of one image, nothing padded:
-    image      u8[h, w, 3]
-    boxes      f32[n, 4], (y1, x1, y2, x2), pixels of this image
-    class_ids  i32[n]; is_crowd bool[n]
-    masks      n grids u8[rows, columns], 0 or 255, each over its row of
-    windows    f32[n, 4], where that grid lies, pixels of this image; it may reach beyond the image
-    keypoints  f32[n, J, 3] (x, y, visibility), absent where the set has none
+    image        u8[h, w, c], RGB; f32, 0 to 255, once it has been resized without rounding
+    boxes        f32[n, 4], (y1, x1, y2, x2), pixels of this image
+    class_ids    i32[n]; is_crowd bool[n]
+    masks        n grids u8[rows, columns], 0 or 255, each covering its row of
+    windows      f32[n, 4], where that grid lies, pixels of this image; it may reach beyond the image
+    keypoints    f32[n, J, 3] (x, y, visibility), absent where the set has none
+    joint_order  the joint each joint becomes in a mirror, see `mirrored_joints`; absent where the set has none
+    source       `ImageRecord.source`; may be absent
 
-Masks are thus never resampled on the way: a resize or a crop moves their windows, a flip or a turn makes another view
-of the same bytes. They are sampled once, at the end, by `crop_masks_to_boxes`.
+Masks are never resampled on the way: a resize or a crop moves their windows, a flip or a turn makes another view of
+the same bytes. They are sampled once, at the end, by `crop_masks_to_boxes`.
 
-Every random choice is made by a function `draw_...` from a generator, apart from its application. An augmentation is
-one function here plus its line in `pipeline.augment`.
+Every random choice is made by a function `draw_...` from a generator, apart from its application. An augmentation that
+a recipe can name is a component of `data.augmentations` that calls these functions.
 """
 
 from __future__ import annotations
@@ -24,24 +26,31 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mrcnn.ops.resize import resize_image
+from mrcnn.ops.resize import Interpolation, resize_image
 
 Sample = dict[str, Any]
 
 _GRAY = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601 luma
 
 
-def resize(sample: Sample, height: int, width: int) -> Sample:
-    """The image at another size; what belongs to it scales along, each axis by its own factor."""
-    return follow(sample, resize_image(sample["image"], (height, width)), sample["image"].shape[:2])
+def resize(sample: Sample, height: int, width: int, interpolation: Interpolation = "antialias_u8") -> Sample:
+    """The image at another size; its objects scale along, each axis by its own factor.
+
+    Args:
+        sample: see the module head.
+        height, width: of the result, pixels.
+        interpolation: see `ops.resize.resize_image`; "linear" makes the image float32.
+    """
+    image = resize_image(sample["image"], (height, width), interpolation)
+    return follow(sample, image, sample["image"].shape[:2])
 
 
 def follow(sample: Sample, image: np.ndarray, shape: tuple[int, int]) -> Sample:
-    """The sample with an image of another size; what belongs to it scales along.
+    """The sample with another version of its image, of another size; its objects scale along.
 
     Args:
         sample: see the module head; its boxes, windows and joints are in an image of the given shape.
-        image: u8[h, w, 3].
+        image: u8 or f32[h, w, c].
         shape: (height, width).
     """
     fy, fx = np.float32(image.shape[0] / shape[0]), np.float32(image.shape[1] / shape[1])
@@ -73,7 +82,7 @@ def _unlabeled_stay_zero(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def flip_horizontal(sample: Sample, joint_order: Sequence[int] | None = None) -> Sample:
-    """Left and right exchanged.
+    """The mirror image, left and right exchanged.
 
     Args:
         sample: see the module head.
@@ -93,7 +102,7 @@ def flip_horizontal(sample: Sample, joint_order: Sequence[int] | None = None) ->
 
 
 def flip_vertical(sample: Sample, joint_order: Sequence[int] | None = None) -> Sample:
-    """Top and bottom exchanged; arguments as for `flip_horizontal`."""
+    """The mirror image, top and bottom exchanged; arguments as for `flip_horizontal`."""
     height = sample["image"].shape[0]
     result = sample | {
         "image": cv2.flip(sample["image"], 0),
@@ -133,14 +142,14 @@ def rotate90(sample: Sample, turns: int) -> Sample:
 def crop(sample: Sample, y: int, x: int, height: int, width: int, min_visible: float = 0.0) -> Sample:
     """A window of the image.
 
-    The box of an object that the window cuts is drawn anew around what is left of its mask; an object of which
-    nothing is left, or less than the part `min_visible` of its mask, is dropped. Joints outside become unlabeled.
+    The box of an object that the window cuts becomes the bounding box of what is left of its mask; an object of which
+    nothing is left, or less than the fraction `min_visible` of its mask, is dropped. Joints outside become unlabeled.
 
     Args:
         sample: see the module head.
         y, x: upper left corner of the window, whole pixels.
         height, width: of the window, which lies inside the image.
-        min_visible: smallest part of a mask that makes it still an object, 0 to 1.
+        min_visible: smallest fraction of a mask at which an object is kept, 0 to 1.
     """
     shift = np.array([y, x, y, x], np.float32)
     boxes, windows = sample["boxes"] - shift, sample["windows"] - shift
@@ -206,10 +215,10 @@ def draw_color(
 def adjust_color(
     sample: Sample, brightness: float, contrast: float, saturation: float = 1.0, hue: float = 0.0
 ) -> Sample:
-    """Other light on the same scene; objects are unchanged.
+    """Other colors; objects are unchanged.
 
     Args:
-        sample: see the module head.
+        sample: see the module head; its image has 3 channels.
         brightness: factor of every value.
         contrast: factor of the distance to the image's mean luma.
         saturation: factor of the distance to gray.
@@ -221,9 +230,14 @@ def adjust_color(
     if brightness != 1.0 or contrast != 1.0:
         # Every 4th pixel: the mean of an image does not need them all.
         mean = float(image[::4, ::4].reshape(-1, 3).mean(axis=0) @ _GRAY)
-        levels = np.arange(256, dtype=np.float32)
-        table = brightness * (mean + contrast * (levels - mean))
-        image = cv2.LUT(np.ascontiguousarray(image), np.clip(table + 0.5, 0, 255).astype(np.uint8))
+        if image.dtype == np.uint8:
+            levels = np.arange(256, dtype=np.float32)
+            table = brightness * (mean + contrast * (levels - mean))
+            image = cv2.LUT(np.ascontiguousarray(image), np.clip(table + 0.5, 0, 255).astype(np.uint8))
+        else:
+            image = brightness * contrast * image + np.float32(brightness * (1 - contrast) * mean)
+    if image.dtype != np.uint8:
+        image = np.clip(image, 0, 255)
     return sample | {"image": image}
 
 
@@ -293,16 +307,16 @@ def draw_subset(rng: np.random.Generator, candidates: np.ndarray) -> np.ndarray:
 
 
 def paste(sample: Sample, source: Sample, min_visible: float = 0.0) -> Sample:
-    """The objects of another image put on top, each where it was in its own image.
+    """The objects of another image pasted on top, each at the position it has in its own image.
 
-    What they hide is cut out of the masks below, and the boxes there are drawn anew around what is left; an object of
-    which nothing is left, or less than the part `min_visible` of its mask, is dropped. Hidden joints become labeled
+    What they hide is cut out of the masks below, whose boxes become the bounding boxes of what is left; an object of
+    which nothing is left, or less than the fraction `min_visible` of its mask, is dropped. Hidden joints become labeled
     but not visible. Edges are not blended: the paper found no gain in it.
 
     Args:
         sample: see the module head.
-        source: likewise; objects beyond the edges of `sample` are cut there.
-        min_visible: smallest part of a mask that makes it still an object, 0 to 1.
+        source: the same, for the other image; objects beyond the edges of `sample` are cut there.
+        min_visible: smallest fraction of a mask at which an object is kept, 0 to 1.
 
     Ref: Simple Copy-Paste is a Strong Data Augmentation Method for Instance Segmentation, arXiv 2012.07177, section 3.
     """

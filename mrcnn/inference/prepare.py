@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.data.images import image_shape, read_image
-from mrcnn.modeling.input import InputConfig
-from mrcnn.ops.resize import pad_image, resize_image
+from mrcnn.preprocessing import InputConfig, preprocess
 from mrcnn.structures.tensors import batch_spec
 
 ImageLike = Union[np.ndarray, str, os.PathLike]  # noqa: UP007 - a runtime alias, read by Python 3.10 too
@@ -66,20 +65,14 @@ def prepare_image(
     config: InputConfig,
     max_pixels: int | None = MAX_PIXELS,
 ) -> Prepared:
-    """Read, resize and pad an image: `load_image`, with its arguments and errors, then the model's input rules."""
+    """`load_image`, with its arguments and errors, then `preprocess` by the model's input config."""
     image = load_image(image, number, max_pixels)
-    height, width = image.shape[:2]
-    content = config.content_size(height, width)
-    canvas = config.canvas_size(*content)
-    resized = resize_image(image, content, config.interpolation)
-    padded = pad_image(resized, *canvas, center=config.padding == "center")
-    return Prepared(number, padded, (height, width), content, config.origin(canvas, content))
+    return Prepared(number, original_shape=image.shape[:2], **preprocess(image, config)._asdict())
 
 
 def image_spec(config: InputConfig) -> dict[str, tf.TensorSpec]:
     """What `make_batch` makes, for a graph of any number and size of images."""
-    spec = batch_spec(with_ground_truth=False)
-    return spec | {"image": tf.TensorSpec(spec["image"].shape, config.image_dtype, "image")}
+    return batch_spec(with_ground_truth=False, image_dtype=config.image_dtype)
 
 
 def make_batch(items: Sequence[Prepared]) -> dict[str, tf.Tensor]:

@@ -12,6 +12,7 @@ from mrcnn import recipes
 from mrcnn.data.pipeline import DataConfig
 from mrcnn.matterport.config import Config
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes import REFERENCE_BATCH, Recipe, TrainConfig
 from mrcnn.weights.architecture import (
     Architecture,
@@ -121,9 +122,6 @@ def recipe(config: Any, learning_rate: float, layers: str = "all") -> Recipe:
     crop = (int(config.IMAGE_MIN_DIM),) * 2 if config.IMAGE_RESIZE_MODE == "crop" else None
     mini = max(config.MINI_MASK_SHAPE[:2]) if config.USE_MINI_MASK else 112
     data = DataConfig(
-        short_sides=(),
-        long_side=_NO_LIMIT,
-        divisor=64,
         crop=crop,
         flip_horizontal=0.0,  # matterport leaves it to the `augmentation` argument
         max_instances=int(config.MAX_GT_INSTANCES),
@@ -206,6 +204,11 @@ def _loss_weights(config: Any) -> dict[str, float]:
         changes[f"{component}.loss_weight"] = first
         changes[f"{component}.box_loss_weight"] = None if second == first else second
     return changes
+
+
+def as_resized(base: InputConfig) -> InputConfig:
+    """The input config under which images that `training.NativeDataset` has resized keep their size."""
+    return replace(base, short_side=1, long_side=_NO_LIMIT, divisor=64, never_shrink_for_short=True, canvas="divisor")
 
 
 def _input(base: Any, config: Any, counts: _Attributes) -> Any:

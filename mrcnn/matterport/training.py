@@ -203,7 +203,14 @@ def _batches(dataset: Any, config: Any, data: DataConfig, seed: int, augmentatio
     # NumPy's generator, which scripts seed, steers the order.
     seed += int(np.random.randint(2**20))  # noqa: NPY002
     return make_pipeline(
-        source, data, int(config.BATCH_SIZE), training=True, seed=seed, repeat=True, augmentation=augmentation
+        source,
+        native_config.as_resized(native_config.model_config(config).input),
+        data,
+        int(config.BATCH_SIZE),
+        training=True,
+        seed=seed,
+        repeat=True,
+        augmentation=augmentation,
     )
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from mrcnn.errors import InputError
+
 Rounding = Literal["half_up", "half_even", "floor"]
 Interpolation = Literal["antialias_u8", "linear", "linear_black_u8"]
 
@@ -77,10 +79,13 @@ def resize_image(
 
     Returns:
         u8[height, width, c] (or u8[height, width]), float32 for "linear"; the same pixels where the size already fits.
+
+    Raises:
+        InputError: the image is not uint8.
     """
     height, width = int(shape[0]), int(shape[1])
     if image.dtype != np.uint8:
-        raise ValueError(f"resize_image: expected a uint8 image, got {image.dtype}")
+        raise InputError(f"resize_image: expected a uint8 image, got {image.dtype}")
     if image.shape[:2] == (height, width):
         return image.astype(np.float32) if interpolation == "linear" else image
     if interpolation != "antialias_u8":
@@ -151,26 +156,32 @@ def _resize_linear_black(image: np.ndarray, height: int, width: int) -> np.ndarr
     return np.clip(sums, image.min(), image.max(), out=sums).astype(np.uint8)
 
 
-def pad_image(image: np.ndarray, height: int, width: int, center: bool = False) -> np.ndarray:
+def pad_image(
+    image: np.ndarray, height: int, width: int, center: bool = False, out: np.ndarray | None = None
+) -> np.ndarray:
     """Puts an image on a black canvas.
 
     Args:
         image: u8 or f32[h, w, c], no larger than the canvas.
         height, width: of the canvas.
         center: into the middle (the odd pixel below and right) instead of the upper left corner.
+        out: zeros[height, width, c] of the image's dtype to write to; None: a new array.
 
     Returns:
-        [height, width, c] of the image's dtype; the same array where the size already fits.
+        [height, width, c] of the image's dtype: `out`; without it, the image itself where its size already fits.
 
     Raises:
-        ValueError: the image is larger than the canvas.
+        InputError: the image is larger than the canvas, or of another dtype than `out`.
     """
     h, w = image.shape[:2]
-    if (h, w) == (height, width):
+    if out is None and (h, w) == (height, width):
         return image
     if h > height or w > width:
-        raise ValueError(f"pad_image: an image of {h} x {w} does not fit a canvas of {height} x {width}")
-    canvas = np.zeros((height, width, *image.shape[2:]), image.dtype)
+        raise InputError(f"pad_image: an image of {h} x {w} does not fit a canvas of {height} x {width}")
+    if out is None:
+        out = np.zeros((height, width, *image.shape[2:]), image.dtype)
+    elif out.dtype != image.dtype:
+        raise InputError(f"pad_image: an image of {image.dtype} does not fit a canvas of {out.dtype}")
     top, left = ((height - h) // 2, (width - w) // 2) if center else (0, 0)
-    canvas[top : top + h, left : left + w] = image
-    return canvas
+    out[top : top + h, left : left + w] = image
+    return out

@@ -81,10 +81,12 @@ def batch_spec(
     channels: int = 3,
     with_ground_truth: bool = True,
     full_masks: bool = False,
+    image_dtype: tf.DType = tf.uint8,
 ) -> dict[str, tf.TensorSpec]:
     """The single statement of what a batch holds; None leaves a dimension open.
 
-    Without ground truth: `image` u8[B, H, W, channels] padded right and below with zeros; `image_id` i64[B];
+    Without ground truth: `image` u8[B, H, W, channels] padded with zeros, or of another `image_dtype`, see
+    `InputConfig.image_dtype`; `image_id` i64[B];
     `original_shape` i32[B, 2], (height, width) of the image as it was read; `content_shape` i32[B, 2], height and
     width of the resized image inside the padding.
 
@@ -97,7 +99,7 @@ def batch_spec(
     """
     b, g, k = batch_size, max_instances, mask_side
     spec = {
-        "image": tf.TensorSpec([b, height, width, channels], tf.uint8, "image"),
+        "image": tf.TensorSpec([b, height, width, channels], image_dtype, "image"),
         "image_id": tf.TensorSpec([b], tf.int64, "image_id"),
         "original_shape": tf.TensorSpec([b, 2], tf.int32, "original_shape"),
         "content_shape": tf.TensorSpec([b, 2], tf.int32, "content_shape"),

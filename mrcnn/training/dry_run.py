@@ -88,7 +88,7 @@ def dry_run(
         if index is None:
             raise ValueError("dry run: no image of the training set has an object")
     one = _only(dataset, index)
-    batch = next(iter(make_pipeline(one, recipe.data, 1, training=False)))
+    batch = next(iter(make_pipeline(one, model, recipe.data, training=False)))
     before = _data_stages(batch, recipe, model.config.num_classes)
     if not all(stage.ok for stage in before if stage.name in _NEEDED):
         return DryRun(dataset.image_ids[index], 0, 0.0, before)  # no step can be made of it

@@ -35,7 +35,7 @@ class Events(keras.callbacks.Callback):
         path: folder for the event files.
         first_step: steps made before, where a run is gone on with.
         dataset: images to show detections on, beside the ground truth; None: none.
-        config: their resizing, for the anchors.
+        config: of their ground truth, for the anchors; None: these are not compared.
         every_epochs: how often the images are written.
         num_images: how many of them.
         every_steps: how often the losses of a step are written.
@@ -128,7 +128,7 @@ class Events(keras.callbacks.Callback):
         if self.config is None or not hasattr(self.model, "rpn"):
             return
         anchors, proposals = [], []
-        data = make_pipeline(self.dataset, self.config, 1, training=False, workers=1)
+        data = make_pipeline(self.dataset, self.model, self.config, training=False, workers=1)
         for batch in data.take(self.num_images):
             valid = batch["gt_valid"][0] & ~batch["gt_crowd"][0]
             boxes = tf.boolean_mask(batch["gt_boxes"][0], valid)

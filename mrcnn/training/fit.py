@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import logging
 import math
@@ -157,7 +156,7 @@ class _Run:
     ) -> None:
         config = recipe.train
         self.model, self.train_data, self.val_data, self.strategy = model, train_data, val_data, strategy
-        self.recipe, self.config = dataclasses.replace(recipe, model=model.config), config
+        self.recipe, self.config = recipe.with_model(model.config), config
         self.num_replicas = strategy.num_replicas_in_sync
         self.is_chief = worker_index(strategy) == 0
         self.batch_size = config.batch_size * config.accumulate * self.num_replicas
@@ -306,7 +305,7 @@ class _Run:
             )
 
     def _check_same_run(self, metadata: Mapping[str, Any], source: str) -> None:
-        theirs, ours = metadata["recipe"], self.recipe.to_dict()
+        theirs, ours = Recipe.from_dict(metadata["recipe"]).to_dict(), self.recipe.to_dict()
         differing = [path for path in _differences(theirs, ours) if path.rsplit(".", 1)[-1] not in _MAY_CHANGE]
         if metadata["batch"] != self.batch_size:
             differing.append(f"images a step ({metadata['batch']}, now {self.batch_size})")
@@ -323,8 +322,8 @@ class _Run:
         def make(_: Any = None) -> tf.data.Dataset:
             return make_pipeline(
                 self.train_data,
-                self.recipe.data,
-                self.batch_size,
+                self.recipe,
+                batch_size=self.batch_size,
                 training=True,
                 seed=self.config.seed,
                 repeat=True,

@@ -10,6 +10,7 @@ import pytest
 import mrcnn
 from mrcnn.data.augmenters import Augmentation, augment
 from mrcnn.data.pipeline import DataConfig
+from mrcnn.preprocessing import InputConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -179,18 +180,17 @@ def test_image_and_masks_alone(iaa):
 
 
 def test_in_the_pipeline(iaa):
-    data = Blocks()
-    config = DataConfig(short_sides=(64,), long_side=64, flip_horizontal=0.0, mask_side=28)
-    plain = next(iter(mrcnn.make_pipeline(data, config, 4, training=True, shuffle=False)))
+    data, config = (Blocks(), InputConfig(64, 64)), DataConfig(flip_horizontal=0.0, mask_side=28)
+    plain = next(iter(mrcnn.make_pipeline(*data, config, 4, training=True, shuffle=False)))
     make = {"training": True, "shuffle": False, "augmentation": iaa.Fliplr(1.0)}
-    mirrored = next(iter(mrcnn.make_pipeline(data, config, 4, **make)))
+    mirrored = next(iter(mrcnn.make_pipeline(*data, config, 4, **make)))
     np.testing.assert_array_equal(mirrored["image"], np.asarray(plain["image"])[:, :, ::-1])
     expected = np.asarray(plain["gt_boxes"])[..., [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, 64, 0, 64]
     valid = np.asarray(plain["gt_valid"])
     np.testing.assert_allclose(np.asarray(mirrored["gt_boxes"])[valid], expected[valid], atol=1.0)
-    own = next(iter(mrcnn.make_pipeline(data, config, 4, **(make | {"augmentation": lambda sample, rng: sample}))))
+    own = next(iter(mrcnn.make_pipeline(*data, config, 4, **(make | {"augmentation": lambda sample, rng: sample}))))
     np.testing.assert_array_equal(own["image"], plain["image"])
-    still = next(iter(mrcnn.make_pipeline(data, config, 4, training=False, augmentation=iaa.Fliplr(1.0))))
+    still = next(iter(mrcnn.make_pipeline(*data, config, 4, training=False, augmentation=iaa.Fliplr(1.0))))
     np.testing.assert_array_equal(still["image"], plain["image"])
 
 

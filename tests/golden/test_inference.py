@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import mrcnn
-from mrcnn.inference import prepare
+from mrcnn import preprocessing
 from mrcnn.modeling.input import content_window, proposal_window
 from tests.golden.case import DATA, Golden, input_batch, pairwise_iou, xyxy
 
@@ -149,7 +149,7 @@ def test_detections(case, monkeypatch):
     golden, model, _ = case
     if golden.is_matterport:  # the very bytes the reference was given; the next test starts from the image
         resized = golden.resized_image(model.config.input)
-        monkeypatch.setattr(prepare, "resize_image", lambda *_: resized)
+        monkeypatch.setattr(preprocessing, "resize_image", lambda *_: resized)
     (ours,) = mrcnn.detect(model, [golden.image()])
     boxes, classes, scores = _their_detections(golden)
     partner = match(boxes, classes, scores, ours)

@@ -39,7 +39,7 @@ ROWS = {
     "`model.train": "tests/training/test_fit.py::test_a_run_leaves_its_files_and_nothing_half_written",
     "`layers=": f"{HERE}::test_stages_of_training",
     "`modellib.load_image_gt": f"{HERE}::test_images_and_truth",
-    "`modellib.data": "tests/data/test_pipeline.py::test_same_seed_same_batches_whatever_the_workers",
+    "`modellib.data": "tests/data/pipeline/test_assembly.py::test_same_seed_same_batches_whatever_the_workers",
     "`model.run_graph": "tests/modeling/test_stages.py::test_targets_are_what_a_step_trains_on",
     "`visualize.display_instances": f"{HERE}::test_drawings",
     "`visualize.display_diff": f"{HERE}::test_drawings",

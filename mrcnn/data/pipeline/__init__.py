@@ -1,0 +1,20 @@
+"""From a `Dataset` to batches: order, decode, augment, resize, pad; as `structures.batch_spec` states them.
+
+`config` says how samples are augmented and sampled, `sampler` which images make a batch, `reader` decodes and caches
+them, `augment` makes a random view of one, `batches` writes views into a batch, and `assembly` runs all that in a
+`tf.data.Dataset`. How an image is resized and padded is the model's `InputConfig`, see `mrcnn.preprocessing`.
+
+Every sample is reproducible: its random choices come from a generator seeded by (seed, epoch, index), whatever the
+number of workers. A whole batch is made by one call in a worker thread; decoding, resizing and sampling masks release
+Python's lock.
+
+Batches have few shapes. Training with `crop`: one. Else one for landscape and one for portrait images, just large
+enough for the largest image of each in the set.
+"""
+
+from mrcnn.data.pipeline.assembly import make_pipeline
+from mrcnn.data.pipeline.config import DataConfig
+from mrcnn.data.pipeline.progress import images_in_work
+from mrcnn.data.pipeline.sampler import Share, steps_per_epoch
+
+__all__ = ["DataConfig", "Share", "images_in_work", "make_pipeline", "steps_per_epoch"]

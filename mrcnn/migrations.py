@@ -1,0 +1,86 @@
+"""Config written by earlier versions, brought to the present form when it is loaded.
+
+Functions on plain data, as `BaseConfig.to_dict` makes it. What they do not understand they leave as it is: reporting it
+is the config's own job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+logger = logging.getLogger("mrcnn")
+
+# Before the model's input config decided about training too, the data config had a size of its own.
+_MOVED = ("long_side", "divisor")
+_OLD_DEFAULTS = {"short_side": 800, "long_side": 1333, "divisor": 32, "never_shrink_for_short": False}
+
+
+def migrate_recipe(recipe: Any) -> Any:
+    """The plain data of a recipe in its present form.
+
+    `data.short_sides` of one value, `data.long_side` and `data.divisor` become `model.input`: the size a recipe trains
+    at is the size its model detects at. Several `short_sides` stay, as scales to train at. A change of the model's
+    input is logged.
+    """
+    data = recipe.get("data") if isinstance(recipe, Mapping) else None
+    model = recipe.get("model") or {} if isinstance(recipe, Mapping) else None
+    if not isinstance(data, Mapping) or not isinstance(model, Mapping):
+        return recipe
+    stated = model.get("input") or {}
+    is_old = any(name in data for name in _MOVED)
+    if not isinstance(stated, Mapping) or not (is_old or "short_side" not in stated):
+        return recipe
+    before = _OLD_DEFAULTS | dict(stated)
+    remaining, moved = _split(data, before["short_side"])
+    if is_old and data.get("short_sides") == []:  # images at their own size, up to long_side
+        moved |= {"short_side": 1, "never_shrink_for_short": True}
+    changes = {name: value for name, value in moved.items() if before[name] != value}
+    if changes:
+        _log(changes)
+        model = {**model, "input": {**stated, **changes}}
+    return {**recipe, "data": remaining, **({"model": model} if model else {})}
+
+
+def migrate_overrides(changes: Mapping[str, Any], short_side: int) -> dict[str, Any]:
+    """Dotted overrides of a recipe, such as `--set` makes, in their present form.
+
+    Args:
+        changes: such as {"data.short_sides": [256], "data.long_side": 352}, which become `model.input.short_side` and
+            `model.input.long_side`. An override of `model.input` beside them wins.
+        short_side: the recipe's `model.input.short_side`.
+    """
+    names = ("short_sides", *_MOVED)
+    old = {name: changes[f"data.{name}"] for name in names if f"data.{name}" in changes}
+    result = {path: value for path, value in changes.items() if path not in {f"data.{name}" for name in old}}
+    if not old:
+        return result
+    explicit = result.get("model.input.short_side")
+    remaining, moved = _split(old, short_side if explicit is None else explicit)
+    if explicit is not None and moved.get("short_side", explicit) != explicit:
+        remaining["short_sides"] = old["short_sides"]  # trains at another size than it detects at, as both are stated
+    moved = {name: value for name, value in moved.items() if f"model.input.{name}" not in result}
+    if moved:
+        _log(moved)
+    result |= {f"data.{name}": value for name, value in remaining.items()}
+    return result | {f"model.input.{name}": value for name, value in moved.items()}
+
+
+def _split(data: Mapping[str, Any], short_side: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of an earlier data config that remain, and those of the model's input that the others become."""
+    remaining = {name: value for name, value in data.items() if name not in _MOVED}
+    moved = {name: data[name] for name in _MOVED if name in data}
+    sides = data.get("short_sides")
+    if isinstance(sides, (list, tuple)) and len(sides) == 1:
+        remaining["short_sides"] = []
+        moved["short_side"] = short_side = sides[0]
+    elif "long_side" in moved and sides and all(isinstance(n, int) for n in (*sides, short_side, moved["long_side"])):
+        # It was the limit at the largest scale; that of the model's own size is smaller in proportion.
+        moved["long_side"] = round(moved["long_side"] * short_side / max(short_side, *sides))
+    return remaining, moved
+
+
+def _log(changes: Mapping[str, Any]) -> None:
+    stated = ", ".join(f"model.input.{name}={value}" for name, value in changes.items())
+    logger.warning("data.short_sides, data.long_side and data.divisor now belong to the model: set %s", stated)

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.pipeline import DataConfig, make_pipeline
+from mrcnn.inference.prepare import make_batch, prepare_image
+from mrcnn.modeling.input import content_window
+from mrcnn.preprocessing import InputConfig
+from mrcnn.structures.records import Annotation
+from mrcnn.weights.profile import PROFILES
+from tests.data.pipeline.rectangles import CROP, INPUT, SMALL, Rectangles, arrays
+
+NOT_AUGMENTED = DataConfig(flip_horizontal=0.0)
+
+
+def test_the_largest_objects_are_kept_and_it_is_said_once(caplog) -> None:
+    dataset = Rectangles(1)
+    boxes = [(0.0, 0.0, 2.0 + k, 2.0 + k) for k in range(9)]
+    annotations = [Annotation(1, box) for box in boxes] + [Annotation(1, (0.0, 0.0, 30.0, 60.0), is_crowd=True)]
+    for i in range(3):
+        dataset.add_image("x", i, None, height=30, width=60, annotations=annotations)
+    own_size = InputConfig(short_side=1, long_side=100, never_shrink_for_short=True)
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        batch = next(iter(make_pipeline(dataset, own_size, SMALL, 4, training=False)))
+    sides = batch["gt_boxes"].numpy()[1, :, 2]
+    assert sorted(sides) == [7, 8, 9, 10]
+    assert not batch["gt_crowd"].numpy().any()
+    assert len([m for m in caplog.messages if "max_instances" in m]) == 1
+
+
+def test_crowd_and_one_pixel_objects() -> None:
+    dataset = Rectangles(1)
+    annotations = [Annotation(1, (5.0, 5.0, 6.0, 6.0)), Annotation(1, (0.0, 0.0, 9.0, 9.0), is_crowd=True)]
+    dataset.add_image("x", 1, None, height=30, width=60, annotations=annotations)
+    dataset.add_image("x", 2, None, height=1, width=1, annotations=[Annotation(1, (0.0, 0.0, 1.0, 1.0))])
+    for config, training in ((SMALL, False), (CROP, True)):
+        for batch in make_pipeline(dataset, INPUT, config, 3, training=training).as_numpy_iterator():
+            assert np.isfinite(batch["gt_boxes"]).all()
+            if not training:
+                assert batch["gt_crowd"][1].tolist() == [False, True, False, False]
+                assert batch["gt_valid"].sum(axis=1).tolist() == [0, 2, 1]
+                assert batch["gt_masks"][1, 0].all()
+
+
+def test_any_other_error_of_a_subclass_names_the_image() -> None:
+    class Broken(Rectangles):
+        def load_image(self, index: int) -> np.ndarray:
+            raise KeyError("lost")
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 100.*KeyError: 'lost'"):
+        next(iter(make_pipeline(Broken(1), INPUT, SMALL, 1, training=True)))
+
+
+def test_full_masks_lie_in_the_padded_image() -> None:
+    config = dataclasses.replace(SMALL, full_masks=True)
+    pipeline = make_pipeline(Rectangles(4), INPUT, config, 2, training=False)
+    for batch in pipeline:
+        masks, boxes = batch["gt_full_masks"].numpy(), batch["gt_boxes"].numpy()
+        assert masks.shape == (*boxes.shape[:2], *batch["image"].shape[1:3])
+        for image, valid in enumerate(batch["gt_valid"].numpy()):
+            grids = batch["gt_masks"][image].numpy()[valid]  # the same masks, in their boxes
+            for mask, grid, (y1, x1, y2, x2) in zip(masks[image][valid], grids, boxes[image][valid], strict=True):
+                assert abs(mask.sum() - grid.mean() * (y2 - y1) * (x2 - x1)) <= (y2 - y1) + (x2 - x1)
+                rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+                np.testing.assert_allclose(
+                    [rows[0], columns[0], rows[-1] + 1, columns[-1] + 1], [y1, x1, y2, x2], atol=1
+                )
+            assert not masks[image][~valid].any()
+
+
+def test_copy_paste_adds_objects_of_other_images() -> None:
+    """Image i is gray level i all over, so pasted pixels tell where they came from."""
+    data = Rectangles(8)
+    plain = dataclasses.replace(SMALL, max_instances=8)
+    config = dataclasses.replace(plain, copy_paste=1.0)
+    without = {int(b["image_id"][0]): b for b in arrays(make_pipeline(data, INPUT, plain, 1, training=True), 8)}
+    added = 0
+    for batch in arrays(make_pipeline(data, INPUT, config, 1, training=True), 8):
+        number = int(batch["image_id"][0]) - 100
+        height, width = batch["content_shape"][0]
+        image = batch["image"][0, :height, :width, 0]
+        others = set(np.unique(image).tolist()) - {number}
+        assert len(others) <= 1
+        before, after = (int(b["gt_valid"].sum()) for b in (without[number + 100], batch))
+        if others:
+            covered = image != number
+            boxes = batch["gt_boxes"][0][batch["gt_valid"][0]]
+            inside = np.zeros_like(covered)
+            for y1, x1, y2, x2 in np.rint(boxes).astype(int):
+                inside[y1:y2, x1:x2] = True
+            assert inside[covered].all()  # every pasted pixel belongs to an object
+            added += after > before or covered.any()
+        np.testing.assert_array_equal(batch["gt_valid"][0], np.arange(8) < after)
+    assert added >= 3
+    again = arrays(make_pipeline(data, INPUT, config, 1, training=True, workers=1), 8)
+    for one, two in zip(again, arrays(make_pipeline(data, INPUT, config, 1, training=True), 8), strict=True):
+        for name, value in one.items():
+            np.testing.assert_array_equal(value, two[name], err_msg=name)
+
+
+INPUTS = {
+    **{name: profile.input for name, profile in PROFILES.items()},
+    "mrcnn": InputConfig(),
+    "center on a divisor": InputConfig(padding="center", rounding="floor"),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize("size", [(111, 300), (300, 87), (64, 96)])
+def test_an_image_that_is_not_augmented_is_what_inference_sees(
+    tmp_path: Path, name: str, suffix: str, size: tuple[int, int]
+) -> None:
+    """Bit for bit: pixels, dtype, size of the canvas, size and position of the image on it."""
+    model_input = dataclasses.replace(INPUTS[name], short_side=48, long_side=80)
+    path = tmp_path / f"noise.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
+    dataset = Dataset()
+    dataset.add_class("x", 1, "thing")
+    dataset.add_image("x", 0, path, height=size[0], width=size[1], annotations=[Annotation(1, (0.0, 0.0, *size))])
+    item = prepare_image(path, 0, model_input)
+    expected = {key: value.numpy() for key, value in make_batch([item]).items()}
+    for training in (True, False):
+        (batch,) = make_pipeline(dataset, model_input, NOT_AUGMENTED, training=training).as_numpy_iterator()
+        for key, value in expected.items():
+            assert batch[key].dtype == value.dtype, key
+            np.testing.assert_array_equal(batch[key], value, err_msg=key)
+        (y, x), (h, w) = item.origin, item.content_shape
+        np.testing.assert_allclose(batch["gt_boxes"][0, 0], [y, x, y + h, x + w], atol=1e-4)
+        window = content_window(batch["image"].shape[1:3], tf.constant(batch["content_shape"]), model_input)
+        np.testing.assert_array_equal(window[0], [y, x, y + h, x + w])
+
+
+def test_objects_move_with_a_centered_image() -> None:
+    """As in the corner, but for the shift: boxes, joints that are labeled, masks; in a batch of several sizes too."""
+    dataset = Dataset()
+    dataset.add_class("x", 1, "thing")
+    dataset.keypoint_names = ("left", "right")
+    joints = np.array([[12, 6, 2], [0, 0, 0]], np.float32)
+    for i, (h, w) in enumerate([(20, 60), (30, 50)]):
+        thing = Annotation(1, (5.0, 10.0, 15.0, 40.0), keypoints=joints)
+        dataset.add_image("x", i, None, height=h, width=w, annotations=[thing])
+    dataset.load_image = lambda index: np.full((*dataset.image_shape(index), 3), 100 + index, np.uint8)
+    config = dataclasses.replace(NOT_AUGMENTED, num_joints=2, full_masks=True, max_instances=3)
+    corner, center = (
+        next(make_pipeline(dataset, InputConfig(32, 64, padding=p), config, 2, training=True).as_numpy_iterator())
+        for p in ("corner", "center")
+    )
+    assert corner["image"].shape == center["image"].shape == (2, 32, 64, 3)
+    for row in range(2):
+        h, w = center["content_shape"][row]
+        y, x = (32 - h) // 2, (64 - w) // 2
+        assert (y, x) != (0, 0)
+        moved = np.roll(corner["image"][row], (y, x), (0, 1))
+        np.testing.assert_array_equal(center["image"][row], moved)
+        np.testing.assert_allclose(center["gt_boxes"][row, 0], corner["gt_boxes"][row, 0] + [y, x, y, x], atol=1e-5)
+        np.testing.assert_allclose(
+            center["gt_keypoints"][row, 0, 0], corner["gt_keypoints"][row, 0, 0] + [x, y, 0], atol=1e-5
+        )
+        assert not center["gt_keypoints"][row, 0, 1].any()
+        full = np.roll(corner["gt_full_masks"][row], (y, x), (1, 2))
+        np.testing.assert_array_equal(center["gt_full_masks"][row], full)
+        assert not center["gt_boxes"][row, 1:].any() and not center["gt_keypoints"][row, 1:].any()
+    np.testing.assert_array_equal(center["gt_masks"], corner["gt_masks"])
+
+
+def test_the_largest_scale_fits_the_canvas_of_its_group() -> None:
+    """Scales above the model's own, with and without a crop, on canvases of every kind."""
+    config = dataclasses.replace(SMALL, short_sides=(24, 48), scale_jitter=(0.8, 1.3), rotate90=0.5)
+    for canvas, padding in (("divisor", "corner"), ("square", "center")):
+        model_input = dataclasses.replace(INPUT, canvas=canvas, padding=padding)
+        for crop in (None, (40, 30)):
+            cropped = dataclasses.replace(config, crop=crop)
+            for batch in arrays(make_pipeline(Rectangles(6), model_input, cropped, training=True, repeat=True), 12):
+                assert (batch["content_shape"] <= batch["image"].shape[1:3]).all()
+                assert crop is None or batch["image"].shape[1:3] == (64, 32)

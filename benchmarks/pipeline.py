@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-NUTS = ROOT / "tests" / "data" / "nuts3"
+NUTS = ROOT / "tests" / "assets" / "nuts3"
 LARGE_SIDE, LARGE_NUMBER = 4032, 24  # 12 megapixels at 4 : 3
 WORKERS = min(4, os.cpu_count() or 1)
 
@@ -80,11 +80,11 @@ def decoding(paths: list[str], number: int) -> float:
         return (time.perf_counter() - begin) / number
 
 
-def pipeline(data, config, number: int) -> tuple[float, float]:
+def pipeline(data, recipe, number: int) -> tuple[float, float]:
     """Seconds an image, of the first reading and of a later one."""
     from mrcnn import make_pipeline
 
-    batches = iter(make_pipeline(data, config, 2, training=True, repeat=True, workers=WORKERS))
+    batches = iter(make_pipeline(data, recipe, batch_size=2, training=True, repeat=True, workers=WORKERS))
     times = []
     for _ in range(2):
         begin = time.perf_counter()
@@ -126,7 +126,7 @@ def main() -> None:
         for title, (part, number) in sets.items():
             bare = decoding([part.record(i).path for i in range(len(part))], number)
             for name in arguments.recipe:
-                first, again = pipeline(part, mrcnn.recipes.get(name).data, number)
+                first, again = pipeline(part, mrcnn.recipes.get(name), number)
                 rates = " ".join(f"{1 / seconds:8.1f}/s" for seconds in (first, again, bare))
                 print(f"{title:10} {name:34} {rates}  {first / bare:.2f}", flush=True)
     if arguments.wait:

@@ -1,16 +1,47 @@
-"""Config written by earlier versions, brought to the present form when it is loaded.
+"""Configs of earlier versions, brought up to this one: plain data in, plain data out.
 
-Functions on plain data, as `BaseConfig.to_dict` makes it. What they do not understand they leave as it is: reporting it
-is the config's own job.
+Each change of the config's form is one function here, in the order in which the changes were made. A function gets the
+plain data of the model's config (`MaskRCNNConfig.to_dict()`, as checkpoints and recipes store it), may change it in
+place, and leaves alone what it does not know: the data may be damaged, and is checked afterwards.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 logger = logging.getLogger("mrcnn")
+
+
+def migrate_model(data: dict[str, Any]) -> dict[str, Any]:
+    """The plain data of a model's config in this version's form.
+
+    Applied to data of this version, it changes nothing.
+
+    Args:
+        data: as an earlier version wrote it; stays as it is.
+
+    Example:
+        >>> migrate_model({"input": {"padding": "centre"}})
+        {'input': {'padding': 'center'}}
+    """
+    data = copy.deepcopy(data)
+    for change in MODEL_CHANGES:
+        change(data)
+    return data
+
+
+def _padding_is_spelled_center(data: dict[str, Any]) -> None:
+    section = data.get("input")
+    if isinstance(section, dict) and section.get("padding") == "centre":
+        section["padding"] = "center"
+
+
+MODEL_CHANGES: tuple[Callable[[dict[str, Any]], None], ...] = (_padding_is_spelled_center,)
+"""Changes of the model's config, the oldest first."""
+
 
 # Before the model's input config decided about training too, the data config had a size of its own.
 _MOVED = ("long_side", "divisor")
@@ -22,11 +53,20 @@ def migrate_recipe(recipe: Any) -> Any:
 
     `data.short_sides` of one value, `data.long_side` and `data.divisor` become `model.input`: the size a recipe trains
     at is the size its model detects at. Several `short_sides` stay, as scales to train at. A change of the model's
-    input is logged.
+    input is logged. The `model` part is migrated by `migrate_model`.
+
+    Args:
+        recipe: as an earlier version wrote it; stays as it is.
     """
-    data = recipe.get("data") if isinstance(recipe, Mapping) else None
-    model = recipe.get("model") or {} if isinstance(recipe, Mapping) else None
-    if not isinstance(data, Mapping) or not isinstance(model, Mapping):
+    if not isinstance(recipe, Mapping):
+        return recipe
+    data, model = recipe.get("data"), recipe.get("model") or {}
+    if not isinstance(model, Mapping):
+        return recipe
+    if model:
+        model = migrate_model(dict(model))
+        recipe = {**recipe, "model": model}
+    if not isinstance(data, Mapping):
         return recipe
     stated = model.get("input") or {}
     is_old = any(name in data for name in _MOVED)
@@ -72,10 +112,12 @@ def _split(data: Mapping[str, Any], short_side: Any) -> tuple[dict[str, Any], di
     remaining = {name: value for name, value in data.items() if name not in _MOVED}
     moved = {name: data[name] for name in _MOVED if name in data}
     sides = data.get("short_sides")
-    if isinstance(sides, (list, tuple)) and len(sides) == 1:
+    if not isinstance(sides, (list, tuple)) or not sides:
+        return remaining, moved
+    if len(sides) == 1:
         remaining["short_sides"] = []
-        moved["short_side"] = short_side = sides[0]
-    elif "long_side" in moved and sides and all(isinstance(n, int) for n in (*sides, short_side, moved["long_side"])):
+        moved["short_side"] = sides[0]
+    elif "long_side" in moved and all(isinstance(n, int) and n > 0 for n in (*sides, short_side, moved["long_side"])):
         # It was the limit at the largest scale; that of the model's own size is smaller in proportion.
         moved["long_side"] = round(moved["long_side"] * short_side / max(short_side, *sides))
     return remaining, moved

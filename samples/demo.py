@@ -84,7 +84,6 @@ def fine_tune_nuts(checkpoint, steps, out):
     recipe = mrcnn.recipes.get(Path(checkpoint).parent / "recipe.yaml").override(
         {
             "data.short_sides": [256, 288, 320],
-            "data.long_side": 512,
             "data.crop": None,
             "data.scale_jitter": None,
             "data.rotate90": 0.5,

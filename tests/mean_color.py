@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+from mrcnn.preprocessing import InputConfig
 from mrcnn.structures.records import Annotation
 
 
@@ -19,7 +20,7 @@ class MeanColor(keras.Model):
 
     def __init__(self, class_names=("thing", "other")):
         super().__init__(name="mean_color")
-        self.config = MaskRCNNConfig(num_classes=len(class_names))
+        self.config = MaskRCNNConfig(num_classes=len(class_names), input=InputConfig(96, 96))
         self.class_names = tuple(class_names)
         self.category_ids = tuple(range(1, len(class_names) + 1))
         self.backbone = keras.Sequential([keras.layers.Dense(3, name="stem_mix")], name="backbone")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import mrcnn
 from mrcnn import cli
+from mrcnn.preprocessing import InputConfig
 
 NUCLEI = Path(__file__).parent / "assets/nuclei_tiny"
 COMMANDS = {
@@ -209,24 +210,19 @@ def test_anchor_fit_by_hand():
     np.testing.assert_allclose(found, [1.0, 0.25, 0.5], rtol=1e-6)
 
 
-TINY = [
-    *("--set", "data.short_sides=[64]", "--set", "data.long_side=96", "--set", "data.mask_side=28"),
-    *("--set", "model.input.short_side=64", "--set", "model.input.long_side=96", "--set", "model.rpn.channels=32"),
-    *(
-        "--set",
-        "model.neck.channels=32",
-        "--set",
-        "model.box_head.fc_dims=[32]",
-        "--set",
-        "model.heads.0.conv_dims=[32]",
-    ),
+NARROW = [
+    *("--set", "data.mask_side=28", "--set", "model.rpn.channels=32", "--set", "model.neck.channels=32"),
+    *("--set", "model.box_head.fc_dims=[32]", "--set", "model.heads.0.conv_dims=[32]"),
     *("--set", "train.images=2", "--set", "train.batch_size=2"),
+]
+SMALL = [
+    *("--set", "data.short_sides=[]", "--set", "model.input.short_side=64", "--set", "model.input.long_side=96"),
 ]
 
 
 def _train(out: Path, images: Path = NUCLEI / "images", *more: object):
     base = ["train", "--recipe", LITE, "--train", DATA, "--train-images", images, "--out", out, "--weights", "none"]
-    return invoke(*base, *TINY, *more)
+    return invoke(*base, *NARROW, *SMALL, *more)
 
 
 @pytest.fixture(scope="module")
@@ -246,6 +242,32 @@ def test_train_leaves_a_whole_run(run):
     kept = mrcnn.recipes.get(run / "recipe.yaml")
     assert kept.train.images == 2 and kept.model.neck.channels == 32
     assert mrcnn.load_model(run).class_names == ("nucleus",)
+
+
+@pytest.mark.slow
+def test_the_size_of_training_is_that_of_validation_and_detection(tmp_path, monkeypatch):
+    """`--set data.short_sides=[256] --set data.long_side=352`, keys of earlier versions, set the model's input."""
+    sizes, content_size = [], InputConfig.content_size
+
+    def recorded(config, *args, **kwargs):
+        sizes.append(content_size(config, *args, **kwargs))
+        return sizes[-1]
+
+    monkeypatch.setattr(InputConfig, "content_size", recorded)
+    base = ["train", "--recipe", LITE, "--train", DATA, "--train-images", NUCLEI / "images", "--weights", "none"]
+    base += ["--val", DATA, "--val-images", NUCLEI / "images", "--out", tmp_path / "run"]
+    result = invoke(*base, *NARROW, "--set", "data.short_sides=[256]", "--set", "data.long_side=352")
+    assert result.exit_code == 0, result.output
+    assert "set model.input.long_side=352, model.input.short_side=256" in result.stderr
+    assert sizes and all(min(size) == 256 or max(size) == 352 for size in sizes)
+    model, recipe = mrcnn.load_model(tmp_path / "run"), mrcnn.recipes.get(tmp_path / "run" / "recipe.yaml")
+    assert recipe.data.short_sides == ()
+    assert model.config.input == recipe.model.input
+    assert (model.config.input.short_side, model.config.input.long_side) == (256, 352)
+    sizes.clear()
+    image = np.zeros((100, 110, 3), np.uint8)
+    mrcnn.detect(model, image)
+    assert sizes == [(256, 282)]
 
 
 def test_evaluate_writes_metrics_and_detections(run, tmp_path):

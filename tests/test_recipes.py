@@ -9,6 +9,9 @@ import yaml
 
 from mrcnn import recipes
 from mrcnn.base_config import BaseConfig, ConfigError
+from mrcnn.data.augmentations.color import ColorJitter
+from mrcnn.data.augmentations.flip import RandomFlip
+from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes import Recipe, TrainConfig
 
 NAMES = (
@@ -50,7 +53,7 @@ OTHERS: dict[str, Any] = {
 
 # Fields that cannot change together with all others: config that are not there, and a depth at which a field that
 # does change means nothing.
-KEPT = {"model.roi_stage", "model.backbone.last_stage"}
+KEPT = {"model.roi_stage", "model.backbone.last_stage", "data.augmentations"}
 
 
 def _choices(config: BaseConfig, prefix: str = "") -> dict[str, tuple]:
@@ -141,6 +144,34 @@ def test_every_field_can_be_changed_and_survives_a_file(tmp_path, name: str):
         assert again == changed
         assert _leaves(again) == after
         assert {p: type(v) for p, v in _leaves(again).items()} == {p: type(v) for p, v in after.items()}
+
+
+@pytest.mark.parametrize("suffix", [".yaml", ".json"])
+def test_augmentations_survive_a_file(tmp_path, suffix: str):
+    recipe = Recipe().override({"data.augmentations": [{"kind": "ColorJitter", "hue": 0.1}, {"kind": "RandomFlip"}]})
+    assert recipe.data.augmentations == (ColorJitter(hue=0.1), RandomFlip())
+    recipe.save(tmp_path / f"recipe{suffix}")
+    assert recipes.load(tmp_path / f"recipe{suffix}") == recipe
+    with pytest.raises(ConfigError, match=r"data\.augmentations\[0\]\.kind: 'Jitter' is not one of ColorJitter, .*"):
+        Recipe().override({"data.augmentations": [{"kind": "Jitter"}]})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_sizes_are_around_the_models(name: str):
+    recipe = recipes.get(name)
+    low, high = recipe.data.size_range(recipe.model.input.short_side)
+    assert low <= recipe.model.input.short_side <= high
+
+
+def test_a_recipe_for_a_model_of_another_size_says_so(caplog):
+    recipe = recipes.get("mask_rcnn_r50_fpn")
+    assert recipe.with_model(recipe.model) == recipe and not caplog.messages
+    smaller = dataclasses.replace(recipe.model, input=InputConfig(320, 512))
+    assert recipe.with_model(smaller).model is smaller
+    assert caplog.messages == [
+        "the model resizes images to 320 (at most 512) pixels, in training too; model.input of the recipe, 800 (at "
+        "most 1333), is not used"
+    ]
 
 
 def test_the_names_are_those_of_the_package():

@@ -1,4 +1,4 @@
-"""The image resize of training and inference as graph operations.
+"""`preprocessing.preprocess`, the resize and padding of training and inference, as graph operations.
 
 A SavedModel cannot call Pillow or NumPy, and another resize would feed the model other pixels: half a gray level
 moves scores by more than exported and Python results may differ. Each interpolation of `ops.resize.resize_image` is
@@ -12,6 +12,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from mrcnn.ops.resize import Interpolation, Rounding
+from mrcnn.preprocessing import InputConfig
 
 _BITS = 22  # fraction bits of a weight; 255 times the sum of the weights still fits 31 bits
 
@@ -47,6 +48,14 @@ def resized_shape(
         lengths = [tf.round(side * scale) for side in sides]
     resized_height, resized_width = (tf.maximum(1, tf.cast(length, tf.int32)) for length in lengths)
     return resized_height, resized_width
+
+
+def canvas_padding(side: Tensor, config: InputConfig) -> tuple[Tensor, Tensor]:
+    """Pixels (i32, as `side`) before and after an image along one axis of its canvas; see `InputConfig.canvas_size`."""
+    wanted = tf.maximum(side, config.long_side) if config.canvas == "square" else side
+    total = wanted + -wanted % config.divisor - side
+    before = total // 2 if config.padding == "center" else tf.zeros_like(side)
+    return before, total - before
 
 
 def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: Interpolation = "antialias_u8") -> Tensor:

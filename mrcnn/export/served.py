@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
-from mrcnn.export.resize import resize_image, resized_shape
+from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
 from mrcnn.inference import pasting_of
 from mrcnn.modeling.input import InputConfig
 from mrcnn.native.loading import stock_ops
@@ -169,7 +169,7 @@ class ServedModel:
             config.never_shrink_for_short,
         )
         content = tf.stack(sides, axis=1)  # [B, 2]
-        padding = tf.stack([tf.stack(_padding(side, config), axis=1) for side in sides], axis=1)  # [B, 2, 2]
+        padding = tf.stack([tf.stack(canvas_padding(side, config), axis=1) for side in sides], axis=1)  # [B, 2, 2]
         canvas = content + tf.reduce_sum(padding, axis=2)
 
         def prepare(index: Tensor) -> Tensor:
@@ -326,11 +326,3 @@ def freeze(function: Any) -> Any:
         return dict(zip(names, constant(*tensors), strict=True))
 
     return tf.function(named, input_signature=specs, autograph=False).get_concrete_function()
-
-
-def _padding(side: Tensor, config: InputConfig) -> tuple[Tensor, Tensor]:
-    """Pixels (as `side`) before and after the image along one axis of the canvas; see `InputConfig.canvas_size`."""
-    wanted = tf.maximum(side, config.long_side) if config.canvas == "square" else side
-    total = wanted + -wanted % config.divisor - side
-    before = total // 2 if config.padding == "center" else tf.zeros_like(side)
-    return before, total - before

@@ -35,7 +35,7 @@ def recipe(images=4000):
             "model.input.short_side": 128,
             "model.roi_sampler.num_rois": 32,
             "model.heads.0.num_foreground": 8,
-            "data.short_sides": [128],
+            "data.short_sides": [],
             "train.batch_size": 8,
             "train.learning_rate": 4e-3,
             "train.images": images,

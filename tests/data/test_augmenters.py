@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import mrcnn
-from mrcnn.data.augmenters import Augmentation, augment
+from mrcnn.data.augmentations.flip import RandomFlip
+from mrcnn.data.augmenters import Augmentation, as_augmentation, augment
 from mrcnn.data.pipeline import DataConfig
 from mrcnn.preprocessing import InputConfig
 
@@ -177,6 +178,31 @@ def test_image_and_masks_alone(iaa):
     np.testing.assert_array_equal(new_image, image[:, ::-1] + 5)
     np.testing.assert_array_equal(new_masks, masks[:, ::-1])
     assert new_masks.dtype == bool
+
+
+@pytest.mark.parametrize("library", ["imgaug", "albumentations"])
+def test_float_images_are_rounded_for_the_libraries(request, library):
+    libs = request.getfixturevalue("iaa" if library == "imgaug" else "albumentations")
+    sample = _sample()
+    floating = sample | {"image": sample["image"] + np.float32(0.25)}
+    color = libs.Invert(1.0) if library == "imgaug" else libs.InvertImg(p=1.0)
+    for augmenter in (color, _shifted(libs, library)):
+        expected, moved = (Augmentation(augmenter)(s, np.random.default_rng(0)) for s in (sample, floating))
+        assert moved["image"].dtype == np.float32
+        np.testing.assert_array_equal(moved["image"], expected["image"])
+        np.testing.assert_array_equal(moved["boxes"], expected["boxes"])
+
+
+def test_source_and_joints_may_come_with_the_sample(iaa):
+    sample = _sample() | {"source": "plain", "joint_order": (1, 0)}
+    kept = Augmentation(iaa.Fliplr(1.0), except_sources=["plain"])(sample, np.random.default_rng(0))
+    assert kept is sample
+    moved = Augmentation(iaa.Fliplr(1.0))(sample, np.random.default_rng(0))
+    assert moved["keypoints"][0, :, 2].tolist() == [1, 2]
+
+
+def test_a_component_is_an_augmentation_too(iaa):
+    assert as_augmentation(RandomFlip(1.0))(_sample(), np.random.default_rng(0))["image"][0, 0, 1] == 29
 
 
 def test_in_the_pipeline(iaa):

@@ -27,9 +27,9 @@ def make_sample(height: int = 40, width: int = 60) -> T.Sample:
     masks, boxes, points = [], [], []
     for mask, level in zip((ell, disc, bar), LEVELS[:3], strict=True):
         image[mask] = level
-        found = mask_window(Annotation(1, (0, 0, 1, 1), mask_to_rle(mask)), height, width)
-        masks.append(found.bits * np.uint8(255))
-        boxes.append(found.window)
+        window = mask_window(Annotation(1, (0, 0, 1, 1), mask_to_rle(mask)), height, width)
+        masks.append(window.bits * np.uint8(255))
+        boxes.append(window.window)
         row, column = np.argwhere(mask)[0]
         points.append([[column + 0.5, row + 0.5, 2.0], [0.0, 0.0, 0.0]])
     boxes = np.array(boxes, np.float32)
@@ -202,6 +202,24 @@ def test_color() -> None:
         (20, 20, 200),
     }
     np.testing.assert_allclose(color(np.full((1, 1, 3), 80, np.uint8), 1, 1, 1.7, 0.3), 80, atol=1)
+
+
+def test_color_of_float_images_is_that_of_bytes_before_rounding() -> None:
+    image = np.random.default_rng(0).integers(60, 180, (8, 8, 3), dtype=np.uint8)
+    for amounts in ((1.3, 1.0), (1.0, 0.7), (0.8, 1.2, 0.5, 0.1)):
+        floating = color(image.astype(np.float32), *amounts)
+        assert floating.dtype == np.float32
+        np.testing.assert_allclose(floating, color(image, *amounts), atol=1.6)
+    assert color(np.full((4, 4, 3), 200.0, np.float32), 2.0, 1.0).max() == 255
+
+
+@pytest.mark.parametrize("interpolation, dtype", [("antialias_u8", np.uint8), ("linear", np.float32)])
+def test_resize_by_other_rules(interpolation: str, dtype: type) -> None:
+    sample = T.resize(make_sample(), 30, 90, interpolation)
+    assert sample["image"].dtype == dtype
+    assert sample["image"].shape == (30, 90, 3)
+    np.testing.assert_allclose(sample["boxes"], make_sample()["boxes"] * np.float32([0.75, 1.5, 0.75, 1.5]))
+    assert T.resize(make_sample(), 40, 60, interpolation)["image"].dtype == dtype
 
 
 def test_draws_are_within_their_amounts() -> None:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.export.resize import resize_image, resized_shape
+from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
 from mrcnn.ops import resize as host
+from mrcnn.preprocessing import InputConfig, preprocess
+from mrcnn.weights.profile import PROFILES
 
 spec = tf.TensorSpec([], tf.int32)
 in_graph = tf.function(resize_image, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8), spec, spec])
@@ -34,6 +38,27 @@ def test_other_interpolations_equal_the_hosts(interpolation):
         assert resized.dtype == expected.dtype
         atol = 0 if resized.dtype == np.uint8 else 1e-4
         np.testing.assert_allclose(resized, expected, atol=atol, err_msg=str(sizes))
+
+
+@pytest.mark.parametrize("name", [*PROFILES, "mrcnn", "center on a divisor"])
+def test_the_models_input_is_the_hosts(name):
+    """Every rule together, for each family of weights: size, pixels, canvas and position."""
+    others = {"mrcnn": InputConfig(), "center on a divisor": InputConfig(padding="center", rounding="floor")}
+    config = PROFILES[name].input if name in PROFILES else others[name]
+    config = dataclasses.replace(config, short_side=48, long_side=80)
+    rng = np.random.default_rng(3)
+    for h, w in [(111, 300), (300, 87), (64, 96), (48, 60), (1, 1), *rng.integers(1, 200, (6, 2)).tolist()]:
+        image = rng.integers(0, 256, (h, w, 3)).astype(np.uint8)
+        rule = (config.short_side, config.long_side, config.rounding, config.never_shrink_for_short)
+        content = resized_shape(tf.constant(h), tf.constant(w), *rule)
+        padding = [tf.stack(canvas_padding(side, config)) for side in content]
+        resized = resize_image(image[np.newaxis], *content, config.interpolation)[0]
+        canvas = tf.pad(resized, [*padding, [0, 0]]).numpy()
+        expected = preprocess(image, config)
+        assert tuple(int(side) for side in content) == expected.content_shape
+        assert tuple(int(before) for before, _ in padding) == expected.origin
+        assert canvas.dtype == expected.image.dtype
+        np.testing.assert_allclose(canvas, expected.image, atol=1e-4 if canvas.dtype == np.float32 else 0)
 
 
 @pytest.mark.parametrize("rounding", ["floor", "half_even"])

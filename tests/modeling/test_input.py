@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from mrcnn.base_config import ConfigError
-from mrcnn.modeling.input import InputConfig, content_window, detection_window, proposal_window
+from mrcnn.modeling.input import content_window, detection_window, proposal_window
+from mrcnn.preprocessing import InputConfig
 
 CONTENT = np.array([[20, 30], [15, 31]], np.int32)
 
@@ -24,9 +23,3 @@ def test_windows_in_the_middle_round_down() -> None:
 
 def test_no_images() -> None:
     assert proposal_window((32, 32), CONTENT[:0], InputConfig(clip_to="canvas")).shape == (0, 4)
-
-
-@pytest.mark.parametrize("name", ["short_side", "long_side", "divisor"])
-def test_sides_must_be_positive(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"input\.{name}: expected at least 1, got 0"):
-        InputConfig(**{name: 0})

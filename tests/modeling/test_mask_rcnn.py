@@ -398,7 +398,7 @@ def test_recipe_is_the_papers():
     assert {rpn.loss_weight, box.loss_weight, mask.loss_weight} == {1.0}
     assert (model.input.short_side, model.input.long_side, model.input.divisor) == (800, 1333, 32)
     data, train = recipe.data, recipe.train
-    assert (data.short_sides, data.long_side, data.flip_horizontal) == ((800,), 1333, 0.5)
+    assert (data.short_sides, data.flip_horizontal) == ((), 0.5)
     for name in ("flip_vertical", "rotate90", "brightness", "contrast", "saturation", "hue"):
         assert getattr(data, name) == 0.0
     assert (data.crop, data.scale_jitter, data.max_instances, data.mask_side) == (None, None, 100, 112)

@@ -26,8 +26,8 @@ TERMS = {"rpn_objectness", "rpn_box", "roi_class", "roi_box", "roi_mask"}
 def _recipe(**changes) -> Recipe:
     """8 images of 96 pixels in batches of 2."""
     base = {
-        "data.short_sides": [96],
-        "data.long_side": 96,
+        "model.input.short_side": 96,
+        "model.input.long_side": 96,
         "data.mask_side": 28,
         "data.max_instances": 4,
         "train.images": 8,

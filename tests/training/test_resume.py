@@ -24,8 +24,8 @@ from tests.mean_color import MeanColor, write_set
 from tests.training.drawn import SIDE, small_model, weights
 
 SETTINGS = {
-    "data.short_sides": [SIDE],
-    "data.long_side": SIDE,
+    "model.input.short_side": SIDE,
+    "model.input.long_side": SIDE,
     "data.mask_side": 14,
     "data.max_instances": 4,
     "data.scale_jitter": [0.6, 1.2],

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
 from mrcnn.data.formats.coco import load_coco
+from mrcnn.inference import detect
 from mrcnn.training.fit import train
 from mrcnn.weights.checkpoint import save_checkpoint
 from mrcnn.weights.pretrained import describe_weights, load_pretrained, load_weights
@@ -86,8 +88,8 @@ def test_a_torchvision_checkpoint_is_fine_tuned_on_two_classes(tmp_path, data_di
 
     recipe = recipes.get("mask_rcnn_r50_fpn").override(
         {
-            "data.short_sides": [192],
-            "data.long_side": 256,
+            "model.input.short_side": 192,
+            "model.input.long_side": 256,
             "train.images": 12,
             "train.warmup_images": 0,
             "train.learning_rate": 0.005,
@@ -104,7 +106,7 @@ def test_a_torchvision_checkpoint_is_fine_tuned_on_two_classes(tmp_path, data_di
     assert not report.unused
     assert "other values" not in caplog.text
 
-    # or as torchvision would go on
+    # or by torchvision's conventions
     model = load_pretrained(
         path,
         num_classes=2,
@@ -120,3 +122,23 @@ def test_a_torchvision_checkpoint_is_fine_tuned_on_two_classes(tmp_path, data_di
     moved = {name for name, v in named_variables(model).items() if name in before and np.any(before[name] != v)}
     assert {"box_head/class_logits/kernel", "mask_head/mask_logits/kernel", "rpn/conv/kernel"} <= moved
     assert not any(name.startswith(("backbone/stem", "backbone/stage2")) for name in moved)
+
+
+@pytest.mark.slow
+def test_fine_tuning_at_rate_zero_changes_no_detection(tmp_path, data_dir, caplog):
+    """Training, validation and detection see the same input, and a run's file is the model that was trained."""
+    golden = Golden("tv_mask_r50_fpn")
+    images = load_coco(data_dir / "nuts3/annotations.json", data_dir / "nuts3")
+    overrides = {"score_threshold": 0.05, "short_side": 160, "long_side": 256, "num_classes": images.num_classes}
+    model = load_pretrained(golden.write_checkpoint(tmp_path), class_names=images.class_names, **overrides)
+    pixels = images.load_image(0)
+    (before,) = detect(model, pixels)
+    assert len(before)
+    recipe = recipes.get("mask_rcnn_r50_fpn").override({"train.images": 2, "data.flip_horizontal": 0.0})
+    train(model, images, images, recipe=recipe, out=tmp_path / "run", optimizer=keras.optimizers.SGD(0.0), verbose=0)
+    assert "the model resizes images to 160 (at most 256) pixels" in caplog.text
+    for fine_tuned in (model, load_pretrained(tmp_path / "run")):
+        assert fine_tuned.config.input == model.config.input
+        (after,) = detect(fine_tuned, pixels)
+        for name in ("boxes", "scores", "class_ids", "masks"):
+            np.testing.assert_array_equal(getattr(after, name), getattr(before, name), err_msg=name)

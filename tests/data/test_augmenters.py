@@ -165,7 +165,7 @@ def test_what_albumentations_cannot_do_to_masks_is_refused_by_name(albumentation
         Augmentation(albumentations.RandomCrop(8, 8))(_sample(), np.random.default_rng(0))
 
 
-def test_settings_for_boxes_are_not_needed(albumentations):
+def test_parameters_for_boxes_are_not_needed(albumentations):
     boxes = albumentations.BboxParams(format="coco", label_fields=["labels"])
     chain = albumentations.Compose([albumentations.VerticalFlip(p=1.0)], bbox_params=boxes)
     moved = Augmentation(chain)(_sample(), np.random.default_rng(0))

@@ -54,7 +54,7 @@ class Golden:
         return None
 
     def state(self) -> dict[str, np.ndarray]:
-        """The drawn weights under the reference's names, in its layout."""
+        """The random weights under the reference's names, in its layout."""
         draw_one = draw_keras if self.is_matterport else draw
         seed, gain = self.meta["seed"], self.meta["cls_gain"]
         return {name: draw_one(name, shape, seed=seed, cls_gain=gain) for name, shape in self.meta["state"].items()}

@@ -76,13 +76,23 @@ def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: In
         for axis, size in ((2, width), (1, height)):
             pixels = _interpolate(pixels, axis, *_linear_taps(tf.shape(image)[axis], size))
         return pixels
-    sums = tf.cast(image, tf.float64)
-    for axis, size in ((2, width), (1, height)):
-        sums = _interpolate(sums, axis, *_exact_linear_taps(tf.shape(image)[axis], size))
-    levels = sums / (4.0 * tf.cast(height, tf.float64) * tf.cast(width, tf.float64))
+    return _resize_linear_black(image, height, width)
+
+
+def _resize_linear_black(image: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """`ops.resize._resize_linear_black`."""
+    sums, slopes = tf.cast(image, tf.float64), tf.cast(image, tf.int32)
+    is_wide = tf.shape(image)[2] >= tf.shape(image)[1]
+    for axis, size, is_longer in ((2, width, is_wide), (1, height, ~is_wide)):
+        taps, weights, slope = _exact_linear_taps(tf.shape(image)[axis], size)
+        sums = _interpolate(sums, axis, taps, weights)
+        slopes = _interpolate(slopes, axis, taps, tf.where(is_longer, slope, weights))
+    sums /= 4.0 * tf.cast(height, tf.float64) * tf.cast(width, tf.float64)
+    levels = tf.floor(sums)
+    levels -= tf.cast((levels == sums) & (slopes > 0), tf.float64)
     lowest, highest = (of(image, [1, 2, 3], keepdims=True) for of in (tf.reduce_min, tf.reduce_max))
     levels = tf.clip_by_value(levels, tf.cast(lowest, tf.float64), tf.cast(highest, tf.float64))
-    return tf.cast(levels, tf.uint8)  # rounds down
+    return tf.cast(levels, tf.uint8)
 
 
 def _linear_taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor]:
@@ -94,21 +104,24 @@ def _linear_taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor]:
     return tf.clip_by_value(tf.stack([first, first + 1]), 0, size - 1), tf.stack([1.0 - fraction, fraction])
 
 
-def _exact_linear_taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor]:
-    """`ops.resize._exact_linear_taps`: source pixels i64[2, new_size] and whole weights f64[2, new_size]."""
+def _exact_linear_taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`ops.resize._exact_linear_taps`: source pixels, weights and slopes, each i64[2, new_size]."""
     old, new = tf.cast(size, tf.int64), tf.cast(new_size, tf.int64)
     numerator = (2 * tf.range(new) + 1) * old - new
     first = numerator // (2 * new)
     remainder = numerator - first * 2 * new
     taps = tf.stack([first, first + 1])
-    weights = tf.where((taps >= 0) & (taps < old), tf.stack([2 * new - remainder, remainder]), tf.zeros([], tf.int64))
-    return tf.clip_by_value(taps, 0, old - 1), tf.cast(weights, tf.float64)
+    inside = (taps >= 0) & (taps < old)
+    none = tf.zeros([], tf.int64)
+    weights = tf.where(inside, tf.stack([2 * new - remainder, remainder]), none)
+    slopes = tf.where(inside & (remainder != 0), tf.constant([[-1], [1]], tf.int64), none)
+    return tf.clip_by_value(taps, 0, old - 1), weights, slopes
 
 
 def _interpolate(pixels: Tensor, axis: int, taps: Tensor, weights: Tensor) -> Tensor:
     shape = [2, 1, 1, 1, 1]
     shape[1 + axis] = -1
-    weights = tf.reshape(weights, shape)
+    weights = tf.cast(tf.reshape(weights, shape), pixels.dtype)
     return tf.gather(pixels, taps[0], axis=axis) * weights[0] + tf.gather(pixels, taps[1], axis=axis) * weights[1]
 
 

@@ -21,7 +21,8 @@ DATA = Path(__file__).parent / "data"
 TAP_TOLERANCE = 1e-4  # ||ours - theirs|| / ||theirs||
 
 # Rounding errors of scikit-image where mp_mask_r50 was computed, for the one size it has; the input stored there
-# confirms them. The package does not know them: what it makes of the image is held to `Golden.assert_input`.
+# confirms them. What lies behind the input is compared from these bytes; what the package makes of the image, without
+# knowing such errors, by `Golden.assert_input`.
 SCIKIT_IMAGE_ERRORS = ((2.0**-51, -(2.0**-43)), (-(2.0**-52), -(2.0**-44)))
 
 

@@ -16,6 +16,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.pipeline.batches import BatchMaker
 from mrcnn.data.pipeline.config import DataConfig
+from mrcnn.data.pipeline.mapper import SampleMapper
 from mrcnn.data.pipeline.progress import calls
 from mrcnn.data.pipeline.sampler import WHOLE, BatchSampler, Share, repeat_factors
 from mrcnn.errors import InputError
@@ -82,16 +83,20 @@ def make_pipeline(
             used raises tf.errors.InvalidArgumentError, whose message holds that of the DataError with file and id.
 
     Example:
-        >>> model = mrcnn.load_model("runs/shapes")
-        >>> batches = mrcnn.make_pipeline(dataset, model, batch_size=2, training=False)
-        >>> model.evaluate(batches)
+        >>> data = Dataset()
+        >>> data.add_class("x", 1, "thing")
+        >>> data.add_image("x", 1, None, width=40, height=30)
+        >>> data.load_image = lambda index: np.zeros((30, 40, 3), np.uint8)
+        >>> batches = make_pipeline(data, InputConfig(short_side=60), training=False)
+        >>> next(iter(batches))["image"].shape
+        TensorShape([1, 64, 96, 3])
     """
     _check_request(batch_size, repeat, start_batch, share)
     model_input = input_config(model)
     config = config or _data_config(model)
     if training:
         _warn_of_other_sizes(config, model_input)
-    maker = BatchMaker(
+    mapper = SampleMapper(
         dataset,
         model_input,
         config,
@@ -101,6 +106,7 @@ def make_pipeline(
         cache_bytes=cache_bytes,
         augmentation=as_augmentation(augmentation) if training and augmentation is not None else None,
     )
+    maker = BatchMaker(mapper, with_ground_truth)
     indices = _usable(dataset, config, training)
     repeats = repeat_factors(dataset, indices, config.repeat_threshold) if training and repeat else None
     shuffle = training if shuffle is None else shuffle
@@ -111,7 +117,7 @@ def make_pipeline(
         def make(_: int, number: int) -> list[np.ndarray]:
             batch, part = divmod(number, share.count)
             first = (share.first + part) * rows
-            return maker(sampler.endless(start_batch + batch)[first : first + rows])
+            return maker(sampler.endless(start_batch + batch), slice(first, first + rows))
 
         return _assemble(make, None, maker.spec(rows), start_epoch, training, workers)
     count = sampler.num_batches(drop_remainder)

@@ -1,31 +1,20 @@
-"""Batches as arrays: the keys of a batch become images on their canvas, with padded ground truth."""
+"""Batches as arrays: the views of several images on one canvas, with padded ground truth."""
 
 from __future__ import annotations
-
-import logging
-import math
-from collections.abc import Callable
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
 from mrcnn.data import transforms
-from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
-from mrcnn.data.pipeline.augment import augment, checked
-from mrcnn.data.pipeline.config import DataConfig
+from mrcnn.data.pipeline.mapper import SampleMapper
 from mrcnn.data.pipeline.progress import in_work
-from mrcnn.data.pipeline.reader import SampleReader
 from mrcnn.data.transforms import Sample
 from mrcnn.errors import MrcnnError
 from mrcnn.ops.resize import padded_shape
-from mrcnn.preprocessing import InputConfig, preprocess
+from mrcnn.preprocessing import preprocess
 from mrcnn.structures.tensors import batch_spec
-
-logger = logging.getLogger("mrcnn")
-
-_MAX_SEED = 2**31 - 1
 
 # The workers are threads already; OpenCV's own would compete with them for the same cores.
 cv2.setNumThreads(0)
@@ -35,67 +24,43 @@ class BatchMaker:
     """Makes batches as lists of arrays in the order of `spec`; called from worker threads.
 
     Args:
-        dataset: images and objects.
-        model_input: how images are resized and padded.
-        config: how they are augmented.
-        training: augment.
-        seed: of the augmentations.
+        mapper: makes the view of an image.
         with_ground_truth: add the `gt_*` keys and `seed`.
-        cache_bytes: decoded images and masks kept in memory.
-        augmentation: applied to training samples after those of `config`.
+
+    Attributes:
+        groups: i64[images]; images of different groups never share a batch.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        model_input: InputConfig,
-        config: DataConfig,
-        *,
-        training: bool,
-        seed: int,
-        with_ground_truth: bool,
-        cache_bytes: int,
-        augmentation: Callable[[Sample, np.random.Generator], Sample] | None = None,
-    ) -> None:
-        self.dataset, self.model_input, self.config = dataset, model_input, config
-        self.training, self.seed, self.augmentation = training, seed, augmentation
-        self.with_ground_truth = with_ground_truth
-        self._reader = SampleReader(dataset, config.num_joints, with_ground_truth, cache_bytes)
-        integer_ids = all(isinstance(i, (int, np.integer)) for i in dataset.image_ids)
-        self._ids = dataset.image_ids if integer_ids else tuple(range(len(dataset)))
-        self._warned = False
+    def __init__(self, mapper: SampleMapper, with_ground_truth: bool) -> None:
+        self.mapper, self.with_ground_truth = mapper, with_ground_truth
+        self.dataset, self.config, self.model_input = mapper.dataset, mapper.config, mapper.model_input
+        integer_ids = all(isinstance(i, (int, np.integer)) for i in self.dataset.image_ids)
+        self._ids = self.dataset.image_ids if integer_ids else tuple(range(len(self.dataset)))
         self.groups, self._canvases = self._group()
+        sizes = np.unique(self._canvases, axis=0)
+        self._static_size = tuple(sizes[0].tolist()) if len(sizes) == 1 else (None, None)
 
-    def _group(self) -> tuple[np.ndarray, list[tuple[int, int]]]:
-        """Group of each image, and (height, width) of each group's canvas."""
+    def _group(self) -> tuple[np.ndarray, np.ndarray]:
+        """Group of each image, i64[images], and (height, width) of the canvas it needs, i64[images, 2]."""
         config, number = self.config, len(self.dataset)
-        if self.training and config.crop is not None:
-            return np.zeros(number, np.int64), [padded_shape(*config.crop, self.model_input.divisor)]
+        if self.mapper.training and config.crop is not None:
+            canvas = padded_shape(*config.crop, self.model_input.divisor)
+            return np.zeros(number, np.int64), np.tile(np.array(canvas, np.int64), (number, 1))
         shapes = [self.dataset.image_shape(i) for i in range(number)]
         groups = np.array([int(h > w) if config.aspect_grouping else 0 for h, w in shapes], np.int64)
-        canvases = []
-        for group in range(2):
-            contents = [self._largest_content(*shapes[i]) for i in np.flatnonzero(groups == group)]
-            canvases.append(self.model_input.canvas_size(*np.max([(1, 1), *contents], axis=0).tolist()))
+        contents = [self.mapper.largest_content(*shape) for shape in shapes]
+        canvases = np.array([self.model_input.canvas_size(*c) for c in contents], np.int64).reshape(number, 2)
+        if not (self.mapper.as_inference and config.aspect_grouping):
+            for group in np.unique(groups):  # few shapes: one for each group
+                canvases[groups == group] = canvases[groups == group].max(axis=0)
         return groups, canvases
 
-    def _largest_content(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) to which an image is resized at most."""
-        if not self.training:
-            return self.model_input.content_size(height, width)
-        short = max(self.config.short_sides, default=None)
-        highest = self.config.scale_jitter[1] if self.config.scale_jitter else 1.0
-        return self.model_input.content_size(height, width, short, highest)
-
     def spec(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
-        """Of the batches; height and width are open where the groups differ in them."""
+        """Of the batches; height and width are open where images need canvases of different sizes."""
         config = self.config
-        used = [self._canvases[g] for g in sorted(set(self.groups.tolist()))] or self._canvases[:1]
-        height, width = used[0] if len(set(used)) == 1 else (None, None)
         return batch_spec(
             batch_size,
-            height,
-            width,
+            *self._static_size,
             config.max_instances,
             config.mask_side,
             config.num_joints,
@@ -105,13 +70,14 @@ class BatchMaker:
             image_dtype=self.model_input.image_dtype,
         )
 
-    def __call__(self, keys: np.ndarray) -> list[np.ndarray]:
-        """The batch of keys i64[B, 2] of (epoch, index).
+    def __call__(self, keys: np.ndarray, rows: slice = slice(None)) -> list[np.ndarray]:
+        """Some rows of the batch of keys i64[B, 2] of (epoch, index).
 
         Raises:
             DataError: an image or its objects cannot be used; names the image and its file.
         """
-        canvas = self._canvases[int(self.groups[keys[0, 1]])]
+        canvas = tuple(self._canvases[keys[:, 1]].max(axis=0).tolist())
+        keys = keys[rows]
         batch = {}
         for name, tensor in self.spec(len(keys)).items():
             shape = tuple(tensor.shape)
@@ -136,71 +102,15 @@ class BatchMaker:
 
     def _write(self, row: dict[str, np.ndarray], epoch: int, index: int) -> None:
         """One image into its row of the batch."""
-        rng = np.random.default_rng([self.seed, epoch if self.training else 0, index])
-        seed = rng.integers(0, _MAX_SEED, 2)
-        sample, original_shape = self._view(index, rng, row["image"].shape[:2])
-        image = sample["image"]
+        view = self.mapper(epoch, index, row["image"].shape[:2])
+        image = view.sample["image"]
         _, content_shape, origin = preprocess(image, self.model_input, image.shape[:2], out=row["image"])
         row["image_id"][...] = self._ids[index]
-        row["original_shape"][:] = original_shape
+        row["original_shape"][:] = view.original_shape
         row["content_shape"][:] = content_shape
         if self.with_ground_truth:
-            row["seed"][:] = seed
-            self._write_ground_truth(row, self._limit(sample, index), origin)
-
-    def _view(self, index: int, rng: np.random.Generator, canvas: tuple[int, int]) -> tuple[Sample, tuple[int, int]]:
-        """The sample at the size at which it goes onto the canvas, and (height, width) of the image's file."""
-        sample, shape = self._reader.read(index, self._enough(index))
-        if not self.training:
-            content = self.model_input.content_size(*shape)
-            return transforms.resize(sample, *content, self.model_input.interpolation), shape
-        sample = augment(sample, self.config, self.model_input, rng, canvas, shape)
-        if self.augmentation is not None:
-            name = getattr(self.augmentation, "__name__", type(self.augmentation).__name__)
-            sample = checked(self.augmentation(sample, rng), sample["image"], canvas, name)
-        if self.config.copy_paste and rng.random() < self.config.copy_paste:
-            sample = self._paste_another(sample, rng, canvas)
-        return sample, shape
-
-    def _paste_another(self, sample: Sample, rng: np.random.Generator, canvas: tuple[int, int]) -> Sample:
-        """Some objects of an image drawn from the whole set, on top of a view that is ready."""
-        other = int(rng.integers(len(self.dataset)))
-        source, shape = self._reader.read(other, self._enough(other))
-        source = augment(source, self.config, self.model_input, rng, canvas, shape)
-        chosen = transforms.draw_subset(rng, np.flatnonzero(~source["is_crowd"]))
-        return transforms.paste(sample, transforms.select(source, chosen), self.config.min_visible)
-
-    def _enough(self, index: int) -> tuple[int, int] | None:
-        """(height, width) at which it is enough to decode an image; None: at its own.
-
-        A JPEG much larger than training can make it is decoded at a part of its size, which is much faster. Not where
-        the view is to equal that of inference, nor where the resize is not antialiased: it would make other pixels.
-        """
-        exact = not self.training or not self.config.is_random or self.model_input.interpolation != "antialias_u8"
-        if exact or not self._reader.reads_files:
-            return None
-        height, width = self.dataset.image_shape(index)
-        short = max(self.config.short_sides, default=None)
-        highest = max(1.0, self.config.scale_jitter[1]) if self.config.scale_jitter else 1.0
-        return tuple(math.ceil(side * highest) for side in self.model_input.content_size(height, width, short))
-
-    def _limit(self, sample: Sample, index: int) -> Sample:
-        """Without boxes of no area, and at most `max_instances` objects: crowd regions go first, then the smallest."""
-        boxes = sample["boxes"]
-        sides = boxes[:, 2:] - boxes[:, :2]
-        keep = np.flatnonzero((sides > 0).all(axis=1))
-        most = self.config.max_instances
-        if len(keep) > most:
-            if not self._warned:
-                self._warned = True
-                logger.warning(
-                    "image %r has %d objects, the %d largest are kept (data.max_instances); logged once",
-                    self.dataset.image_ids[index],
-                    len(keep),
-                    most,
-                )
-            keep = keep[np.lexsort([-sides[keep].prod(axis=1), sample["is_crowd"][keep]])[:most]]
-        return sample if len(keep) == len(boxes) else transforms.select(sample, keep)
+            row["seed"][:] = view.seed
+            self._write_ground_truth(row, view.sample, origin)
 
     def _write_ground_truth(self, row: dict[str, np.ndarray], sample: Sample, origin: tuple[int, int]) -> None:
         """The objects into their row of the batch, in pixels of the canvas."""

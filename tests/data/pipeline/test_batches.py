@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +9,10 @@ import tensorflow as tf
 from PIL import Image
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.pipeline import DataConfig, make_pipeline
+from mrcnn.data.pipeline import DataConfig, Share, make_pipeline
 from mrcnn.inference.prepare import make_batch, prepare_image
 from mrcnn.modeling.input import content_window
-from mrcnn.preprocessing import InputConfig
+from mrcnn.preprocessing import InputConfig, preprocess
 from mrcnn.structures.records import Annotation
 from mrcnn.weights.profile import PROFILES
 from tests.data.pipeline.rectangles import CROP, INPUT, SMALL, Rectangles, arrays
@@ -113,30 +112,79 @@ INPUTS = {
 }
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Dataset:
+    """Noise as PNG and JPEG in three sizes, with one object that fills the image."""
+    dataset, rng = Dataset(), np.random.default_rng(0)
+    dataset.add_class("x", 1, "thing")
+    for h, w in ((111, 300), (300, 87), (64, 96)):
+        noise = Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8))
+        for suffix in ("png", "jpg"):
+            path = tmp_path_factory.mktemp("noise") / f"noise.{suffix}"
+            noise.save(path)
+            thing = Annotation(1, (0.0, 0.0, float(h), float(w)))
+            dataset.add_image("x", len(dataset), path, height=h, width=w, annotations=[thing])
+    return dataset
+
+
 @pytest.mark.parametrize("name", INPUTS)
-@pytest.mark.parametrize("suffix", ["png", "jpg"])
-@pytest.mark.parametrize("size", [(111, 300), (300, 87), (64, 96)])
-def test_an_image_that_is_not_augmented_is_what_inference_sees(
-    tmp_path: Path, name: str, suffix: str, size: tuple[int, int]
-) -> None:
+@pytest.mark.parametrize("training", [True, False])
+def test_an_image_that_is_not_augmented_is_what_inference_sees(files: Dataset, name: str, training: bool) -> None:
     """Bit for bit: pixels, dtype, size of the canvas, size and position of the image on it."""
     model_input = dataclasses.replace(INPUTS[name], short_side=48, long_side=80)
-    path = tmp_path / f"noise.{suffix}"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)).save(path)
-    dataset = Dataset()
-    dataset.add_class("x", 1, "thing")
-    dataset.add_image("x", 0, path, height=size[0], width=size[1], annotations=[Annotation(1, (0.0, 0.0, *size))])
-    item = prepare_image(path, 0, model_input)
-    expected = {key: value.numpy() for key, value in make_batch([item]).items()}
-    for training in (True, False):
-        (batch,) = make_pipeline(dataset, model_input, NOT_AUGMENTED, training=training).as_numpy_iterator()
-        for key, value in expected.items():
-            assert batch[key].dtype == value.dtype, key
+    seen = []
+    for batch in make_pipeline(files, model_input, NOT_AUGMENTED, training=training).as_numpy_iterator():
+        number = int(batch["image_id"][0])
+        item = prepare_image(files.record(number).path, number, model_input)
+        for key, value in make_batch([item]).items():
+            assert batch[key].dtype == value.numpy().dtype, key
             np.testing.assert_array_equal(batch[key], value, err_msg=key)
         (y, x), (h, w) = item.origin, item.content_shape
         np.testing.assert_allclose(batch["gt_boxes"][0, 0], [y, x, y + h, x + w], atol=1e-4)
         window = content_window(batch["image"].shape[1:3], tf.constant(batch["content_shape"]), model_input)
         np.testing.assert_array_equal(window[0], [y, x, y + h, x + w])
+        seen.append(number)
+    assert sorted(seen) == list(range(6))
+
+
+class Sizes(Dataset):
+    """Noise of five sizes."""
+
+    sizes = ((60, 90), (64, 64), (50, 120), (90, 60), (30, 200))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_class("x", 1, "thing")
+        for i, (h, w) in enumerate(self.sizes):
+            self.add_image("x", i, None, height=h, width=w)
+
+    def load_image(self, index: int) -> np.ndarray:
+        return np.random.default_rng(index).integers(0, 256, (*self.sizes[index], 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("padding", ["corner", "center"])
+@pytest.mark.parametrize("training", [True, False])
+def test_images_of_several_sizes_lie_on_the_canvas_of_inference(padding: str, training: bool) -> None:
+    data, model_input = Sizes(), dataclasses.replace(INPUT, padding=padding)
+    items = [prepare_image(data.load_image(i), i, model_input) for i in range(len(data))]
+    assert len({item.image.shape for item in items}) > 2
+    for batch in make_pipeline(data, model_input, NOT_AUGMENTED, training=training).as_numpy_iterator():
+        np.testing.assert_array_equal(batch["image"][0], items[batch["image_id"][0]].image)
+    for batch in make_pipeline(data, model_input, NOT_AUGMENTED, 4, training=training).as_numpy_iterator():
+        own = [items[number] for number in batch["image_id"]]
+        assert batch["image"].shape[1:] == tuple(np.max([item.image.shape for item in own], axis=0))
+        for row, item in enumerate(own):
+            alone = preprocess(data.load_image(item.number), model_input, out=np.zeros_like(batch["image"][row]))
+            np.testing.assert_array_equal(batch["image"][row], alone.image)
+
+
+def test_parts_of_a_batch_have_its_canvas() -> None:
+    whole, *parts = (
+        arrays(make_pipeline(Sizes(), INPUT, NOT_AUGMENTED, 2, training=True, repeat=True, share=share), 6)
+        for share in (Share(), Share(2, 0, 1), Share(2, 1, 1))
+    )
+    for batch, *rows in zip(whole, *parts, strict=True):
+        np.testing.assert_array_equal(np.concatenate([row["image"] for row in rows]), batch["image"])
 
 
 def test_objects_move_with_a_centered_image() -> None:

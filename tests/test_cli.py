@@ -65,7 +65,8 @@ def test_version():
 
 def test_recipes_are_listed_and_printed_as_yaml():
     listed = invoke("recipes").output
-    assert all(name in listed for name in mrcnn.recipes.named())
+    for name, recipe in mrcnn.recipes.named().items():
+        assert re.search(rf"^{name} .* {recipe.model.input.short_side} ", listed, re.MULTILINE), name
     printed = invoke("recipes", "mask_rcnn_r101_fpn").output
     assert mrcnn.Recipe.from_dict(yaml.safe_load(printed)) == mrcnn.recipes.get("mask_rcnn_r101_fpn")
 

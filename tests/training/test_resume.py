@@ -133,6 +133,25 @@ def test_ctrl_c_saves_too(tmp_path):
     _same(_color_run(tmp_path, resume=True), _color_run(tmp_path / "again"))
 
 
+def test_a_run_of_an_earlier_version_is_resumed(tmp_path, monkeypatch):
+    """One whose stored recipe has the size of images in its data config."""
+    to_dict = Recipe.to_dict
+
+    def earlier(recipe):
+        plain = to_dict(recipe)
+        size = plain["model"]["input"]
+        plain["data"] |= {"short_sides": [size["short_side"]], "long_side": size["long_side"], "divisor": 32}
+        del plain["data"]["augmentations"]
+        return plain
+
+    with monkeypatch.context() as version:
+        version.setattr(Recipe, "to_dict", earlier)
+        with pytest.raises(SystemExit):
+            _color_run(tmp_path, 3)
+    assert Checkpoints(tmp_path / "run").newest()[0]["recipe"]["data"]["short_sides"] == [96]
+    _same(_color_run(tmp_path, resume=True), _color_run(tmp_path / "again"))
+
+
 def _measured_run(folder: Path, monkeypatch, stop_at: int = 0, **changes) -> dict:
     """A cheap run whose evaluation says the bias of the head, and is told to stop during the `stop_at`-th."""
     calls = []

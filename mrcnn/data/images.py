@@ -143,9 +143,9 @@ def as_rgb(image: Any, *, name: str = "image", in_range: InRange = "dtype", band
     """One image as 8-bit RGB, whatever holds it.
 
     Args:
-        image: a path; a PIL image of any mode, taken as its pixels are (its EXIF orientation is not applied); or an
-            array, a tf.Tensor or anything else NumPy can read, [h, w] or [h, w, channels], RGB. The fourth of four
-            channels is dropped.
+        image: a path; a PIL image of any mode, its EXIF orientation is applied as for its file; or an array, a
+            tf.Tensor or anything else NumPy can read, [h, w] or [h, w, channels], RGB. The fourth of four channels is
+            dropped.
         name: what messages call it.
         in_range: which values become 0 and 255 where they have more than 8 bits; see `data.intensity.InRange`.
         bands: of an array of any number of channels: one or three, numbers from 1.
@@ -164,7 +164,13 @@ def as_rgb(image: Any, *, name: str = "image", in_range: InRange = "dtype", band
         return read_image(image, in_range=in_range, bands=bands)
     in_range = checked_range(in_range)
     if isinstance(image, Image.Image):
-        return _pil_to_rgb(image, name, in_range)
+        try:
+            orientation = _orientation(image)
+            image.load()  # it may have been opened and not decoded; a TIFF is then turned
+        except Exception as error:  # decoders raise many kinds on damaged data
+            raise DataError(f"{name}: the image is damaged or cut off ({error})") from error
+        rgb = _pil_to_rgb(image, name, in_range)
+        return rgb if image.format == "TIFF" else _turned(rgb, orientation)
     return _array_to_rgb(_as_array(image, name), name, in_range, bands)
 
 

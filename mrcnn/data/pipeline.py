@@ -29,7 +29,8 @@ import tensorflow as tf
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.data import transforms
 from mrcnn.data.augmenters import Augmentation, as_augmentation
-from mrcnn.data.dataset import ByteCache, Dataset, stack_keypoints
+from mrcnn.data.cache import ByteCache
+from mrcnn.data.dataset import Dataset, stack_keypoints
 from mrcnn.data.errors import DataError
 from mrcnn.data.rasterize import mask_window
 from mrcnn.data.transforms import Sample
@@ -370,8 +371,7 @@ class _BatchMaker:
         self.cache = ByteCache(cache_bytes)
         self.caches_images = dataset._reads_files
         self.joint_order = transforms.mirrored_joints(dataset.keypoint_names) if dataset.keypoint_names else None
-        integer_ids = all(isinstance(i, (int, np.integer)) for i in dataset.image_ids)
-        self.ids = dataset.image_ids if integer_ids else tuple(range(len(dataset)))
+        self.ids = dataset.batch_ids
         self.augmentation: Augmentation | Callable[..., Sample] | None = None
         self._warned = False
         self.groups, self.canvases = self._canvases()

@@ -16,12 +16,16 @@ import numpy as np
 from PIL import Image
 
 from mrcnn.data.errors import DataError
+from mrcnn.data.polygons import clip_polygons, draw_polygons, finite_polygons, polygons_to_coco_rles
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.masks import crop_binary_mask
+from mrcnn.structures.masks import Window, crop_binary_mask
 from mrcnn.structures.records import RLE, Annotation, Polygons
 
 MAX_WINDOW_SIDE = 512
 """Longest side of a stored window in cells; several times any mask side, so that zooming in loses nothing visible."""
+
+MAX_MASK_PIXELS = 2**28
+"""Largest image in which masks are rasterized; a mask of it takes as many bytes."""
 
 
 class MaskWindow(NamedTuple):
@@ -35,6 +39,19 @@ class MaskWindow(NamedTuple):
     window: tuple[float, float, float, float]
 
 
+def check_size(height: int, width: int) -> None:
+    """Refuse images in which a single mask would take too much memory.
+
+    Raises:
+        DataError: more than `MAX_MASK_PIXELS` pixels.
+    """
+    if height * width > MAX_MASK_PIXELS:
+        raise DataError(
+            f"an image of {height} x {width} is {height * width} pixels; masks are rasterized in at most"
+            f" {MAX_MASK_PIXELS}"
+        )
+
+
 EMPTY = MaskWindow(np.zeros((1, 1), np.uint8), (0.0, 0.0, 0.0, 0.0))
 
 
@@ -45,9 +62,14 @@ def decode_counts(counts: bytes | str | list[int]) -> np.ndarray:
         DataError: the string is cut off or holds a character that no encoder writes, or a run is negative.
     """
     if isinstance(counts, (list, tuple, np.ndarray)):
-        runs = np.asarray(counts)
-        if runs.size and not np.issubdtype(runs.dtype, np.integer):
-            raise DataError(f"RLE counts: expected integers, got {runs.dtype}")
+        try:
+            runs = np.asarray(counts)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"RLE counts: expected a list of integers ({error})") from error
+        if runs.size and not (np.issubdtype(runs.dtype, np.integer) and runs.ndim == 1):
+            raise DataError(f"RLE counts: expected integers, got {runs.dtype}{list(runs.shape)}")
+        if runs.size and runs.max() > np.iinfo(np.int64).max:
+            raise DataError("RLE counts: a run is longer than any image")
         runs = runs.astype(np.int64).reshape(-1)
     else:
         if isinstance(counts, str):
@@ -86,20 +108,47 @@ def check_rle(rle: RLE, height: int, width: int) -> np.ndarray:
     Raises:
         DataError: "size" or "counts" is missing, or belongs to an image of another size.
     """
-    if "size" not in rle or "counts" not in rle:
-        raise DataError(f'RLE: expected "size" and "counts", got {", ".join(map(repr, rle)) or "nothing"}')
-    try:
-        size = tuple(int(v) for v in rle["size"])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"RLE size: expected [height, width], got {rle['size']!r}") from error
+    size = _rle_size(rle)
     if size != (height, width):
         raise DataError(f"RLE of size {list(size)}, expected [{height}, {width}], the size of its image")
+    check_size(height, width)
     if not isinstance(rle["counts"], (str, bytes, list, tuple, np.ndarray)):
         raise DataError(f"RLE counts: expected a string or a list, got {type(rle['counts']).__name__}")
     runs = decode_counts(rle["counts"])
-    if runs.sum() != height * width:
-        raise DataError(f"RLE whose runs sum to {runs.sum()}, expected {height} x {width} = {height * width}")
+    total = runs.sum() if runs.max(initial=0) <= height * width else runs.max()  # else the sum may overflow
+    if total != height * width:
+        raise DataError(f"RLE whose runs sum to {total}, expected {height} x {width} = {height * width}")
     return runs
+
+
+def _rle_size(rle: RLE) -> tuple[int, int]:
+    if "size" not in rle or "counts" not in rle:
+        raise DataError(f'RLE: expected "size" and "counts", got {", ".join(map(repr, rle)) or "nothing"}')
+    try:
+        height, width = (int(v) for v in rle["size"])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"RLE size: expected [height, width], got {rle['size']!r}") from error
+    if height < 0 or width < 0:
+        raise DataError(f"RLE size: expected [height, width], got {[height, width]}")
+    return height, width
+
+
+def rle_box(rle: RLE, height: int, width: int) -> tuple[float, float, float, float] | None:
+    """(y1, x1, y2, x2) of the smallest box around the pixels of an RLE, without unrolling it; None if it has none.
+
+    Raises:
+        DataError: see `check_rle`.
+    """
+    runs = check_rle(rle, height, width)
+    ends = np.cumsum(runs)
+    ones = np.flatnonzero(runs[1::2]) * 2 + 1
+    if not ones.size:
+        return None
+    starts, last = (ends - runs)[ones], ends[ones] - 1
+    left, right = int(starts[0]) // height, int(last[-1]) // height + 1
+    if (starts // height != last // height).any():  # a run that continues in the next column
+        return 0.0, float(left), float(height), float(right)
+    return float((starts % height).min()), float(left), float((last % height).max()) + 1, float(right)
 
 
 def _rle_window(rle: RLE, height: int, width: int) -> MaskWindow:
@@ -123,20 +172,9 @@ def _rle_window(rle: RLE, height: int, width: int) -> MaskWindow:
     return MaskWindow(bits, (float(top), float(left), float(bottom), float(right)))
 
 
-def _polygon_arrays(polygons: Polygons) -> list[np.ndarray]:
-    return [np.asarray(p, np.float64).reshape(-1, 2) for p in polygons if np.size(p) >= 6]
-
-
-def _draw(polygons: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """u8[height, width]; the union, drawn by the COCO rule."""
-    from pycocotools import mask as coco_mask
-
-    rles = coco_mask.frPyObjects([p.ravel().tolist() for p in polygons], height, width)
-    return coco_mask.decode(coco_mask.merge(rles) if len(rles) > 1 else rles[0])
-
-
 def _polygon_window(polygons: Polygons, height: int, width: int, max_side: int) -> MaskWindow:
-    arrays = _polygon_arrays(polygons)
+    check_size(height, width)
+    arrays = clip_polygons(finite_polygons(polygons), height, width)
     if not arrays:
         return EMPTY
     points = np.concatenate(arrays)
@@ -151,7 +189,7 @@ def _polygon_window(polygons: Polygons, height: int, width: int, max_side: int) 
     shrink = max(1.0, max(rows, columns) / max_side)
     cells_y, cells_x = max(1, round(rows / shrink)), max(1, round(columns / shrink))
     scale = np.array([cells_x / columns, cells_y / rows])
-    bits = _draw([(p - (left, top)) * scale for p in arrays], cells_y, cells_x)
+    bits = draw_polygons([(p - (left, top)) * scale for p in arrays], cells_y, cells_x)
     return _trim(MaskWindow(bits, (float(top), float(left), float(bottom), float(right))))
 
 
@@ -197,6 +235,8 @@ def mask_window(annotation: Annotation, height: int, width: int, max_side: int =
     if segmentation is not None:
         return _polygon_window(segmentation, height, width, max_side)
     y1, x1, y2, x2 = (float(v) for v in annotation.box)
+    if not np.isfinite([y1, x1, y2, x2]).all():
+        return EMPTY
     y1, y2 = min(max(y1, 0.0), height), min(max(y2, 0.0), height)
     x1, x2 = min(max(x1, 0.0), width), min(max(x2, 0.0), width)
     if y2 <= y1 or x2 <= x1:
@@ -207,10 +247,28 @@ def mask_window(annotation: Annotation, height: int, width: int, max_side: int =
 def polygons_to_mask(polygons: Polygons, height: int, width: int) -> np.ndarray:
     """The union of polygons as bool[height, width], by the rule of the COCO API.
 
-    Polygons with fewer than three points cover nothing.
+    Polygons with fewer than three points, or with a coordinate that is not finite, cover nothing.
+
+    Raises:
+        DataError: the outline or the image is too large to be drawn.
     """
+    return _placed(_polygon_window(polygons, height, width, max(height, width, 1)), height, width)
+
+
+def polygons_to_rle(polygons: Polygons, height: int, width: int) -> RLE:
+    """The union of polygons as compressed RLE, by the rule of the COCO API; arguments as for `polygons_to_mask`."""
+    from pycocotools import mask as coco_mask
+
+    arrays = clip_polygons(finite_polygons(polygons), height, width)
+    if not arrays:
+        return window_to_rle(0, 0, np.zeros((0, 0), bool), height, width)
+    return _text_counts(coco_mask.merge(polygons_to_coco_rles(arrays, height, width)))
+
+
+def _placed(window: MaskWindow, height: int, width: int) -> np.ndarray:
+    """bool[height, width] of a window that has one cell a pixel."""
     mask = np.zeros((height, width), bool)
-    bits, (top, left, bottom, right) = _polygon_window(polygons, height, width, max(height, width, 1))
+    bits, (top, left, bottom, right) = window
     if bottom > top:
         mask[int(top) : int(bottom), int(left) : int(right)] = bits
     return mask
@@ -223,14 +281,8 @@ def rle_to_mask(rle: RLE, height: int | None = None, width: int | None = None) -
         DataError: the RLE is damaged or of another size than given.
     """
     if height is None or width is None:
-        if "size" not in rle:
-            raise DataError('RLE: expected "size" and "counts"')
-        height, width = (int(v) for v in rle["size"])
-    mask = np.zeros((height, width), bool)
-    bits, (top, left, bottom, right) = _rle_window(rle, height, width)
-    if bottom > top:
-        mask[int(top) : int(bottom), int(left) : int(right)] = bits
-    return mask
+        height, width = _rle_size(rle)
+    return _placed(_rle_window(rle, height, width), height, width)
 
 
 def mask_to_rle(mask: np.ndarray) -> RLE:
@@ -269,8 +321,12 @@ def window_to_rle(top: int, left: int, bits: np.ndarray, height: int, width: int
         counts = np.diff(edges).tolist()
         if counts[-1] == 0:
             counts.pop()
-    compressed = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    return {"size": [height, width], "counts": compressed["counts"].decode("ascii")}
+    return _text_counts(coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width))
+
+
+def _text_counts(rle: RLE) -> RLE:
+    """An RLE of pycocotools with counts that JSON can hold."""
+    return {"size": [int(v) for v in rle["size"]], "counts": rle["counts"].decode("ascii")}
 
 
 def encode_masks(instances: Instances) -> list[RLE]:
@@ -281,16 +337,30 @@ def encode_masks(instances: Instances) -> list[RLE]:
     return [window_to_rle(*window, *instances.image_shape) for window in instances.mask_windows()]
 
 
-def annotation_mask(annotation: Annotation, height: int, width: int) -> np.ndarray:
-    """An annotation's mask in its full image, bool[height, width]."""
+def annotation_window(annotation: Annotation, height: int, width: int) -> Window:
+    """An annotation's mask as (first row, first column, bool[h, w]), one cell a pixel, False outside this window.
+
+    Raises:
+        DataError: an RLE of another size or one that cannot be decoded; a polygon too large to be drawn.
+    """
     segmentation = annotation.segmentation
     if isinstance(segmentation, dict):
-        return rle_to_mask(segmentation, height, width)
-    if segmentation is not None:
-        return polygons_to_mask(segmentation, height, width)
+        bits, (top, left, _, _) = _rle_window(segmentation, height, width)
+    elif segmentation is not None:
+        bits, (top, left, _, _) = _polygon_window(segmentation, height, width, max(height, width, 1))
+    else:
+        check_size(height, width)
+        box = np.nan_to_num(np.asarray(annotation.box, np.float64))
+        y1, x1, y2, x2 = np.clip(np.rint(box), 0, [height, width, height, width]).astype(int)
+        return int(y1), int(x1), np.ones((max(0, y2 - y1), max(0, x2 - x1)), bool)
+    return (int(top), int(left), bits.astype(bool)) if bits.any() else (0, 0, np.zeros((0, 0), bool))
+
+
+def annotation_mask(annotation: Annotation, height: int, width: int) -> np.ndarray:
+    """An annotation's mask in its full image, bool[height, width]; errors as for `annotation_window`."""
+    top, left, window = annotation_window(annotation, height, width)
     mask = np.zeros((height, width), bool)
-    y1, x1, y2, x2 = np.clip(np.rint(annotation.box), 0, [height, width, height, width]).astype(int)
-    mask[y1:y2, x1:x2] = True
+    mask[top : top + window.shape[0], left : left + window.shape[1]] = window
     return mask
 
 

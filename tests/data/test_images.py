@@ -380,6 +380,18 @@ def test_pil_images_of_every_mode_become_rgb(mode: str) -> None:
         np.testing.assert_allclose(rgb[1, 1].astype(int), expected, atol=3)
 
 
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+def test_pil_images_are_turned_as_their_files_are(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for name, options in (("p.png", {"exif": exif}), ("p.tif", {"tiffinfo": {0x0112: orientation}})):
+        path = save(tmp_path, COLOR, name, **options)
+        for load in (lambda image: None, Image.Image.load):
+            with Image.open(path) as image:
+                load(image)
+                np.testing.assert_array_equal(as_rgb(image), read_image(path))
+
+
 def test_arrays_and_tensors_become_rgb(tmp_path: Path) -> None:
     for gray in (GRAY, GRAY[..., None], tf.constant(GRAY), memoryview(GRAY)):
         np.testing.assert_array_equal(as_rgb(gray), np.stack([GRAY] * 3, axis=-1))

@@ -73,6 +73,7 @@ def test_tiles_planes_and_byte_orders(order: str, planar: int) -> None:
     np.testing.assert_array_equal(read_bands(file, page, (4, 0, 2), "p.tif"), bands[..., [4, 0, 2]])
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
     content = tiled("<", 2, np.zeros((21, 35, 5), np.uint16))
     rng = np.random.default_rng(2)

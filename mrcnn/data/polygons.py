@@ -14,6 +14,7 @@ from mrcnn.structures.records import Polygons
 MAX_OUTLINE = 2_000_000
 """Longest outline of one object that is drawn, pixels; drawing it takes about 100 bytes a pixel."""
 
+_MARGIN = 1000.0
 _FARTHEST = 1e12  # beyond, differences of coordinates lose all digits
 
 
@@ -24,7 +25,7 @@ def finite_polygons(polygons: Polygons) -> list[np.ndarray]:
 
 
 def clip_polygons(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray]:
-    """Polygons without what lies farther from their image than its longer side.
+    """Polygons without what lies farther from their image than its longer side and 1000 pixels.
 
     Inside the image they cover the same pixels; those that reach no farther are returned as they are, so that their
     rounding does not change.
@@ -36,7 +37,7 @@ def clip_polygons(polygons: list[np.ndarray], height: int, width: int) -> list[n
     Returns:
         f64[m, 2] each; a polygon of which nothing is left is dropped.
     """
-    margin = float(max(height, width))
+    margin = max(height, width) + _MARGIN
     low, high = np.array([-margin, -margin]), np.array([width + margin, height + margin])
     clipped = []
     for points in polygons:

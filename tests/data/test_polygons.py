@@ -25,7 +25,7 @@ def test_a_clipped_polygon_covers_the_same_pixels(seed: int) -> None:
     """Stars with vertices far outside, concave and crossing themselves; only pixels on an edge may differ."""
     rng = np.random.default_rng(seed)
     num = int(rng.integers(3, 12))
-    polygon = rng.normal(0, 1, (num, 2)) * rng.choice([10, 100, 2000], (num, 1)) + (W / 2, H / 2)
+    polygon = rng.normal(0, 1, (num, 2)) * rng.choice([10, 100, 5000], (num, 1)) + (W / 2, H / 2)
     (clipped,) = clip_polygons([polygon], H, W) or [np.zeros((0, 2))]
     expected = whole(polygon)
     mask = draw_polygons([clipped], H, W) if len(clipped) else np.zeros((H, W))
@@ -34,12 +34,11 @@ def test_a_clipped_polygon_covers_the_same_pixels(seed: int) -> None:
     assert (differs & ~edge & ~np.roll(edge, 1, 1) & ~np.roll(edge, -1, 1)).sum() <= 2
     assert differs.sum() <= 0.02 * H * W
     if len(clipped):
-        assert clipped[:, 0].min() >= -W and clipped[:, 0].max() <= 2 * W
-        assert clipped[:, 1].min() >= -W and clipped[:, 1].max() <= H + W
+        assert np.abs(clipped - (W / 2, H / 2)).max() <= W + 1000 + W
 
 
 def test_polygons_near_the_image_stay_as_they_are() -> None:
-    polygon = np.array([[-59.3, 4.2], [70.1, -20.0], [119.9, 99.9], [3.3, 20]])
+    polygon = np.array([[-1059.3, 4.2], [70.1, -1020.0], [1119.9, 1099.9], [3.3, 20]])
     (clipped,) = clip_polygons([polygon], H, W)
     assert clipped is polygon
     np.testing.assert_array_equal(polygons_to_mask([polygon], H, W), whole(polygon))

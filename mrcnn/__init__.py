@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw_grid as draw_grid
     from mrcnn.drawing import save_image as save_image
     from mrcnn.errors import MrcnnError as MrcnnError
-    from mrcnn.evaluation.coco import to_coco_results as to_coco_results
+    from mrcnn.evaluation.coco_results import to_coco_results as to_coco_results
     from mrcnn.export.onnx import export_onnx as export_onnx
     from mrcnn.export.onnx import load_onnx as load_onnx
     from mrcnn.export.openvino import export_openvino as export_openvino
@@ -127,7 +127,7 @@ _HOME = {
     "save_json": "mrcnn.data.formats.coco",
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
-    "to_coco_results": "mrcnn.evaluation.coco",
+    "to_coco_results": "mrcnn.evaluation.coco_results",
     "train": "mrcnn.training.fit",
     "training_targets": "mrcnn.modeling.stages",
     "use_devices": "mrcnn.training.devices",

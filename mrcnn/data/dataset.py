@@ -35,11 +35,11 @@ import numpy as np
 
 from mrcnn.data.errors import DataError as DataError
 from mrcnn.data.errors import DatasetIssue as DatasetIssue
+from mrcnn.data.ground_truth import to_instances
 from mrcnn.data.images import ReadOptions, image_shape, read_image
-from mrcnn.data.rasterize import annotation_mask, annotation_window, mask_to_rle, mask_window
+from mrcnn.data.rasterize import annotation_mask, mask_to_rle, mask_window
 from mrcnn.data.validation import validate
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.masks import WindowMasks
 from mrcnn.structures.records import Annotation, ImageRecord
 from mrcnn.text import printable
 
@@ -322,20 +322,7 @@ class Dataset:
 
     def instances(self, index: int) -> Instances:
         """The ground truth of image number `index` with masks, as drawing and evaluation take it."""
-        annotations = self.annotations(index)
-        height, width = self.image_shape(index)
-        if not annotations:
-            return dataclasses.replace(Instances.empty((height, width)), scores=None, is_crowd=np.zeros(0, bool))
-        joints = len(self.keypoint_names)
-        windows = tuple(annotation_window(a, height, width) for a in annotations)
-        return Instances(
-            boxes=np.array([a.box for a in annotations], np.float32),
-            class_ids=np.array([a.class_id for a in annotations], np.int32),
-            image_shape=(height, width),
-            masks=WindowMasks(windows, height, width),
-            keypoints=stack_keypoints(annotations, joints) if joints else None,
-            is_crowd=np.array([a.is_crowd for a in annotations], bool),
-        )
+        return to_instances(self.annotations(index), self.image_shape(index), len(self.keypoint_names))
 
     # Checking and selecting
 
@@ -470,13 +457,3 @@ class Subset(Dataset):
     def annotations(self, index: int) -> tuple[Annotation, ...]:
         """Those of the parent, which keeps derived ones."""
         return self.parent.annotations(self.indices[index])
-
-
-def stack_keypoints(annotations: Sequence[Annotation], num_joints: int) -> np.ndarray:
-    """f32[n, J, 3]; joints that an annotation does not have are (0, 0, 0)."""
-    stacked = np.zeros((len(annotations), num_joints, 3), np.float32)
-    for row, annotation in zip(stacked, annotations, strict=True):
-        if annotation.keypoints is not None:
-            count = min(num_joints, len(annotation.keypoints))
-            row[:count] = annotation.keypoints[:count]
-    return stacked

@@ -30,8 +30,9 @@ from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.data import transforms
 from mrcnn.data.augmenters import Augmentation, as_augmentation
 from mrcnn.data.cache import ByteCache
-from mrcnn.data.dataset import Dataset, stack_keypoints
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
+from mrcnn.data.ground_truth import stack_keypoints
 from mrcnn.data.rasterize import mask_window
 from mrcnn.data.transforms import Sample
 from mrcnn.ops.resize import padded_shape, resized_shape

@@ -111,7 +111,6 @@ def check_rle(rle: RLE, height: int, width: int) -> np.ndarray:
     size = _rle_size(rle)
     if size != (height, width):
         raise DataError(f"RLE of size {list(size)}, expected [{height}, {width}], the size of its image")
-    check_size(height, width)
     if not isinstance(rle["counts"], (str, bytes, list, tuple, np.ndarray)):
         raise DataError(f"RLE counts: expected a string or a list, got {type(rle['counts']).__name__}")
     runs = decode_counts(rle["counts"])
@@ -152,6 +151,7 @@ def rle_box(rle: RLE, height: int, width: int) -> tuple[float, float, float, flo
 
 
 def _rle_window(rle: RLE, height: int, width: int) -> MaskWindow:
+    check_size(height, width)
     runs = check_rle(rle, height, width)
     ends = np.cumsum(runs)
     starts = ends - runs

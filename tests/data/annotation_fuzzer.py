@@ -19,7 +19,8 @@ VALUES: list[Any] = [
     {"size": [10, 12], "counts": [2**62] * 4 + [120]}, {"size": [10, 12], "counts": [-1, 121]},
     {"size": [10, 12], "counts": [[1], [2, 3]]}, {"size": [10, 12], "counts": [1.5, 118.5]},
     {"size": [10, 12], "counts": "~~"}, {"size": [10, 12], "counts": "oooooooooooooooooooooooo"},
-    {"size": ["a", "b"], "counts": "0"}, {"size": [float("inf"), 12], "counts": "0"}, {"size": [10, 12, 3], "counts": "0"},
+    {"size": ["a", "b"], "counts": "0"}, {"size": [float("inf"), 12], "counts": "0"},
+    {"size": [10, 12, 3], "counts": "0"},
     {"size": [100_000, 100_000], "counts": [10**10]}, {"size": [-10, -12], "counts": [120]}, {"size": 5, "counts": "0"},
     {"size": [10, 12], "counts": [10**30]},
 ]  # fmt: skip

@@ -24,23 +24,28 @@ def short(value: Any) -> str:
     return _SHORT.repr(value)
 
 
-def read_text(path: Path) -> str:
-    """The text of an annotation file, UTF-8 with or without a byte-order mark.
+def read_text(path: Path, what: str = "annotation file") -> str:
+    """The text of a file, UTF-8 with or without a byte-order mark.
+
+    Args:
+        path: of the file.
+        what: what messages call it.
 
     Raises:
         DataError: missing, a folder, a pipe, or no text.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            what = "folder" if path.is_dir() else "pipe or device"
-            raise DataError(f"{path}: expected an annotation file, found a {what}")
+            raise DataError(f"{path}: expected a file, found a {'folder' if path.is_dir() else 'pipe or device'}")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise DataError(f"{path}: no such annotation file") from error
+        raise DataError(f"{path}: no such {what}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not valid UTF-8 text ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except DataError:
+        raise
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
 def parse_json(text: str, where: str) -> Any:

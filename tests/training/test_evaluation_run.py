@@ -87,8 +87,15 @@ def test_other_classes_are_refused():
     class Other(Blobs):
         class_names = ("red", "green")
 
-    with pytest.raises(ValueError, match=r"2 classes \(red, green\), the model 3 \(red, green, blue\)"):
+    message = r"evaluate: the model has 3 classes, the data set 2: class 3, 'blue', is only in the model"
+    with pytest.raises(ValueError, match=message):
         evaluate(BlobFinder(), Other())
+
+    class Swapped(Blobs):
+        class_names = ("red", "blue", "green")
+
+    with pytest.raises(ValueError, match="only the order of the 3 classes differs: class 2 is 'green' in the model"):
+        evaluate(BlobFinder(), Swapped())
 
 
 def test_an_empty_data_set():

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from mrcnn.base_config import ConfigError as ConfigError
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
+    from mrcnn.data.formats.base import load_dataset as load_dataset
     from mrcnn.data.formats.coco import load_coco as load_coco
     from mrcnn.data.formats.coco import save_json as save_json
     from mrcnn.data.formats.via import load_via as load_via
+    from mrcnn.data.image_file import image_suffixes as image_suffixes
+    from mrcnn.data.images import ReadOptions as ReadOptions
     from mrcnn.data.images import read_image as read_image
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
     from mrcnn.data.rasterize import encode_masks as encode_masks
@@ -82,6 +85,7 @@ _HOME = {
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "MrcnnError": "mrcnn.errors",
+    "ReadOptions": "mrcnn.data.images",
     "Recipe": "mrcnn.recipes",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
@@ -104,11 +108,13 @@ _HOME = {
     "export_saved_model": "mrcnn.export.saved_model",
     "export_tflite": "mrcnn.export.tflite",
     "fold_batch_norm": "mrcnn.modeling.folding",
+    "image_suffixes": "mrcnn.data.image_file",
     "inspect": "mrcnn.inspection",
     "inspect_batch": "mrcnn.inspection",
     "iter_detect": "mrcnn.inference",
     "join_workers": "mrcnn.training.devices",
     "load_coco": "mrcnn.data.formats.coco",
+    "load_dataset": "mrcnn.data.formats.base",
     "load_imagenet": "mrcnn.weights.imagenet",
     "load_model": "mrcnn.weights.checkpoint",
     "load_onnx": "mrcnn.export.onnx",

@@ -21,7 +21,7 @@ from mrcnn.data.formats.coco import dataset_to_coco, load_coco
 from mrcnn.data.formats.via import load_via
 from mrcnn.evaluation import CocoMetric, evaluate_coco_files
 from mrcnn.structures.instances import Instances
-from tests.data.annotation_fuzzer import variants
+from tests.data.formats.fuzzer import variants
 
 COCO: dict[str, Any] = {
     "images": [{"id": 7, "file_name": "a.png", "height": 10, "width": 12, "source": "x"}],

@@ -166,7 +166,9 @@ def _categories(
         else:
             if name != printable(name):
                 report(
-                    "class name", f"category {category}: {printable(name)!r} holds control characters; escaped", False
+                    "class name",
+                    f"category {category}: {short(printable(name))} holds control characters; escaped",
+                    False,
                 )
             if entry.get("keypoints") and not isinstance(entry["keypoints"], list):
                 report(
@@ -177,7 +179,7 @@ def _categories(
     for name, count in names.items():
         if count > 1:
             ids = ", ".join(str(category) for category, entry in categories.items() if entry["name"] == name)
-            report("class name twice", f"categories {ids} are all named {name!r}; kept as {count} classes", False)
+            report("class name twice", f"categories {ids} are all named {short(name)}; kept as {count} classes", False)
     return categories
 
 

@@ -108,7 +108,7 @@ def load_via(
     ids = {name: number for number, name in enumerate(class_names, start=1)}
     for name, number in ids.items():
         if name != printable(name):
-            message = f"class {printable(name)!r} holds control characters; escaped"
+            message = f"class {short(printable(name))} holds control characters; escaped"
             dataset.issues.append(DatasetIssue("class name", message, path=dataset.path))
         dataset.add_class("via", number, printable(name))
     agreement = Agreement()
@@ -149,7 +149,7 @@ def _add_image(
             issues.append(DatasetIssue(kind, message, filename, number, path, fatal))
 
         if class_id is None:
-            wrong = f"class {name!r}, expected one of {', '.join(ids)}"
+            wrong = f"class {short(name)}, expected one of {', '.join(ids)}"
             report("class", wrong if name else f"no attribute {attribute!r} with the name of a class", True)
             continue
         annotation = _annotation(region, class_id, number, height, width, report)

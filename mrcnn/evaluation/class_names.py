@@ -1,4 +1,4 @@
-"""Names of classes: compared between a model and a data set, and told apart where two are the same."""
+"""Class names: compared between a model and a data set, and made distinct where several are the same."""
 
 from __future__ import annotations
 

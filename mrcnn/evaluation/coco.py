@@ -35,7 +35,7 @@ class CocoMetric(Metric):
     """The COCO numbers over images fed one by one; masks are kept as RLE, so memory stays small.
 
     Args:
-        class_names: name of class 1, 2, ...; where several classes share a name their rows are told apart by id.
+        class_names: name of class 1, 2, ...; rows of classes that share a name show the id too.
         category_ids: id of each class in the annotation file, for the detections list; default 1..C.
         kinds: among "box", "mask", "keypoints"; None = what the predictions carry ("box" always).
         max_dets: cuts of detections an image and class. (1, 10, 100) are COCO's: AP and the sizes' numbers are taken

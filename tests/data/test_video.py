@@ -146,7 +146,7 @@ def test_damage_within_coded_frames(tmp_path, caplog):
     assert f"{len(reader.damaged_frames)} damaged frame" in caplog.text
 
 
-def test_a_whole_file_is_read_without_a_remark(tmp_path, caplog, whole):
+def test_an_intact_file_is_read_without_a_remark(tmp_path, caplog, whole):
     for name in ("a.avi", "a.mp4", "a.mkv"):
         write(tmp_path / name, frames(12))
         with caplog.at_level("WARNING", "mrcnn"):

@@ -44,7 +44,7 @@ def test_what_training_refuses_is_said_in_its_words(tmp_path: Path) -> None:
     assert mrcnn.inspect(mrcnn.load_coco(write(tmp_path, objects(2)))).nothing_to_learn is None
 
 
-def test_faults_of_the_whole_file_are_explained(tmp_path: Path) -> None:
+def test_faults_of_all_objects_are_explained(tmp_path: Path) -> None:
     unit = objects(12, segmentation=[[0.1, 0.1, 0.2, 0.1, 0.2, 0.3]])
     text = str(mrcnn.inspect(mrcnn.load_coco(write(tmp_path, unit), validate=False)))
     assert "1 x mask without a pixel (corrected, left out or for notice)" in text

@@ -126,8 +126,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise DataError(f'{path}: expected an object with "images", "annotations" and "categories", got {short(data)}')
     for key in _KEYS:
         if not isinstance(data.get(key), list):
-            found = f"{key} is {short(data[key])}" if key in data else f"the file has {short(list(data))}"
-            raise DataError(f'{path}: expected a list "{key}"; {found}')
+            actual = f"{key} is {short(data[key])}" if key in data else f"the file has {short(list(data))}"
+            raise DataError(f'{path}: expected a list "{key}"; {actual}')
     return data
 
 

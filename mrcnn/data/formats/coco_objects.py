@@ -41,7 +41,7 @@ def read_object(
         entry: as the file has it.
         frame: of its image and category.
         annotation_id: its id, or its number where it has none.
-        agreement: of the file, which is told of the object.
+        agreement: of the file; the object is added.
         report: for what is corrected, left out or refused.
     """
     height, width = frame.height, frame.width

@@ -48,7 +48,7 @@ def test_masks_without_a_pixel_are_counted(tmp_path: Path, caplog) -> None:
 
 
 @pytest.mark.parametrize("number", [2, 12])
-def test_polygons_of_a_whole_file_between_0_and_1(tmp_path: Path, number: int, caplog) -> None:
+def test_polygons_of_all_objects_of_a_file_between_0_and_1(tmp_path: Path, number: int, caplog) -> None:
     path = write(tmp_path, objects(number, segmentation=UNIT))
     with caplog.at_level(logging.WARNING, "mrcnn"):
         data = load_coco(path)
@@ -79,7 +79,7 @@ def corners(i: int) -> list[int]:
     return [x, x, x + 10, x + 10]
 
 
-def test_boxes_of_a_whole_file_as_corners(tmp_path: Path, caplog) -> None:
+def test_boxes_of_all_objects_of_a_file_as_corners(tmp_path: Path, caplog) -> None:
     with caplog.at_level(logging.WARNING, "mrcnn"):
         data = load_coco(write(tmp_path, objects(10, bbox=corners)))
     issues = [i for i in data.issues if i.kind == "box is not that of its mask"]
@@ -89,7 +89,7 @@ def test_boxes_of_a_whole_file_as_corners(tmp_path: Path, caplog) -> None:
     assert caplog.text.count("box is not that of its mask") == 1
 
 
-def test_boxes_of_a_whole_file_beside_their_masks(tmp_path: Path) -> None:
+def test_boxes_of_all_objects_of_a_file_beside_their_masks(tmp_path: Path) -> None:
     (issue,) = load_coco(write(tmp_path, objects(10, bbox=[60, 20, 5, 5]))).issues
     assert issue.message == "all 10 objects: box is not that of its mask (IoU 0.00 in the mean)"
 

@@ -60,7 +60,7 @@ def test_a_format_of_another_module(tmp_path: Path, listing) -> None:
     (tmp_path / "set.txt").write_text("LISTING\na.png\nb.png\n")
     assert isinstance(recognize(tmp_path / "set.txt"), listing)
     assert mrcnn.load_dataset(tmp_path / "set.txt").image_ids == ("a.png", "b.png")
-    assert mrcnn.load_dataset(tmp_path / "set.txt", "pictures", format="listing").record(0).path == "pictures/a.png"
+    assert mrcnn.load_dataset(tmp_path / "set.txt", "folder", format="listing").record(0).path == "folder/a.png"
     assert isinstance(find_format("somebodys_formats:Listing"), listing)
 
 

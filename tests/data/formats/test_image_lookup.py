@@ -65,7 +65,7 @@ def test_a_shortened_name_that_two_images_share_is_not_guessed(folder: Path) -> 
     assert ImageLookup(folder / "result.json", folder / "images/twice", names[:1]).find(names[0]) is not None
 
 
-def test_layouts_of_a_whole_file(folder: Path) -> None:
+def test_layouts_of_other_programs(folder: Path) -> None:
     for name in ("images/a.png", r"images\a.png", r"D:\set\images\a.png"):
         data = objects(2)
         data["images"][0]["file_name"] = name

@@ -24,6 +24,19 @@ def finite_polygons(polygons: Polygons) -> list[np.ndarray]:
     return [p for p in arrays if np.isfinite(p).all()]
 
 
+def bounds(polygons: list[np.ndarray]) -> tuple[float, float, float, float]:
+    """(x1, y1, x2, y2) around polygons, at least one point in all; not finite where a coordinate is not."""
+    points = polygons[0] if len(polygons) == 1 else np.concatenate(polygons)
+    (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return x1, y1, x2, y2
+
+
+def is_near(x1: float, y1: float, x2: float, y2: float, height: int, width: int) -> bool:
+    """Whether bounds reach no farther from an image than `clip_polygons` leaves them."""
+    margin = max(height, width) + _MARGIN
+    return x1 >= -margin and y1 >= -margin and x2 <= width + margin and y2 <= height + margin
+
+
 def clip_polygons(polygons: list[np.ndarray], height: int, width: int) -> list[np.ndarray]:
     """Polygons without what lies farther from their image than its longer side and 1000 pixels.
 
@@ -41,7 +54,7 @@ def clip_polygons(polygons: list[np.ndarray], height: int, width: int) -> list[n
     low, high = np.array([-margin, -margin]), np.array([width + margin, height + margin])
     clipped = []
     for points in polygons:
-        if (points < low).any() or (points > high).any():
+        if not is_near(*bounds([points]), height, width):
             points = _clip(np.clip(points, -_FARTHEST, _FARTHEST), low, high)
         if len(points):
             clipped.append(points)
@@ -71,26 +84,31 @@ def outline_length(polygons: list[np.ndarray]) -> float:
     return float(sum(np.abs(p - np.roll(p, -1, axis=0)).max(axis=1).sum() for p in polygons))
 
 
-def polygons_to_coco_rles(polygons: list[np.ndarray], height: int, width: int) -> list[dict]:
+def polygons_to_coco_rles(
+    polygons: list[np.ndarray], height: int, width: int, longest_edge: float | None = None
+) -> list[dict]:
     """Compressed RLE of each polygon, by the rule of the COCO API.
 
     Args:
         polygons: f64[n, 2] each, clipped.
+        height, width: of the image.
+        longest_edge: an upper bound of every edge, which saves measuring short outlines.
 
     Raises:
         DataError: the outline is longer than `MAX_OUTLINE`.
     """
     from pycocotools import mask as coco_mask
 
-    length = outline_length(polygons)
+    short = longest_edge is not None and sum(map(len, polygons)) * longest_edge <= MAX_OUTLINE
+    length = 0.0 if short else outline_length(polygons)
     if length > MAX_OUTLINE:
         raise DataError(f"polygon: an outline of {length:.3g} pixels; expected at most {MAX_OUTLINE}")
     return coco_mask.frPyObjects([p.ravel().tolist() for p in polygons], height, width)
 
 
-def draw_polygons(polygons: list[np.ndarray], height: int, width: int) -> np.ndarray:
+def draw_polygons(polygons: list[np.ndarray], height: int, width: int, longest_edge: float | None = None) -> np.ndarray:
     """u8[height, width], the union of polygons by the rule of the COCO API; arguments: see `polygons_to_coco_rles`."""
     from pycocotools import mask as coco_mask
 
-    rles = polygons_to_coco_rles(polygons, height, width)
+    rles = polygons_to_coco_rles(polygons, height, width, longest_edge)
     return coco_mask.decode(coco_mask.merge(rles) if len(rles) > 1 else rles[0])

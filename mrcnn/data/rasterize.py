@@ -10,13 +10,21 @@ groups of five bits, from the fourth run on as the difference to the run two bef
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from mrcnn.data.errors import DataError
-from mrcnn.data.polygons import clip_polygons, draw_polygons, finite_polygons, polygons_to_coco_rles
+from mrcnn.data.polygons import (
+    bounds,
+    clip_polygons,
+    draw_polygons,
+    finite_polygons,
+    is_near,
+    polygons_to_coco_rles,
+)
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import Window, crop_binary_mask
 from mrcnn.structures.records import RLE, Annotation, Polygons
@@ -174,14 +182,18 @@ def _rle_window(rle: RLE, height: int, width: int) -> MaskWindow:
 
 def _polygon_window(polygons: Polygons, height: int, width: int, max_side: int) -> MaskWindow:
     check_size(height, width)
-    arrays = clip_polygons(finite_polygons(polygons), height, width)
+    arrays = [np.asarray(p, np.float64).reshape(-1, 2) for p in polygons if np.size(p) >= 6]
     if not arrays:
         return EMPTY
-    points = np.concatenate(arrays)
-    x1, y1 = np.floor(points.min(axis=0))
-    x2, y2 = np.ceil(points.max(axis=0)) + 1  # the COCO rule may set the pixel a vertex rounds to
-    top, left = int(np.clip(y1, 0, height)), int(np.clip(x1, 0, width))
-    bottom, right = int(np.clip(y2, top, height)), int(np.clip(x2, left, width))
+    x1, y1, x2, y2 = bounds(arrays)
+    if not is_near(x1, y1, x2, y2, height, width):  # or not finite
+        arrays = clip_polygons(finite_polygons(arrays), height, width)
+        if not arrays:
+            return EMPTY
+        x1, y1, x2, y2 = bounds(arrays)
+    top, left = min(max(math.floor(y1), 0), height), min(max(math.floor(x1), 0), width)
+    # The COCO rule may set the pixel a vertex rounds to.
+    bottom, right = min(max(math.ceil(y2) + 1, top), height), min(max(math.ceil(x2) + 1, left), width)
     if bottom <= top or right <= left:
         return EMPTY
     rows, columns = bottom - top, right - left
@@ -189,7 +201,8 @@ def _polygon_window(polygons: Polygons, height: int, width: int, max_side: int) 
     shrink = max(1.0, max(rows, columns) / max_side)
     cells_y, cells_x = max(1, round(rows / shrink)), max(1, round(columns / shrink))
     scale = np.array([cells_x / columns, cells_y / rows])
-    bits = draw_polygons([(p - (left, top)) * scale for p in arrays], cells_y, cells_x)
+    shifted = [(p - (left, top)) * scale for p in arrays]
+    bits = draw_polygons(shifted, cells_y, cells_x, longest_edge=max(x2 - x1, y2 - y1))
     return _trim(MaskWindow(bits, (float(top), float(left), float(bottom), float(right))))
 
 
@@ -251,6 +264,10 @@ def polygons_to_mask(polygons: Polygons, height: int, width: int) -> np.ndarray:
 
     Raises:
         DataError: the outline or the image is too large to be drawn.
+
+    Example:
+        >>> polygons_to_mask([np.array([[1, 1], [3, 1], [3, 3], [1, 3]])], 4, 5).sum(axis=1).tolist()
+        [0, 2, 2, 0]
     """
     return _placed(_polygon_window(polygons, height, width, max(height, width, 1)), height, width)
 
@@ -286,7 +303,13 @@ def rle_to_mask(rle: RLE, height: int | None = None, width: int | None = None) -
 
 
 def mask_to_rle(mask: np.ndarray) -> RLE:
-    """Compressed RLE of a mask bool[height, width]; "counts" is a str, ready for JSON."""
+    """Compressed RLE of a mask bool[height, width]; "counts" is a str, ready for JSON.
+
+    Example:
+        >>> rle = mask_to_rle(np.eye(3, dtype=bool))
+        >>> decode_counts(rle["counts"]).tolist(), bool(rle_to_mask(rle)[1, 1])
+        ([0, 1, 3, 1, 3, 1], True)
+    """
     return window_to_rle(0, 0, np.asarray(mask, bool), *mask.shape)
 
 
@@ -332,7 +355,8 @@ def _text_counts(rle: RLE) -> RLE:
 def encode_masks(instances: Instances) -> list[RLE]:
     """The masks of instances as compressed RLE, one by one from the windows of their boxes; none is pasted whole.
 
-    Empty, or without masks: [].
+    Returns:
+        {"size": [height, width], "counts": str} each. Empty, or without masks: [].
     """
     return [window_to_rle(*window, *instances.image_shape) for window in instances.mask_windows()]
 
@@ -353,7 +377,8 @@ def annotation_window(annotation: Annotation, height: int, width: int) -> Window
         box = np.nan_to_num(np.asarray(annotation.box, np.float64))
         y1, x1, y2, x2 = np.clip(np.rint(box), 0, [height, width, height, width]).astype(int)
         return int(y1), int(x1), np.ones((max(0, y2 - y1), max(0, x2 - x1)), bool)
-    return (int(top), int(left), bits.astype(bool)) if bits.any() else (0, 0, np.zeros((0, 0), bool))
+    # A trimmed window has a pixel in its first row unless it is empty.
+    return (int(top), int(left), bits.astype(bool)) if bits[0].any() else (0, 0, np.zeros((0, 0), bool))
 
 
 def annotation_mask(annotation: Annotation, height: int, width: int) -> np.ndarray:

@@ -23,14 +23,22 @@ LEAST_IOU = 0.5
 LEFT_OUT = "; left out"
 """How the message of an issue ends whose object is left out."""
 
+_FLOAT32_STEP, _FLOAT32_LEAST = 2.0**-23, 2.0**-126
+_CLEARLY, _NEAR = 0.01, 1e5  # a side in pixels that float32 holds up to such coordinates
 _THIN = 2.0  # pixels; whether a polygon at most so wide covers a pixel depends on where it lies
 _FITS = 0.95
 
 
 def has_area(box: Sequence[float]) -> bool:
     """Whether (y1, x1, y2, x2) has an area in float32, the type of boxes everywhere else."""
-    y1, x1, y2, x2 = np.asarray(box, np.float32)
-    return bool(y2 > y1 and x2 > x1)
+    y1, x1, y2, x2 = box
+    if y2 - y1 > _CLEARLY and x2 - x1 > _CLEARLY and y1 > -_NEAR and y2 < _NEAR and x1 > -_NEAR and x2 < _NEAR:
+        return True  # nearly all boxes, and there are millions
+    return y2 - y1 > _least_side(y1, y2) and x2 - x1 > _least_side(x1, x2)
+
+
+def _least_side(low: float, high: float) -> float:
+    return max(_FLOAT32_STEP * max(abs(low), abs(high)), _FLOAT32_LEAST)
 
 
 def mask_box(segmentation: Polygons | RLE, height: int, width: int) -> Box | None:
@@ -83,13 +91,14 @@ class Agreement:
     corner_ious: list[float] = dataclasses.field(default_factory=list)  # of boxes read as x1, y1, x2, y2
 
     def add(
-        self, annotation: Annotation, stated: Sequence[float] | None, height: int, width: int
+        self, annotation: Annotation, stated: Sequence[float] | None, around: Box | None, height: int, width: int
     ) -> tuple[str, str] | None:
         """Look at one object; crowd regions and objects without a segmentation are passed over.
 
         Args:
             annotation: the object.
             stated: the four numbers of its box, [x, y, width, height]; None where the box was taken from the mask.
+            around: the box of its mask, see `mask_box`.
             height, width: of the image.
 
         Returns:
@@ -99,7 +108,6 @@ class Agreement:
         if segmentation is None or annotation.is_crowd:
             return None
         self.num_masks += 1
-        around = mask_box(segmentation, height, width)
         if not has_pixel(annotation, around, height, width):
             self.num_empty += 1
             unit = not isinstance(segmentation, dict) and all(p.min() >= 0 and p.max() <= 1 for p in segmentation)

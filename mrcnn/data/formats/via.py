@@ -155,7 +155,7 @@ def _add_image(
         annotation = _annotation(region, class_id, number, height, width, report)
         if annotation is not None:
             annotations.append(annotation)
-            issue = agreement.add(annotation, None, height, width)
+            issue = agreement.add(annotation, None, annotation.box, height, width)
             if issue is not None:
                 report(*issue)
     dataset.add_image(

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from mrcnn.data.formats.coco import save_json as save_json
     from mrcnn.data.formats.via import load_via as load_via
     from mrcnn.data.image_file import image_suffixes as image_suffixes
-    from mrcnn.data.images import ReadOptions as ReadOptions
     from mrcnn.data.images import read_image as read_image
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
-    from mrcnn.data.rasterize import encode_masks as encode_masks
+    from mrcnn.data.read_options import ReadOptions as ReadOptions
+    from mrcnn.data.rle import encode_masks as encode_masks
     from mrcnn.data.video import VideoReader as VideoReader
     from mrcnn.data.video import VideoWriter as VideoWriter
     from mrcnn.doctor import diagnose as diagnose
@@ -85,7 +85,7 @@ _HOME = {
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "MrcnnError": "mrcnn.errors",
-    "ReadOptions": "mrcnn.data.images",
+    "ReadOptions": "mrcnn.data.read_options",
     "Recipe": "mrcnn.recipes",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
@@ -101,7 +101,7 @@ _HOME = {
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",
     "dry_run": "mrcnn.training.dry_run",
-    "encode_masks": "mrcnn.data.rasterize",
+    "encode_masks": "mrcnn.data.rle",
     "evaluate": "mrcnn.training.evaluation_run",
     "export_onnx": "mrcnn.export.onnx",
     "export_openvino": "mrcnn.export.openvino",

@@ -36,8 +36,10 @@ import numpy as np
 from mrcnn.data.errors import DataError as DataError
 from mrcnn.data.errors import DatasetIssue as DatasetIssue
 from mrcnn.data.ground_truth import to_instances
-from mrcnn.data.images import ReadOptions, image_shape, read_image
-from mrcnn.data.rasterize import annotation_mask, mask_to_rle, mask_window
+from mrcnn.data.images import image_shape, read_image
+from mrcnn.data.rasterize import annotation_mask, mask_window
+from mrcnn.data.read_options import ReadOptions
+from mrcnn.data.rle import mask_to_rle
 from mrcnn.data.validation import validate
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import Annotation, ImageRecord

@@ -15,7 +15,7 @@ import numpy as np
 
 from mrcnn.data.errors import DataError, DatasetIssue
 from mrcnn.data.images import image_shape, stored_shape
-from mrcnn.data.rasterize import check_rle
+from mrcnn.data.rle import check_rle
 from mrcnn.structures.records import Annotation, ImageRecord
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mrcnn.data.rasterize import polygons_to_rle, window_to_rle
+from mrcnn.data.rasterize import polygons_to_rle
+from mrcnn.data.rle import window_to_rle
 from mrcnn.errors import InputError
 from mrcnn.evaluation.class_names import distinct_labels
 from mrcnn.evaluation.coco_results import check_class, to_coco_results

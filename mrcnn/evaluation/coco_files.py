@@ -12,7 +12,8 @@ import numpy as np
 
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.fields import as_flag, as_id, as_number, as_numbers, parse_json, read_text, short
-from mrcnn.data.rasterize import check_rle, polygons_to_rle
+from mrcnn.data.rasterize import polygons_to_rle
+from mrcnn.data.rle import check_rle
 from mrcnn.evaluation.coco import (
     COCO_JOINTS,
     KEYPOINT_MAX_DETS,

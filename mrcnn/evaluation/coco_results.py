@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mrcnn.data.rasterize import encode_masks
+from mrcnn.data.rle import encode_masks
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrcnn.data.rasterize import encode_masks
+from mrcnn.data.rle import encode_masks
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from mrcnn.data.errors import DatasetIssue
 from mrcnn.data.polygons import clip_polygons, finite_polygons
-from mrcnn.data.rasterize import annotation_window, rle_box
+from mrcnn.data.rasterize import annotation_window
+from mrcnn.data.rle import rle_box
 from mrcnn.structures.records import RLE, Annotation, Polygons
 
 Box = tuple[float, float, float, float]

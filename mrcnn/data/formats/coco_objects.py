@@ -13,7 +13,7 @@ from mrcnn.data.errors import DataError
 from mrcnn.data.formats.agreement import LEFT_OUT, Agreement, Box, has_area, mask_box
 from mrcnn.data.formats.fields import as_flag, as_number, as_numbers, short
 from mrcnn.data.polygons import MAX_OUTLINE, clip_polygons, outline_length
-from mrcnn.data.rasterize import rle_box
+from mrcnn.data.rle import rle_box
 from mrcnn.structures.records import RLE, Annotation, Polygons
 
 # A box may stick out by rounding alone (COCO writes two decimals); that is not worth an issue.

@@ -121,7 +121,7 @@ def load_coco(
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data = parse_json(read_text(path), str(path))
+    data = parse_json(read_text(path, expected="COCO JSON file"), str(path))
     if not isinstance(data, dict):
         raise DataError(f'{path}: expected an object with "images", "annotations" and "categories", got {short(data)}')
     for key in _KEYS:

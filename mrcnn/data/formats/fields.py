@@ -24,19 +24,20 @@ def short(value: Any) -> str:
     return _SHORT.repr(value)
 
 
-def read_text(path: Path, what: str = "annotation file") -> str:
+def read_text(path: Path, what: str = "annotation file", expected: str = "file") -> str:
     """The text of a file, UTF-8 with or without a byte-order mark.
 
     Args:
         path: of the file.
         what: what messages call it.
+        expected: what it should have been, where it is a folder or a pipe.
 
     Raises:
         DataError: missing, a folder, a pipe, or no text.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DataError(f"{path}: expected a file, found a {'folder' if path.is_dir() else 'pipe or device'}")
+            raise DataError(f"{path}: expected a {expected}, found a {'folder' if path.is_dir() else 'pipe or device'}")
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such {what}") from error

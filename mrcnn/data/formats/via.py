@@ -165,7 +165,7 @@ def _add_image(
 
 def _read(path: Path) -> list[tuple[str, Regions]]:
     """(file name, regions) of every image."""
-    text = read_text(path)
+    text = read_text(path, expected="JSON or CSV file of VIA")
     content = _from_csv(path, text) if path.suffix.lower() == ".csv" else parse_json(text, str(path))
     if isinstance(content, dict):
         content = content.get("_via_img_metadata", content)

@@ -38,7 +38,7 @@ def is_container(prefix: bytes) -> bool:
     network; what is not a container is therefore not handed to it.
     """
     return (
-        prefix[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")  # MP4, QuickTime
+        prefix[4:8] in (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"wide", b"free", b"skip")  # MP4, QuickTime
         or (prefix[:4] == b"RIFF" and prefix[8:12] in (b"AVI ", b"AVIX"))
         or prefix.startswith(
             (

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import mrcnn
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, DatasetIssue
 from mrcnn.data.images import ReadOptions
@@ -322,3 +323,21 @@ def test_ground_truth_is_held_in_windows() -> None:
     assert [(top, left, bits.shape, int(bits.sum())) for top, left, bits in windows] == [
         (3, 2, (5, 4), 20), (0, 0, (2, 3), 6), (0, 0, (0, 0), 0),
     ]  # fmt: skip
+
+
+def test_ids_beyond_64_bits_are_trained_on_and_inspected_alike(tmp_path: Path) -> None:
+    dataset = Dataset()
+    dataset.add_class("mine", 1, "thing")
+    for i in range(2):
+        Image.new("RGB", (40, 30)).save(tmp_path / f"{i}.png")
+        box = Annotation(1, (5, 5, 20, 25))
+        dataset.add_image("mine", 2**63 + i, tmp_path / f"{i}.png", height=30, width=40, annotations=[box])
+    assert dataset.validate() == []
+    batch = make_batch(dataset)
+    assert sorted(batch["image_id"].numpy().tolist()) == [0, 1]
+
+
+def make_batch(dataset: Dataset) -> dict:
+    """The only batch of a data set, by the pipeline."""
+    recipe = mrcnn.Recipe()
+    return next(iter(mrcnn.make_pipeline(dataset, recipe.data, 2, training=False)))

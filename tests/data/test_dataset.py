@@ -109,30 +109,6 @@ def test_records_given_by_hand(tmp_path: Path) -> None:
         dataset.map_source_class_id("mine.3")
 
 
-def test_validate_finds_every_kind(tmp_path: Path) -> None:
-    (tmp_path / "bad.png").write_bytes(b"no")
-    Image.new("L", (8, 6)).save(tmp_path / "a.png")
-    dataset = Dataset()
-    dataset.add_class("mine", 1, "thing")
-    wrong = [
-        Annotation(2, (1, 1, 4, 5), annotation_id="class"),
-        Annotation(1, (1, 1, 1, 5), annotation_id="box"),
-        Annotation(1, (1, 1, 4, 5), {"size": [1, 1], "counts": [1]}, annotation_id="rle"),
-    ]
-    dataset.add_image("mine", 0, tmp_path / "a.png", annotations=wrong)
-    dataset.add_image("mine", 1, tmp_path / "bad.png")
-    dataset.add_image("mine", 2, None)
-    issues = dataset.validate()
-    assert [(f.kind, f.image_id, f.annotation_id) for f in issues] == [
-        ("class", 0, "class"),
-        ("box", 0, "box"),
-        ("RLE", 0, "rle"),
-        ("image", 1, None),
-        ("no image", 2, None),
-    ]
-    assert all(f.fatal for f in issues)
-
-
 def test_names_and_ids_that_nothing_could_keep() -> None:
     dataset = Dataset()
     for name in ("two\nlines", "\x1b[2Jclear", "right\u202eleft", "\ud800"):
@@ -169,31 +145,6 @@ def test_ids_in_batches_fit_into_64_bits(ids, expected) -> None:
     for i in ids:
         dataset.add_image("mine", i, None)
     assert dataset.batch_ids == expected
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_an_orientation_that_the_record_overrules_is_an_issue(tmp_path: Path, orientation: int) -> None:
-    for name in ("a.tif", "a.jpg"):
-        exif = Image.Exif()
-        exif[0x0112] = orientation
-        options = {"tiffinfo": {0x0112: orientation}} if name.endswith("tif") else {"exif": exif}
-        Image.new("L", (16, 8)).save(tmp_path / name, **options)
-        stored, shown = Dataset(), Dataset()
-        stored.add_image("mine", 0, tmp_path / name, height=8, width=16)
-        shown.add_image("mine", 0, tmp_path / name, height=16, width=8)
-        assert stored.load_image(0).shape == (8, 16, 3)
-        if orientation == 1:
-            assert stored.validate() == []
-            assert [issue.kind for issue in shown.validate()] == ["image"]
-            continue
-        (issue,) = stored.validate()
-        assert (issue.kind, issue.fatal, issue.image_id) == ("orientation", False, 0)
-        assert "its orientation tag is 6, by which it is 16 x 8" in issue.message
-        assert shown.validate() == [] and shown.validate(pixels=True) == []
-        assert shown.load_image(0).shape == (16, 8, 3)
-        unknown = Dataset()
-        unknown.add_image("mine", 0, tmp_path / name)
-        assert unknown.image_shape(0) == (16, 8) == unknown.load_image(0).shape[:2]
 
 
 def test_how_images_are_read_is_a_field(tmp_path: Path) -> None:
@@ -306,23 +257,6 @@ def test_subset_of_a_set_with_files(tmp_path: Path) -> None:
     assert part.instances(0).keypoints.shape == (1, 1, 3)
     parts = [dataset.subset(range(0, 1)), dataset.subset(range(1, 3))]
     assert sum((p.image_ids for p in parts), ()) == dataset.image_ids
-
-
-def test_ground_truth_is_held_in_windows() -> None:
-    dataset = Dataset()
-    dataset.add_class("mine", 1, "thing")
-    square = [np.array([[2, 3], [6, 3], [6, 8], [2, 8]])]
-    objects = [
-        Annotation(1, (3, 2, 8, 6), square),
-        Annotation(1, (0, 0, 2, 3)),
-        Annotation(1, (0, 0, 5, 5), EMPTY_POLYGON),
-    ]
-    dataset.add_image("mine", 0, None, height=14_000, width=14_000, annotations=objects * 40)  # 23 GB as full masks
-    ground_truth = dataset.instances(0)
-    windows = list(ground_truth.mask_windows())[:3]
-    assert [(top, left, bits.shape, int(bits.sum())) for top, left, bits in windows] == [
-        (3, 2, (5, 4), 20), (0, 0, (2, 3), 6), (0, 0, (0, 0), 0),
-    ]  # fmt: skip
 
 
 def test_ids_beyond_64_bits_are_trained_on_and_inspected_alike(tmp_path: Path) -> None:

@@ -98,10 +98,7 @@ def wait_share(data, recipe, steps: int) -> float:
     """Share of the time of training steps spent waiting for data, in the second of two epochs: the first traces."""
     import mrcnn
 
-    part = like(data)
-    for i in range(min(len(data), steps * recipe.train.batch_size)):
-        record = data.record(i)
-        part.add_image("part", i, record.path, width=record.width, height=record.height, annotations=record.annotations)
+    part = data.subset(range(min(len(data), steps * recipe.train.batch_size)))
     model = recipe.build_model(part.class_names, part.category_ids)
     recipe = recipe.override({"train.images": 2 * len(part), "train.warmup_images": 0})
     return mrcnn.train(model, part, recipe=recipe, verbose=0).history["data_wait"][-1]

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from mrcnn.base_config import ConfigError as ConfigError
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
+    from mrcnn.data.formats.base import load_dataset as load_dataset
     from mrcnn.data.formats.coco import load_coco as load_coco
     from mrcnn.data.formats.coco import save_json as save_json
     from mrcnn.data.formats.via import load_via as load_via
+    from mrcnn.data.image_file import image_suffixes as image_suffixes
     from mrcnn.data.images import read_image as read_image
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
-    from mrcnn.data.rasterize import encode_masks as encode_masks
+    from mrcnn.data.read_options import ReadOptions as ReadOptions
+    from mrcnn.data.rle import encode_masks as encode_masks
     from mrcnn.data.video import VideoReader as VideoReader
     from mrcnn.data.video import VideoWriter as VideoWriter
     from mrcnn.doctor import diagnose as diagnose
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw_grid as draw_grid
     from mrcnn.drawing import save_image as save_image
     from mrcnn.errors import MrcnnError as MrcnnError
-    from mrcnn.evaluation.coco import to_coco_results as to_coco_results
+    from mrcnn.evaluation.coco_results import to_coco_results as to_coco_results
     from mrcnn.export.onnx import export_onnx as export_onnx
     from mrcnn.export.onnx import load_onnx as load_onnx
     from mrcnn.export.openvino import export_openvino as export_openvino
@@ -82,6 +85,7 @@ _HOME = {
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "MrcnnError": "mrcnn.errors",
+    "ReadOptions": "mrcnn.data.read_options",
     "Recipe": "mrcnn.recipes",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
@@ -97,18 +101,20 @@ _HOME = {
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",
     "dry_run": "mrcnn.training.dry_run",
-    "encode_masks": "mrcnn.data.rasterize",
+    "encode_masks": "mrcnn.data.rle",
     "evaluate": "mrcnn.training.evaluation_run",
     "export_onnx": "mrcnn.export.onnx",
     "export_openvino": "mrcnn.export.openvino",
     "export_saved_model": "mrcnn.export.saved_model",
     "export_tflite": "mrcnn.export.tflite",
     "fold_batch_norm": "mrcnn.modeling.folding",
+    "image_suffixes": "mrcnn.data.image_file",
     "inspect": "mrcnn.inspection",
     "inspect_batch": "mrcnn.inspection",
     "iter_detect": "mrcnn.inference",
     "join_workers": "mrcnn.training.devices",
     "load_coco": "mrcnn.data.formats.coco",
+    "load_dataset": "mrcnn.data.formats.base",
     "load_imagenet": "mrcnn.weights.imagenet",
     "load_model": "mrcnn.weights.checkpoint",
     "load_onnx": "mrcnn.export.onnx",
@@ -127,7 +133,7 @@ _HOME = {
     "save_json": "mrcnn.data.formats.coco",
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
-    "to_coco_results": "mrcnn.evaluation.coco",
+    "to_coco_results": "mrcnn.evaluation.coco_results",
     "train": "mrcnn.training.fit",
     "training_targets": "mrcnn.modeling.stages",
     "use_devices": "mrcnn.training.devices",

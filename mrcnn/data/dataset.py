@@ -1,6 +1,6 @@
 """`Dataset`: images and their objects, the class users subclass.
 
-Two ways to make one: read annotation files (`mrcnn.data.formats`), or subclass and say where images and masks come
+Two ways to make one: read annotation files (`mrcnn.data.formats`), or subclass and define where images and masks come
 from:
 
     class Nuclei(Dataset):
@@ -15,6 +15,11 @@ from:
             return masks, np.ones(masks.shape[-1], np.int32)
 
 Class ids are 1..C in the order of `add_class`; 0 is background and has no name: `class_names[k - 1]` is class k.
+
+Repeated calls. `load_image(i)` is called whenever the pixels of image i are needed, from several threads, and must
+return the same pixels every time. `load_mask(i)` is called once; its result is kept as RLE and used for every later
+epoch. A data set that makes its images up therefore derives both from the index, for instance as the seed of a
+generator; one that returned another image each time would train on masks of the first.
 """
 
 from __future__ import annotations
@@ -22,38 +27,58 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Union
 
 import numpy as np
 
 from mrcnn.data.errors import DataError as DataError
 from mrcnn.data.errors import DatasetIssue as DatasetIssue
+from mrcnn.data.ground_truth import to_instances
 from mrcnn.data.images import image_shape, read_image
-from mrcnn.data.rasterize import annotation_mask, check_rle, mask_to_rle
+from mrcnn.data.rasterize import annotation_mask, mask_window
+from mrcnn.data.read_options import ReadOptions
+from mrcnn.data.rle import mask_to_rle
+from mrcnn.data.validation import validate
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import Annotation, ImageRecord
+from mrcnn.text import printable
 
 logger = logging.getLogger("mrcnn")
+
+Selection = Union[Sequence[int], np.ndarray, slice, Callable[[ImageRecord], bool]]  # noqa: UP007 - read at run time
+_INT64 = range(-(2**63), 2**63)
 
 
 class Dataset:
     """Images, their objects and the names of the classes.
 
     Subclasses override `load_image`, `load_mask` or both, or pass `annotations` to `add_image`. Where `load_mask` is
-    overridden the annotations are derived from it when they are first needed and kept as RLE.
+    overridden the annotations are derived from it when they are first needed and kept as RLE. The module states how
+    often both are called.
 
     Attributes:
         channels: of every image; another number needs a `load_image` of your own.
-        issues: what a reader mended or left out; see `DatasetIssue`.
+        read_options: how image files become 8-bit RGB: range of intensities, bands, page; see `ReadOptions`.
+        issues: what a reader corrected or left out; see `DatasetIssue`.
         keypoint_names: names of the J joints; empty where the set has none.
         path: the annotation file, where there is one; named in messages.
+
+    Example:
+        >>> dataset = Dataset()
+        >>> dataset.add_class("mine", 1, "square")
+        >>> dataset.add_image("mine", 7, "a.png", height=8, width=9, annotations=[Annotation(1, (1, 2, 5, 6))])
+        >>> dataset
+        Dataset(1 images, 1 classes: square)
+        >>> int(dataset.instances(0).masks.sum())
+        16
     """
 
     channels: int = 3
 
     def __init__(self) -> None:
+        self.read_options = ReadOptions()
         self.issues: list[DatasetIssue] = []
         self.keypoint_names: tuple[str, ...] = ()
         self.path: str | None = None
@@ -67,16 +92,24 @@ class Dataset:
     # Describing the set
 
     def add_class(self, source: str, class_id: int, class_name: str) -> None:
-        """Adds a class; its class id in this package is 1 for the first, 2 for the next, ...
+        """Add a class; its class id in this package is 1 for the first, 2 for the next, ...
 
         Args:
             source: name of the collection, e.g. "coco".
             class_id: the class's id there; adding the same pair again does nothing.
             class_name: shown to people.
+
+        Raises:
+            DataError: the name holds line breaks or other control characters, which no list of names could keep.
         """
         if any((s, i) == (source, class_id) for s, i, _ in self._classes):
             return
-        self._classes.append((source, int(class_id), str(class_name)))
+        name = str(class_name)
+        if name != printable(name):
+            raise DataError(
+                f"add_class: the name {printable(name)!r} holds control characters; expected one line of text"
+            )
+        self._classes.append((source, int(class_id), name))
 
     def add_image(
         self,
@@ -87,9 +120,10 @@ class Dataset:
         width: int | None = None,
         height: int | None = None,
         annotations: Sequence[Annotation] = (),
+        extra: Mapping[str, Any] | None = None,
         **info: Any,
     ) -> None:
-        """Adds an image.
+        """Add an image.
 
         Args:
             source: name of the collection.
@@ -97,7 +131,8 @@ class Dataset:
             path: of the image file; None where `load_image` is overridden.
             width, height: if known; reading then checks the image against them.
             annotations: its objects, with class ids of this set (1..C).
-            **info: anything else; kept in `image_info` and in the record's `extra`.
+            extra: anything else, under any name; kept in `image_info` and in the record's `extra`.
+            **info: further entries of `extra`.
 
         Raises:
             DataError: the id is taken.
@@ -106,7 +141,8 @@ class Dataset:
             raise DataError(f"add_image: image id {image_id!r} is given twice")
         self._ids.add(image_id)
         path = None if path is None else str(path)
-        self._records.append(ImageRecord(image_id, path, height, width, tuple(annotations), source, info))
+        kept = {**(extra or {}), **info}
+        self._records.append(ImageRecord(image_id, path, height, width, tuple(annotations), source, kept))
 
     def prepare(self) -> None:
         """Does nothing: a set is ready as it is. Here so that scripts which call it keep working."""
@@ -120,7 +156,7 @@ class Dataset:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Names of the things; `class_names[k - 1]` is class k."""
+        """Names of the object classes; `class_names[k - 1]` is class k."""
         return tuple(name for _, _, name in self._classes)
 
     @property
@@ -139,10 +175,18 @@ class Dataset:
         return tuple(record.image_id for record in self._records)
 
     @property
+    def batch_ids(self) -> tuple[int, ...]:
+        """The id of each image in a batch: its own where all are integers of 64 bits, else its number in the set."""
+        ids = self.image_ids
+        if all(isinstance(i, (int, np.integer)) and int(i) in _INT64 for i in ids):
+            return tuple(int(i) for i in ids)
+        return tuple(range(len(ids)))
+
+    @property
     def image_info(self) -> list[dict[str, Any]]:
-        """Everything `add_image` was told, one dict an image: id, source, path, width, height and its extras."""
+        """What `add_image` was given, one dict an image: its extras, then id, source, path, width and height."""
         return [
-            {"id": r.image_id, "source": r.source, "path": r.path, "width": r.width, "height": r.height, **r.extra}
+            {**r.extra, "id": r.image_id, "source": r.source, "path": r.path, "width": r.width, "height": r.height}
             for r in self._records
         ]
 
@@ -161,7 +205,7 @@ class Dataset:
     # Reading it
 
     def load_image(self, index: int) -> np.ndarray:
-        """Image number `index` as u8[h, w, 3], RGB.
+        """Image number `index` as u8[h, w, 3], RGB; the same pixels at every call.
 
         Raises:
             DataError: the file is missing, damaged or of another size than recorded; names file and image id.
@@ -173,13 +217,14 @@ class Dataset:
         if record.path is None:
             raise DataError(f"image {record.image_id!r} has no path; override load_image or give one to add_image")
         known = record.height is not None and record.width is not None
+        options = {f.name: getattr(self.read_options, f.name) for f in dataclasses.fields(self.read_options)}
         try:
-            return read_image(record.path, (record.height, record.width) if known else None, least_shape)
+            return read_image(record.path, (record.height, record.width) if known else None, least_shape, **options)
         except DataError as error:
             raise DataError(f"{error} [image id {record.image_id!r}]") from error
 
     def load_mask(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """The objects of image number `index`.
+        """The objects of image number `index`; called once an image where it is overridden.
 
         Returns:
             masks bool[h, w, n] and class ids i32[n], 1..C. Empty: bool[h, w, 0] and i32[0].
@@ -196,10 +241,15 @@ class Dataset:
         """Whether images come from their files, not from a `load_image` of a subclass or of this object."""
         return type(self).load_image is Dataset.load_image and "load_image" not in vars(self)
 
+    @property
+    def _derives_annotations(self) -> bool:
+        """Whether annotations come from a `load_mask` of a subclass."""
+        return type(self).load_mask is not Dataset.load_mask
+
     def _get_image(self, index: int, least_shape: tuple[int, int] | None = None) -> np.ndarray:
         """`load_image`, checked, for a subclass may return anything; or, where a smaller one will do, perhaps that.
 
-        See `read_image` for `least_shape`.
+        All of the package that trains or validates gets images here. See `read_image` for `least_shape`.
         """
         if least_shape is not None and self._reads_files:
             return self._read(index, least_shape)
@@ -218,8 +268,8 @@ class Dataset:
         if record.height is not None and record.width is not None:
             return int(record.height), int(record.width)
         if index not in self._shapes:
-            if record.path is not None and type(self).load_image is Dataset.load_image:
-                self._shapes[index] = image_shape(record.path)
+            if record.path is not None and self._reads_files:
+                self._shapes[index] = image_shape(record.path, self.read_options.page)
             else:
                 self._get_image(index)
         return self._shapes[index]
@@ -227,7 +277,7 @@ class Dataset:
     def record(self, index: int) -> ImageRecord:
         """Image number `index` with its annotations, derived ones included."""
         record = self._records[index]
-        if type(self).load_mask is Dataset.load_mask:
+        if not self._derives_annotations:
             return record
         height, width = self.image_shape(index)
         return dataclasses.replace(record, annotations=self.annotations(index), height=height, width=width)
@@ -238,17 +288,18 @@ class Dataset:
         Raises:
             DataError: an overridden `load_mask` gave arrays that do not fit the image or the classes.
         """
-        if type(self).load_mask is Dataset.load_mask:
+        if not self._derives_annotations:
             return self._records[index].annotations
         with self._lock:
-            found = self._derived.get(index)
-        if found is None:
-            found = self._derive(index)
+            annotations = self._derived.get(index)
+        if annotations is None:
+            annotations = self._derive(index)
             with self._lock:
-                self._derived[index] = found
-        return found
+                self._derived[index] = annotations
+        return annotations
 
     def _derive(self, index: int) -> tuple[Annotation, ...]:
+        """The one call of an overridden `load_mask`."""
         where = f"image {self._records[index].image_id!r}: load_mask gave"
         masks, class_ids = self.load_mask(index)
         masks, class_ids = np.asarray(masks), np.asarray(class_ids).reshape(-1)
@@ -266,111 +317,145 @@ class Dataset:
             mask = masks[:, :, i].astype(bool)
             rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
             if not rows.size:
-                continue  # an object without a pixel cannot be learnt or found
+                continue  # an object without a pixel can be neither trained on nor found
             box = (float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1))
             annotations.append(Annotation(class_id, box, mask_to_rle(mask), annotation_id=i, area=float(mask.sum())))
         return tuple(annotations)
 
     def instances(self, index: int) -> Instances:
-        """The ground truth of image number `index` with full masks, as drawing and evaluation take it."""
-        annotations = self.annotations(index)
-        height, width = self.image_shape(index)
-        if not annotations:
-            return dataclasses.replace(Instances.empty((height, width)), scores=None, is_crowd=np.zeros(0, bool))
-        joints = len(self.keypoint_names)
-        return Instances(
-            boxes=np.array([a.box for a in annotations], np.float32),
-            class_ids=np.array([a.class_id for a in annotations], np.int32),
-            image_shape=(height, width),
-            masks=np.stack([annotation_mask(a, height, width) for a in annotations]),
-            keypoints=stack_keypoints(annotations, joints) if joints else None,
-            is_crowd=np.array([a.is_crowd for a in annotations], bool),
-        )
+        """The ground truth of image number `index` with masks, as drawing and evaluation take it."""
+        return to_instances(self.annotations(index), self.image_shape(index), len(self.keypoint_names))
+
+    # Checking and selecting
 
     def validate(self, pixels: bool = False) -> list[DatasetIssue]:
-        """All that is wrong with the set: the reader's `issues` and what a look at every file adds.
-
-        Checks that each image exists, opens and has the recorded size; that class ids are 1..C; that boxes are
-        finite and not empty; that RLEs fit their image.
+        """All issues of the set: those of the reader, and what a look at every file adds; see `data.validation`.
 
         Args:
             pixels: decode every image instead of reading headers only; finds those cut off.
         """
-        issues = list(self.issues)
-        own_images = type(self).load_image is not Dataset.load_image
-        for index, record in enumerate(self._records):
+        return validate(self, pixels)
 
-            def add(kind: str, message: str, annotation: Annotation | None = None, record=record) -> None:
-                path = record.path if annotation is None else self.path
-                number = None if annotation is None else annotation.annotation_id
-                issues.append(DatasetIssue(kind, message, record.image_id, number, path, fatal=True))
+    def nothing_to_learn(self) -> str | None:
+        """Why nothing can be learned from this set, in one sentence; None where there is at least one usable object.
 
+        Objects are looked at until one is found that is no crowd region and whose mask has a pixel. Images that cannot
+        be read are passed over: training names them.
+        """
+        num_crowd = num_empty = 0
+        for index in range(len(self)):
             try:
-                if own_images or pixels:
-                    self._get_image(index)
-                elif record.path is None:
-                    add("no image", "has neither a path nor a load_image of its own")
-                    continue
-                else:
-                    height, width = image_shape(record.path)
-                    stated = (record.height, record.width)
-                    if None not in stated and stated != (height, width):
-                        self.load_image(index)  # pixels as stored may fit where EXIF does not
-                annotations = self.annotations(index)
-                height, width = self.image_shape(index)
-            except DataError as error:
-                add("image", str(error))
+                for annotation in self.annotations(index):
+                    if annotation.is_crowd:
+                        num_crowd += 1
+                    elif mask_window(annotation, *self.image_shape(index)).bits.any():
+                        return None
+                    else:
+                        num_empty += 1
+            except DataError:
                 continue
-            for annotation in annotations:
-                box = np.asarray(annotation.box, np.float64)
-                if not 1 <= annotation.class_id <= self.num_classes:
-                    add("class", f"class id {annotation.class_id}, expected 1..{self.num_classes}", annotation)
-                if not np.isfinite(box).all() or (box[2:] <= box[:2]).any():
-                    add("box", f"box {annotation.box} is empty or not finite", annotation)
-                if isinstance(annotation.segmentation, dict):
-                    try:
-                        check_rle(annotation.segmentation, height, width)
-                    except DataError as error:
-                        add("RLE", str(error), annotation)
-        return issues
+        parts = [f"{num_crowd} crowd region{'s' * (num_crowd != 1)}, no object"] if num_crowd else []
+        if num_empty:
+            parts = [f"{num_empty} object{'s' * (num_empty != 1)}, none of whose masks has a pixel"]
+        sentence = f"nothing to learn: {parts[0] if parts else f'no object in {len(self)} images'}"
+        if num_crowd and not num_empty:
+            sentence += "; regions with iscrowd 1 are ignored in training, so set it to 0 where it marks single objects"
+        counts = Counter(issue.kind for issue in self.issues if issue.annotation_id is not None)
+        if counts and not parts:
+            sentence += f"; left out: {', '.join(f'{n} x {kind}' for kind, n in counts.most_common())}"
+        return sentence
+
+    def check_trainable(self) -> None:
+        """Refuse a set that nothing can be learned from.
+
+        Raises:
+            DataError: no image, or no object but crowd regions and masks without a pixel; names the file.
+
+        Example:
+            >>> Dataset().check_trainable()
+            Traceback (most recent call last):
+            mrcnn.data.errors.DataError: data set: nothing to learn: no object in 0 images
+        """
+        reason = self.nothing_to_learn()
+        if reason is not None:
+            raise DataError(f"{self.path or 'data set'}: {reason}")
+
+    def subset(self, select: Selection) -> Dataset:
+        """Some of the images, as a data set with the same classes that reads through this one.
+
+        Args:
+            select: numbers of images in the order wanted, a boolean array over all images, a slice, or a function of an
+                image's record (annotations derived from `load_mask` included).
+
+        Returns:
+            a view: images and masks come from this set's `load_image` and `load_mask`.
+
+        Raises:
+            DataError: a number is out of range or given twice.
+
+        Example:
+            >>> dataset = Dataset()
+            >>> for i in range(4):
+            ...     dataset.add_image("mine", 10 + i, None)
+            >>> dataset.subset([3, 0]).image_ids
+            (13, 10)
+            >>> dataset.subset(lambda record: record.image_id > 11).image_ids
+            (12, 13)
+        """
+        if callable(select):
+            indices = [i for i in range(len(self)) if select(self.record(i))]
+        elif isinstance(select, slice):
+            indices = list(range(len(self)))[select]
+        else:
+            chosen = np.asarray(select)
+            if chosen.dtype == bool:
+                if chosen.shape != (len(self),):
+                    raise DataError(f"subset: expected {len(self)} booleans, got an array of shape {chosen.shape}")
+                chosen = np.flatnonzero(chosen)
+            if chosen.size and not (np.issubdtype(chosen.dtype, np.integer) and chosen.ndim == 1):
+                raise DataError(f"subset: expected numbers of images, got {chosen.dtype} of shape {chosen.shape}")
+            indices = [int(i) for i in chosen]
+        wrong = [i for i in indices if not 0 <= i < len(self)]
+        if wrong:
+            raise DataError(f"subset: no image {wrong[0]}; there are {len(self)}, counted from 0")
+        if len(set(indices)) < len(indices):
+            raise DataError("subset: an image is given twice")
+        return Subset(self, indices)
 
 
-def stack_keypoints(annotations: Sequence[Annotation], num_joints: int) -> np.ndarray:
-    """f32[n, J, 3]; joints that an annotation does not have are (0, 0, 0)."""
-    stacked = np.zeros((len(annotations), num_joints, 3), np.float32)
-    for row, annotation in zip(stacked, annotations, strict=True):
-        if annotation.keypoints is not None:
-            count = min(num_joints, len(annotation.keypoints))
-            row[:count] = annotation.keypoints[:count]
-    return stacked
+class Subset(Dataset):
+    """Some images of another data set; see `Dataset.subset`."""
 
+    def __init__(self, parent: Dataset, indices: Sequence[int]) -> None:
+        super().__init__()
+        self.parent, self.indices = parent, tuple(indices)
+        self.channels, self.read_options = parent.channels, parent.read_options
+        self.keypoint_names, self.path = parent.keypoint_names, parent.path
+        self._classes = list(parent._classes)
+        self._records = [parent._records[i] for i in self.indices]
+        self._ids = {record.image_id for record in self._records}
+        self.issues = [issue for issue in parent.issues if issue.image_id is None or issue.image_id in self._ids]
 
-class ByteCache:
-    """Keeps the values used last while their arrays fit into a number of bytes; safe between threads."""
+    @property
+    def _reads_files(self) -> bool:
+        return self.parent._reads_files
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
-        self.num_bytes = 0
-        self._items: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
-        self._lock = threading.Lock()
+    @property
+    def _derives_annotations(self) -> bool:
+        return self.parent._derives_annotations
 
-    def get(self, key: Any) -> Any | None:
-        """The value kept under `key`, or None."""
-        with self._lock:
-            item = self._items.get(key)
-            if item is None:
-                return None
-            self._items.move_to_end(key)
-            return item[0]
+    def load_image(self, index: int) -> np.ndarray:
+        """The parent's image."""
+        return self._read(index) if self._reads_files else self.parent.load_image(self.indices[index])
 
-    def put(self, key: Any, value: Any, num_bytes: int) -> None:
-        """Keeps a value of the given size, dropping those unused longest; one that is too large is not kept."""
-        if num_bytes > self.max_bytes:
-            return
-        with self._lock:
-            if key in self._items:
-                self.num_bytes -= self._items.pop(key)[1]
-            self._items[key] = (value, num_bytes)
-            self.num_bytes += num_bytes
-            while self.num_bytes > self.max_bytes:
-                self.num_bytes -= self._items.popitem(last=False)[1][1]
+    def load_mask(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The parent's masks."""
+        return self.parent.load_mask(self.indices[index])
+
+    def image_shape(self, index: int) -> tuple[int, int]:
+        """Of the parent's image."""
+        return self.parent.image_shape(self.indices[index])
+
+    def annotations(self, index: int) -> tuple[Annotation, ...]:
+        """Those of the parent, which keeps derived ones."""
+        return self.parent.annotations(self.indices[index])

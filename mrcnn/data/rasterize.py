@@ -4,24 +4,41 @@ An annotation stays polygons or RLE until its mask is needed, and then only the 
 rasterized (`mask_window`), at a bounded resolution: 450 objects on a 12-megapixel image never exist as 450 full
 images.
 
-RLE is COCO's: runs of 0 and 1 in turn, down the columns, beginning with 0; compressed strings pack each run in
-groups of five bits, from the fourth run on as the difference to the run two before.
+Run-length encodings are read, checked and written in `data.rle`, whose functions can also be imported from here.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from mrcnn.data.errors import DataError
-from mrcnn.structures.instances import Instances
-from mrcnn.structures.masks import crop_binary_mask
+from mrcnn.data.polygons import (
+    bounds,
+    clip_polygons,
+    draw_polygons,
+    finite_polygons,
+    is_near,
+    polygons_to_coco_rles,
+)
+from mrcnn.data.rle import check_rle as check_rle
+from mrcnn.data.rle import decode_counts as decode_counts
+from mrcnn.data.rle import encode_masks as encode_masks
+from mrcnn.data.rle import mask_to_rle as mask_to_rle
+from mrcnn.data.rle import rle_box as rle_box
+from mrcnn.data.rle import rle_size, text_counts
+from mrcnn.data.rle import window_to_rle as window_to_rle
+from mrcnn.structures.masks import Window, crop_binary_mask
 from mrcnn.structures.records import RLE, Annotation, Polygons
 
 MAX_WINDOW_SIDE = 512
 """Longest side of a stored window in cells; several times any mask side, so that zooming in loses nothing visible."""
+
+MAX_MASK_PIXELS = 2**28
+"""Largest image in which masks are rasterized; a mask of it takes as many bytes."""
 
 
 class MaskWindow(NamedTuple):
@@ -35,74 +52,24 @@ class MaskWindow(NamedTuple):
     window: tuple[float, float, float, float]
 
 
+def check_size(height: int, width: int) -> None:
+    """Refuse images in which a single mask would take too much memory.
+
+    Raises:
+        DataError: more than `MAX_MASK_PIXELS` pixels.
+    """
+    if height * width > MAX_MASK_PIXELS:
+        raise DataError(
+            f"an image of {height} x {width} is {height * width} pixels; masks are rasterized in at most"
+            f" {MAX_MASK_PIXELS}"
+        )
+
+
 EMPTY = MaskWindow(np.zeros((1, 1), np.uint8), (0.0, 0.0, 0.0, 0.0))
 
 
-def decode_counts(counts: bytes | str | list[int]) -> np.ndarray:
-    """Run lengths i64[runs] from a compressed string or a plain list.
-
-    Raises:
-        DataError: the string is cut off or holds a character that no encoder writes, or a run is negative.
-    """
-    if isinstance(counts, (list, tuple, np.ndarray)):
-        runs = np.asarray(counts)
-        if runs.size and not np.issubdtype(runs.dtype, np.integer):
-            raise DataError(f"RLE counts: expected integers, got {runs.dtype}")
-        runs = runs.astype(np.int64).reshape(-1)
-    else:
-        if isinstance(counts, str):
-            try:
-                counts = counts.encode("ascii")
-            except UnicodeEncodeError as error:
-                raise DataError("RLE counts: not an ASCII string") from error
-        codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
-        if codes.size and (codes.min() < 0 or codes.max() > 63):
-            raise DataError("RLE counts: the string holds characters outside the encoding")
-        if not codes.size:
-            return codes
-        last = (codes & 32) == 0  # bit 5: more groups follow
-        if not last[-1]:
-            raise DataError("RLE counts: the string is cut off")
-        ends = np.flatnonzero(last)
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        if (ends - starts).max() > 11:
-            raise DataError("RLE counts: a run is longer than any image")
-        place = np.arange(codes.size) - np.repeat(starts, ends - starts + 1)
-        values = np.add.reduceat((codes & 31) << (5 * place), starts)
-        negative = (codes[ends] & 16) != 0  # the top bit of the last group is the sign
-        values = np.where(negative, values - (np.int64(1) << (5 * (ends - starts + 1))), values)
-        # Runs 0, 1 and 2 are plain; run i > 2 adds run i - 2: two interleaved sums, of which run 0 is in neither.
-        runs = values.copy()
-        runs[1::2] = np.cumsum(values[1::2])
-        runs[2::2] = np.cumsum(values[2::2])
-    if runs.size and runs.min() < 0:
-        raise DataError("RLE counts: a run is negative")
-    return runs
-
-
-def check_rle(rle: RLE, height: int, width: int) -> np.ndarray:
-    """Run lengths of an RLE, after checking that they fill an image of the given size.
-
-    Raises:
-        DataError: "size" or "counts" is missing, or belongs to an image of another size.
-    """
-    if "size" not in rle or "counts" not in rle:
-        raise DataError(f'RLE: expected "size" and "counts", got {", ".join(map(repr, rle)) or "nothing"}')
-    try:
-        size = tuple(int(v) for v in rle["size"])
-    except (TypeError, ValueError) as error:
-        raise DataError(f"RLE size: expected [height, width], got {rle['size']!r}") from error
-    if size != (height, width):
-        raise DataError(f"RLE of size {list(size)}, expected [{height}, {width}], the size of its image")
-    if not isinstance(rle["counts"], (str, bytes, list, tuple, np.ndarray)):
-        raise DataError(f"RLE counts: expected a string or a list, got {type(rle['counts']).__name__}")
-    runs = decode_counts(rle["counts"])
-    if runs.sum() != height * width:
-        raise DataError(f"RLE whose runs sum to {runs.sum()}, expected {height} x {width} = {height * width}")
-    return runs
-
-
 def _rle_window(rle: RLE, height: int, width: int) -> MaskWindow:
+    check_size(height, width)
     runs = check_rle(rle, height, width)
     ends = np.cumsum(runs)
     starts = ends - runs
@@ -123,27 +90,20 @@ def _rle_window(rle: RLE, height: int, width: int) -> MaskWindow:
     return MaskWindow(bits, (float(top), float(left), float(bottom), float(right)))
 
 
-def _polygon_arrays(polygons: Polygons) -> list[np.ndarray]:
-    return [np.asarray(p, np.float64).reshape(-1, 2) for p in polygons if np.size(p) >= 6]
-
-
-def _draw(polygons: list[np.ndarray], height: int, width: int) -> np.ndarray:
-    """u8[height, width]; the union, drawn by the COCO rule."""
-    from pycocotools import mask as coco_mask
-
-    rles = coco_mask.frPyObjects([p.ravel().tolist() for p in polygons], height, width)
-    return coco_mask.decode(coco_mask.merge(rles) if len(rles) > 1 else rles[0])
-
-
 def _polygon_window(polygons: Polygons, height: int, width: int, max_side: int) -> MaskWindow:
-    arrays = _polygon_arrays(polygons)
+    check_size(height, width)
+    arrays = [np.asarray(p, np.float64).reshape(-1, 2) for p in polygons if np.size(p) >= 6]
     if not arrays:
         return EMPTY
-    points = np.concatenate(arrays)
-    x1, y1 = np.floor(points.min(axis=0))
-    x2, y2 = np.ceil(points.max(axis=0)) + 1  # the COCO rule may set the pixel a vertex rounds to
-    top, left = int(np.clip(y1, 0, height)), int(np.clip(x1, 0, width))
-    bottom, right = int(np.clip(y2, top, height)), int(np.clip(x2, left, width))
+    x1, y1, x2, y2 = bounds(arrays)
+    if not is_near(x1, y1, x2, y2, height, width):  # or not finite
+        arrays = clip_polygons(finite_polygons(arrays), height, width)
+        if not arrays:
+            return EMPTY
+        x1, y1, x2, y2 = bounds(arrays)
+    top, left = min(max(math.floor(y1), 0), height), min(max(math.floor(x1), 0), width)
+    # The COCO rule may set the pixel a vertex rounds to.
+    bottom, right = min(max(math.ceil(y2) + 1, top), height), min(max(math.ceil(x2) + 1, left), width)
     if bottom <= top or right <= left:
         return EMPTY
     rows, columns = bottom - top, right - left
@@ -151,7 +111,8 @@ def _polygon_window(polygons: Polygons, height: int, width: int, max_side: int) 
     shrink = max(1.0, max(rows, columns) / max_side)
     cells_y, cells_x = max(1, round(rows / shrink)), max(1, round(columns / shrink))
     scale = np.array([cells_x / columns, cells_y / rows])
-    bits = _draw([(p - (left, top)) * scale for p in arrays], cells_y, cells_x)
+    shifted = [(p - (left, top)) * scale for p in arrays]
+    bits = draw_polygons(shifted, cells_y, cells_x, longest_edge=max(x2 - x1, y2 - y1))
     return _trim(MaskWindow(bits, (float(top), float(left), float(bottom), float(right))))
 
 
@@ -197,6 +158,8 @@ def mask_window(annotation: Annotation, height: int, width: int, max_side: int =
     if segmentation is not None:
         return _polygon_window(segmentation, height, width, max_side)
     y1, x1, y2, x2 = (float(v) for v in annotation.box)
+    if not np.isfinite([y1, x1, y2, x2]).all():
+        return EMPTY
     y1, y2 = min(max(y1, 0.0), height), min(max(y2, 0.0), height)
     x1, x2 = min(max(x1, 0.0), width), min(max(x2, 0.0), width)
     if y2 <= y1 or x2 <= x1:
@@ -207,10 +170,32 @@ def mask_window(annotation: Annotation, height: int, width: int, max_side: int =
 def polygons_to_mask(polygons: Polygons, height: int, width: int) -> np.ndarray:
     """The union of polygons as bool[height, width], by the rule of the COCO API.
 
-    Polygons with fewer than three points cover nothing.
+    Polygons with fewer than three points, or with a coordinate that is not finite, cover nothing.
+
+    Raises:
+        DataError: the outline or the image is too large to be drawn.
+
+    Example:
+        >>> polygons_to_mask([np.array([[1, 1], [3, 1], [3, 3], [1, 3]])], 4, 5).sum(axis=1).tolist()
+        [0, 2, 2, 0]
     """
+    return _placed(_polygon_window(polygons, height, width, max(height, width, 1)), height, width)
+
+
+def polygons_to_rle(polygons: Polygons, height: int, width: int) -> RLE:
+    """The union of polygons as compressed RLE, by the rule of the COCO API; arguments as for `polygons_to_mask`."""
+    from pycocotools import mask as coco_mask
+
+    arrays = clip_polygons(finite_polygons(polygons), height, width)
+    if not arrays:
+        return window_to_rle(0, 0, np.zeros((0, 0), bool), height, width)
+    return text_counts(coco_mask.merge(polygons_to_coco_rles(arrays, height, width)))
+
+
+def _placed(window: MaskWindow, height: int, width: int) -> np.ndarray:
+    """bool[height, width] of a window that has one cell a pixel."""
     mask = np.zeros((height, width), bool)
-    bits, (top, left, bottom, right) = _polygon_window(polygons, height, width, max(height, width, 1))
+    bits, (top, left, bottom, right) = window
     if bottom > top:
         mask[int(top) : int(bottom), int(left) : int(right)] = bits
     return mask
@@ -223,74 +208,35 @@ def rle_to_mask(rle: RLE, height: int | None = None, width: int | None = None) -
         DataError: the RLE is damaged or of another size than given.
     """
     if height is None or width is None:
-        if "size" not in rle:
-            raise DataError('RLE: expected "size" and "counts"')
-        height, width = (int(v) for v in rle["size"])
-    mask = np.zeros((height, width), bool)
-    bits, (top, left, bottom, right) = _rle_window(rle, height, width)
-    if bottom > top:
-        mask[int(top) : int(bottom), int(left) : int(right)] = bits
-    return mask
+        height, width = rle_size(rle)
+    return _placed(_rle_window(rle, height, width), height, width)
 
 
-def mask_to_rle(mask: np.ndarray) -> RLE:
-    """Compressed RLE of a mask bool[height, width]; "counts" is a str, ready for JSON."""
-    return window_to_rle(0, 0, np.asarray(mask, bool), *mask.shape)
+def annotation_window(annotation: Annotation, height: int, width: int) -> Window:
+    """An annotation's mask as (first row, first column, bool[h, w]), one cell a pixel, False outside this window.
 
-
-def window_to_rle(top: int, left: int, bits: np.ndarray, height: int, width: int) -> RLE:
-    """Compressed RLE of a mask that is empty outside a window, as `mask_to_rle` gives it of the whole mask.
-
-    Only the rows and columns that hold the object are scanned: of an image with a hundred small objects nearly all
-    pixels are zero, and pycocotools would read each of them a hundred times in column order.
-
-    Args:
-        top, left: first row and column of the window.
-        bits: bool[h, w], the mask inside it.
-        height, width: of the image.
+    Raises:
+        DataError: an RLE of another size or one that cannot be decoded; a polygon too large to be drawn.
     """
-    from pycocotools import mask as coco_mask
-
-    rows, columns = np.flatnonzero(bits.any(1)), np.flatnonzero(bits.any(0))
-    counts = [height * width]
-    if len(rows):
-        y, x = rows[0], columns[0]
-        object_bits = bits[y : rows[-1] + 1, x : columns[-1] + 1]
-        padded = np.zeros((object_bits.shape[1], object_bits.shape[0] + 2), np.int8)  # [columns, rows + 2]
-        padded[:, 1:-1] = object_bits.T
-        step = np.diff(padded, axis=1)  # +1 where a run begins, -1 just after it ends
-        begin_column, begin_row = np.nonzero(step == 1)
-        end_column, end_row = np.nonzero(step == -1)
-        begin = (begin_column + left + x) * height + begin_row + top + y
-        end = (end_column + left + x) * height + end_row + top + y
-        apart = begin[1:] != end[:-1]  # a run down to the last row goes on in the next column
-        begin, end = begin[np.r_[True, apart]], end[np.r_[apart, True]]
-        edges = np.concatenate([[0], np.stack([begin, end], 1).ravel(), [height * width]])
-        counts = np.diff(edges).tolist()
-        if counts[-1] == 0:
-            counts.pop()
-    compressed = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
-    return {"size": [height, width], "counts": compressed["counts"].decode("ascii")}
-
-
-def encode_masks(instances: Instances) -> list[RLE]:
-    """The masks of instances as compressed RLE, one by one from the windows of their boxes; none is pasted whole.
-
-    Empty, or without masks: [].
-    """
-    return [window_to_rle(*window, *instances.image_shape) for window in instances.mask_windows()]
+    segmentation = annotation.segmentation
+    if isinstance(segmentation, dict):
+        bits, (top, left, _, _) = _rle_window(segmentation, height, width)
+    elif segmentation is not None:
+        bits, (top, left, _, _) = _polygon_window(segmentation, height, width, max(height, width, 1))
+    else:
+        check_size(height, width)
+        box = np.nan_to_num(np.asarray(annotation.box, np.float64))
+        y1, x1, y2, x2 = np.clip(np.rint(box), 0, [height, width, height, width]).astype(int)
+        return int(y1), int(x1), np.ones((max(0, y2 - y1), max(0, x2 - x1)), bool)
+    # A trimmed window has a pixel in its first row unless it is empty.
+    return (int(top), int(left), bits.astype(bool)) if bits[0].any() else (0, 0, np.zeros((0, 0), bool))
 
 
 def annotation_mask(annotation: Annotation, height: int, width: int) -> np.ndarray:
-    """An annotation's mask in its full image, bool[height, width]."""
-    segmentation = annotation.segmentation
-    if isinstance(segmentation, dict):
-        return rle_to_mask(segmentation, height, width)
-    if segmentation is not None:
-        return polygons_to_mask(segmentation, height, width)
+    """An annotation's mask in its full image, bool[height, width]; errors as for `annotation_window`."""
+    top, left, window = annotation_window(annotation, height, width)
     mask = np.zeros((height, width), bool)
-    y1, x1, y2, x2 = np.clip(np.rint(annotation.box), 0, [height, width, height, width]).astype(int)
-    mask[y1:y2, x1:x2] = True
+    mask[top : top + window.shape[0], left : left + window.shape[1]] = window
     return mask
 
 

@@ -8,6 +8,7 @@ from typing import Literal, Union
 
 import numpy as np
 
+from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 
 Colors = Union[Literal["auto", "class", "instance"], Mapping[int, Sequence[int]]]  # noqa: UP007
@@ -59,7 +60,7 @@ def assign(instances: Instances, colors: Colors = "auto", several_classes: bool 
             step = seen[c] = seen.get(c, -1) + 1
             chosen.append(_shifted(class_color(c), lightness=_LIGHTNESS[step % len(_LIGHTNESS)]))
     else:
-        raise ValueError(f"colors {colors!r}: expected 'auto', 'class', 'instance' or a mapping of class ids to RGB")
+        raise InputError(f"colors {colors!r}: expected 'auto', 'class', 'instance' or a mapping of class ids to RGB")
     chosen = np.array(chosen, np.uint8).reshape(len(instances), 3)
     if instances.is_crowd is not None:
         chosen[instances.is_crowd] = CROWD

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mrcnn.data.images import as_rgb
 from mrcnn.drawing.colors import Colors
-from mrcnn.drawing.image import ImageLike, as_rgb, draw_array, draw_panels
+from mrcnn.drawing.image import ImageLike, draw_array, draw_panels
+from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 
 if TYPE_CHECKING:
@@ -42,11 +44,11 @@ def draw(
     """Instances drawn on their image: a figure that Jupyter shows, or an array.
 
     Args:
-        image: u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; or a path.
+        image: an array u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; a PIL image of any mode, a tensor or a path.
         instances: true or predicted, in pixels of the image.
         class_names: name of class 1, 2, ... (`model.class_names`, `dataset.class_names`).
         ground_truth: drawn on the left, beside the instances.
-        scores, masks, boxes, labels, keypoints: what to draw of it, where the instances have it.
+        scores, masks, boxes, labels, keypoints: what to draw, where the instances have it.
         colors: "auto", "class", "instance" or a mapping of class id to RGB; see `drawing.colors.assign`.
         max_instances: draw only so many, the best scores first.
         as_array: return u8[H, W, 3] in place of a figure (matplotlib is then not needed).
@@ -54,6 +56,15 @@ def draw(
 
     Returns:
         a figure whose axes are in pixels of the image, at one canvas pixel a dot; or the array.
+
+    Raises:
+        InputError: instances of an image of another size, or another number of axes than drawings.
+        DataError: not an image.
+
+    Example:
+        >>> nothing = Instances.empty((64, 96))
+        >>> len(draw(np.zeros((64, 96), np.uint8), nothing).axes)
+        1
     """
     options: dict[str, Any] = {
         "class_names": class_names,
@@ -78,7 +89,7 @@ def draw(
     else:
         axes = list(np.ravel(ax))
         if len(axes) != len(panels):
-            raise ValueError(f"{len(panels)} axes are needed, {len(axes)} were given")
+            raise InputError(f"{len(panels)} axes are needed, {len(axes)} were given")
     for axis, (title, drawing) in zip(axes, panels, strict=True):
         axis.imshow(drawing, extent=(0, width, height, 0), interpolation="antialiased")
         axis.set_axis_off()

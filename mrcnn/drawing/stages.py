@@ -1,4 +1,4 @@
-"""What a model works with on its way: anchors, proposals and targets on an image; crops, masks and maps in a grid."""
+"""Intermediate results of a model: anchors, proposals and targets on an image; crops, masks and maps in a grid."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mrcnn.data.images import as_rgb
 from mrcnn.drawing.colors import PALETTE
-from mrcnn.drawing.image import HEADER_FILL, HEADER_TEXT, LONG_SIDE, MAX_ENLARGE, ImageLike, _font, as_rgb
+from mrcnn.drawing.image import MAX_ENLARGE, ImageLike
+from mrcnn.drawing.labels import HEADER_FILL, HEADER_TEXT, LONG_SIDE, font, one_line
+from mrcnn.drawing.shapes import corners
+from mrcnn.errors import InputError
 
 _DASH = 6  # pixels of the canvas, drawn and left out in turn
 
@@ -26,16 +30,16 @@ def draw_boxes(
     long_side: int | None = None,
     thickness: int = 1,
 ) -> np.ndarray:
-    """Boxes on an image: anchors by level, targets by kind, proposals before and after they were refined.
+    """Draw boxes on an image: anchors by level, targets by kind, proposals before and after refinement.
 
     Args:
-        image: u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; or a path.
+        image: an array u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; a PIL image of any mode, a tensor or a path.
         boxes: f[n, 4], (y1, x1, y2, x2) in pixels of the image; they may reach beyond it. Drawn in their order, those
             that are not finite are left out.
         refined: f[n, 4], what became of each box: `boxes` are then dashed, these are solid, and a line leads from the
             corner of the one to that of the other.
         groups: i[n], which color each box has; default: one for all, or with `refined` one each.
-        group_names: by group, for a legend above the image; the groups without a box are left out of it.
+        group_names: by group, for a legend above the image; groups without a box are left out of it.
         colors: RGB by group; default: the palette of `draw`.
         title: above the image, before the legend.
         long_side: of the drawing, pixels; None = the image's own, but at least `LONG_SIDE`.
@@ -45,7 +49,12 @@ def draw_boxes(
         u8[H, W, 3].
 
     Raises:
-        ValueError: `refined` or `groups` are of another length than `boxes`.
+        InputError: `refined` or `groups` are of another length than `boxes`.
+        DataError: not an image.
+
+    Example:
+        >>> draw_boxes(np.zeros((64, 96), np.uint8), [[10, 20, 40, 50]], long_side=96).shape
+        (64, 96, 3)
     """
     image = as_rgb(image)
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
@@ -55,7 +64,7 @@ def draw_boxes(
     groups = np.asarray(groups, int).reshape(-1)
     for name, value in (("refined", after), ("groups", groups)):
         if value is not None and len(value) != len(boxes):
-            raise ValueError(f"draw_boxes: {len(boxes)} boxes, but {len(value)} {name}")
+            raise InputError(f"draw_boxes: {len(boxes)} boxes, but {len(value)} {name}")
     palette = PALETTE if colors is None else np.asarray(colors, np.uint8)
     canvas, scale = _enlarged(image, long_side)
     for i, box in enumerate(boxes):
@@ -68,7 +77,7 @@ def draw_boxes(
         _dashed(canvas, box * scale, color, thickness)
         if np.isfinite(after[i]).all():
             _solid(canvas, after[i] * scale, color, thickness)
-            ends = [_corners(corner * scale)[1::-1] for corner in (box, after[i])]
+            ends = [corners(corner * scale)[1::-1] for corner in (box, after[i])]
             cv2.line(canvas, *ends, color, thickness, cv2.LINE_AA)
     legend = []
     if group_names is not None:
@@ -89,7 +98,7 @@ def draw_grid(
     side: int = 112,
     limits: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Small images, masks or feature maps side by side.
+    """Draw small images, masks or feature maps side by side.
 
     Args:
         tiles: each u8[h, w] or u8[h, w, 3], drawn as it is; or bool[h, w]; or float[h, w], dark blue at its lowest
@@ -103,38 +112,42 @@ def draw_grid(
         u8[H, W, 3]. Empty: without tiles, u8[0, 0, 3].
 
     Raises:
-        ValueError: a tile of another shape, or fewer titles than tiles.
+        InputError: a tile of another shape, or fewer titles than tiles.
+
+    Example:
+        >>> draw_grid([np.ones((14, 14), bool)] * 3, side=28).shape
+        (40, 108, 3)
     """
     if not len(tiles):
         return np.zeros((0, 0, 3), np.uint8)
     if titles is not None and len(titles) != len(tiles):
-        raise ValueError(f"draw_grid: {len(tiles)} tiles, but {len(titles)} titles")
-    gap, font = 6, _font(13)
-    line = sum(font.getmetrics()) + 2 if titles is not None else 0
+        raise InputError(f"draw_grid: {len(tiles)} tiles, but {len(titles)} titles")
+    gap, face = 6, font(13)
+    line = sum(face.getmetrics()) + 2 if titles is not None else 0
     drawn = [_tile(np.asarray(tile), side, limits) for tile in tiles]
     columns = min(columns, len(drawn))
     rows = -(-len(drawn) // columns)
     height = max(tile.shape[0] for tile in drawn)
     canvas = np.full((rows * (height + line + gap) + gap, columns * (side + gap) + gap, 3), 255, np.uint8)
-    corners = [
+    places = [
         (gap + (i // columns) * (height + line + gap), gap + (i % columns) * (side + gap)) for i in range(len(drawn))
     ]
-    for tile, (y, x) in zip(drawn, corners, strict=True):
+    for tile, (y, x) in zip(drawn, places, strict=True):
         canvas[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
     if titles is None:
         return canvas
     image = Image.fromarray(canvas)
     pen = ImageDraw.Draw(image)
-    for title, tile, (y, x) in zip(titles, drawn, corners, strict=True):
-        while title and font.getlength(title) > side:
+    for title, tile, (y, x) in zip(map(one_line, titles), drawn, places, strict=True):
+        while title and face.getlength(title) > side:
             title = title[:-1]
-        pen.text((x, y + tile.shape[0]), title, fill=HEADER_TEXT, font=font)
+        pen.text((x, y + tile.shape[0]), title, fill=HEADER_TEXT, font=face)
     return np.array(image)
 
 
 def _tile(tile: np.ndarray, side: int, limits: tuple[float, float] | None) -> np.ndarray:
     if tile.ndim not in (2, 3) or (tile.ndim == 3 and tile.shape[2] != 3) or 0 in tile.shape:
-        raise ValueError(f"draw_grid: expected tiles [h, w] or u8[h, w, 3], got {tile.dtype} of shape {tile.shape}")
+        raise InputError(f"draw_grid: expected tiles [h, w] or u8[h, w, 3], got {tile.dtype} of shape {tile.shape}")
     if tile.dtype == bool:
         tile = tile.astype(np.uint8) * 255
     elif tile.dtype != np.uint8:
@@ -159,18 +172,13 @@ def _enlarged(image: np.ndarray, long_side: int | None) -> tuple[np.ndarray, flo
     return (image.copy() if scale == 1 else cv2.resize(image, size, interpolation=how)), scale
 
 
-def _corners(box: np.ndarray) -> tuple[int, int, int, int]:
-    y1, x1, y2, x2 = np.round(np.clip(box, -1e4, 1e5)).astype(int).tolist()
-    return y1, x1, max(y1, y2 - 1), max(x1, x2 - 1)
-
-
 def _solid(canvas: np.ndarray, box: np.ndarray, color: list[int], thickness: int) -> None:
-    y1, x1, y2, x2 = _corners(box)
+    y1, x1, y2, x2 = corners(box)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness)
 
 
 def _dashed(canvas: np.ndarray, box: np.ndarray, color: list[int], thickness: int) -> None:
-    y1, x1, y2, x2 = _corners(box)
+    y1, x1, y2, x2 = corners(box)
     for y in (y1, y2):
         for x in range(max(x1, -_DASH), min(x2, canvas.shape[1]), 2 * _DASH):
             cv2.line(canvas, (x, y), (min(x + _DASH, x2), y), color, thickness)
@@ -182,16 +190,17 @@ def _dashed(canvas: np.ndarray, box: np.ndarray, color: list[int], thickness: in
 def _headed(canvas: np.ndarray, title: str, legend: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
     if not title and not legend:
         return canvas
-    font = _font(round(18 * max(max(canvas.shape[:2]) / LONG_SIDE, 0.7)))
-    high = sum(font.getmetrics()) + 8
+    face = font(round(18 * max(max(canvas.shape[:2]) / LONG_SIDE, 0.7)))
+    title, legend = one_line(title), [(one_line(text), color) for text, color in legend]
+    high = sum(face.getmetrics()) + 8
     header = Image.new("RGB", (canvas.shape[1], high), HEADER_FILL)
     pen = ImageDraw.Draw(header)
     x = 6.0
     if title:
-        pen.text((x, 4), title, fill=HEADER_TEXT, font=font)
-        x += font.getlength(title) + 18
+        pen.text((x, 4), title, fill=HEADER_TEXT, font=face)
+        x += face.getlength(title) + 18
     for text, color in legend:
         pen.rectangle((x, high * 0.3, x + high * 0.4, high * 0.7), fill=tuple(color.tolist()))
-        pen.text((x + high * 0.5, 4), text, fill=HEADER_TEXT, font=font)
-        x += high * 0.5 + font.getlength(text) + 16
+        pen.text((x + high * 0.5, 4), text, fill=HEADER_TEXT, font=face)
+        x += high * 0.5 + face.getlength(text) + 16
     return np.concatenate([np.array(header), canvas])

@@ -1,9 +1,10 @@
-"""What an evaluation found: numbers, per-class table, precision-recall curves, detections; printable and saved."""
+"""Result of an evaluation: numbers, per-class table, precision-recall curves, detections; printable and saved."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,27 @@ from typing import Any
 import numpy as np
 
 from mrcnn.files import atomic_write
+from mrcnn.text import printable
 
 METRICS_FILE = "metrics.json"
 DETECTIONS_FILE = "detections.json"
+_LONGEST_NAME = 40  # of a class, in the table
 
 
 @dataclasses.dataclass
 class EvaluationResult:
-    """Outcome of an evaluation over a data set.
+    """Result of an evaluation over a data set.
 
-    numbers: {"box/AP": ..., "mask/AP50": ..., ...}; -1 where the data set holds no object the number is about
-        (COCO's convention, e.g. no large object for APl).
-    per_class: class name -> {"category_id", "objects", "detections", "box/AP", "box/AP50", ...}.
-    curves: kind ("box", "mask") -> {"recall": f[R], "precision": {"0.50": f[R], "0.75": f[R], "0.50:0.95": f[R]},
-        "per_class": {class name: {"0.50": f[R], ...}}}; precision is -1 throughout for a class without objects.
-    detections: COCO results, one dict a detection.
+    Attributes:
+        numbers: {"box/AP": ..., "mask/AP50": ..., ...} and those of further metrics as "name/key"; -1 where the data
+            set holds no object the number is about (COCO's convention, e.g. no large object for APl).
+        per_class: class -> {"category_id", "objects", "detections", "box/AP", "box/AP50", ...}. The key is the class
+            name, followed by its category id where several classes share a name.
+        curves: kind ("box", "mask") -> {"recall": f[R], "precision": {"0.50": f[R], "0.75": f[R], "0.50:0.95": f[R]},
+            "per_class": {class: {"0.50": f[R], ...}}}; precision is -1 throughout for a class without objects.
+        detections: COCO results, one dict a detection.
+        num_images, num_objects, num_crowd: of the ground truth; crowd regions are no objects.
+        max_dets: cuts of detections an image and class.
     """
 
     numbers: dict[str, float]
@@ -44,7 +51,7 @@ class EvaluationResult:
     def to_dict(self) -> dict[str, Any]:
         """All but the detections as plain data; this is what metrics.json holds."""
         return {
-            "numbers": {k: float(v) for k, v in self.numbers.items()},
+            "numbers": {k: float(v) if math.isfinite(v) else None for k, v in self.numbers.items()},
             "images": self.num_images,
             "objects": self.num_objects,
             "crowd_regions": self.num_crowd,
@@ -78,23 +85,31 @@ class EvaluationResult:
         kinds = list(dict.fromkeys(name.split("/")[0] for name in self.numbers))
         header: list[str] = []
         for kind in kinds:
-            row = {name.split("/")[1]: v for name, v in self.numbers.items() if name.startswith(kind + "/")}
+            row = {name.partition("/")[2]: v for name, v in self.numbers.items() if name.split("/")[0] == kind}
+            widths = [max(7, len(name) + 2) for name in row]
             if list(row) != header:
                 header = list(row)
-                lines += ["", f"{'':10}" + "".join(f"{name:>7}" for name in header)]
-            lines.append(f"{kind:10}" + "".join(f"{_number(v):>7}" for v in row.values()))
+                lines += ["", f"{'':10}" + "".join(f"{name:>{w}}" for name, w in zip(header, widths, strict=True))]
+            values = "".join(f"{_number(v):>{w}}" for v, w in zip(row.values(), widths, strict=True))
+            lines.append(f"{kind:10}{values}")
         if len(self.per_class) > 1:
-            columns = [f"{kind}/{name}" for kind in kinds for name in ("AP", "AP50")]
-            width = max([5, *map(len, self.per_class)]) + 2
+            columns = [f"{kind}/{name}" for kind in kinds if kind in self.curves for name in ("AP", "AP50")]
+            labels = [_label(name) for name in self.per_class]
+            width = max([5, *map(len, labels)]) + 2
             lines += ["", f"{'class':{width}}{'objects':>8}{'detected':>10}" + "".join(f"{c:>15}" for c in columns)]
-            for name, row in self.per_class.items():
+            for label, row in zip(labels, self.per_class.values(), strict=True):
                 values = "".join(f"{_number(row[c]):>15}" for c in columns)
-                lines.append(f"{name:{width}}{row['objects']:>8}{row['detections']:>10}{values}")
+                lines.append(f"{label:{width}}{row['objects']:>8}{row['detections']:>10}{values}")
         return "\n".join(lines)
 
 
+def _label(name: str) -> str:
+    name = printable(name)
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 3]}..."
+
+
 def _number(value: float) -> str:
-    return "n/a" if value < 0 else f"{value:.3f}"
+    return "n/a" if not value >= 0 else f"{value:.3f}"
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The nouns: shapes, conventions and types shared by every room of the package.
+"""The nouns: shapes, conventions and types shared by every module of the package.
 
 Conventions
     * Images and feature maps are NHWC.
@@ -9,9 +9,9 @@ Conventions
     * Box arithmetic and losses are float32 under any precision policy.
 
 Alphabet
-    B batch, H x W padded image, G ground-ground truth slots, A anchors, P proposals, S sampled RoIs, F foreground
-    slots (the first F of S), D detections, C thing classes, K side of a stored ground-ground truth mask, M side of a
-    predicted mask, J keypoint joints.
+    B batch, H x W padded image, G ground-truth entries with padding, A anchors, P proposals, S sampled RoIs,
+    F foreground RoIs (the first F of S), D detections, C object classes, K side of a stored ground-truth mask,
+    M side of a predicted mask, J keypoint joints.
 
 Glossary
     proposal: a box from the RPN. RoI: a box being pooled. detection: a final result of the model.

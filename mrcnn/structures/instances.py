@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from mrcnn.errors import InputError
 from mrcnn.structures.records import ByValue
 
 
@@ -36,7 +37,7 @@ class Instances(ByValue):
     one at a time and keeps none.
 
     Raises:
-        ValueError: fields of different length or of the wrong shape; the message names the field.
+        InputError: fields of different length or of the wrong shape; the message names the field.
     """
 
     boxes: np.ndarray
@@ -98,7 +99,7 @@ class Instances(ByValue):
     @staticmethod
     def _expect(name: str, value: Any, shape: tuple[int, ...]) -> None:
         if value.shape != shape:
-            raise ValueError(f"Instances.{name}: expected shape {shape}, got {value.shape}")
+            raise InputError(f"Instances.{name}: expected shape {shape}, got {value.shape}")
 
     @classmethod
     def empty(cls, image_shape: tuple[int, int], with_masks: bool = True) -> Instances:

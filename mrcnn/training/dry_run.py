@@ -87,7 +87,7 @@ def dry_run(
         index = next((i for i in range(len(dataset)) if any(not a.is_crowd for a in dataset.annotations(i))), None)
         if index is None:
             raise ValueError("dry run: no image of the training set has an object")
-    one = _only(dataset, index)
+    one = dataset.subset([index])
     batch = next(iter(make_pipeline(one, model, recipe.data, training=False)))
     before = _data_stages(batch, recipe, model.config.num_classes)
     if not all(stage.ok for stage in before if stage.name in _NEEDED):
@@ -110,21 +110,6 @@ def dry_run(
             say(f"step {done}: loss {last['loss']:.3f}, mask IoU {iou:.2f}")
     stages = (*before, *_model_stages(learner, batch, recipe, image, ground_truth, first, last))
     return DryRun(dataset.image_ids[index], done, iou, stages)
-
-
-def _only(dataset: Dataset, index: int) -> Dataset:
-    """The data set of one image."""
-
-    class One(Dataset):
-        def __init__(self) -> None:
-            super().__init__()
-            self._classes, self._records = list(dataset._classes), [dataset.record(index)]
-            self.keypoint_names, self.path = dataset.keypoint_names, dataset.path
-
-        def load_image(self, _: int) -> np.ndarray:
-            return dataset.load_image(index)
-
-    return One()
 
 
 def _data_stages(batch: Batch, recipe: Recipe, num_classes: int) -> tuple[DryRunStage, ...]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from mrcnn.evaluation import CocoMetric, EvaluationResult
+from mrcnn.errors import InputError
+from mrcnn.evaluation import CocoMetric, EvaluationResult, compare_class_names
 from mrcnn.evaluation.coco import MAX_DETS
 from mrcnn.inference import detect_dataset
 from mrcnn.training.devices import gather_bytes, num_workers, worker_index
@@ -52,13 +53,11 @@ def evaluate(
         Empty: no images or no objects give -1 throughout.
 
     Raises:
-        ValueError: the data set's classes are not those of the model.
+        InputError: the data set's classes are not those of the model.
     """
-    if tuple(dataset.class_names) != tuple(model.class_names):
-        raise ValueError(
-            f"the data set has {len(dataset.class_names)} classes ({_listed(dataset.class_names)}), the model"
-            f" {len(model.class_names)} ({_listed(model.class_names)})"
-        )
+    difference = compare_class_names(model.class_names, dataset.class_names)
+    if difference is not None:
+        raise InputError(f"evaluate: {difference}")
     strategy = getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
     machines = num_workers(strategy)
     local = strategy.num_replicas_in_sync // machines
@@ -66,7 +65,7 @@ def evaluate(
     if local > 1:
         network, batch_size = _OnLocalReplicas(model, strategy, local), batch_size * local
     metric = CocoMetric(dataset.class_names, dataset.category_ids, max_dets=max_dets, keypoint_sigmas=keypoint_sigmas)
-    part = _Part(dataset, worker_index(strategy), machines)
+    part = own_part(dataset, worker_index(strategy), machines)
     found = detect_dataset(
         network,
         part,
@@ -88,21 +87,10 @@ def evaluate(
     return result
 
 
-class _Part:
-    """The images of a data set that one of several machines looks at."""
-
-    def __init__(self, dataset: Any, index: int, of: int) -> None:
-        self.dataset = dataset
-        self.first, self.end = (len(dataset) * i // of for i in (index, index + 1))
-
-    def __len__(self) -> int:
-        return self.end - self.first
-
-    def load_image(self, index: int) -> Any:
-        return self.dataset.load_image(self.first + index)
-
-    def record(self, index: int) -> Any:
-        return self.dataset.record(self.first + index)
+def own_part(dataset: Any, index: int, of: int) -> Any:
+    """The images of a data set that machine number `index` of several evaluates, contiguous."""
+    first, end = (len(dataset) * i // of for i in (index, index + 1))
+    return dataset if of == 1 else dataset.subset(range(first, end))
 
 
 class _OnLocalReplicas:
@@ -125,7 +113,3 @@ class _OnLocalReplicas:
         found = self.strategy.run(on_replica)
         parts = {key: self.strategy.experimental_local_results(value) for key, value in found.items()}
         return {key: tf.concat(values, 0)[:size] for key, values in parts.items()}
-
-
-def _listed(names: Sequence[str], most: int = 6) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

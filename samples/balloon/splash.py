@@ -11,19 +11,10 @@ import mrcnn
 FILMS = (".avi", ".mkv", ".mov", ".mp4", ".webm")
 
 
-def splash(image, found):
+def splash(image, instances):
     """u8[h, w, 3]: gray where there is no object."""
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., np.newaxis]
-    return np.where(found.masks.any(axis=0)[..., np.newaxis], image, gray)
-
-
-def frames(film):
-    """Its images, u8[h, w, 3] in RGB, one at a time."""
-    while True:
-        there, frame = film.read()
-        if not there:
-            return
-        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+    return np.where(instances.masks.any(axis=0)[..., np.newaxis], image, gray)
 
 
 if __name__ == "__main__":
@@ -34,11 +25,8 @@ if __name__ == "__main__":
         image = mrcnn.read_image(source)
         mrcnn.save_image(result, splash(image, mrcnn.detect(model, image, score_threshold=0.5)[0]))
     else:
-        film = cv2.VideoCapture(str(source))
-        size = int(film.get(cv2.CAP_PROP_FRAME_WIDTH)), int(film.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        writer = cv2.VideoWriter(str(result), cv2.VideoWriter_fourcc(*"MJPG"), film.get(cv2.CAP_PROP_FPS) or 25, size)
-        for image in frames(film):
-            found = mrcnn.detect(model, image, score_threshold=0.5)[0]
-            writer.write(cv2.cvtColor(splash(image, found), cv2.COLOR_RGB2BGR))
-        writer.release()
+        film = mrcnn.VideoReader(source)
+        with mrcnn.VideoWriter(result, film.fps) as writer:
+            for image in film:
+                writer.write(splash(image, mrcnn.detect(model, image, score_threshold=0.5)[0]))
     print(f"wrote {result}")

@@ -1,22 +1,17 @@
 from __future__ import annotations
 
+import logging
+import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mrcnn.data.errors import DataError
-from mrcnn.data.images import image_shape, read_image
-
-GRAY = np.arange(12, dtype=np.uint8).reshape(3, 4) * 20
-COLOR = np.stack([GRAY, GRAY + 5, 255 - GRAY], axis=-1)
-
-
-def save(folder: Path, array: np.ndarray, name: str = "p.png", **options) -> str:
-    path = str(folder / name)
-    Image.fromarray(array).save(path, **options)
-    return path
+from mrcnn.data.images import image_shape, read_image, stored_shape
+from tests.data.image_files import COLOR, GRAY, save, write_tiff
 
 
 def test_rgb_as_is(tmp_path: Path) -> None:
@@ -137,3 +132,86 @@ def test_a_jpeg_comes_smaller_where_that_is_enough(tmp_path: Path) -> None:
     assert read_image(path, None, (100, 60)).shape == (100, 60, 3)
     assert read_image(path, None, (60, 100)).shape == (200, 120, 3)
     assert read_image(path, (120, 200), (60, 100)).shape == (60, 100, 3)  # a record made without EXIF
+
+
+def turned(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """By Pillow: independent of `read_image`."""
+    image = Image.fromarray(stored)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    return np.asarray(ImageOps.exif_transpose(image))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["u8", "u16", "deflate", "planes", "jpeg"])
+def test_orientation_of_tiff_and_jpeg_alike(tmp_path: Path, orientation: int, kind: str) -> None:
+    stored = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3) if kind != "u16" else None
+    path = tmp_path / ("p.jpg" if kind == "jpeg" else "p.tif")
+    if kind == "jpeg":
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(stored).save(path, exif=exif, quality=100, subsampling=0)
+        stored = np.asarray(Image.open(path))
+    elif kind == "u16":
+        values = np.arange(96, dtype=np.uint16).reshape(8, 12) * 600
+        Image.fromarray(values).save(path, tiffinfo={0x0112: orientation})
+        stored = np.repeat(np.rint(values / 257).astype(np.uint8)[..., None], 3, axis=2)
+    elif kind == "planes":
+        write_tiff(path, stored.astype(np.uint16) * 257, photometric=1, planar=2, orientation=orientation)
+    else:
+        compression = {"deflate": "tiff_adobe_deflate"}.get(kind)
+        Image.fromarray(stored).save(path, tiffinfo={0x0112: orientation}, compression=compression)
+    shown = turned(stored, orientation)
+    assert stored_shape(path) == ((8, 12), orientation)
+    assert image_shape(path) == shown.shape[:2]
+    np.testing.assert_array_equal(read_image(path), shown)
+    np.testing.assert_array_equal(read_image(path, shown.shape[:2]), shown)
+    if orientation > 4:  # the record's size says that it was made without the tag
+        np.testing.assert_array_equal(read_image(path, (8, 12)), stored)
+
+
+def test_12_bit_data_in_a_16_bit_file_is_named_and_can_be_scaled(tmp_path: Path, caplog) -> None:
+    values = np.array([[0, 1020, 2040, 4080]], np.uint16)
+    for name in ("cells.tif", "cells.png"):
+        path = save(tmp_path, values, name)
+        with caplog.at_level(logging.WARNING, "mrcnn"):
+            assert read_image(path)[0, :, 0].tolist() == [0, 4, 8, 16]  # the same intensity, the same value
+        assert f"{name}: the brightest value is 4080 of 65535" in caplog.text and "in_range=12" in caplog.text
+        assert read_image(path, in_range=12)[0, :, 0].tolist() == [0, 64, 127, 254]
+        assert read_image(path, in_range="bits")[0, :, 0].tolist() == [0, 64, 127, 254]
+        assert read_image(path, in_range="image")[0, :, 0].tolist() == [0, 64, 128, 255]
+        assert read_image(path, in_range=(1020, 2040))[0, :, 0].tolist() == [0, 0, 255, 255]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        read_image(path)
+        read_image(save(tmp_path, values * 16, "full.png"))
+        read_image(save(tmp_path, values * 0, "black.png"))
+        read_image(save(tmp_path, GRAY // 30, "dark.png"))
+    assert caplog.text == ""  # once a file; not where the range is used, nothing is there, or 8 bits are all there is
+
+
+def test_a_folder_of_dark_files_is_named_a_few_times(tmp_path: Path, caplog) -> None:
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        for i in range(10):
+            read_image(save(tmp_path, np.full((2, 2), 900, np.uint16), f"{i}.png"))
+    assert len(caplog.messages) == 3
+    assert "further files" in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_color_can_be_scaled(tmp_path: Path, suffix: str, caplog) -> None:
+    values = np.zeros((2, 3, 3), np.uint16)
+    values[..., 0], values[..., 1], values[..., 2] = 4080, 2040, 255
+    path = tmp_path / f"c.{suffix}"
+    cv2.imwrite(str(path), values[..., ::-1])
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        assert read_image(path)[0, 0].tolist() == [15, 7, 0]
+    assert "brightest value is 4080 of 65535" in caplog.text
+    assert read_image(path, in_range=12)[0, 0].tolist() == [254, 127, 16]
+    assert read_image(path, in_range="image")[0, 0].tolist() == [255, 119, 0]
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p.png")
+    with pytest.raises(DataError, match=r"p\.png: expected an image, found a pipe"):
+        read_image(tmp_path / "p.png")

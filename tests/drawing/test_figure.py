@@ -24,7 +24,7 @@ def test_axes_are_in_pixels_of_the_image():
     assert axis.get_ylim() == (60, 0)
 
 
-def test_truth_gets_its_own_titled_axes():
+def test_ground_truth_gets_its_own_titled_axes():
     left, right = draw(gray(), scene(), ground_truth=scene(scores=None)).axes
     assert left.get_title("left") == "ground truth: 3"
     assert right.get_title("left") == "detections: 3"

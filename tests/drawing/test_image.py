@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from mrcnn.drawing import draw_array, save_image
-from mrcnn.drawing.colors import CROWD, PALETTE, assign, class_color
 from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import WindowMasks
 
 
 def scene(height=60, width=80, scores=(0.9, 0.6, 0.3), classes=(1, 2, 1)):
@@ -80,24 +82,13 @@ def test_max_instances_takes_the_best():
     assert np.array_equal(few, draw_array(gray(), best, colors="class", class_names=["a", "b"]))
 
 
-def test_truth_beside_prediction():
+def test_ground_truth_beside_prediction():
     drawing = draw_array(gray(), scene(), ground_truth=scene(scores=None))
     assert drawing.shape[1] == 2 * 640 + 12
     assert drawing.shape[0] > 480
     # The same objects: the same colors on both sides, whatever the order
     left, right = drawing[-480:, :640], drawing[-480:, 652:]
     assert np.array_equal(left[300, 450], right[300, 450])
-
-
-def test_labels_do_not_cover_each_other():
-    many = 40
-    boxes = np.tile(np.array([[10, 10, 30, 30]], np.float32), (many, 1)) + np.arange(many)[:, None] * 0.1
-    pile = Instances(boxes, np.ones(many), (60, 80), np.linspace(1, 0, many))
-    one = draw_array(gray(), pile[0], masks=False, boxes=False)
-    all_ = draw_array(gray(), pile, masks=False, boxes=False)
-    covered = (one != 100).any(2).sum()
-    assert covered > 0
-    assert (all_ != 100).any(2).sum() < 10 * covered
 
 
 def test_odd_instances_are_drawn_without_complaint():
@@ -127,27 +118,6 @@ def test_wrong_input_is_refused():
         draw_array(gray(), scene(), colors="rainbow")
 
 
-def test_colors_of_neighbors_differ():
-    grid = np.stack(np.meshgrid(np.arange(12), np.arange(12)), -1).reshape(-1, 2) * 10.0
-    boxes = np.concatenate([grid, grid + 9], 1)
-    colors = assign(Instances(boxes, np.ones(144), (130, 130)), "instance").astype(int)
-    near = np.square(grid[:, None] - grid[None]).sum(2) <= 100
-    same = (colors[:, None] == colors[None]).all(2)
-    assert not (near & same & ~np.eye(144, dtype=bool)).any()
-
-
-def test_colors_by_class():
-    objects = Instances(np.zeros((4, 4)), [1, 2, 1, 2], (9, 9), is_crowd=[0, 0, 0, 1])
-    by_class = assign(objects, "class")
-    assert np.array_equal(by_class[0], by_class[2])
-    assert np.array_equal(by_class[3], CROWD)
-    varied = assign(objects)
-    assert not np.array_equal(varied[0], varied[2])
-    assert np.array_equal(assign(objects, {1: (1, 2, 3)})[0], (1, 2, 3))
-    far = len(PALETTE) * 3
-    assert len({tuple(class_color(c)) for c in range(1, far + 1)}) == far
-
-
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp"])
 def test_save_image(tmp_path, suffix):
     path = save_image(tmp_path / "new" / f"a{suffix}", gray())
@@ -170,3 +140,56 @@ def test_arrays_are_drawn_without_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_images_of_other_libraries_and_of_other_depths() -> None:
+    rgb = np.zeros((60, 80, 3), np.uint8)
+    rgb[:, :40] = (200, 30, 60)
+    expected = draw_array(rgb, scene())
+    for image in (Image.fromarray(rgb), tf.constant(rgb), Image.fromarray(rgb).convert("RGBA")):
+        np.testing.assert_array_equal(draw_array(image, scene()), expected)
+    for image in (Image.fromarray(rgb).convert("CMYK"), np.zeros((60, 80), np.uint16)):
+        assert draw_array(image, scene()).shape == expected.shape
+
+
+def test_numbers_of_any_size_are_drawn() -> None:
+    """Boxes and joints at 1e9 and beyond, which OpenCV does not take."""
+    joints = np.ones((1, 17, 3))
+    for far in (1e9, -1e9, 3e38, np.inf, np.nan):
+        joints[0, 3, :2] = far
+        box = [[0, 0, 30, far]] if far > 0 else [[far, far, 30, 30]]
+        person = Instances(box, [1], (60, 80), [0.9], keypoints=joints)
+        assert draw_array(gray(), person, class_names=["a", "b"]).shape == (480, 640, 3)
+
+
+NAMES = ["two\nlines", "\x1b[2Jclear", "\u202eright", "x" * 5000, "木", "", "\ud800", "tab\tcr\r", "$x^"]
+
+
+def test_names_of_any_letters_are_drawn() -> None:
+    names = [*NAMES, "plain"]
+    for class_id in range(1, len(names) + 1):
+        one = Instances([[5, 5, 50, 70]], [class_id], (60, 80), [0.9])
+        assert draw_array(gray(), one, class_names=names).shape == (480, 640, 3)
+        assert draw_array(gray(), one, class_names=names, ground_truth=one).shape[1] == 1292
+    unknown = Instances([[5, 5, 50, 70]] * 2, [-3, 99], (60, 80), [0.9, 0.8])
+    assert draw_array(gray(), unknown, class_names=names).shape == (480, 640, 3)
+
+
+def test_masks_are_drawn_from_their_windows() -> None:
+    """Forty masks of 9 MB each are never held at once."""
+    windows = tuple((20 * i, 40 * i, np.ones((60, 80), bool)) for i in range(40))
+    boxes = [[20 * i, 40 * i, 20 * i + 60, 40 * i + 80] for i in range(40)]
+    many = Instances(boxes, np.ones(40), (3000, 3000), np.ones(40), WindowMasks(windows, 3000, 3000))
+    image = np.full((3000, 3000, 3), 100, np.uint8)
+    tracemalloc.start()
+    drawing = draw_array(image, many, long_side=600, labels=False, boxes=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert drawing.shape == (600, 600, 3) and peak < 50e6
+    assert (drawing[2, 2] != 100).any() and (drawing[590, 10] == 100).all()
+
+
+def test_a_name_of_240_letters_can_be_written(tmp_path) -> None:
+    path = tmp_path / f"{'n' * 240}.png"
+    assert save_image(path, gray()) == path
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

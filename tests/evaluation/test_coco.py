@@ -3,50 +3,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mrcnn.evaluation import CocoMetric, EvaluationResult, Metric, evaluate_coco_files, to_coco_results
+from mrcnn.evaluation import CocoMetric, EvaluationResult, Metric, evaluate_coco_files
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import Annotation, ImageRecord
+from tests.evaluation.scene import instances
 from tests.reference import average_precision as reference
 
-DATA = Path(__file__).parent.parent / "assets" / "coco_eval_ref"
-FILES = {
-    "box": ("instances_val2014_100.json", "instances_val2014_fakebbox100_results.json"),
-    "mask": ("instances_val2014_100.json", "instances_val2014_fakesegm100_results.json"),
-    "keypoints": ("person_keypoints_val2014_100.json", "person_keypoints_val2014_fakekeypoints100_results.json"),
-}
 AREAS = {"AP": (0, 1e10), "APs": (0, 32**2), "APm": (32**2, 96**2), "APl": (96**2, 1e10)}
-
-
-def instances(boxes, class_ids=None, scores=None, masks=None, shape=(100, 120), **fields):
-    n = len(boxes)
-    return Instances(
-        np.array(boxes, np.float32).reshape(n, 4),
-        np.ones(n) if class_ids is None else class_ids,
-        shape,
-        scores=scores,
-        masks=masks,
-        **fields,
-    )
-
-
-@pytest.mark.parametrize("kind", list(FILES))
-def test_published_numbers_to_the_last_digit(kind):
-    ground_truth, results = (DATA / name for name in FILES[kind])
-    expected = json.loads((DATA / "expected_pycocotools.json").read_text())["stats_pycocotools"]
-    iou_type = {"box": "bbox", "mask": "segm"}.get(kind, kind)
-    assert list(evaluate_coco_files(ground_truth, results, kind).values()) == expected[iou_type]
-    assert list(evaluate_coco_files(ground_truth, results, iou_type).values()) == expected[iou_type]
-
-
-def test_numbers_carry_cocos_names():
-    numbers = evaluate_coco_files(DATA / FILES["box"][0], DATA / FILES["box"][1], "box", max_dets=(1, 10, 300))
-    assert list(numbers) == ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR300", "ARs", "ARm", "ARl"]
-    assert numbers["AP"] > 0.5
 
 
 def random_images(seed, num_images=6, side=(100, 120)):
@@ -97,13 +64,13 @@ def test_equals_plain_reference(seed, max_dets):
             plain = []
             for p in images:
                 mine, found = p["classes"] == class_id, p["found_classes"] == class_id
-                truth_masks, found_masks = rasterize(p["boxes"][mine]), rasterize(p["found"][found])
+                gt_masks, found_masks = rasterize(p["boxes"][mine]), rasterize(p["found"][found])
                 rounded = np.round(p["found"][found].astype(float), 3)
                 sides = rounded[:, 2:] - rounded[:, :2]
                 plain.append(
                     {
-                        "ground_truth": p["boxes"][mine].astype(float) if kind == "box" else truth_masks,
-                        "area": truth_masks.sum((1, 2)),
+                        "ground_truth": p["boxes"][mine].astype(float) if kind == "box" else gt_masks,
+                        "area": gt_masks.sum((1, 2)),
                         "crowd": p["crowd"][mine].tolist(),
                         "found": rounded if kind == "box" else found_masks,
                         "found_area": sides.prod(1) if kind == "box" else found_masks.sum((1, 2)),
@@ -167,7 +134,7 @@ def test_crowd_region_is_neither_found_nor_missed():
     assert metric.result().num_objects == 1
 
 
-def test_record_as_truth_keeps_the_files_areas_and_polygons():
+def test_record_as_ground_truth_keeps_the_files_areas_and_polygons():
     square = np.array([[10, 10], [50, 10], [50, 50], [10, 50]], float)
     as_file = {
         "images": [{"id": 3, "height": 100, "width": 120}],
@@ -288,69 +255,7 @@ def test_reset_forgets():
     assert metric.compute()["box/AP"] == pytest.approx(1)
 
 
-def test_results_format():
-    found = instances([[1, 2, 4, 8]], [2], [0.25], np.ones((1, 100, 120), bool))
-    (result,) = to_coco_results("x", found, [3, 44])
-    assert result["bbox"] == [2, 1, 6, 3]
-    assert result["category_id"] == 44
-    assert result["score"] == 0.25
-    assert result["segmentation"]["size"] == [100, 120]
-    assert isinstance(result["segmentation"]["counts"], str)
-    assert to_coco_results(1, Instances.empty((4, 4))) == []
-    json.dumps(result)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"image_id": 5}, "result 0 is about image 5"),
-        ({"score": float("nan")}, "score nan is not a finite"),
-        ({"bbox": [0, 0, float("inf"), 1]}, "not four finite"),
-        ({"bbox": [0, 0, 1]}, "not four finite"),
-        ({"bbox": None}, "has no 'bbox'"),
-    ],
-)
-def test_bad_results_are_refused_by_entry(change, message, tmp_path):
-    ground_truth = {
-        "images": [{"id": 1, "height": 9, "width": 9}], "categories": [{"id": 1, "name": "a"}], "annotations": []
-    }  # fmt: skip
-    result = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4], "score": 0.5} | change
-    path = tmp_path / "found.json"
-    path.write_text(json.dumps([{k: v for k, v in result.items() if v is not None}]))
-    with pytest.raises(ValueError, match=message) as error:
-        evaluate_coco_files(ground_truth, path)
-    assert str(path) in str(error.value)
-
-
-def test_results_of_another_image_size_are_refused():
-    ground_truth, result = DATA / FILES["mask"][0], json.loads((DATA / FILES["mask"][1]).read_text())[:1]
-    result[0]["segmentation"] = {"size": [3, 3], "counts": [9]}
-    with pytest.raises(ValueError, match=r"result 0: mask of \[3, 3\] pixels, image 42"):
-        evaluate_coco_files(ground_truth, result, "mask")
-
-
-def test_mask_results_may_be_polygons_or_plain_counts():
-    square = [2.0, 1.0, 6.0, 1.0, 6.0, 5.0, 2.0, 5.0]
-    ground_truth = {
-        "images": [{"id": 1, "height": 8, "width": 9}],
-        "categories": [{"id": 1, "name": "a"}],
-        "annotations": [{"image_id": 1, "category_id": 1, "bbox": [2, 1, 4, 4], "segmentation": [square]}],
-    }
-    counts = [17, 4, 4, 4, 4, 4, 4, 4, 27]
-    for segmentation in ([square], {"size": [8, 9], "counts": counts}):
-        result = {"image_id": 1, "category_id": 1, "score": 0.5, "segmentation": segmentation}
-        assert evaluate_coco_files(ground_truth, [result], "mask")["AP"] == pytest.approx(1)
-
-
-def test_bad_files_and_arguments_are_refused(tmp_path):
-    broken = tmp_path / "broken.json"
-    broken.write_text("{")
-    with pytest.raises(ValueError, match=r"broken\.json: not valid JSON"):
-        evaluate_coco_files(broken, [])
-    with pytest.raises(ValueError, match=r"absent\.json: cannot be read"):
-        evaluate_coco_files(tmp_path / "absent.json", [])
-    with pytest.raises(ValueError, match="no images, annotations, categories"):
-        evaluate_coco_files({}, [])
+def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="max_dets"):
         CocoMetric(["a"], max_dets=(10, 1))
     with pytest.raises(ValueError, match="kind 'boxes'"):
@@ -376,3 +281,45 @@ def test_evaluation_is_silent(capsys):
 def test_import_leaves_pycocotools_alone():
     code = "import sys, mrcnn.evaluation; sys.exit('pycocotools' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_classes_of_one_name_have_rows_of_their_own():
+    metric = CocoMetric(["dog", "cat", "dog"], [3, 5, 18])
+    ground_truth = instances([[0, 0, 40, 40], [50, 50, 90, 90]], [1, 3])
+    metric.update(1, ground_truth, instances([[0, 0, 40, 40]], [1], [0.9]))
+    rows = metric.result().per_class
+    assert list(rows) == ["dog (3)", "cat", "dog (18)"]
+    assert [row["objects"] for row in rows.values()] == [1, 0, 1]
+    assert [row["box/AP"] for row in rows.values()] == pytest.approx([1, -1, 0])
+    assert list(metric.result().curves["box"]["per_class"]) == list(rows)
+    assert "dog (18)" in str(metric.result())
+
+
+def test_ids_may_have_any_size_and_order():
+    """Classes of two sources with one id; ids beyond 64 bits; what is detected is written with the ids given."""
+    plain = CocoMetric(["a", "b", "c"])
+    ids = [[10**30, 5, 2**63], [7, 7, 7], [9, 3, 6]]
+    others = [CocoMetric(["a", "b", "c"], i) for i in ids]
+    for number, p in enumerate(random_images(9)):
+        ground_truth = instances(p["boxes"], p["classes"], is_crowd=p["crowd"])
+        found = instances(p["found"], p["found_classes"], p["scores"])
+        plain.update(number, ground_truth, found)
+        for metric in others:
+            metric.update(2**63 + number, ground_truth, found)
+    for metric, category_ids in zip(others, ids, strict=True):
+        assert metric.compute() == pytest.approx(plain.compute(), abs=1e-12)
+        rows = [{k: v for k, v in row.items() if k != "category_id"} for row in metric.result().per_class.values()]
+        expected = [{k: v for k, v in row.items() if k != "category_id"} for row in plain.result().per_class.values()]
+        assert rows == expected
+        for one, other in zip(metric.result().detections, plain.result().detections, strict=True):
+            assert one["category_id"] == category_ids[other["category_id"] - 1]
+            assert one["image_id"] == 2**63 + other["image_id"]
+
+
+def test_no_attribute_is_born_after_construction():
+    metric = CocoMetric(["thing"])
+    names = set(vars(metric))
+    metric.update(1, instances([[0, 0, 40, 40]]), instances([[0, 0, 40, 40]], scores=[0.3]))
+    metric.result()
+    metric.reset()
+    assert set(vars(metric)) == names

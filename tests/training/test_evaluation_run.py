@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from mrcnn.data.dataset import Dataset
 from mrcnn.evaluation import evaluate_coco_files
 from mrcnn.structures.records import Annotation, ImageRecord
-from mrcnn.training.evaluation_run import _Part, evaluate
+from mrcnn.training.evaluation_run import evaluate, own_part
 from tests.blob_finder import BlobFinder, image
 
 
@@ -86,8 +87,15 @@ def test_other_classes_are_refused():
     class Other(Blobs):
         class_names = ("red", "green")
 
-    with pytest.raises(ValueError, match=r"2 classes \(red, green\), the model 3 \(red, green, blue\)"):
+    message = r"evaluate: the model has 3 classes, the data set 2: class 3, 'blue', is only in the model"
+    with pytest.raises(ValueError, match=message):
         evaluate(BlobFinder(), Other())
+
+    class Swapped(Blobs):
+        class_names = ("red", "blue", "green")
+
+    with pytest.raises(ValueError, match="only the order of the 3 classes differs: class 2 is 'green' in the model"):
+        evaluate(BlobFinder(), Swapped())
 
 
 def test_an_empty_data_set():
@@ -99,7 +107,10 @@ def test_an_empty_data_set():
 
 @pytest.mark.parametrize("machines", [1, 2, 3, 7])
 def test_every_image_is_in_one_part(machines):
-    parts = [_Part(Blobs(), i, machines) for i in range(machines)]
+    dataset = Dataset()
+    for i in range(5):
+        dataset.add_image("part", 10 + i, None)
+    parts = [own_part(dataset, i, machines) for i in range(machines)]
     seen = [part.record(i).image_id for part in parts for i in range(len(part))]
-    assert seen == [Blobs().record(i).image_id for i in range(5)]
+    assert seen == [dataset.record(i).image_id for i in range(5)]
     assert max(len(part) for part in parts) - min(len(part) for part in parts) <= 1

@@ -1,22 +1,30 @@
 """COCO instances and keypoints JSON: to a `Dataset` and back.
 
-What is wrong in a file is either mended or left out, with a `DatasetIssue` in `dataset.issues` and a log line, or
-refused with a DataError that names file, record and reason.
+What is wrong in a file is corrected or left out, with a `DatasetIssue` in `dataset.issues` and a log line, or refused
+with a DataError that names file, record and reason.
 
-    mended    "box outside": partly outside its image, clipped. "degenerate polygon": of an object with several,
-              fewer than three points or a coordinate that is not finite; the other polygons stay.
-    left out  "not finite box"; "zero area box"; "box outside" wholly; "degenerate polygon" where it was the only one.
-    refused   broken JSON, missing keys, ids given twice; an annotation of an unknown image or category; an RLE of
-              another size or damaged; keypoints of another length than its category names; an image file that is
-              not there.
-With `validate=False` the refused ones are left out too and listed with `fatal=True`, so that all can be shown at once.
+    corrected   "box outside": partly outside its image, clipped. "zero area box", "not finite box" beside a mask: the
+                box of the mask is taken. "degenerate polygon": of an object with several, fewer than three points or a
+                coordinate that is not finite; the other polygons stay. "polygon outside": a coordinate far outside,
+                clipped. "class name": control characters, escaped.
+    left out    "zero area box", "not finite box" without a mask; "box outside" wholly; "degenerate polygon" where it
+                was the only one; "polygon too long": an outline that no image of this size needs.
+    for notice  "mask without a pixel"; "box is not that of its mask"; "class name twice".
+    refused     broken JSON, missing keys, values of the wrong type, ids given twice; an annotation of an unknown image
+                or category; an RLE of another size or damaged; keypoints of another length than its category names; an
+                image file that is not there; a file all of whose objects are left out for one reason.
+With `validate=False` the refused records are left out too and listed with `fatal=True`, so that all can be shown at
+once; only a file that is no COCO JSON is still refused.
+
+Polygons are read flat, as pairs or as {"x", "y"} objects, with or without the outer list; `iscrowd` as a number, a
+boolean or a text.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,124 +32,32 @@ import numpy as np
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, DatasetIssue, refuse, warn
-from mrcnn.data.rasterize import check_rle
+from mrcnn.data.formats.agreement import Agreement, merge_file_issues
+from mrcnn.data.formats.base import Format, holds_keys
+from mrcnn.data.formats.coco_objects import Frame, joint_names, keypoint_names, read_object
+from mrcnn.data.formats.fields import as_id, as_number, parse_json, read_text, short
+from mrcnn.data.formats.image_lookup import ImageLookup
+from mrcnn.data.rasterize import MAX_MASK_PIXELS
 from mrcnn.files import atomic_write
 from mrcnn.structures.records import Annotation
+from mrcnn.text import printable
 
-# A box may stick out by rounding alone (COCO writes two decimals); that is no issue worth a line.
-_TOLERANCE = 1.0
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            data = json.load(file)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such annotation file") from error
-    except IsADirectoryError as error:
-        raise DataError(f"{path}: expected a COCO JSON file, found a folder") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
-    if not isinstance(data, dict):
-        raise DataError(f'{path}: expected an object with "images", "annotations" and "categories"')
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(data.get(key), list):
-            raise DataError(f'{path}: expected a list "{key}"; the file has {", ".join(map(repr, data)) or "nothing"}')
-        for number, entry in enumerate(data[key]):
-            if not isinstance(entry, dict):
-                raise DataError(f"{path}: {key}[{number}]: expected an object, got {type(entry).__name__}")
-    return data
+_KEYS = ("images", "annotations", "categories")
 
 
-def _need(entry: dict[str, Any], path: Path, where: str, **kinds: type | tuple[type, ...]) -> None:
-    for key, kind in kinds.items():
-        if key not in entry:
-            raise DataError(f'{path}: {where}: "{key}" is missing')
-        if not isinstance(entry[key], kind) or isinstance(entry[key], bool):
-            raise DataError(f'{path}: {where}: "{key}" is {entry[key]!r}, which is of the wrong type')
+class Coco(Format):
+    """COCO instances and keypoints JSON; see the module."""
 
+    name = "coco"
+    looks_for = 'a JSON object with the lists "images", "annotations" and "categories"'
 
-def _box(value: Any, height: int, width: int) -> tuple[tuple[float, ...] | None, str, str]:
-    """(y1, x1, y2, x2) clipped or None, and what was wrong: kind and message, both empty if nothing."""
-    try:
-        x, y, w, h = (float(v) for v in value)
-    except (TypeError, ValueError):
-        return None, "not finite box", f"bbox {value!r}, expected four numbers [x, y, width, height]"
-    if not np.isfinite([x, y, w, h]).all():
-        return None, "not finite box", f"bbox {value} is not finite; left out"
-    if w <= 0 or h <= 0:
-        return None, "zero area box", f"bbox {value} has no area; left out"
-    y1, x1, y2, x2 = max(y, 0.0), max(x, 0.0), min(y + h, float(height)), min(x + w, float(width))
-    if y2 <= y1 or x2 <= x1:
-        return None, "box outside", f"bbox {value} lies outside its image of {height} x {width}; left out"
-    moved = max(y1 - y, x1 - x, y + h - y2, x + w - x2)
-    if moved > _TOLERANCE:
-        return (y1, x1, y2, x2), "box outside", f"bbox {value} reaches outside its image of {height} x {width}; cut"
-    return (y1, x1, y2, x2), "", ""
+    def recognize(self, path: Path) -> bool:
+        """Whether a file holds the three lists."""
+        return holds_keys(path, *_KEYS)
 
-
-def _segmentation(value: Any, height: int, width: int) -> tuple[Any, str, str, bool]:
-    """Polygons, RLE or None; kind and message of an issue; and whether the object can be kept.
-
-    Raises:
-        DataError: an RLE that does not fit, or something that is neither.
-    """
-    if value is None or value == []:
-        return None, "", "", True
-    if isinstance(value, dict):
-        check_rle(value, height, width)
-        return value, "", "", True
-    if not isinstance(value, list):
-        raise DataError(f"segmentation: expected polygons or RLE, got {type(value).__name__}")
-    if all(isinstance(v, (int, float)) for v in value):
-        value = [value]  # one polygon without its outer list is a common slip with one meaning
-    polygons, message = [], ""
-    for polygon in value:
-        try:
-            points = np.asarray(polygon, np.float32)
-        except (TypeError, ValueError) as error:
-            raise DataError("segmentation: a polygon holds something that is not a number") from error
-        if points.size % 2:
-            message = f"polygon of {points.size} numbers, expected pairs of x and y"
-        elif points.size < 6:
-            message = f"polygon of {points.size // 2} points, expected at least three"
-        elif not np.isfinite(points).all():
-            message = "polygon with a coordinate that is not finite"
-        else:
-            polygons.append(points.reshape(-1, 2))
-    if not message:
-        return polygons, "", "", True
-    return polygons, "degenerate polygon", f"{message}; left out", bool(polygons)
-
-
-def _keypoints(value: Any, joints: int) -> np.ndarray | None:
-    if not value:
-        return None
-    array = np.asarray(value, np.float32)
-    if joints and array.size != 3 * joints:
-        raise DataError(f"keypoints: {array.size} numbers, expected 3 x {joints}, as its category names them")
-    if array.size % 3 or not np.isfinite(array).all():
-        raise DataError("keypoints: expected finite triples of x, y and visibility")
-    return array.reshape(-1, 3)
-
-
-def _keypoint_names(categories: dict[int, dict[str, Any]], annotations: list[dict[str, Any]]) -> tuple[str, ...]:
-    """The names of the category that has most; "0", "1", ... where joints are annotated but not named."""
-    named = max((c.get("keypoints") or [] for c in categories.values()), key=len, default=[])
-    lists = (a.get("keypoints") for a in annotations)
-    joints = max((len(points) // 3 for points in lists if isinstance(points, list)), default=0)
-    return tuple(map(str, named)) if named else tuple(map(str, range(joints)))
-
-
-def _images_folder(path: Path, images_dir: str | os.PathLike[str] | None) -> Path:
-    if images_dir is not None:
-        folder = Path(images_dir)
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder of images")
-        return folder
-    return path.parent / "images" if (path.parent / "images").is_dir() else path.parent
+    def load(self, path: Path, images: Path | None = None, *, validate: bool = True) -> Dataset:
+        """See `load_coco`."""
+        return load_coco(path, images, validate=validate)
 
 
 def load_coco(
@@ -160,140 +76,236 @@ def load_coco(
 
     Args:
         annotations_path: the JSON file.
-        images_dir: folder of the images; default: "images" beside the file if there is one, else the file's folder.
+        images_dir: folder of the images; images are also looked up in "images" beside the file, and beside the file.
         skip_crowd: leave crowd regions out.
         keypoints: read keypoints; None: if the file has any.
-        validate: refuse what is stated at the module head; False leaves it out and lists it in `issues`.
+        validate: refuse what is stated in the module; False leaves it out and lists it in `issues`.
 
     Raises:
         DataError: names the file, the record and the reason.
+
+    Example:
+        >>> dataset = mrcnn.load_coco("nuts3/annotations.json")  # doctest: +SKIP
+        >>> dataset.class_names, len(dataset.annotations(0))  # doctest: +SKIP
+        (('date', 'fig', 'hazelnut'), 13)
     """
     path = Path(annotations_path)
-    data = _read_json(path)
-    folder = _images_folder(path, images_dir)
+    data = _read(path)
     dataset = Dataset()
     dataset.path = str(path)
     issues = dataset.issues
-
-    categories: dict[int, dict[str, Any]] = {}
-    for number, entry in enumerate(data["categories"]):
-        _need(entry, path, f"categories[{number}]", id=int, name=str)
-        if entry["id"] in categories:
-            raise DataError(f"{path}: category id {entry['id']} is given twice")
-        categories[entry["id"]] = entry
+    entries = {key: _objects(data, key, issues, dataset.path) for key in _KEYS}
+    lookup = ImageLookup(
+        path, images_dir, (n for _, e in entries["images"] if isinstance(n := e.get("file_name"), str))
+    )
+    categories = _categories(entries["categories"], issues, dataset.path)
     class_ids = {category: number for number, category in enumerate(sorted(categories), start=1)}
     for category in class_ids:
         dataset.add_class("coco", category, categories[category]["name"])
     if keypoints is None:
-        keypoints = any(c.get("keypoints") for c in categories.values()) or any(
-            a.get("keypoints") for a in data["annotations"]
+        keypoints = any(map(joint_names, categories.values())) or any(
+            e.get("keypoints") for _, e in entries["annotations"]
         )
     if keypoints:
-        dataset.keypoint_names = _keypoint_names(categories, data["annotations"])
-
-    images: dict[int | str, dict[str, Any]] = {}
-    for number, entry in enumerate(data["images"]):
-        _need(entry, path, f"images[{number}]", id=(int, str), file_name=str)
-        where = f"image {entry['id']} ({entry['file_name']})"
-        _need(entry, path, where, height=(int, float), width=(int, float))
-        if entry["id"] in images:
-            raise DataError(f"{path}: image id {entry['id']} is given twice")
-        if not (entry["height"] >= 1 and entry["width"] >= 1):
-            raise DataError(f"{path}: {where}: size {entry['height']} x {entry['width']}, expected at least 1 x 1")
-        images[entry["id"]] = entry
-
-    objects: dict[int | str, list[Annotation]] = {image_id: [] for image_id in images}
-    seen: set[Any] = set()
-    for number, entry in enumerate(data["annotations"]):
-        annotation_id = entry.get("id", number)
-
-        def add(kind: str, message: str, fatal: bool = False, entry=entry, annotation_id=annotation_id) -> None:
-            issues.append(DatasetIssue(kind, message, entry.get("image_id"), annotation_id, str(path), fatal))
-
-        if annotation_id in seen:
-            add("annotation id twice", f"annotation id {annotation_id} is given twice", fatal=True)
-        seen.add(annotation_id)
-        missing = [key for key in ("image_id", "category_id") if key not in entry]
-        if missing:
-            add("missing key", f'"{missing[0]}" is missing', fatal=True)
-        elif entry["image_id"] not in images:
-            add("unknown image", f"names image {entry['image_id']!r}, which the file does not list", fatal=True)
-        elif entry["category_id"] not in categories:
-            known = ", ".join(map(str, list(class_ids)[:10])) + (", ..." if len(class_ids) > 10 else "")
-            add("unknown category", f"names category {entry['category_id']!r}; the file lists {known}", fatal=True)
-        else:
-            category = categories[entry["category_id"]]
-            found = _annotation(entry, images[entry["image_id"]], class_ids, category, keypoints, annotation_id, add)
-            if found is not None and not (skip_crowd and found.is_crowd):
-                objects[entry["image_id"]].append(found)
-
-    for image_id, entry in images.items():
-        image = folder / entry["file_name"]
-        if not image.is_file():
-            issues.append(
-                DatasetIssue("missing image", f"no such image: {image}", image_id, None, str(path), fatal=True)
-            )
-            if not validate:
-                continue
-        extra = {k: v for k, v in entry.items() if k not in ("id", "width", "height", "path")}
-        dataset.add_image(
-            "coco",
-            image_id,
-            str(image),
-            width=int(entry["width"]),
-            height=int(entry["height"]),
-            annotations=objects[image_id],
-            **extra,
-        )
+        dataset.keypoint_names = keypoint_names(list(categories.values()), [e for _, e in entries["annotations"]])
+    images, refused = _images(entries["images"], issues, dataset.path)
+    entries["annotations"] = [
+        (n, e) for n, e in entries["annotations"] if not refused or as_id(e.get("image_id")) not in refused
+    ]
+    objects = _annotations(entries["annotations"], images, categories, class_ids, keypoints, issues, dataset.path)
+    _add_images(dataset, images, objects, lookup, skip_crowd, validate)
     if validate:
         refuse(issues)
     warn(issues, path)
     return dataset
 
 
-def _annotation(
-    entry: dict[str, Any],
-    image: dict[str, Any],
+def _read(path: Path) -> dict[str, Any]:
+    data = parse_json(read_text(path, expected="COCO JSON file"), str(path))
+    if not isinstance(data, dict):
+        raise DataError(f'{path}: expected an object with "images", "annotations" and "categories", got {short(data)}')
+    for key in _KEYS:
+        if not isinstance(data.get(key), list):
+            actual = f"{key} is {short(data[key])}" if key in data else f"the file has {short(list(data))}"
+            raise DataError(f'{path}: expected a list "{key}"; {actual}')
+    return data
+
+
+def _objects(data: dict[str, Any], key: str, issues: list[DatasetIssue], path: str) -> list[tuple[int, dict[str, Any]]]:
+    """The entries of a list that are objects, with their places in it."""
+    objects = []
+    for number, entry in enumerate(data[key]):
+        if isinstance(entry, dict):
+            objects.append((number, entry))
+        else:
+            message = f"{key}[{number}]: expected an object, got {short(entry)}"
+            issues.append(DatasetIssue("wrong type", message, path=path, fatal=True))
+    return objects
+
+
+def _categories(
+    entries: list[tuple[int, dict[str, Any]]], issues: list[DatasetIssue], path: str
+) -> dict[int, dict[str, Any]]:
+    """Category id -> its entry, the name made printable."""
+    categories: dict[int, dict[str, Any]] = {}
+
+    def report(kind: str, message: str, fatal: bool = True) -> None:
+        issues.append(DatasetIssue(kind, message, path=path, fatal=fatal))
+
+    for number, entry in entries:
+        missing = [key for key in ("id", "name") if key not in entry]
+        if missing:
+            report("missing key", f'categories[{number}]: "{missing[0]}" is missing')
+            continue
+        category, name = as_id(entry["id"]), entry["name"]
+        if not isinstance(category, int) or not isinstance(name, str):
+            key = "name" if isinstance(category, int) else "id"
+            report("wrong type", f'categories[{number}]: "{key}" is {short(entry[key])}, which is of the wrong type')
+        elif category in categories:
+            report("category id twice", f"category id {category} is given twice")
+        else:
+            if name != printable(name):
+                report(
+                    "class name",
+                    f"category {category}: {short(printable(name))} holds control characters; escaped",
+                    False,
+                )
+            if entry.get("keypoints") and not isinstance(entry["keypoints"], list):
+                report(
+                    "wrong type", f'categories[{number}]: "keypoints" is {short(entry["keypoints"])}, expected a list'
+                )
+            categories[category] = {**entry, "name": printable(name)}
+    names = Counter(entry["name"] for entry in categories.values())
+    for name, count in names.items():
+        if count > 1:
+            ids = ", ".join(str(category) for category, entry in categories.items() if entry["name"] == name)
+            report("class name twice", f"categories {ids} are all named {short(name)}; kept as {count} classes", False)
+    return categories
+
+
+def _images(
+    entries: list[tuple[int, dict[str, Any]]], issues: list[DatasetIssue], path: str
+) -> tuple[dict[int | str, dict[str, Any]], set[int | str]]:
+    """Image id -> its entry, of those that can be used; and the ids of the others."""
+    images: dict[int | str, dict[str, Any]] = {}
+    refused: set[int | str] = set()
+    for number, entry in entries:
+        image_id = as_id(entry.get("id"))
+        kind, message = _image_fault(number, entry, image_id)
+        if not kind and image_id in images:
+            kind, message = "image id twice", f"image id {image_id} is given twice"
+        if not kind and image_id is not None:
+            images[image_id] = entry
+            continue
+        issues.append(DatasetIssue(kind, message, path=path, fatal=True))
+        if image_id is not None and image_id not in images:
+            refused.add(image_id)
+    return images, refused
+
+
+def _image_fault(number: int, entry: dict[str, Any], image_id: int | str | None) -> tuple[str, str]:
+    """Kind and message of what is wrong with an entry; empty if nothing is."""
+    name = entry.get("file_name")
+    where = f"image {image_id} ({name if isinstance(name, str) else short(name)})"
+    where = f"images[{number}]" if image_id is None else where
+    for key in ("id", "file_name", "height", "width"):
+        if key not in entry:
+            return "missing key", f'{where}: "{key}" is missing'
+    sizes = [as_number(entry[key]) for key in ("height", "width")]
+    good = (image_id is not None, isinstance(entry["file_name"], str), sizes[0] is not None, sizes[1] is not None)
+    for key, is_good in zip(("id", "file_name", "height", "width"), good, strict=True):
+        if not is_good:
+            return "wrong type", f'{where}: "{key}" is {short(entry[key])}, which is of the wrong type'
+    height, width = (size or 0.0 for size in sizes)
+    if height < 1 or width < 1:
+        return "image size", f"{where}: size {entry['height']} x {entry['width']}, expected at least 1 x 1"
+    if height * width > MAX_MASK_PIXELS:
+        return "image size", f"{where}: size {height:g} x {width:g}, expected at most {MAX_MASK_PIXELS} pixels"
+    return "", ""
+
+
+def _size(entry: dict[str, Any]) -> tuple[int, int]:
+    return int(entry["height"]), int(entry["width"])
+
+
+def _annotations(
+    entries: list[tuple[int, dict[str, Any]]],
+    images: dict[int | str, dict[str, Any]],
+    categories: dict[int, dict[str, Any]],
     class_ids: dict[int, int],
-    category: dict[str, Any],
     keypoints: bool,
-    annotation_id: int | str,
-    add: Callable[..., None],
-) -> Annotation | None:
-    height, width = int(image["height"]), int(image["width"])
-    try:
-        segmentation, kind, message, usable = _segmentation(entry.get("segmentation"), height, width)
-        joints = _keypoints(entry.get("keypoints"), len(category.get("keypoints") or ())) if keypoints else None
-    except DataError as error:
-        add("RLE" if isinstance(entry.get("segmentation"), dict) else "segmentation", str(error), fatal=True)
-        return None
-    if kind:
-        add(kind, message)
-    if not usable:
-        return None
-    if entry.get("bbox") is None:
-        if not isinstance(segmentation, list):
-            add("missing key", '"bbox" is missing', fatal=True)
-            return None
-        points = np.concatenate(segmentation)
-        (x1, y1), (x2, y2) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
-        entry = entry | {"bbox": [x1, y1, x2 - x1, y2 - y1]}
-    box, kind, message = _box(entry["bbox"], height, width)
-    if kind:
-        add(kind, message)
-    if box is None:
-        return None
-    area = entry.get("area")
-    usable_area = isinstance(area, (int, float)) and np.isfinite(area)
-    return Annotation(
-        class_ids[entry["category_id"]],
-        box,
-        segmentation,
-        joints,
-        bool(entry.get("iscrowd", 0)),
-        annotation_id,
-        float(area) if usable_area else None,
-    )
+    issues: list[DatasetIssue],
+    path: str,
+) -> dict[int | str, list[Annotation]]:
+    """Image id -> its objects."""
+    objects: dict[int | str, list[Annotation]] = {image_id: [] for image_id in images}
+    joints = {category: len(joint_names(entry)) if keypoints else None for category, entry in categories.items()}
+    seen: set[int | str] = set()
+    agreement = Agreement()
+    for number, entry in entries:
+        given = entry.get("id")
+        annotation_id = number if given is None else as_id(given)
+        image_id, category = as_id(entry.get("image_id")), as_id(entry.get("category_id"))
+
+        def report(
+            kind: str, message: str, fatal: bool = False, image_id=image_id, annotation_id=annotation_id, number=number
+        ) -> None:
+            place = number if annotation_id is None else annotation_id
+            issues.append(DatasetIssue(kind, message, image_id, place, path, fatal))
+
+        if annotation_id is None:
+            report("wrong type", f'annotations[{number}]: "id" is {short(given)}, which is of the wrong type', True)
+            continue
+        if annotation_id in seen:
+            report("annotation id twice", f"annotation id {annotation_id} is given twice", True)
+        seen.add(annotation_id)
+        missing = [key for key in ("image_id", "category_id") if key not in entry]
+        if missing:
+            report("missing key", f'"{missing[0]}" is missing', True)
+        elif image_id not in images:
+            report("unknown image", f"names image {short(entry['image_id'])}, which the file does not list", True)
+        elif category not in categories:
+            known = ", ".join(map(str, list(class_ids)[:10])) + (", ..." if len(class_ids) > 10 else "")
+            report("unknown category", f"names category {short(entry['category_id'])}; the file lists {known}", True)
+        else:
+            frame = Frame(*_size(images[image_id]), class_ids[category], joints[category])
+            annotation = read_object(entry, frame, annotation_id, agreement, report)
+            if annotation is not None:
+                objects[image_id].append(annotation)
+    merge_file_issues(issues, agreement, len(entries), path)
+    return objects
+
+
+def _add_images(
+    dataset: Dataset,
+    images: dict[int | str, dict[str, Any]],
+    objects: dict[int | str, list[Annotation]],
+    lookup: ImageLookup,
+    skip_crowd: bool,
+    validate: bool,
+) -> None:
+    missing = []
+    for image_id, entry in images.items():
+        file = lookup.find(entry["file_name"])
+        if file is None:
+            message = lookup.missing(entry["file_name"])
+            missing.append(DatasetIssue("missing image", message, image_id, None, dataset.path, fatal=True))
+            if not validate:
+                continue
+        height, width = _size(entry)
+        dataset.add_image(
+            "coco",
+            image_id,
+            None if file is None else str(file),
+            width=width,
+            height=height,
+            annotations=[a for a in objects[image_id] if not (skip_crowd and a.is_crowd)],
+            extra={key: value for key, value in entry.items() if key not in ("id", "width", "height", "path")},
+        )
+    if len(missing) > 1 and len(missing) == len(images):
+        message = f"none of the {len(images)} images is there, such as: {missing[0].message}"
+        missing = [DatasetIssue("missing image", message, path=dataset.path, fatal=True)]
+    dataset.issues += missing
 
 
 def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
@@ -307,7 +319,7 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
         height, width = dataset.image_shape(index)
         name = record.extra.get("file_name") or (os.path.basename(record.path) if record.path else str(record.image_id))
         extra = {k: v for k, v in record.extra.items() if k != "file_name"}
-        images.append({"id": record.image_id, "file_name": name, "height": height, "width": width, **extra})
+        images.append({**extra, "id": record.image_id, "file_name": name, "height": height, "width": width})
         for annotation in record.annotations:
             y1, x1, y2, x2 = (float(v) for v in annotation.box)
             entry: dict[str, Any] = {
@@ -339,6 +351,6 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
 
 
 def save_json(data: Any, path: str | os.PathLike[str]) -> None:
-    """Writes JSON; the file appears whole or not at all."""
+    """Write JSON; the file appears whole or not at all."""
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(data, file)

@@ -1,11 +1,16 @@
 """VGG Image Annotator: region data (JSON or CSV) and project files, versions 1 and 2, to a `Dataset`.
 
-A region's outline is read as it stands: polygons and polylines by their vertices, rectangles, circles and ellipses by
-their measures. VIA knows no class; it is the value of a region attribute.
+A region's outline is taken from its shape: polygons and polylines by their vertices, rectangles, circles and ellipses
+by their measures. VIA has no classes; the class is the value of a region attribute.
 
-    left out  "degenerate outline": fewer than three points, no area, or a coordinate that is not finite; "outside": all
-              of it beside the image; "no area": points. Each leaves a `DatasetIssue` in `dataset.issues`.
-    refused   broken JSON or CSV; a region without shape or class; an image file that is not there.
+    corrected   "polygon outside": a coordinate far outside its image, clipped. "class name": control characters,
+                escaped.
+    left out    "degenerate outline": fewer than three points, no area, or a coordinate that is not finite; "outside":
+                all of it beside the image; "no area": points; "polygon too long". Each leaves a `DatasetIssue` in
+                `dataset.issues`.
+    for notice  "mask without a pixel".
+    refused     broken JSON or CSV; values of the wrong type; a region without shape or class; an image file that is not
+                there or cannot be read; a file all of whose regions are left out for one reason.
 With `validate=False` the refused regions and images are left out too and listed with `fatal=True`.
 
 Ref: the formats as VIA 2.0.11 writes them, https://www.robots.ox.ac.uk/~vgg/software/via/.
@@ -14,11 +19,11 @@ Ref: the formats as VIA 2.0.11 writes them, https://www.robots.ox.ac.uk/~vgg/sof
 from __future__ import annotations
 
 import csv
-import json
+import io
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +31,43 @@ import numpy as np
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, DatasetIssue, refuse, warn
+from mrcnn.data.formats.agreement import LEFT_OUT, Agreement, has_area, merge_file_issues
+from mrcnn.data.formats.base import Format, holds_keys
+from mrcnn.data.formats.fields import as_number, as_numbers, parse_json, read_text, short
+from mrcnn.data.formats.image_lookup import ImageLookup
 from mrcnn.data.images import image_shape
+from mrcnn.data.polygons import MAX_OUTLINE, clip_polygons, outline_length
 from mrcnn.structures.records import Annotation
+from mrcnn.text import printable
 
-_ROUND = 72  # corners of a circle: it then has 0.13 % less area
+_CIRCLE_POINTS = 72  # a circle of that many corners has 0.13 % less area
 _CSV = ("filename", "region_shape_attributes", "region_attributes")
+_SNIFFED = 4096
+_FARTHEST = 1e12  # of coordinates in messages
+
+Regions = list[dict[str, Any]]
+
+
+class Via(Format):
+    """VGG Image Annotator; see the module."""
+
+    name = "via"
+    looks_for = 'VGG Image Annotator JSON ("filename", "regions" and "shape_attributes") or CSV (#filename,...)'
+
+    def recognize(self, path: Path) -> bool:
+        """Whether a file is JSON or CSV as VIA writes it."""
+        if holds_keys(path, "filename", "regions") or holds_keys(path, "_via_img_metadata"):
+            return True
+        try:
+            with open(path, "rb") as file:
+                start = file.read(_SNIFFED).decode("utf-8-sig", "replace")
+        except OSError:
+            return False
+        return all(name in start for name in _CSV) and not start.lstrip().startswith(("{", "["))
+
+    def load(self, path: Path, images: Path | None = None, *, validate: bool = True) -> Dataset:
+        """See `load_via`."""
+        return load_via(path, images, validate=validate)
 
 
 def load_via(
@@ -45,82 +82,96 @@ def load_via(
 
     Args:
         annotations_path: `via_region_data.json`, a VIA 2 project file, or the regions as CSV.
-        images_dir: folder of the images; default: the file's folder.
+        images_dir: folder of the images; images are also looked up in "images" beside the file, and beside the file.
         class_attribute: the region attribute that names the class; None: the only one there is, and where regions have
             none at all they are of one class.
         class_names: names of the classes 1..C; default: all that occur, in alphabetical order. Without attributes its
             only name is that of the one class, "object" by default.
-        validate: refuse what is stated at the module head; False leaves it out and lists it in `issues`.
+        validate: refuse what is stated in the module; False leaves it out and lists it in `issues`.
 
     Raises:
         DataError: names the file, the image and region, and what was expected.
+
+    Example:
+        >>> dataset = mrcnn.load_via("balloon/train/via_region_data.json", class_names=["balloon"])  # doctest: +SKIP
     """
     path = Path(annotations_path)
-    folder = Path(images_dir) if images_dir is not None else path.parent
     entries = _read(path)
+    lookup = ImageLookup(path, images_dir, (name for name, _ in entries))
     attribute = class_attribute if class_attribute is not None else _only_attribute(path, entries)
     dataset = Dataset()
     dataset.path = str(path)
-    issues = dataset.issues
     named = [[_class_name(region, attribute) for region in regions] for _, regions in entries]
     if class_names is None:
-        names = sorted({name for found in named for name in found if name})
+        names = sorted({name for in_image in named for name in in_image if name})
         class_names = names if attribute else ["object"]
-    for number, name in enumerate(class_names, start=1):
-        dataset.add_class("via", number, name)
     ids = {name: number for number, name in enumerate(class_names, start=1)}
-
-    for (filename, regions), found in zip(entries, named, strict=True):
-        image = folder / filename
-        if not image.is_file():
-            issues.append(DatasetIssue("missing image", f"no such image: {image}", filename, None, str(path), True))
-            continue
-        height, width = image_shape(str(image))
-        annotations = []
-        for number, (region, name) in enumerate(zip(regions, found, strict=True)):
-
-            def add(kind: str, message: str, fatal: bool, filename=filename, number=number) -> None:
-                issues.append(DatasetIssue(kind, message, filename, number, str(path), fatal))
-
-            class_id = ids.get(name) if attribute else 1
-            if class_id is None:
-                stated = f"class {name!r}, expected one of {', '.join(ids)}" if name else f"no attribute {attribute!r}"
-                add("class", stated, True)
-                continue
-            outline = _outline(region.get("shape_attributes"))
-            if isinstance(outline, str):
-                add("no area" if outline.startswith("a point") else "shape", outline, not outline.startswith("a point"))
-                continue
-            annotation, kind = _annotation(outline, class_id, number, height, width)
-            if annotation is None:
-                add(kind, f"{kind} {np.round(outline[:4], 1).tolist()}; left out", False)
-            else:
-                annotations.append(annotation)
-        dataset.add_image(
-            "via", filename, str(image), width=width, height=height, annotations=annotations, file_name=filename
-        )
+    for name, number in ids.items():
+        if name != printable(name):
+            message = f"class {short(printable(name))} holds control characters; escaped"
+            dataset.issues.append(DatasetIssue("class name", message, path=dataset.path))
+        dataset.add_class("via", number, printable(name))
+    agreement = Agreement()
+    for (filename, regions), in_image in zip(entries, named, strict=True):
+        classes = [ids.get(name or "") if attribute else 1 for name in in_image]
+        objects = list(zip(regions, in_image, classes, strict=True))
+        _add_image(dataset, filename, lookup, objects, attribute, ids, agreement)
+    merge_file_issues(dataset.issues, agreement, sum(len(regions) for _, regions in entries), dataset.path)
     if validate:
-        refuse(issues)
-    warn(issues, path)
+        refuse(dataset.issues)
+    warn(dataset.issues, path)
     return dataset
 
 
-def _read(path: Path) -> list[tuple[str, list[dict[str, Any]]]]:
-    """(file name, regions) of every image."""
+def _add_image(
+    dataset: Dataset,
+    filename: str,
+    lookup: ImageLookup,
+    regions: list[tuple[dict[str, Any], str | None, int | None]],
+    attribute: str | None,
+    ids: Mapping[str, int],
+    agreement: Agreement,
+) -> None:
+    issues, path = dataset.issues, dataset.path
+    file = lookup.find(filename)
+    if file is None:
+        issues.append(DatasetIssue("missing image", lookup.missing(filename), filename, None, path, fatal=True))
+        return
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            content = _from_csv(path, file) if path.suffix.lower() == ".csv" else json.load(file)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such annotation file") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not valid JSON or CSV ({error})") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        height, width = image_shape(file, dataset.read_options.page)
+    except DataError as error:
+        issues.append(DatasetIssue("image", str(error), filename, None, path, fatal=True))
+        return
+    annotations = []
+    for number, (region, name, class_id) in enumerate(regions):
+
+        def report(kind: str, message: str, fatal: bool = False, number=number) -> None:
+            issues.append(DatasetIssue(kind, message, filename, number, path, fatal))
+
+        if class_id is None:
+            wrong = f"class {short(name)}, expected one of {', '.join(ids)}"
+            report("class", wrong if name else f"no attribute {attribute!r} with the name of a class", True)
+            continue
+        annotation = _annotation(region, class_id, number, height, width, report)
+        if annotation is not None:
+            annotations.append(annotation)
+            issue = agreement.add(annotation, None, annotation.box, height, width)
+            if issue is not None:
+                report(*issue)
+    dataset.add_image(
+        "via", filename, str(file), width=width, height=height, annotations=annotations, extra={"file_name": filename}
+    )
+
+
+def _read(path: Path) -> list[tuple[str, Regions]]:
+    """(file name, regions) of every image."""
+    text = read_text(path, expected="JSON or CSV file of VIA")
+    content = _from_csv(path, text) if path.suffix.lower() == ".csv" else parse_json(text, str(path))
     if isinstance(content, dict):
         content = content.get("_via_img_metadata", content)
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected an object with one entry an image, got {type(content).__name__}")
-    entries: dict[str, list[dict[str, Any]]] = {}
+    entries: dict[str, Regions] = {}
     for key, entry in content.items():
         if not isinstance(entry, dict) or not isinstance(entry.get("filename"), str):
             raise DataError(f'{path}: entry {key!r}: expected an object with "filename" and "regions", as VIA writes')
@@ -132,82 +183,135 @@ def _read(path: Path) -> list[tuple[str, list[dict[str, Any]]]]:
     return list(entries.items())
 
 
-def _from_csv(path: Path, file: Any) -> dict[str, Any]:
-    rows = csv.DictReader(row for row in file if not row.startswith("# "))
+def _from_csv(path: Path, text: str) -> dict[str, Any]:
     # A comment line may stand before the header, which itself may begin with #.
-    fields = [name.lstrip("#") for name in rows.fieldnames or ()]
-    missing = [name for name in _CSV if name not in fields]
-    if missing:
-        raise DataError(f"{path}: expected a column {missing[0]!r}, got {', '.join(fields) or 'nothing'}")
-    rows.fieldnames = fields
+    lines = (line for line in io.StringIO(text, newline="") if not line.startswith("# "))
     content: dict[str, Any] = {}
-    for row in rows:
-        entry = content.setdefault(row["filename"], {"filename": row["filename"], "regions": []})
-        shape = json.loads(row["region_shape_attributes"] or "{}")
-        if shape:  # else the row stands for an image without regions
-            entry["regions"].append(
-                {"shape_attributes": shape, "region_attributes": json.loads(row["region_attributes"] or "{}")}
-            )
+    try:
+        rows = csv.DictReader(lines)
+        fields = [name.lstrip("#") for name in rows.fieldnames or ()]
+        missing = [name for name in _CSV if name not in fields]
+        if missing:
+            raise DataError(f"{path}: expected a column {missing[0]!r}, got {', '.join(fields) or 'nothing'}")
+        rows.fieldnames = fields
+        for number, row in enumerate(rows, start=1):
+            entry = content.setdefault(row["filename"] or "", {"filename": row["filename"], "regions": []})
+            where = f"{path}: row {number}"
+            shape = parse_json(row["region_shape_attributes"] or "{}", where)
+            if shape:  # else the row stands for an image without regions
+                attributes = parse_json(row["region_attributes"] or "{}", where)
+                entry["regions"].append({"shape_attributes": shape, "region_attributes": attributes})
+    except csv.Error as error:
+        raise DataError(f"{path}: not valid CSV ({error})") from error
     return content
 
 
-def _only_attribute(path: Path, entries: list[tuple[str, list[dict[str, Any]]]]) -> str | None:
-    found = Counter(
-        name for _, regions in entries for region in regions for name in (region.get("region_attributes") or {})
-    )
-    if len(found) > 1:
-        names = ", ".join(f"{name!r} ({count})" for name, count in found.most_common())
+def _attributes(region: Mapping[str, Any]) -> dict[str, Any]:
+    value = region.get("region_attributes")
+    return value if isinstance(value, dict) else {}
+
+
+def _only_attribute(path: Path, entries: list[tuple[str, Regions]]) -> str | None:
+    counts = Counter(name for _, regions in entries for region in regions for name in _attributes(region))
+    if len(counts) > 1:
+        names = ", ".join(f"{name!r} ({count})" for name, count in counts.most_common())
         raise DataError(f"{path}: regions have several attributes, {names}; name the class's in class_attribute")
-    return next(iter(found), None)
+    return next(iter(counts), None)
 
 
 def _class_name(region: Mapping[str, Any], attribute: str | None) -> str | None:
-    value = (region.get("region_attributes") or {}).get(attribute)
+    value = _attributes(region).get(attribute)  # type: ignore[arg-type]
     if isinstance(value, dict):  # checkboxes: {"dog": true}
         ticked = [name for name, on in value.items() if on]
         value = ticked[0] if len(ticked) == 1 else None
-    return str(value).strip() or None if value is not None else None
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        return str(value).strip() or None
+    return None
 
 
-def _outline(shape: Any) -> np.ndarray | str:
-    """f64[n, 2] of (x, y), or what is wrong with the shape."""
-    if not isinstance(shape, Mapping) or "name" not in shape:
-        return 'expected "shape_attributes" with the name of a shape'
-    name = shape["name"]
+class _BadShape(ValueError):
+    """A shape that is refused, with the reason."""
+
+
+def _annotation(
+    region: Mapping[str, Any], class_id: int, number: int, height: int, width: int, report: Callable[..., None]
+) -> Annotation | None:
+    shape = region.get("shape_attributes")
+    if isinstance(shape, dict) and shape.get("name") == "point":
+        report("no area", f"a point has no area{LEFT_OUT}")
+        return None
     try:
-        if name in ("polygon", "polyline"):
-            x, y = (np.asarray(shape[f"all_points_{axis}"], np.float64) for axis in "xy")
-            if x.shape != y.shape or x.ndim != 1:
-                return f"{name} of {x.size} x and {y.size} y coordinates"
-            return np.stack([x, y], axis=1)
+        outline = _outline(shape)
+    except _BadShape as error:
+        report("shape", str(error), fatal=True)
+        return None
+    start = np.round(np.clip(outline[:4], -_FARTHEST, _FARTHEST), 1).tolist()
+    flat = not len(outline) or (outline.max(axis=0) <= outline.min(axis=0)).any()
+    if len(outline) < 3 or not np.isfinite(outline).all() or flat:
+        report("degenerate outline", f"degenerate outline {start}{LEFT_OUT}")
+        return None
+    clipped = clip_polygons([outline], height, width)
+    if outline_length(clipped) > MAX_OUTLINE:
+        report("polygon too long", f"outline longer than {MAX_OUTLINE} pixels{LEFT_OUT}")
+        return None
+    inside = clipped[0] if clipped else outline
+    (x1, y1), (x2, y2) = inside.min(axis=0), inside.max(axis=0)
+    box = tuple(float(v) for v in (max(y1, 0), max(x1, 0), min(y2, height), min(x2, width)))
+    if not clipped or not has_area(box):
+        report("outside", f"outside {start}{LEFT_OUT}")
+        return None
+    if inside is not outline:
+        farthest = max((float(v) for v in (outline.min(), outline.max())), key=abs)
+        report("polygon outside", f"a coordinate is {farthest:g}, far outside its image of {height} x {width}; clipped")
+    x, y = inside.T
+    area = abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2
+    return Annotation(class_id, box, [inside.astype(np.float32)], annotation_id=number, area=area)
+
+
+def _outline(shape: Any) -> np.ndarray:
+    """f64[n, 2] of (x, y).
+
+    Raises:
+        _BadShape: the shape is none of VIA's, or lacks a number.
+    """
+    if not isinstance(shape, dict) or "name" not in shape:
+        raise _BadShape(f'expected "shape_attributes" with the name of a shape, got {short(shape)}')
+    name = shape["name"]
+    if name in ("polygon", "polyline"):
+        x, y = (_list(shape, f"all_points_{axis}") for axis in "xy")
+        if x.shape != y.shape or x.ndim != 1:
+            raise _BadShape(f"{name} of {x.size} x and {y.size} y coordinates")
+        return np.stack([x, y], axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by the caller
         if name == "rect":
-            x, y, w, h = (float(shape[key]) for key in ("x", "y", "width", "height"))
+            x, y, w, h = _measures(shape, "x", "y", "width", "height")
             return np.array([(x, y), (x + w, y), (x + w, y + h), (x, y + h)])
         if name in ("circle", "ellipse"):
-            keys = ("r", "r") if name == "circle" else ("rx", "ry")
-            cx, cy, rx, ry = (float(shape[key]) for key in ("cx", "cy", *keys))
-            turn = float(shape.get("theta") or 0)  # radians, clockwise on the screen
-            angle = np.arange(_ROUND) * (2 * math.pi / _ROUND)
+            cx, cy, rx, ry = _measures(shape, "cx", "cy", *(("r", "r") if name == "circle" else ("rx", "ry")))
+            turn = 0.0 if shape.get("theta") is None else _measures(shape, "theta")[0]  # radians, clockwise on screen
+            angle = np.arange(_CIRCLE_POINTS) * (2 * math.pi / _CIRCLE_POINTS)
             u, v = rx * np.cos(angle), ry * np.sin(angle)
             return np.stack(
                 [cx + u * math.cos(turn) - v * math.sin(turn), cy + u * math.sin(turn) + v * math.cos(turn)], axis=1
             )
-    except (KeyError, TypeError, ValueError) as error:
-        return f"{name}: {type(error).__name__} {error}, expected numbers"
-    if name == "point":
-        return "a point has no area; left out"
-    return f"shape {name!r}, expected polygon, polyline, rect, circle, ellipse or point"
+    raise _BadShape(f"shape {short(name)}, expected polygon, polyline, rect, circle, ellipse or point")
 
 
-def _annotation(
-    outline: np.ndarray, class_id: int, number: int, height: int, width: int
-) -> tuple[Annotation | None, str]:
-    if len(outline) < 3 or not np.isfinite(outline).all() or not (np.ptp(outline, axis=0) > 0).all():
-        return None, "degenerate outline"
-    (x1, y1), (x2, y2) = outline.min(axis=0), outline.max(axis=0)
-    box = tuple(float(v) for v in (max(y1, 0), max(x1, 0), min(y2, height), min(x2, width)))
-    if box[2] <= box[0] or box[3] <= box[1]:
-        return None, "outside"
-    x, y = outline.T
-    area = abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2
-    return Annotation(class_id, box, [outline.astype(np.float32)], annotation_id=number, area=area), ""
+def _measures(shape: Mapping[str, Any], *keys: str) -> list[float]:
+    numbers = []
+    for key in keys:
+        number = as_number(shape.get(key))
+        if number is None:
+            raise _BadShape(f'{shape["name"]}: "{key}" is {short(shape.get(key))}, expected a finite number')
+        numbers.append(number)
+    return numbers
+
+
+def _list(shape: Mapping[str, Any], key: str) -> np.ndarray:
+    value = shape.get(key)
+    if not isinstance(value, list) or any(isinstance(v, (str, bool)) for v in value):
+        raise _BadShape(f'{shape["name"]}: "{key}" is {short(value)}, expected a list of numbers')
+    try:
+        return as_numbers(value)
+    except DataError as error:
+        raise _BadShape(f'{shape["name"]}: "{key}": {error}') from error

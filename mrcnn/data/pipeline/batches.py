@@ -34,8 +34,7 @@ class BatchMaker:
     def __init__(self, mapper: SampleMapper, with_ground_truth: bool) -> None:
         self.mapper, self.with_ground_truth = mapper, with_ground_truth
         self.dataset, self.config, self.model_input = mapper.dataset, mapper.config, mapper.model_input
-        integer_ids = all(isinstance(i, (int, np.integer)) for i in self.dataset.image_ids)
-        self._ids = self.dataset.image_ids if integer_ids else tuple(range(len(self.dataset)))
+        self._ids = self.dataset.batch_ids
         self.groups, self._canvases = self._group()
         sizes = np.unique(self._canvases, axis=0)
         self._static_size = tuple(sizes[0].tolist()) if len(sizes) == 1 else (None, None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mrcnn.data import transforms
-from mrcnn.data.dataset import ByteCache, Dataset, stack_keypoints
+from mrcnn.data.cache import ByteCache
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
+from mrcnn.data.ground_truth import stack_keypoints
 from mrcnn.data.rasterize import mask_window
 from mrcnn.data.transforms import Sample
 from mrcnn.structures.records import Annotation

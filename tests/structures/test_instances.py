@@ -2,11 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.records import Annotation, ImageRecord
-from mrcnn.structures.tensors import GROUND_TRUTH_KEY, Detections, batch_spec
 
 
 def _instances(n: int = 4) -> Instances:
@@ -117,48 +114,6 @@ def test_repr_states_number_size_and_fields():
     assert repr(Instances([], [], (6, 5))) == "Instances(n=0, image_shape=(6, 5), fields=boxes class_ids)"
 
 
-def test_a_batch_with_truth():
-    spec = batch_spec(2, 64, 96, 10, 28, num_joints=17)
-    shapes = {name: (tuple(tensor.shape), tensor.dtype) for name, tensor in spec.items()}
-    assert shapes == {
-        "image": ((2, 64, 96, 3), tf.uint8),
-        "image_id": ((2,), tf.int64),
-        "original_shape": ((2, 2), tf.int32),
-        "content_shape": ((2, 2), tf.int32),
-        "gt_boxes": ((2, 10, 4), tf.float32),
-        "gt_class_ids": ((2, 10), tf.int32),
-        "gt_masks": ((2, 10, 28, 28), tf.uint8),
-        "gt_crowd": ((2, 10), tf.bool),
-        "gt_valid": ((2, 10), tf.bool),
-        "seed": ((2, 2), tf.int32),
-        "gt_keypoints": ((2, 10, 17, 3), tf.float32),
-    }
-    assert all(tensor.name == name for name, tensor in spec.items())
-    assert GROUND_TRUTH_KEY in spec
-
-
-def test_a_batch_without_ground_truth_and_of_open_shape():
-    spec = batch_spec(with_ground_truth=False, num_joints=17)
-    assert list(spec) == ["image", "image_id", "original_shape", "content_shape"]
-    assert spec["image"].shape.as_list() == [None, None, None, 3]
-    assert "gt_keypoints" not in batch_spec()
-
-
-def test_detections_are_a_dict_of_the_set_fields():
-    tensors = [tf.zeros(s) for s in ((1, 2, 4), (1, 2), (1, 2), (1, 2))]
-    assert list(Detections(*tensors).to_dict()) == ["boxes", "class_ids", "scores", "valid"]
-    assert list(Detections(*tensors, masks=tf.zeros((1, 2, 4, 4))).to_dict())[-1] == "masks"
-
-
-def test_records_do_not_share_their_extras():
-    first, second = ImageRecord(1, "a.png", 2, 3), ImageRecord(2, None, None, None)
-    first.extra["license"] = "MIT"
-    assert second.extra == {}
-    assert first.annotations == ()
-    annotation = Annotation(1, (0.0, 0.0, 1.0, 1.0))
-    assert (annotation.segmentation, annotation.is_crowd, annotation.area) == (None, False, None)
-
-
 def test_equal_where_every_value_is():
     instances = _instances()
     assert instances == _instances() and instances == instances[:]
@@ -172,14 +127,3 @@ def test_equal_where_every_value_is():
     assert instances != moved
     with pytest.raises(TypeError, match="unhashable"):
         hash(instances)
-
-
-def test_annotations_are_equal_by_value():
-    def record(x: float) -> ImageRecord:
-        polygon = np.array([[0, 0], [x, 0], [x, 5]])
-        crowd = Annotation(2, (0, 0, 1, 1), {"size": [2, 3], "counts": [1, 5]}, np.zeros((2, 3)), True)
-        return ImageRecord("a", None, 10, 10, (Annotation(1, (0, 0, 5, x), [polygon]), crowd), "here", {"pass": [1]})
-
-    assert record(4.0) == record(4.0)
-    assert record(4.0) != record(4.5)
-    assert record(4.0).annotations[1] == record(9.0).annotations[1]

@@ -1,0 +1,79 @@
+"""Where the image files that an annotation file names are."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import unquote
+
+from mrcnn.data.errors import DataError
+
+
+class ImageLookup:
+    """Finds image files by the names in an annotation file, as other programs and systems wrote them.
+
+    A name is looked up in `images_dir` if that is given, in "images" beside the annotation file, and beside the file
+    itself; as it is, with "/" for the backslashes of Windows, and percent-decoded. An absolute path or a URL of another
+    machine is shortened from the front until a file is there, as long as no other image of the set has the same file
+    name.
+
+    Args:
+        path: of the annotation file.
+        images_dir: folder of the images, or None.
+        names: all names in the annotation file.
+
+    Raises:
+        DataError: `images_dir` is no folder.
+    """
+
+    def __init__(self, path: Path, images_dir: str | os.PathLike[str] | None, names: Iterable[str]) -> None:
+        folders = [path.parent / "images", path.parent]
+        if images_dir is not None:
+            if not os.path.isdir(images_dir):
+                raise DataError(f"{os.fspath(images_dir)}: no such folder of images")
+            folders.insert(0, Path(images_dir))
+        self.folders = [folder for folder in dict.fromkeys(folders) if os.path.isdir(folder)]
+        self._names = list(names)
+        self._counts: Counter[str] | None = None
+
+    def find(self, name: str) -> Path | None:
+        """The file of that name, or None."""
+        forms = list(dict.fromkeys(form for form in _forms(name) if form))
+        for form in forms:
+            for folder in self.folders:
+                if os.path.isfile(folder / form):
+                    return folder / form
+        if self._is_unique(name):
+            for form in forms:
+                parts = [part for part in form.split("/") if part not in ("", ".", "..")]
+                for start in range(1, len(parts)):
+                    for folder in self.folders:
+                        candidate = folder.joinpath(*parts[start:])
+                        if os.path.isfile(candidate):
+                            return candidate
+        return None
+
+    def missing(self, name: str) -> str:
+        """The sentence for a file that is not there."""
+        first, *others = (str(folder) for folder in self.folders)
+        also = f" (nor in {', '.join(others)})" if others else ""
+        return f"no such image: {os.path.join(first, name)}{also}"
+
+    def _is_unique(self, name: str) -> bool:
+        if self._counts is None:
+            self._counts = Counter(_base(other) for other in self._names)
+        return self._counts[_base(name)] <= 1
+
+
+def _forms(name: str) -> list[str]:
+    slashes = name.replace("\\", "/")
+    plain = slashes.partition("://")[2] if "://" in slashes else slashes
+    # Label Studio serves local files as /data/local-files/?d=FOLDER/NAME.
+    plain = plain.partition("?d=")[2] or plain.partition("?")[0]
+    return [name, slashes, unquote(slashes), plain, unquote(plain)]
+
+
+def _base(name: str) -> str:
+    return _forms(name)[-1].rpartition("/")[2]

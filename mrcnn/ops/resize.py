@@ -26,7 +26,7 @@ def resized_shape(
 
     Args:
         height, width: of the image, pixels.
-        short_side: wanted length of the shorter side.
+        short_side: target length of the shorter side.
         long_side: largest length of the longer side.
         rounding: of the sides. "half_up" as detectron2; "half_even" as matterport, which also lets the
             longer side exceed `long_side` by what rounding takes away; "floor" as torchvision.
@@ -74,7 +74,7 @@ def resize_image(
 
     Args:
         image: u8[h, w, c] or u8[h, w].
-        shape: (height, width) wanted.
+        shape: (height, width) of the result.
         interpolation: see above.
 
     Returns:

@@ -129,7 +129,7 @@ class BatchSampler:
         keys, batches = np.stack([np.full_like(self.indices, epoch), self.indices], axis=1), []
         rng = np.random.default_rng([self.seed, epoch])
         if self.repeats is not None:
-            # The fraction is a probability, drawn anew every epoch.
+            # The fraction is a probability, sampled every epoch.
             times = (self.repeats + rng.random(len(keys))).astype(np.int64)
             copies = np.concatenate([np.arange(n) for n in times])
             keys = np.repeat(keys, times, axis=0)

@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test slow lint format notebooks bench ops clean
+.PHONY: help demo test slow lint format notebooks bench house ops clean
 
 help:
 	@echo "make demo       find nuclei with the shipped model, fine-tune on nuts, export; writes demo_out/"
@@ -18,6 +18,7 @@ help:
 	@echo "make format     let ruff mend what it can"
 	@echo "make notebooks  run the notebooks and keep their output"
 	@echo "make bench      benchmarks"
+	@echo "make house      draw docs/images/house.svg, the layers and what imports what"
 	@echo "make ops        build the RoIAlign op (optional, needs a C++ compiler) into the user's cache"
 	@echo "make clean      remove what these targets wrote, the environment included"
 
@@ -47,6 +48,9 @@ bench: $(VENV)/.installed-dev
 	@set -- benchmarks/*.py; \
 	if [ ! -e "$$1" ]; then echo "no benchmarks yet"; exit 0; fi; \
 	for script in "$$@"; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+house: $(VENV)/.installed-dev
+	$(BIN)/python docs/house.py
 
 ops: $(VENV)/.installed
 	$(BIN)/python -m mrcnn.native.build

@@ -44,7 +44,8 @@ def architecture(config: Any) -> Architecture:
         raise ValueError(
             f"NUM_CLASSES: expected background and at least one class, so 2 or more; got {config.NUM_CLASSES}"
         )
-    norm = "frozen_bn" if config.TRAIN_BN is False else "bn"
+    # In the paper's network norms are frozen as a whole, in matterport's only their statistics are.
+    norm = "bn" if config.TRAIN_BN is not False else "frozen_bn" if config.PAPER else "affine_bn"
     side = config.FPN_CLASSIF_FC_LAYERS_SIZE
     ratios = tuple(float(ratio) for ratio in config.RPN_ANCHOR_RATIOS)
     channels = config.TOP_DOWN_PYRAMID_SIZE
@@ -54,7 +55,8 @@ def architecture(config: Any) -> Architecture:
         backbone=BackboneArchitecture(_DEPTHS[config.BACKBONE], norm=norm, epsilon=EPSILON, stride_in_1x1=True),
         neck=NeckArchitecture("fpn", channels),
         rpn=RPNArchitecture(
-            len(ratios), 1, 512, tuple((float(scale),) for scale in config.RPN_ANCHOR_SCALES), anchor_ratios=ratios
+            len(ratios), 1, 512, tuple((float(scale),) for scale in config.RPN_ANCHOR_SCALES), anchor_ratios=ratios,
+            objectness="sigmoid" if config.PAPER else "softmax",
         ),
         box_head=BoxHeadArchitecture(
             fc_dims=(side, side), fc_norm=norm, norm_epsilon=EPSILON, pool_size=config.POOL_SIZE
@@ -162,8 +164,6 @@ class _Attributes:
 
 def _refuse(config: Any) -> None:
     """What has no counterpart here ends with one clear line instead of another network than was asked for."""
-    if not config.USE_RPN_ROIS:
-        raise ValueError("USE_RPN_ROIS = False: heads cannot be trained on RoIs from outside; leave it True")
     if tuple(config.BACKBONE_STRIDES) != _STRIDES or config.RPN_ANCHOR_STRIDE != 1:
         raise ValueError(
             f"BACKBONE_STRIDES, RPN_ANCHOR_STRIDE: expected {list(_STRIDES)} and 1, the backbone's own, got "

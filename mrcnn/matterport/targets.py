@@ -15,8 +15,6 @@ from mrcnn.matterport import utils
 from mrcnn.matterport.eager import eagerly
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.masks import crop_masks
-from mrcnn.ops.matching import match_boxes
-from mrcnn.ops.sampling import sample_labels
 
 MOST_ERRORS = 5
 
@@ -39,29 +37,34 @@ def build_rpn_targets(
     """
     del image_shape
     num = int(config.RPN_TRAIN_ANCHORS_PER_IMAGE)
-    crowd = np.asarray(gt_class_ids) < 0
-    boxes = np.asarray(gt_boxes, np.float32).reshape(-1, 4)
-    seed = np.random.randint(2**31 - 1, size=2).astype(np.int32)  # noqa: NPY002 - scripts seed it
-
-    def assign() -> tuple[np.ndarray, ...]:
-        matches = match_boxes(
-            anchors, boxes, np.ones(len(boxes), bool), crowd, 0.7, 0.3, allow_low_quality=True, crowd_coverage=1e-3
-        )
-        sample = sample_labels(matches.labels, num, 0.5, seed)
-        return tuple(np.asarray(x) for x in (matches.gt_index, *sample))
-
-    gt_index, index, foreground, valid = eagerly(assign)
-    rpn_match = np.zeros([len(anchors)], np.int32)
-    rpn_match[index[valid & ~foreground]], rpn_match[index[foreground]] = -1, 1
+    boxes = np.asarray(gt_boxes, np.float64).reshape(-1, 4)
+    crowd = np.asarray(gt_class_ids)[: len(boxes)] < 0
+    rpn_match, rpn_bbox = np.zeros([len(anchors)], np.int32), np.zeros((num, 4))
+    near_crowd = np.zeros(len(anchors), bool)
+    if crowd.any():
+        near_crowd = utils.compute_overlaps(anchors, boxes[crowd]).max(axis=1) >= 0.001
+    boxes = boxes[~crowd]
+    overlaps = utils.compute_overlaps(anchors, boxes)
+    matched = overlaps.argmax(axis=1) if len(boxes) else np.zeros(len(anchors), int)
+    best = overlaps.max(axis=1, initial=0.0)
+    rpn_match[(best < 0.3) & ~near_crowd] = -1
+    rpn_match[(overlaps == overlaps.max(axis=0, initial=0.0)).any(axis=1)] = 1  # every object has an anchor
+    rpn_match[best >= 0.7] = 1
+    _thin_out(rpn_match, 1, num // 2)
+    _thin_out(rpn_match, -1, num - int(np.sum(rpn_match == 1)))
     positive = np.flatnonzero(rpn_match == 1)
-    rpn_bbox = np.zeros((num, 4))
-    if positive.size:
-        weights = tuple(1.0 / np.asarray(config.RPN_BBOX_STD_DEV, np.float64))
-        deltas = eagerly(
-            lambda: np.asarray(box_ops.encode_deltas(boxes[gt_index[positive]], anchors[positive], weights))
-        )
-        rpn_bbox[: len(positive)] = deltas
+    reference, target = np.asarray(anchors)[positive], boxes[matched[positive]]
+    size, goal = reference[:, 2:] - reference[:, :2], target[:, 2:] - target[:, :2]
+    shift = (target[:, :2] + 0.5 * goal - (reference[:, :2] + 0.5 * size)) / size
+    rpn_bbox[: len(positive)] = np.concatenate([shift, np.log(goal / size)], axis=1) / config.RPN_BBOX_STD_DEV
     return rpn_match, rpn_bbox
+
+
+def _thin_out(rpn_match: np.ndarray, kind: int, most: int) -> None:
+    """Leave at most so many anchors of a kind, by chance; NumPy's generator, which scripts seed, decides."""
+    ids = np.flatnonzero(rpn_match == kind)
+    if len(ids) > most:
+        rpn_match[np.random.choice(ids, len(ids) - most, replace=False)] = 0  # noqa: NPY002
 
 
 def generate_random_rois(image_shape: Any, count: int, gt_class_ids: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:

@@ -167,6 +167,11 @@ def train(
         model: matterport's MaskRCNN, in training mode.
     """
     config, keras_model = model.config, model.keras_model
+    if not config.USE_RPN_ROIS:
+        raise ValueError(
+            "USE_RPN_ROIS = False: train() has no RoIs to hand in; leave it True, or call keras_model.fit_generator("
+            "data_generator(..., random_rois=config.POST_NMS_ROIS_TRAINING), ...)"
+        )
     data = native_config.recipe(config, learning_rate).data
     print(f"\nStarting at epoch {model.epoch}. LR={learning_rate}\n")
     print(f"Checkpoint Path: {model.checkpoint_path}")
@@ -215,11 +220,17 @@ def _batches(dataset: Any, config: Any, data: DataConfig, seed: int, augmentatio
 
 
 def compile_model(keras_model: Any, config: Any, learning_rate: float, momentum: float) -> None:
-    """Compile with SGD, gradients clipped array by array."""
-    # matterport divides each weight's decay by the size of its array, which leaves nothing of it.
-    decay = float(config.WEIGHT_DECAY) if config.PAPER else 0.0
+    """Compile with SGD, the gradient clipped by its global norm; weight decay is a part of the loss, as it was.
+
+    With `PAPER` the decay is the paper's: that of the optimizer.
+    """
+    decay = float(config.WEIGHT_DECAY)
+    keras_model.mean_square_decay = 0.0 if config.PAPER else decay
     clip = float(config.GRADIENT_CLIP_NORM) if config.GRADIENT_CLIP_NORM else None
-    keras_model.compile(SGDWithL2(float(learning_rate), momentum=float(momentum), l2=decay, clipnorm=clip))
+    optimizer = SGDWithL2(
+        float(learning_rate), momentum=float(momentum), l2=decay if config.PAPER else 0.0, global_clipnorm=clip
+    )
+    keras_model.compile(optimizer)
 
 
 def set_trainable(keras_model: Any, config: Any, layer_regex: str, indent: int, verbose: int) -> None:

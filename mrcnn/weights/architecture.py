@@ -57,6 +57,7 @@ class RPNArchitecture:
     channels: int = 256
     anchor_sizes: tuple[tuple[float, ...], ...] | None = None  # of each level, pixels; None: the family's
     anchor_ratios: tuple[float, ...] | None = None  # height / width; None: the family's
+    objectness: Literal["sigmoid", "softmax"] = "sigmoid"  # one logit for each anchor, or two that compete
 
 
 @dataclasses.dataclass(frozen=True)

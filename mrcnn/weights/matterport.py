@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,16 +118,16 @@ def describe(
             dims.append(shape(f"mrcnn_mask_conv{i}/kernel", 3, 3, dims[-1], None)[-1])
         deconv = shape("mrcnn_mask_deconv/kernel", 2, 2, None, dims[-1])[2]
         shape("mrcnn_mask/kernel", 1, 1, deconv, num_outputs)
-        mask_head = MaskHeadArchitecture(tuple(dims[1:]), "frozen_bn", EPSILON, deconv)
+        mask_head = MaskHeadArchitecture(tuple(dims[1:]), "affine_bn", EPSILON, deconv)
     classes = coco_classes(num_outputs - 1)
     return Architecture(
         family="matterport",
         num_classes=num_outputs - 1,
-        backbone=BackboneArchitecture(depth, norm="frozen_bn", epsilon=EPSILON, stride_in_1x1=True),
+        backbone=BackboneArchitecture(depth, norm="affine_bn", epsilon=EPSILON, stride_in_1x1=True),
         neck=NeckArchitecture("fpn", channels),
-        rpn=RPNArchitecture(anchors, 1, rpn_channels),
+        rpn=RPNArchitecture(anchors, 1, rpn_channels, objectness="softmax"),
         box_head=BoxHeadArchitecture(
-            fc_dims=(first, second), fc_norm="frozen_bn", norm_epsilon=EPSILON, pool_size=pool
+            fc_dims=(first, second), fc_norm="affine_bn", norm_epsilon=EPSILON, pool_size=pool
         ),
         mask_head=mask_head,
         class_names=classes and classes[0],
@@ -138,7 +139,8 @@ def describe(
 def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
     """The weights by our variable names, in our layouts; see `Converted`.
 
-    A batch norm takes the bias of the convolution before it into its mean, which is exact while it uses its mean.
+    A batch norm takes the bias of the convolution before it: as a vector of its own ("affine_bn"), or, as every other
+    norm, into its mean, which is exact while it uses its mean.
 
     Args:
         arrays: as for `describe`.
@@ -147,6 +149,8 @@ def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
     conversions: dict[str, Conversion] = {}
     for layer in _layers(architecture.backbone.depth, architecture.mask_head is not None):
         convert = _CONVERSIONS.get(layer.theirs, _same)
+        if layer.theirs == "rpn_class_raw" and architecture.rpn.objectness == "softmax":
+            convert = _same
         conversions[f"{layer.ours}/kernel"] = Conversion((f"{layer.theirs}/kernel",), convert)
         bias = f"{layer.theirs}/bias"
         if not layer.norm:
@@ -154,10 +158,36 @@ def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
             continue
         for leaf in _NORM:
             conversions[f"{layer.our_norm}/{leaf}"] = Conversion((f"{layer.norm}/{leaf}",), _same)
-        if bias in arrays:
+        if architecture.backbone.norm == "affine_bn":
+            # A file without biases was made of a network without them.
+            source = (bias, _same) if bias in arrays else (f"{layer.norm}/beta", np.zeros_like)
+            conversions[f"{layer.our_norm}/bias"] = Conversion((source[0],), source[1])
+        elif bias in arrays:
             mean = f"{layer.norm}/moving_mean"
             conversions[f"{layer.our_norm}/moving_mean"] = Conversion((mean, bias), np.subtract)
     return Converted(arrays, conversions, ignored=r"^training/|optimizer|^anchors/")
+
+
+def fitted(architecture: Architecture, model: Mapping[str, Any]) -> Architecture:
+    """The architecture with the norms and the objectness of a model, so that `to_ours` makes arrays that fit it.
+
+    Args:
+        architecture: what `describe` gave.
+        model: the model's variables by path.
+    """
+    if any(path.endswith("norm/bias") for path in model):
+        norm = architecture.backbone.norm
+    else:
+        norm = "frozen_bn"
+    logits = model.get("rpn/objectness/bias")
+    objectness = architecture.rpn.objectness
+    if logits is not None and int(logits.shape[-1]) == architecture.rpn.anchors_per_cell:
+        objectness = "sigmoid"
+    return replace(
+        architecture,
+        backbone=replace(architecture.backbone, norm=norm),
+        rpn=replace(architecture.rpn, objectness=objectness),
+    )
 
 
 def _depth(arrays: Mapping[str, Any], source: str) -> int:

@@ -149,6 +149,9 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
         raise WeightsError(f"{path}: weights for {in_file} classes and a model for {in_model}, expected {num_classes}")
     if foreign is None:
         return checkpoint.load_weights(model, path)
+    if foreign.architecture.family == "matterport":  # whose weights two kinds of norm and of objectness can hold
+        fitted = matterport.fitted(foreign.architecture, named_variables(model))
+        foreign = Foreign(foreign.architecture, matterport.to_ours(contents.arrays, fitted))
     report = assign(named_variables(model), foreign.arrays, str(path))
     differing = _other_conventions(model, foreign.architecture)
     if differing:

@@ -136,7 +136,7 @@ class Profile(BaseConfig):
         rpn = replace(rpn, anchors=replace(rpn.anchors, **stated))
         if network.keypoint_head is not None and self.keypoint_post_nms_train is not None:
             rpn = replace(rpn, post_nms_train=self.keypoint_post_nms_train)
-        return replace(rpn, channels=network.rpn.channels, num_convs=network.rpn.num_convs)
+        return replace(rpn, channels=network.rpn.channels, num_convs=network.rpn.num_convs, objectness=network.rpn.objectness)
 
     def _pool(self, network: Architecture) -> RoiPoolConfig:
         if network.neck.kind == "fpn":
@@ -242,11 +242,16 @@ MATTERPORT = Profile(
         pre_nms_test=6000,
         min_size=-1.0,
         smooth_l1_beta=1.0,
-        normalizer="sampled",
+        normalizer="means",
+        objectness="softmax",
+        crowd_iou=0.001,
+        match_edges=True,
         channels=512,
     ),
     pool=RoiPoolConfig(op="crop", level_rule="round_image_area"),
-    roi_sampler=RoiSamplerConfig(num_rois=200, positive_fraction=0.33),
+    roi_sampler=RoiSamplerConfig(
+        num_rois=200, positive_fraction=0.33, append_gt=False, background="ratio", crowd_iou=0.001
+    ),
     box_head=BoxHeadConfig(
         detection_rule="best_class",
         score_threshold=0.7,
@@ -254,8 +259,9 @@ MATTERPORT = Profile(
         max_log_scale=None,
         min_size=-1.0,
         smooth_l1_beta=1.0,
+        box_normalizer="elements",
     ),
-    mask_head=MaskHeadConfig(paste="integer_resize"),
+    mask_head=MaskHeadConfig(paste="integer_resize", target="corners"),
     norm_epsilon=1e-3,  # Keras' own
     stem_pool="same",
     freeze_at=0,

@@ -142,7 +142,6 @@ def test_paper_takes_the_papers_network_and_what_was_changed():
     [
         ("BACKBONE", "resnet18"),
         ("NUM_CLASSES", 1),
-        ("USE_RPN_ROIS", False),
         ("RPN_ANCHOR_SCALES", (8, 16)),
         ("IMAGE_CHANNEL_COUNT", 2),
         ("BACKBONE_STRIDES", [4, 8, 16, 32]),

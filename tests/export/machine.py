@@ -1,4 +1,4 @@
-"""A program of its own: `python -m tests.export.machine DIR` exports the tiny model on this machine and runs the exports.
+"""`python -m tests.export.machine DIR` exports the tiny model on this machine and runs the exports.
 
 It writes DIR/answers.npz: the model's detections and those of its ONNX and OpenVINO files. The environment says which
 machine it believes to be on, see test_machines.py.

@@ -337,7 +337,7 @@ class Dataset:
         return validate(self, pixels)
 
     def nothing_to_train_on(self) -> str | None:
-        """Why there is nothing to train on in this set, in one sentence; None where there is at least one usable object.
+        """Why there is nothing to train on in this set, in one sentence; None where an object is usable.
 
         Objects are looked at until one is found that is no crowd region and whose mask has a pixel. Images that cannot
         be read are passed over: training names them.

@@ -194,6 +194,7 @@ class _Run:
             self.model.optimizer.build(variables)
         if isinstance(self.model, TrainStep):
             self.model.num_parts = self.config.accumulate
+            self.model.mean_square_decay = self.config.weight_decay if self.config.decay == "mean_square" else 0.0
             self.model.recompute_backbone = self.config.recompute_backbone
             norm = self.model.config.backbone.norm
             if self.config.recompute_backbone and norm in ("bn", "sync_bn"):

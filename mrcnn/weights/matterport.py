@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -62,6 +62,23 @@ _MASK = (
     _Layer("mrcnn_mask_deconv", "mask_head/deconv"),
     _Layer("mrcnn_mask", "mask_head/mask_logits"),
 )
+
+
+def network(depth: Literal[50, 101], num_classes: int) -> Architecture:
+    """The network of matterport's default configuration.
+
+    Args:
+        depth: of the ResNet.
+        num_classes: C, things only.
+    """
+    return Architecture(
+        family="matterport",
+        num_classes=num_classes,
+        backbone=BackboneArchitecture(depth, norm="affine_bn", epsilon=EPSILON, stride_in_1x1=True),
+        rpn=RPNArchitecture(3, 1, 512, objectness="softmax"),
+        box_head=BoxHeadArchitecture(fc_norm="affine_bn", norm_epsilon=EPSILON),
+        mask_head=MaskHeadArchitecture(norm="affine_bn", norm_epsilon=EPSILON),
+    )
 
 
 def matches(arrays: Mapping[str, Any]) -> bool:

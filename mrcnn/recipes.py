@@ -53,7 +53,7 @@ class TrainConfig(BaseConfig):
     learning_rate: float = 0.02  # at a batch of 16; scaled linearly with the batch
     momentum: float = 0.9  # sgd only
     weight_decay: float = 1e-4  # sgd: added to the gradient; adamw: decoupled. Norms are spared
-    # "l2": as above; "mean_square": the loss has weight_decay x mean(w^2) of each kernel and bias, see `modeling.decay`.
+    # "l2": as above; "mean_square": the loss has weight_decay x mean(w^2) of kernels and biases, see `modeling.decay`.
     decay: Literal["l2", "mean_square"] = "l2"
     schedule: Literal["step", "cosine", "poly", "constant"] = "step"
     milestones: tuple[float, ...] = (2 / 3, 8 / 9)  # parts of the run after which "step" divides the rate by 10

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.matterport import utils
 from mrcnn.modeling.rpn import RPN, AnchorSample
 from mrcnn.ops import boxes as box_ops
 from mrcnn.structures.tensors import Batch, Proposals, RPNOutput
@@ -22,38 +23,52 @@ def as_batches(generator: Iterable[Any], config: Any) -> Iterator[tuple[dict[str
         yield (as_batch(inputs, config),)
 
 
-def as_batch(inputs: Sequence[np.ndarray], config: Any) -> dict[str, np.ndarray]:
+def as_batch(inputs: Sequence[Any], config: Any, molded: bool = True) -> dict[str, np.ndarray]:
     """Lists of `data_generator` as a batch of this package; see `structures.batch_spec`.
 
     Args:
         inputs: images, image_meta, rpn_match, rpn_bbox, gt_class_ids, gt_boxes, gt_masks and, where RoIs come from
-            outside, rpn_rois; rpn_match and rpn_bbox None: the model draws its anchors itself.
+            outside, rpn_rois.
         config: the `Config`.
+        molded: the images are less their mean, which the model takes off itself.
     """
     images, metas, match, deltas, class_ids, boxes, masks = inputs[:7]
     window = metas[:, 7:11].astype(np.int32)
-    mini, full = np.ascontiguousarray(np.moveaxis(masks, -1, 1)).astype(np.uint8), None
-    if not config.USE_MINI_MASK:
-        mini, full = np.zeros((*mini.shape[:2], 1, 1), np.uint8), mini
+    content_shape = np.stack([window[:, 2] - window[:, 0], window[:, 3] - window[:, 1]], axis=1)
+    valid = np.any(boxes != 0, axis=-1)
+    if config.PAPER:  # which knows neither full masks nor images in the middle of their canvas, and draws its anchors
+        content_shape = np.broadcast_to(np.int32(images.shape[1:3]), content_shape.shape)
+        masks = masks if config.USE_MINI_MASK else _mini_masks(boxes, masks, valid)
+    mini = np.ascontiguousarray(np.moveaxis(masks, -1, 1)).astype(np.uint8)
     batch = {
-        "image": (images + np.asarray(config.MEAN_PIXEL)).astype(np.float32),
+        "image": (images + np.asarray(config.MEAN_PIXEL) if molded else images).astype(np.float32),
         "image_id": metas[:, 0].astype(np.int64),
         "original_shape": metas[:, 1:3].astype(np.int32),
-        "content_shape": np.stack([window[:, 2] - window[:, 0], window[:, 3] - window[:, 1]], axis=1),
+        "content_shape": content_shape,
         "gt_boxes": boxes.astype(np.float32),
         "gt_class_ids": np.abs(class_ids).astype(np.int32),
         "gt_masks": mini,
         "gt_crowd": class_ids < 0,
-        "gt_valid": np.any(boxes != 0, axis=-1),
+        "gt_valid": valid,
         "seed": np.random.randint(2**31 - 1, size=(len(images), 2)).astype(np.int32),  # noqa: NPY002 - scripts seed it
     }
-    if full is not None:
-        batch["gt_full_masks"] = full
-    if match is not None:
-        batch |= {MATCH: match.reshape(len(images), -1).astype(np.int32), DELTAS: deltas.astype(np.float32)}
+    if config.PAPER:
+        return batch
+    if not config.USE_MINI_MASK:
+        batch |= {"gt_masks": np.zeros((*mini.shape[:2], 1, 1), np.uint8), "gt_full_masks": mini}
+    batch |= {MATCH: match.reshape(len(images), -1).astype(np.int32), DELTAS: deltas.astype(np.float32)}
     if len(inputs) > 7 and not config.USE_RPN_ROIS:
         batch[ROIS] = inputs[7].astype(np.float32)
     return batch
+
+
+def _mini_masks(boxes: np.ndarray, masks: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """bool[B, 112, 112, G], masks [B, h, w, G] in their own boxes."""
+    side = 112  # as in the paper's recipes
+    small = np.zeros((len(boxes), side, side, boxes.shape[1]), bool)
+    for i in range(len(boxes)):
+        small[i][..., valid[i]] = utils.minimize_mask(boxes[i][valid[i]], masks[i][..., valid[i]], (side, side))
+    return small
 
 
 def given_anchors(rpn: RPN, output: RPNOutput, batch: Batch) -> AnchorSample:
@@ -84,5 +99,3 @@ def given_proposals(batch: Batch, end_offset: float) -> Proposals:
     valid = tf.reduce_any(batch[ROIS] != 0.0, axis=-1)
     boxes = batch[ROIS] + tf.constant([0.0, 0.0, end_offset, end_offset])
     return Proposals(boxes, tf.cast(valid, tf.float32), valid)
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from mrcnn.export.saved_model import export_saved_model
 from mrcnn.matterport import weights_file
 from mrcnn.matterport.batches import MATCH, ROIS, as_batch, as_batches, given_anchors, given_proposals
+from mrcnn.matterport.progress import Progress
 from mrcnn.matterport.view import GraphView
 from mrcnn.modeling import mask_rcnn
 from mrcnn.modeling.roi_sampler import sample_rois
@@ -27,6 +28,13 @@ LOSSES = {
     "roi_mask": "mrcnn_mask_loss",
 }
 """Our name of a loss -> the one that scripts read from logs and histories."""
+
+
+def _in_order(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """The loss, then its terms as matterport prints them, then everything else; those of validation likewise."""
+    names = ("loss", *LOSSES.values())
+    order = [*names, *(f"val_{name}" for name in names)]
+    return {name: logs[name] for name in sorted(logs, key=lambda n: order.index(n) if n in order else len(order))}
 
 
 class LayerView:
@@ -94,9 +102,15 @@ class KerasModel(mask_rcnn.MaskRCNN):
     history: Any = None
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """As in Keras, by matterport's names."""
-        logs = {LOSSES.get(name, name): value for name, value in super().get_metrics_result().items()}
-        return {"loss": logs.pop("loss"), **logs} if "loss" in logs else logs
+        """As in Keras, by matterport's names and in their order."""
+        return _in_order({LOSSES.get(name, name): value for name, value in super().get_metrics_result().items()})
+
+    def fit(self, *args: Any, verbose: Any = "auto", callbacks: Sequence[Any] | None = None, **kwargs: Any) -> Any:
+        """As in Keras; prints `Progress`, and the history has matterport's order too."""
+        shown = [] if verbose == 0 else [Progress(_in_order, lines=verbose == 2)]
+        history = super().fit(*args, verbose=0, callbacks=[*(callbacks or ()), *shown], **kwargs)
+        history.history = _in_order(history.history)
+        return history
 
     # Layers by matterport's names
 

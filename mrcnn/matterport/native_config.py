@@ -12,7 +12,6 @@ from mrcnn import recipes
 from mrcnn.data.pipeline import DataConfig
 from mrcnn.matterport.config import Config
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
-from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes import REFERENCE_BATCH, Recipe, TrainConfig
 from mrcnn.weights.architecture import (
     Architecture,
@@ -55,7 +54,11 @@ def architecture(config: Any) -> Architecture:
         backbone=BackboneArchitecture(_DEPTHS[config.BACKBONE], norm=norm, epsilon=EPSILON, stride_in_1x1=True),
         neck=NeckArchitecture("fpn", channels),
         rpn=RPNArchitecture(
-            len(ratios), 1, 512, tuple((float(scale),) for scale in config.RPN_ANCHOR_SCALES), anchor_ratios=ratios,
+            len(ratios),
+            1,
+            512,
+            tuple((float(scale),) for scale in config.RPN_ANCHOR_SCALES),
+            anchor_ratios=ratios,
             objectness="sigmoid" if config.PAPER else "softmax",
         ),
         box_head=BoxHeadArchitecture(
@@ -114,7 +117,7 @@ def model_config(config: Any) -> MaskRCNNConfig:
 
 
 def recipe(config: Any, learning_rate: float, layers: str = "all") -> Recipe:
-    """Data and training config of a `Config`. Images come resized from `training.NativeDataset`, except crops.
+    """What a `Config` says as a recipe, for `mrcnn.train` on a data set of this package.
 
     Args:
         config: the script's.
@@ -128,15 +131,13 @@ def recipe(config: Any, learning_rate: float, layers: str = "all") -> Recipe:
         flip_horizontal=0.0,  # matterport leaves it to the `augmentation` argument
         max_instances=int(config.MAX_GT_INSTANCES),
         mask_side=int(mini),
-        keep_empty=True,  # `training.NativeDataset` shows another image instead
-        aspect_grouping=False,  # an image that is shown in place of another fits the one canvas
     )
     train = TrainConfig(
         batch_size=int(config.BATCH_SIZE),
         learning_rate=float(learning_rate) * REFERENCE_BATCH / int(config.BATCH_SIZE),  # scaled back with the batch
         momentum=float(config.LEARNING_MOMENTUM),
-        # matterport divides each weight's decay by the size of its array, which leaves nothing of it.
-        weight_decay=float(config.WEIGHT_DECAY) if config.PAPER else 0.0,
+        weight_decay=float(config.WEIGHT_DECAY),
+        decay="l2" if config.PAPER else "mean_square",
         schedule="constant",
         warmup_images=0,
         clip_norm=float(config.GRADIENT_CLIP_NORM) if config.GRADIENT_CLIP_NORM else None,
@@ -204,11 +205,6 @@ def _loss_weights(config: Any) -> dict[str, float]:
         changes[f"{component}.loss_weight"] = first
         changes[f"{component}.box_loss_weight"] = None if second == first else second
     return changes
-
-
-def as_resized(base: InputConfig) -> InputConfig:
-    """The input config under which images that `training.NativeDataset` has resized keep their size."""
-    return replace(base, short_side=1, long_side=_NO_LIMIT, divisor=64, never_shrink_for_short=True, canvas="divisor")
 
 
 def _input(base: Any, config: Any, counts: _Attributes) -> Any:

@@ -167,18 +167,27 @@ def data_generator(
     detection_targets: bool = False,
 ) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
     """`model.data_generator`, whose functions of one image are handed in."""
-    anchors = utils.generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES,
-        config.RPN_ANCHOR_RATIOS,
-        backbone_shapes(config, config.IMAGE_SHAPE),
-        config.BACKBONE_STRIDES,
-        config.RPN_ANCHOR_STRIDE,
-    )
+    anchors: dict[tuple[int, int], np.ndarray] = {}  # by the image's size, which may vary
+
+    def anchors_of(shape: tuple[int, ...]) -> np.ndarray:
+        size = (int(shape[0]), int(shape[1]))
+        if size not in anchors:
+            anchors[size] = utils.generate_pyramid_anchors(
+                config.RPN_ANCHOR_SCALES,
+                config.RPN_ANCHOR_RATIOS,
+                backbone_shapes(config, shape),
+                config.BACKBONE_STRIDES,
+                config.RPN_ANCHOR_STRIDE,
+            )
+        return anchors[size]
+
     plain_sources = no_augmentation_sources or []
     image_ids = np.copy(dataset.image_ids)
     rows: list[list[np.ndarray]] = []
-    errors, place = 0, -1
+    errors, place, without = 0, -1, 0
     while True:
+        if without >= max(3 * len(image_ids), 100):  # images that a script makes up may be without by chance
+            raise ValueError("train: no image of the data set has an object in it")
         place = (place + 1) % len(image_ids)
         if shuffle and place == 0:
             np.random.shuffle(image_ids)  # noqa: NPY002 - scripts seed it
@@ -194,8 +203,10 @@ def data_generator(
                 use_mini_mask=config.USE_MINI_MASK,
             )
             if not np.any(class_ids > 0):
+                without += 1
                 continue
-            rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, boxes, config)
+            without = 0
+            rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors_of(image.shape), class_ids, boxes, config)
             rois: list[np.ndarray] = []
             if random_rois:
                 rois = [generate_random_rois(image.shape, random_rois, class_ids, boxes)]
@@ -213,20 +224,26 @@ def data_generator(
         if len(boxes) > most:
             some = np.random.choice(np.arange(len(boxes)), most, replace=False)  # noqa: NPY002 - scripts seed it
             class_ids, boxes, masks = class_ids[some], boxes[some], masks[:, :, some]
-        component = most - len(boxes)
+        missing = most - len(boxes)
         rows.append(
             [
                 mold_image(image.astype(np.float32), config),
                 meta,
                 rpn_match[:, np.newaxis],
                 rpn_bbox,
-                np.pad(class_ids.astype(np.int32), (0, component)),
-                np.pad(boxes.astype(np.int32), ((0, component), (0, 0))),
-                np.pad(masks, ((0, 0), (0, 0), (0, component))),
+                np.pad(class_ids.astype(np.int32), (0, missing)),
+                np.pad(boxes.astype(np.int32), ((0, missing), (0, 0))),
+                np.pad(masks, ((0, 0), (0, 0), (0, missing))),
                 *rois,
             ]
         )
         if len(rows) == batch_size:
+            sizes = {row[0].shape for row in rows}
+            if len(sizes) > 1:
+                raise ValueError(
+                    f"IMAGE_RESIZE_MODE = {config.IMAGE_RESIZE_MODE!r}: the images of a batch must have one size, "
+                    f"these have {sorted(sizes)}; set IMAGES_PER_GPU = 1, or take the mode 'square' or 'crop'"
+                )
             columns = [np.stack(column) for column in zip(*rows, strict=True)]
             inputs, outputs = columns[:9], columns[9:]
             if outputs:

@@ -70,7 +70,7 @@ def compute_iou(box: Any, boxes: Any, box_area: Any = None, boxes_area: Any = No
 
 
 def compute_overlaps(boxes1: Any, boxes2: Any) -> np.ndarray:
-    """f64[n, m], intersection over union of each pair; in double precision, for anchors that tie are told by equality."""
+    """f64[n, m], intersection over union of each pair; in double precision, for ties are found by equality."""
     a, b = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (boxes1, boxes2))
     overlaps = np.zeros((len(a), len(b)))
     areas = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])

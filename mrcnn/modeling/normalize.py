@@ -136,7 +136,7 @@ class FrozenBatchNorm(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class AffineBatchNorm(FrozenBatchNorm):
-    """Batch norm with fixed statistics that trains all the rest: gamma, beta, and the bias of the convolution before it.
+    """Batch norm with fixed statistics that trains the rest: gamma, beta, and the bias of the convolution before it.
 
     A fifth vector, `bias`, is added to the input. In `FrozenBatchNorm` the mean has taken it over; here it is a
     parameter of its own, for its gradient is not that of beta.
@@ -207,7 +207,8 @@ def make_norm(
     """The normalization layer of a name, or None for "none".
 
     Args:
-        kind: "frozen_bn" constant affine map; "affine_bn" affine map that trains; "bn" batch statistics of one device; "sync_bn" of all devices;
+        kind: "frozen_bn" constant affine map; "affine_bn" affine map that trains; "bn" batch statistics of one device;
+            "sync_bn" of all devices;
             "gn" group norm with 32 groups, or the most that divide both 32 and the channels; "none".
         epsilon: added to the variance.
         name: layer name.

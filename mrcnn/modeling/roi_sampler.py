@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-
 from typing import Literal
 
 import tensorflow as tf
@@ -98,7 +97,9 @@ def _by_ratio(
     """
     positives = tf.math.count_nonzero(sample.foreground, dtype=tf.int32)
     # In float32, as there: 33 / 0.33 may come out below 100.
-    both = tf.cast(tf.constant(1.0 / max(positive_fraction, 1e-9), tf.float32) * tf.cast(positives, tf.float32), tf.int32)
+    both = tf.cast(
+        tf.constant(1.0 / max(positive_fraction, 1e-9), tf.float32) * tf.cast(positives, tf.float32), tf.int32
+    )
     drawn = sample.valid & (sample.foreground | (tf.range(tf.size(sample.index)) < both))
     matched = tf.gather(gt_index, sample.index)
     class_ids = tf.where(sample.foreground, tf.gather(gt_class_ids, matched), 0)

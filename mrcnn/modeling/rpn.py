@@ -149,7 +149,9 @@ class RPN(keras.layers.Layer):
             ConvNorm(config.channels, 3, activation="relu", name=name, kernel_initializer=normal_initializer(0.01))
             for name in names
         ]
-        self.objectness = ConvNorm(per_anchor * per_cell, 1, name="objectness", kernel_initializer=normal_initializer(0.01))
+        self.objectness = ConvNorm(
+            per_anchor * per_cell, 1, name="objectness", kernel_initializer=normal_initializer(0.01)
+        )
         self.deltas = ConvNorm(4 * per_cell, 1, name="deltas", kernel_initializer=normal_initializer(0.01))
 
     def build(self, input_shape: tuple) -> None:

@@ -83,5 +83,7 @@ def match_boxes(
 
     # A second pass over [N, G], as expensive as the first; most images have no crowd.
     coverage = tf.cond(tf.reduce_any(is_crowd), crowd_cover, lambda: tf.zeros_like(max_iou))
-    labels = tf.where((labels == NEGATIVE) & (coverage >= (crowd_coverage if crowd_iou is None else crowd_iou)), IGNORE, labels)
+    labels = tf.where(
+        (labels == NEGATIVE) & (coverage >= (crowd_coverage if crowd_iou is None else crowd_iou)), IGNORE, labels
+    )
     return Matches(gt_index, labels, max_iou)

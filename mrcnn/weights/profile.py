@@ -136,7 +136,9 @@ class Profile(BaseConfig):
         rpn = replace(rpn, anchors=replace(rpn.anchors, **stated))
         if network.keypoint_head is not None and self.keypoint_post_nms_train is not None:
             rpn = replace(rpn, post_nms_train=self.keypoint_post_nms_train)
-        return replace(rpn, channels=network.rpn.channels, num_convs=network.rpn.num_convs, objectness=network.rpn.objectness)
+        return replace(
+            rpn, channels=network.rpn.channels, num_convs=network.rpn.num_convs, objectness=network.rpn.objectness
+        )
 
     def _pool(self, network: Architecture) -> RoiPoolConfig:
         if network.neck.kind == "fpn":

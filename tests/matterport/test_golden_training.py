@@ -67,7 +67,9 @@ def test_losses_gradients_and_steps(model, weights, layers, tmp_path):
     keras_model.save_weights(tmp_path / "after.h5")
     before, after = golden_train.state(), golden_train.read_weights(tmp_path / "after.h5")
     assert set(after) == set(before)
-    changes = dict(zip(golden[f"{layers}_grad_names"].tolist(), golden[f"sgd_{layers}_weight_change_norms"], strict=True))
+    changes = dict(
+        zip(golden[f"{layers}_grad_names"].tolist(), golden[f"sgd_{layers}_weight_change_norms"], strict=True)
+    )
     for name, value in before.items():
         if name not in changes:  # statistics, and with "heads" the backbone
             np.testing.assert_array_equal(after[name], value, err_msg=name)

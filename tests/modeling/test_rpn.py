@@ -466,7 +466,7 @@ def _depends_on_output(rpn, features, batch):
 
 
 def test_box_loss_as_the_mean_over_the_elements_of_positive_anchors():
-    gt = ground_truth([{"box": (0, 0, 8, 8)}], slots=2)
+    gt = ground_truth([{"box": (0, 0, 8, 8)}], entries=2)
     anchors = [[0, 0, 8, 8], [0, 0, 8, 16], [20, 20, 28, 28], [20, 0, 28, 8]]
     output = output_of([[2.0, 50.0, -1.0, 3.0]], np.full((1, 4, 4), 0.5), anchors)
     found = values(small(batch_per_image=8, normalizer="means").build(8, STRIDES).loss(output, stack([gt])))
@@ -492,7 +492,7 @@ def test_targets_between_edges():
     """Anchors and objects that name their last pixel are matched and encoded as one pixel larger."""
     anchors = AnchorConfig(sizes=((8.0,), (16.0,)), ratios=(1.0,), end_offset=-1.0)
     rpn = small(anchors=anchors, match_edges=True).build(8, STRIDES)
-    gt = ground_truth([{"box": (0, 0, 7, 11)}], slots=1)  # the last pixels of 8 x 12
+    gt = ground_truth([{"box": (0, 0, 7, 11)}], entries=1)  # the last pixels of 8 x 12
     output = output_of([[0.0, 0.0]], np.zeros((1, 2, 4)), [[0, 0, 7, 7], [20, 20, 27, 27]])
     found = values(rpn.loss(output, stack([gt])))
     targets = [(6 - 4) / 8, math.log(12 / 8)]  # dx and log dw

@@ -33,7 +33,9 @@ def test_a_whole_box_by_hand():
     box = np.array([[[3, 5, 13, 25]]], np.float32)
     index = np.zeros((1, 1), np.int32)
     np.testing.assert_array_equal(crop_masks_by_corners(mask, box, index, box, 2)[0, 0], mask[0, 0])
-    np.testing.assert_array_equal(crop_masks_by_corners(mask, box, index, box, 3)[0, 0], [[1, 0, 0], [1, 1, 0], [1, 1, 1]])
+    np.testing.assert_array_equal(
+        crop_masks_by_corners(mask, box, index, box, 3)[0, 0], [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    )
 
 
 def test_outside_and_empty_frames_are_finite():

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.inference.prepare import MAX_PIXELS, ImageLike, Prepared, image_spec, make_batch, prepare_image
-from mrcnn.inference.results import pasting_of, to_instances
+from mrcnn.inference.results import to_instances
 from mrcnn.modeling.input import InputConfig
 from mrcnn.structures.instances import Instances
 
@@ -113,7 +113,6 @@ def _iter_detect(
 ) -> Iterator[Instances]:
     run = graph_of(model)
     config = model.config.input
-    paste, paste_offset = pasting_of(model)
     advance = _progress(images, progress)
     buckets: dict[tuple[int, ...], list[Prepared]] = {}
     done: dict[int, tuple[Prepared, dict[str, np.ndarray]]] = {}
@@ -133,8 +132,7 @@ def _iter_detect(
                 mask_threshold,
                 origin=item.origin,
                 config=config,
-                paste=paste,
-                paste_offset=paste_offset,
+                outputs=model.config.outputs,
             )
             advance()
 

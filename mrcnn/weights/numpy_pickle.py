@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.weights.report import WeightsError
 from mrcnn.weights.containers import leaves, short
 from mrcnn.weights.reading import reading
+from mrcnn.weights.report import WeightsError
 from mrcnn.weights.safe_pickle import PLAIN, Place, load_pickle
 from mrcnn.weights.stored_array import StoredArray
 

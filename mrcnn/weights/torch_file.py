@@ -20,11 +20,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from mrcnn.weights import numpy_pickle
+from mrcnn.weights.containers import leaves, short
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.numpy_pickle import PickledArray
-from mrcnn.weights.report import WeightsError
-from mrcnn.weights.containers import leaves, short
 from mrcnn.weights.reading import reading
+from mrcnn.weights.report import WeightsError
 from mrcnn.weights.safe_pickle import load_pickle
 from mrcnn.weights.stored_array import StoredArray
 
@@ -130,9 +130,8 @@ class _Tensor(NamedTuple):
         """
         ints = (self.offset, *self.shape, *self.strides)
         if not all(isinstance(i, int) and i >= 0 for i in ints) or len(self.shape) != len(self.strides):
-            raise ValueError(
-                f"impossible tensor shape {short(self.shape)}, strides {short(self.strides)}, offset {short(self.offset)}"
-            )
+            parts = f"shape {short(self.shape)}, strides {short(self.strides)}, offset {short(self.offset)}"
+            raise ValueError(f"impossible tensor: {parts}")
         size = math.prod(self.shape)
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         # A view may repeat elements (stride 0), but a file of weights has no reason to; unchecked, a file of a few

@@ -100,7 +100,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[list[s
     for name, program in {
         "doubled_storage": storage,
         "doubled_reference": _doubled(27) + b"Q",
-        "doubled_strides": b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01tQ"
+        "doubled_strides": b"ctorch._utils\n_rebuild_tensor_v2\n"
+        b"((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01tQ"
         b"K\x00" + _doubled(27) + _doubled(20) + b"\x89NtR",
     }.items():
         paths[name] = folder / f"{name}.pth"

@@ -63,11 +63,11 @@ def find_nuclei(checkpoint, out):
 
 def draw_beside_ground_truth(model, data, folder):
     images = [data.load_image(index) for index in range(len(data))]
-    for index, found in enumerate(mrcnn.iter_detect(model, images, score_threshold=DRAWN_FROM)):
+    for index, matches in enumerate(mrcnn.iter_detect(model, images, score_threshold=DRAWN_FROM)):
         ground_truth = data.instances(index)
         drawing = mrcnn.draw(
             images[index],
-            found,
+            matches,
             ground_truth=ground_truth,
             class_names=data.class_names,
             labels=len(ground_truth) < 30,

@@ -1,4 +1,4 @@
-"""Learn objects outlined with the VGG Image Annotator: python samples/balloon/train.py DATA [RUN]
+"""Train on objects outlined with the VGG Image Annotator: python samples/balloon/train.py DATA [RUN]
 
 DATA holds train/ and val/, each with its images and via_region_data.json.
 """

@@ -1,4 +1,4 @@
-"""Learn circles, squares and triangles drawn on the fly: python samples/shapes/train.py [RUN]"""
+"""Train on circles, squares and triangles drawn on the fly: python samples/shapes/train.py [RUN]"""
 
 import sys
 from pathlib import Path

@@ -8,16 +8,17 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test slow lint format notebooks bench ops clean
+.PHONY: help demo test slow lint format notebooks bench house ops clean
 
 help:
 	@echo "make demo       find nuclei with the shipped model, fine-tune on nuts, export; writes demo_out/"
 	@echo "make test       the tests that take seconds each"
 	@echo "make slow       the tests that take minutes, training included"
-	@echo "make lint       ruff, formatting, import layers"
+	@echo "make lint       ruff, formatting, import layers, types"
 	@echo "make format     let ruff mend what it can"
 	@echo "make notebooks  run the notebooks and keep their output"
 	@echo "make bench      benchmarks"
+	@echo "make house      draw docs/images/house.svg, the layers and what imports what"
 	@echo "make ops        build the RoIAlign op (optional, needs a C++ compiler) into the user's cache"
 	@echo "make clean      remove what these targets wrote, the environment included"
 
@@ -35,6 +36,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -47,6 +49,9 @@ bench: $(VENV)/.installed-dev
 	@set -- benchmarks/*.py; \
 	if [ ! -e "$$1" ]; then echo "no benchmarks yet"; exit 0; fi; \
 	for script in "$$@"; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+
+house: $(VENV)/.installed-dev
+	$(BIN)/python docs/house.py
 
 ops: $(VENV)/.installed
 	$(BIN)/python -m mrcnn.native.build
@@ -65,4 +70,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) demo_out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) demo_out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache

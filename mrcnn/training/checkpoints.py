@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ import safetensors
 import safetensors.numpy
 
 from mrcnn.errors import MrcnnError
-from mrcnn.files import atomic_write
+from mrcnn.files import atomic_write, remove_leftovers
+from mrcnn.modeling.variables import named_variables
 
 logger = logging.getLogger("mrcnn")
 
@@ -50,6 +51,35 @@ def read_state(model: Any) -> dict[str, np.ndarray]:
     return {name: np.array(variable.numpy(), order="C") for name, variable in run_variables(model).items()}
 
 
+def weights_metadata(model: Any, averaged: Sequence[Any] = ()) -> dict[str, Any]:
+    """What a checkpoint says of the model in it, so that it loads as weights without the run.
+
+    Args:
+        model: compiled, its optimizer built.
+        averaged: the variables of which the optimizer keeps a running average, in the order it was built for; none
+            where there is no average.
+
+    Returns:
+        model: the config; class_names; category_ids; weights: path of each of the model's variables -> name of the
+        checkpoint's array with its value, or with its average, as evaluation and `model.safetensors` have it.
+    """
+    named = run_variables(model)
+    by_variable = {id(variable): name for name, variable in named.items()}
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    averages = optimizer._model_variables_moving_average if averaged else []
+    sources = {id(v): id(a) for v, a in zip(averaged, averages, strict=True)}
+    category_ids = getattr(model, "category_ids", None)
+    return {
+        "model": model.config.to_dict(),
+        "class_names": list(model.class_names),
+        "category_ids": None if category_ids is None else [int(i) for i in category_ids],
+        "weights": {
+            path: by_variable[sources.get(id(variable), id(variable))]
+            for path, variable in named_variables(model).items()
+        },
+    }
+
+
 class Checkpoints:
     """The checkpoints in a run's folder: the last few, and the best.
 
@@ -62,9 +92,8 @@ class Checkpoints:
     def __init__(self, run: str | os.PathLike[str], keep: int = 3, writes: bool = True) -> None:
         self.folder, self.keep, self.writes = Path(run) / FOLDER, max(1, keep), writes
         self.best: int | None = None  # step of the best checkpoint
-        if writes and self.folder.is_dir():
-            for leftover in self.folder.glob(".*.part.*"):  # of a process that was killed while it wrote
-                leftover.unlink(missing_ok=True)
+        if writes:
+            remove_leftovers(self.folder)  # of a process that was killed while it wrote
 
     def path(self, step: int) -> Path:
         """The file of a step."""
@@ -101,6 +130,12 @@ class Checkpoints:
             if old != best:
                 self.path(old).unlink(missing_ok=True)
         return self.path(step)
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        if self.writes:
+            for step in self.steps():
+                self.path(step).unlink(missing_ok=True)
 
     def newest(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """Metadata and arrays of the latest checkpoint that is whole; None if there is none.

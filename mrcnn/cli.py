@@ -441,7 +441,7 @@ def export(
             "openvino": (mrcnn.export_openvino, "model.xml"),
             "tflite": (functools.partial(mrcnn.export_tflite, int8=int8), "model.tflite"),
         }[format]
-        _written(write(mrcnn.load_pretrained(model), out / name, images=files, say=console.print))
+        _written(write(mrcnn.load_pretrained(model), out / name, images=files, log=console.print))
         return
     written = mrcnn.export_saved_model(
         mrcnn.load_pretrained(model),
@@ -455,7 +455,7 @@ def export(
         max_batch_size=max_batch_size,
         images=files,
         version=version,
-        say=console.print,
+        log=console.print,
     )
     _written(written)
 

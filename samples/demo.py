@@ -100,7 +100,7 @@ def fine_tune_nuts(checkpoint, steps, out):
     console.print(f"  from the nuclei weights: {len(report.loaded)} arrays fit, of other classes are:")
     for name, in_file, in_model in report.shape_skipped:
         console.print(f"    {name} {list(in_file)} -> {list(in_model)}")
-    history = mrcnn.train(model, train_data, recipe=recipe, callbacks=[LossBar()], verbose=0).history
+    history = mrcnn.train(model, train_data, recipe=recipe, callbacks=[LossBar()], progress=False).history
     (out / "nuts").mkdir(parents=True, exist_ok=True)
     recipe.save(out / "nuts/recipe.yaml")
     mrcnn.save_checkpoint(model, out / "nuts/model.safetensors")

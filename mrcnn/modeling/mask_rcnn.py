@@ -53,8 +53,6 @@ class MaskRCNNConfig(BaseConfig):
         for i, head in enumerate(self.heads):
             if isinstance(head, BoxHeadConfig):
                 raise ConfigError(f"heads.{i}: a box head belongs into box_head, got {type(head).__name__}")
-        if self.box_head.name:
-            raise ConfigError(f"box_head.name: a model has one box head, expected '', got {self.box_head.name!r}")
         check_heads((self.box_head, *self.heads), RPN_LOSSES)
 
     @property
@@ -116,7 +114,7 @@ class MaskRCNN(TrainStep):
         def pooler(head: RoiHeadConfig) -> RoiPooler:
             return RoiPooler(head.pool, strides, channels, self.roi_stage)
 
-        self.box_head = config.box_head.build(c, pooler(config.box_head), name="box_head")
+        self.box_head = config.box_head.build(c, pooler(config.box_head), name=config.box_head.layer_name)
         self.heads = [head.build(c, pooler(head), name=head.layer_name) for head in config.heads]
         # Variables that do not train though their layer does; by hand, for Keras would make another kind of set of it.
         object.__setattr__(self, "frozen_paths", set())

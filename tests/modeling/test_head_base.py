@@ -15,6 +15,7 @@ from mrcnn.evaluation.coco_results import to_coco_results
 from mrcnn.inference import detect, detect_augmented, detect_tiled
 from mrcnn.modeling.heads.base import HeadLoss, RoiHeadConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
@@ -162,8 +163,8 @@ def test_heads_that_collide_are_refused(heads, message: str) -> None:
 def test_names_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"MaskHeadConfig\.name: expected letters"):
         MaskHeadConfig(name="a/b")
-    with pytest.raises(ConfigError, match=r"box_head\.name"):
-        MaskRCNNConfig(box_head=BoxHeadConfig(name="a"))
+    assert BoxHeadConfig().layer_name == CascadeBoxHeadConfig().layer_name == "box_head"
+    assert BoxHeadConfig(name="a").layer_name == "a_box_head"
 
     @dataclasses.dataclass(frozen=True)
     class Greedy(RoiHeadConfig):

@@ -56,6 +56,11 @@ class BoxHeadConfig(RoiHeadConfig):
             raise ConfigError(f"box_head.class_weights: expected numbers from 0, got {list(self.class_weights)}")
 
     @property
+    def layer_name(self) -> str:
+        """See `RoiHeadConfig.layer_name`: the same for every kind of box head, as a model has one."""
+        return self.full_name("box_head")
+
+    @property
     def losses(self) -> tuple[HeadLoss, ...]:
         """See `RoiHeadConfig.losses`."""
         return (HeadLoss("roi_class"), HeadLoss("roi_box"))

@@ -105,7 +105,7 @@ def dry_run(
             last = {name: float(value) for name, value in step(batch).items()}
             first = first or last
             done += 1
-        iou = _mask_iou(detect(learner, [image])[0], ground_truth)
+        iou = _mask_iou(detect(learner, [image], score_threshold=None)[0], ground_truth)
         if say is not None:
             say(f"step {done}: loss {last['loss']:.3f}, mask IoU {iou:.2f}")
     stages = (*before, *_model_stages(learner, batch, recipe, image, ground_truth, first, last))
@@ -144,7 +144,7 @@ def _model_stages(
     proposals = model.rpn.propose(output, window, for_training=False)
     found = proposals.boxes.numpy()[0][proposals.valid.numpy()[0]]
     proposed = _iou(boxes, found).max(axis=1, initial=0)
-    detections = detect(model, [image])[0]
+    detections = detect(model, [image], score_threshold=None)[0]
     things = ground_truth if ground_truth.is_crowd is None else ground_truth[~ground_truth.is_crowd]
     overlap = _iou(things.boxes, detections.boxes)
     right = (overlap >= 0.5) & (things.class_ids[:, None] == detections.class_ids[None])

@@ -14,7 +14,7 @@ help:
 	@echo "make demo       find nuclei with the shipped model, fine-tune on nuts, export; writes demo_out/"
 	@echo "make test       the tests that take seconds each"
 	@echo "make slow       the tests that take minutes, training included"
-	@echo "make lint       ruff, formatting, import layers"
+	@echo "make lint       ruff, formatting, import layers, types"
 	@echo "make format     let ruff mend what it can"
 	@echo "make notebooks  run the notebooks and keep their output"
 	@echo "make bench      benchmarks"
@@ -36,6 +36,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
@@ -69,4 +70,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) demo_out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) demo_out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache

@@ -128,7 +128,7 @@ def place_boxes(rows: Iterable[Sequence[str]], lines: Mapping[str, int]) -> dict
         space = WIDTH - 2 * MARGIN - LABEL - sum(widths)
         if space < GAP * (len(row) + 1):
             raise ValueError(f"the layer {' | '.join(row)} does not fit: lower PER_LINE or raise WIDTH")
-        left = MARGIN + LABEL + (0 if len(row) > 1 else ASIDE if i % 2 else -ASIDE)
+        left: float = MARGIN + LABEL + (0 if len(row) > 1 else ASIDE if i % 2 else -ASIDE)
         for name, width in zip(row, widths, strict=True):
             left += space / (len(row) + 1)
             boxes[name] = Box(name, lines[name], left, MARGIN + 40 + i * ROW, width)

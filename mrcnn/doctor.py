@@ -78,7 +78,7 @@ def _roi_align() -> str:
     forced = os.environ.get(loading.VARIABLE)
     setting = f" ({loading.VARIABLE}={forced})" if forced else ""
     found = loading.state()
-    if found.library is None:
+    if found.library is None or found.stamp is None:
         return f"pure TensorFlow{setting}, because {found.reason}; `mrcnn build-ops` builds the op"
     stamp = found.stamp
     kernels = "CPU kernels"

@@ -116,7 +116,7 @@ def preprocess(
     ready = image.dtype == np.float32 and image.shape[:2] == content and config.image_dtype == tf.float32
     pixels = image if ready else resize_image(image, content, config.interpolation)
     canvas = config.canvas_size(*content) if out is None else out.shape[:2]
-    padded = pad_image(pixels, *canvas, center=config.padding == "center", out=out)
+    padded = pad_image(pixels, canvas[0], canvas[1], center=config.padding == "center", out=out)
     return Preprocessed(padded, content, config.origin(canvas, content))
 
 

@@ -55,16 +55,17 @@ def assign(instances: Instances, colors: Colors = "auto", several_classes: bool 
     elif colors == "instance" or (colors == "auto" and not several_classes):
         chosen = list(PALETTE[_unlike_neighbors(instances.boxes)])
     elif colors == "auto":
-        chosen, seen = [], {}
+        chosen = []
+        seen: dict[int, int] = {}
         for c in instances.class_ids.tolist():
             step = seen[c] = seen.get(c, -1) + 1
             chosen.append(_shifted(class_color(c), lightness=_LIGHTNESS[step % len(_LIGHTNESS)]))
     else:
         raise InputError(f"colors {colors!r}: expected 'auto', 'class', 'instance' or a mapping of class ids to RGB")
-    chosen = np.array(chosen, np.uint8).reshape(len(instances), 3)
+    drawn = np.array(chosen, np.uint8).reshape(len(instances), 3)
     if instances.is_crowd is not None:
-        chosen[instances.is_crowd] = CROWD
-    return chosen
+        drawn[instances.is_crowd] = CROWD
+    return drawn
 
 
 def text_color(background: np.ndarray) -> tuple[int, int, int]:

@@ -87,7 +87,7 @@ def draw(
     if ax is None:
         axes = _new_axes([drawing.shape[:2] for _, drawing in panels], titled)
     else:
-        axes = list(np.ravel(ax))
+        axes = list(np.ravel(np.asarray(ax, object)))
         if len(axes) != len(panels):
             raise InputError(f"{len(panels)} axes are needed, {len(axes)} were given")
     for axis, (title, drawing) in zip(axes, panels, strict=True):
@@ -95,7 +95,9 @@ def draw(
         axis.set_axis_off()
         if titled:
             axis.set_title(title, loc="left", fontsize=13)
-    return axes[0].figure
+    figure = axes[0].get_figure(root=True)
+    assert figure is not None  # axes that were removed from theirs cannot be drawn into
+    return figure
 
 
 def _new_axes(shapes: list[tuple[int, int]], titled: bool) -> list[Axes]:

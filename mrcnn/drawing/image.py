@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from mrcnn.errors import InputError
 from mrcnn.files import atomic_write
 from mrcnn.structures.instances import Instances
 
-ImageLike = Union[np.ndarray, Image.Image, str, os.PathLike]  # noqa: UP007 - a runtime alias, read by Python 3.10 too
+ImageLike = Union[np.ndarray, Image.Image, str, "os.PathLike[str]"]
 """An image in any form that `data.images.as_rgb` takes: an array, a tensor, a PIL image or a path."""
 MAX_ENLARGE = 8.0
 GAP = 12
@@ -106,7 +106,7 @@ def draw_panels(
 ) -> list[tuple[str, np.ndarray]]:
     """The drawings with their titles: one, or ground truth and prediction. As `draw_array`, but image u8[h, w, 3]."""
     several = len(class_names) > 1 if class_names is not None else None
-    options = {"masks": masks, "boxes": boxes, "keypoints": keypoints, "long_side": long_side}
+    options: dict[str, Any] = {"masks": masks, "boxes": boxes, "keypoints": keypoints, "long_side": long_side}
     sides = [("", instances)] if ground_truth is None else [("ground truth", ground_truth), ("detections", instances)]
     panels, reference = [], None
     for title, shown in sides:

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mrcnn.drawing.colors import text_color
 from mrcnn.drawing.shapes import COORDINATES
+from mrcnn.errors import InputError
 from mrcnn.text import printable
 
 LONG_SIDE = 1024
@@ -123,4 +124,7 @@ def font(size: int) -> ImageFont.FreeTypeFont:
         path = Path(folder) / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
         if path.is_file():
             return ImageFont.truetype(str(path), size)
-    return ImageFont.load_default(size)
+    default = ImageFont.load_default(size)
+    if not isinstance(default, ImageFont.FreeTypeFont):
+        raise InputError("no scalable font: install matplotlib, or a Pillow built with FreeType")
+    return default

@@ -60,15 +60,16 @@ def draw_boxes(
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     after = None if refined is None else np.asarray(refined, np.float64).reshape(-1, 4)
     if groups is None:
-        groups = np.arange(len(boxes)) if after is not None else np.zeros(len(boxes), int)
-    groups = np.asarray(groups, int).reshape(-1)
-    for name, value in (("refined", after), ("groups", groups)):
+        group = np.arange(len(boxes)) if after is not None else np.zeros(len(boxes), int)
+    else:
+        group = np.asarray(groups, int).reshape(-1)
+    for name, value in (("refined", after), ("groups", group)):
         if value is not None and len(value) != len(boxes):
             raise InputError(f"draw_boxes: {len(boxes)} boxes, but {len(value)} {name}")
     palette = PALETTE if colors is None else np.asarray(colors, np.uint8)
     canvas, scale = _enlarged(image, long_side)
     for i, box in enumerate(boxes):
-        color = palette[groups[i] % len(palette)].tolist()
+        color = palette[group[i] % len(palette)].tolist()
         if not np.isfinite(box).all():
             continue
         if after is None:
@@ -77,11 +78,11 @@ def draw_boxes(
         _dashed(canvas, box * scale, color, thickness)
         if np.isfinite(after[i]).all():
             _solid(canvas, after[i] * scale, color, thickness)
-            ends = [corners(corner * scale)[1::-1] for corner in (box, after[i])]
-            cv2.line(canvas, *ends, color, thickness, cv2.LINE_AA)
+            start, end = (corners(corner * scale)[1::-1] for corner in (box, after[i]))
+            cv2.line(canvas, start, end, color, thickness, cv2.LINE_AA)
     legend = []
     if group_names is not None:
-        counts = np.bincount(groups, minlength=len(group_names)) if len(groups) else np.zeros(len(group_names), int)
+        counts = np.bincount(group, minlength=len(group_names)) if len(group) else np.zeros(len(group_names), int)
         legend = [
             (f"{name}: {count}", palette[g % len(palette)])
             for g, (name, count) in enumerate(zip(group_names, counts, strict=False))

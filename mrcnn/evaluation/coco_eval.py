@@ -29,7 +29,7 @@ class QuickCOCOeval(COCOeval):
     are left out beforehand; what remains of the loop is the original, in the original order.
     """
 
-    def evaluateImg(self, imgId, catId, aRng, maxDet):
+    def evaluateImg(self, imgId: Any, catId: int, aRng: Sequence[float], maxDet: int) -> dict[str, Any] | None:
         """Matches of one image, class and area range, in the form `COCOeval.accumulate` reads."""
         params = self.params
         gt, dt = self._gts[imgId, catId], self._dts[imgId, catId]

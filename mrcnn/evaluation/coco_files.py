@@ -162,7 +162,7 @@ class _Reader:
         if area is not None and as_number(area) is None:
             raise DataError(f"{where}: area is {short(area)}, expected a finite number")
         area = as_number(area)
-        annotation = {"category_id": self._category_ids[category], "iscrowd": int(crowd), "area": area}
+        annotation: dict[str, Any] = {"category_id": self._category_ids[category], "iscrowd": int(crowd), "area": area}
         box = self._box(entry, where) if "bbox" in entry else None
         if self.kind == "keypoints":
             joints = self._keypoints(entry["keypoints"], where) if entry.get("keypoints") else [0] * 3 * self.joints

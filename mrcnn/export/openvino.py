@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -32,6 +32,11 @@ from mrcnn.export.portable import (
     stand_in_config,
 )
 from mrcnn.inference import ImageLike
+
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What a device may compute in; less than float32 rounds scores, boxes and masks, docs/export.md says by how much."""
+
+_PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # OpenVINO's names of them
 
 
 def export_openvino(
@@ -82,31 +87,42 @@ def export_openvino(
     return path
 
 
-def load_openvino(path: str | os.PathLike[str], *, threads: int | None = None, device: str = "CPU") -> PortableModel:
+def load_openvino(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    device: str = "CPU",
+    precision: Precision = "float32",
+) -> PortableModel:
     """A model written by `export_openvino`, for `detect`.
 
     Args:
         path: its .xml file; the .bin file lies beside it.
         threads: cores to use; None: as OpenVINO decides, all of them.
         device: OpenVINO's name of what runs it.
+        precision: what the device computes in. OpenVINO itself takes bfloat16 wherever the CPU has instructions for
+            it; here the same file gives the same detections on every machine unless told otherwise.
 
     Raises:
-        ExportError: openvino is missing, the file cannot be read or is no such model; names the file.
+        ExportError: openvino is missing, the file cannot be read, is no such model, or the device does not compute in
+            `precision`; names the file.
+        ValueError: another `precision`.
     """
     openvino = require("openvino", "openvino")
     path = expect_file(path)
     expect_file(path.with_suffix(".bin"))
+    options = compile_options(precision, threads)
     core = openvino.Core()
     try:
         network = core.read_model(str(path))
         described = network.get_rt_info(DESCRIPTION).astype(str) if network.has_rt_info(DESCRIPTION) else None
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
         compiled = core.compile_model(network, device, options)
         request = compiled.create_infer_request()
     except RuntimeError as error:
         raise ExportError(f"{path}: OpenVINO cannot load it: {str(error).strip().splitlines()[-1]}") from error
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if used != _PRECISIONS[precision]:
+        raise ExportError(f"{path}: {device} does not compute in {precision}, OpenVINO would take {used}")
     names = [output.any_name for output in compiled.outputs]
 
     def infer(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
@@ -123,6 +139,24 @@ def load_openvino(path: str | os.PathLike[str], *, threads: int | None = None, d
         return worker.submit(infer, image, content_shape).result()
 
     return PortableModel(described, run, path)
+
+
+def compile_options(precision: Precision = "float32", threads: int | None = None) -> dict[str, str | int]:
+    """OpenVINO's properties a model is compiled with.
+
+    Raises:
+        ValueError: another `precision`.
+    """
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    options: dict[str, str | int] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "EXECUTION_MODE_HINT": "ACCURACY" if precision == "float32" else "PERFORMANCE",
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+    }
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+    return options
 
 
 def _convert(openvino: Any, model: Any) -> Any:

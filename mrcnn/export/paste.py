@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import tensorflow as tf
 
 from mrcnn.structures.masks import Paste
 
-Tensor = tf.Tensor
+Tensor: TypeAlias = tf.Tensor
 
 _FIRST_BIT = (128, 64, 32, 16, 8, 4, 2, 1)
 

@@ -23,7 +23,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -34,7 +34,7 @@ from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.native.loading import LevelAlign, replaced_by
 
-Tensor = tf.Tensor
+Tensor: TypeAlias = tf.Tensor
 Run = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 DESCRIPTION = "mrcnn"

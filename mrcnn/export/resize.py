@@ -9,6 +9,8 @@ Ref: Pillow, src/libImaging/Resample.c (8 bits per channel): two passes, columns
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import tensorflow as tf
 
 from mrcnn.ops.resize import Interpolation, Rounding
@@ -16,7 +18,7 @@ from mrcnn.preprocessing import InputConfig
 
 _BITS = 22  # fraction bits of a weight; 255 times the sum of the weights still fits 31 bits
 
-Tensor = tf.Tensor
+Tensor: TypeAlias = tf.Tensor
 
 
 def resized_shape(

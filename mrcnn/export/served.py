@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
@@ -16,7 +16,7 @@ from mrcnn.inference import pasting_of
 from mrcnn.modeling.input import InputConfig
 from mrcnn.native.loading import stock_ops
 
-Tensor = tf.Tensor
+Tensor: TypeAlias = tf.Tensor
 Masks = Literal["small", "full", "packed"]
 
 MAX_PIXELS = {"small": 50_000_000, "packed": 16_777_216, "full": 4_194_304}

@@ -20,7 +20,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -40,7 +40,7 @@ from mrcnn.export.portable import (
 from mrcnn.files import atomic_write
 from mrcnn.ops.bilinear import bilinear_taps
 
-Tensor = tf.Tensor
+Tensor: TypeAlias = tf.Tensor
 
 INT8_ACCEPTED = Difference(unmatched=0.25, scores=0.2, boxes=float("inf"), masks=0.1, keypoints=0.5)
 """Bounds in 8 bits. Detections near the threshold come and go; boxes of one object overlap by half in any case."""

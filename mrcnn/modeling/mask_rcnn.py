@@ -25,7 +25,7 @@ from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
 from mrcnn.modeling.roi_stage import RoiStageConfig
 from mrcnn.modeling.rpn import RPNConfig
 from mrcnn.modeling.train_step import COUNTS_KEY, TrainStep, loss_shares
-from mrcnn.modeling.variables import named_variables
+from mrcnn.modeling.variables import generated_names, named_variables, stable_names
 from mrcnn.structures.tensors import GROUND_TRUTH_KEY, Batch, Detections, LossTerm
 
 
@@ -208,7 +208,8 @@ class MaskRCNN(TrainStep):
     def _named_layers(self) -> dict[str, keras.layers.Layer]:
         """The layers that can be frozen one by one: the components, then those of the backbone, by path."""
         inside = {f"{self.backbone.name}/{layer.name}": layer for layer in self.backbone.layers}
-        return {layer.name: layer for layer in self.layers} | inside
+        stable = stable_names(inside, generated_names(self.backbone))
+        return {layer.name: layer for layer in self.layers} | {stable[path]: layer for path, layer in inside.items()}
 
 
 def head_name(config: RoiHeadConfig) -> str:

@@ -98,6 +98,9 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "mrcnn" / "ops"
 
 
+_NO_SOURCES = "the sources of the op (custom_ops/roi_align) are not part of this installation"
+
+
 def current_identity() -> Identity:
     """What fits the TensorFlow of this process and the sources of this package.
 
@@ -108,7 +111,7 @@ def current_identity() -> Identity:
 
     folder = source_dir()
     if folder is None:
-        raise BuildError("the sources of the op (custom_ops/roi_align) are not part of this installation")
+        raise BuildError(_NO_SOURCES)
     return Identity(tf.__version__, int(tf.sysconfig.CXX11_ABI_FLAG), platform.machine(), source_digest(folder))
 
 
@@ -248,6 +251,8 @@ def build(cuda: bool | None = None, say: Callable[[str], None] = print) -> Path:
 
     identity = current_identity()
     folder = source_dir()
+    if folder is None:
+        raise BuildError(_NO_SOURCES)
     compiler = find_compiler()
     if compiler is None:
         raise BuildError("no C++ compiler: install g++ or clang++, or name one in CXX")

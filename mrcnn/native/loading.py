@@ -24,13 +24,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
 from mrcnn.native.build import BuildError, Stamp, StampError, cache_dir, current_identity, read_stamp
 
-Tensor = tf.Tensor
+Tensor: TypeAlias = tf.Tensor
 
 logger = logging.getLogger("mrcnn")
 

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 import tensorflow as tf
 
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
+
 Order = Literal["size_major", "ratio_major"]
 Rounding = Literal["none", "corners", "detectron"]
 
@@ -40,13 +41,11 @@ def cell_anchors(
 
     Ref: Faster R-CNN, section 3.1.1.
     """
-    size, ratio = np.meshgrid(np.asarray(sizes, np.float64), np.asarray(ratios, np.float64), indexing="ij")
-    if order == "ratio_major":
-        size, ratio = size.T, ratio.T
-    size, ratio = size.ravel(), ratio.ravel()
+    grid = np.meshgrid(np.asarray(sizes, np.float64), np.asarray(ratios, np.float64), indexing="ij")
+    size, ratio = ((axis.T if order == "ratio_major" else axis).ravel() for axis in grid)
     if rounding == "detectron":
-        width = np.round(np.sqrt(stride * stride / ratio))
-        height, width = np.round(width * ratio) * (size / stride), width * (size / stride)
+        columns = np.round(np.sqrt(stride * stride / ratio))
+        height, width = np.round(columns * ratio) * (size / stride), columns * (size / stride)
     else:
         height, width = size * np.sqrt(ratio), size / np.sqrt(ratio)
     cells = 0.5 * np.stack([-height, -width, height, width], axis=-1)

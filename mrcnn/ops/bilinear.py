@@ -17,18 +17,20 @@ from typing import Any, Literal, NamedTuple, get_args
 import tensorflow as tf
 
 from mrcnn.ops.pyramid import PlacedRois, Windows, for_chunks, make_windows, window_entries
+from mrcnn.structures.tensors import Tensor
 
-Tensor = tf.Tensor
 Method = Literal["sparse", "gather"]
 
 MAX_ENTRIES = 2**21
 """Cells read by one sparse matrix of `sum_runs`: about 150 MB of index arithmetic."""
 
 
-def check_method(method: str) -> None:
-    """Raises ValueError unless `method` is one of `Method`."""
-    if method not in get_args(Method):
-        raise ValueError(f'roi_align: method must be "sparse" or "gather", got {method!r}')
+def check_method(method: str | None) -> Method:
+    """The method; raises ValueError unless it is one of `Method`."""
+    for known in get_args(Method):
+        if method == known:
+            return known
+    raise ValueError(f'roi_align: method must be "sparse" or "gather", got {method!r}')
 
 
 def bilinear_taps(position: Tensor, inside: Tensor, share: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:

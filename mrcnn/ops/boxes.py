@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 MAX_LOG_SCALE = math.log(1000.0 / 16.0)
 """Largest log height or width factor `decode_deltas` applies: a box grows at most 62.5 times."""

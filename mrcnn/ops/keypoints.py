@@ -6,7 +6,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 CUBIC = -0.75
 """Slope of the bicubic kernel at distance 1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 
 def smooth_l1(pred: Tensor, target: Tensor, beta: float) -> Tensor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from mrcnn.structures.masks import HALF
-
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 
 def crop_masks(gt_masks: Tensor, gt_boxes: Tensor, gt_index: Tensor, boxes: Tensor, mask_side: int) -> Tensor:

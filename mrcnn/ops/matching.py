@@ -7,8 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from mrcnn.ops import boxes as box_ops
-
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 
 def _separate_groups(boxes: Tensor, groups: Tensor, usable: Tensor) -> Tensor:

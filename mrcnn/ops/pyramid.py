@@ -11,7 +11,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
+
 LevelRule = Literal["floor_inside", "floor_after", "round_image_area"]
 
 

@@ -17,7 +17,7 @@ Interpolation = Literal["antialias_u8", "linear", "linear_black_u8"]
 def resized_shape(
     height: int,
     width: int,
-    short_side: int,
+    short_side: float,
     long_side: int,
     rounding: Rounding = "half_up",
     never_shrink_for_short: bool = False,

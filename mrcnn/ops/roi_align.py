@@ -18,8 +18,7 @@ import tensorflow as tf
 from mrcnn.native import loading
 from mrcnn.ops.bilinear import AxisRuns, Method, axis_runs, bilinear_taps, check_method, sum_runs, sum_taps
 from mrcnn.ops.pyramid import LevelAssignment, LevelRule, PlacedRois, divide, place_rois, unplace
-
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 MAX_ADAPTIVE_SAMPLES = 8
 """Samples per bin and axis at which `sampling_ratio=0` stops growing under method "gather", whose shapes are static."""
@@ -154,19 +153,20 @@ def multilevel_roi_align(
             level_epsilon,
             end_offset,
         )
-    check_method(method)
+    method = check_method(method)
     rois = place_rois(features, boxes, strides, valid, assignment, end_offset)
     scaled = rois.boxes / rois.stride[:, tf.newaxis] - (0.5 if aligned else 0.0)
     start, length = scaled[:, :2], scaled[:, 2:] - scaled[:, :2]
     if not aligned:
         length = tf.maximum(length, 1.0)
-    axes = [
+    rows, columns = (
         (start[:, axis], length[:, axis], rois.level_shape[:, axis], bins) for axis, bins in enumerate((height, width))
-    ]
+    )
     if sampling_ratio == 0 and method == "sparse":
-        pooled = sum_runs(rois, *(_adaptive_runs(*axis) for axis in axes))
+        pooled = sum_runs(rois, _adaptive_runs(*rows), _adaptive_runs(*columns))
     else:
-        (y, weight_y), (x, weight_x) = (_fixed_taps(*axis, sampling_ratio) for axis in axes)
+        y, weight_y = _fixed_taps(*rows, sampling_ratio)
+        x, weight_x = _fixed_taps(*columns, sampling_ratio)
         pooled = sum_taps(rois, y, weight_y, x, weight_x, method)
     return unplace(pooled, features, boxes, height, width)
 

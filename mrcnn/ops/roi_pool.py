@@ -21,8 +21,7 @@ from mrcnn.ops.pyramid import (
     unplace,
     window_entries,
 )
-
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 MAX_VALUES = 2**26
 """Feature values gathered at a time, 256 MB."""

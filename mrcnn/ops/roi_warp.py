@@ -9,8 +9,7 @@ import tensorflow as tf
 from mrcnn.ops.bilinear import Method, bilinear_taps, check_method, sum_taps
 from mrcnn.ops.pyramid import LevelAssignment, LevelRule, divide, place_rois, unplace
 from mrcnn.ops.roi_pool import round_half_away
-
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 
 def multilevel_roi_warp(

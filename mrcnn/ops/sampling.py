@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 
 class SampledIndices(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 
@@ -15,13 +15,39 @@ from mrcnn.structures.records import ByValue
 class LazyMasks(Protocol):
     """Masks that become pixels when they are asked for; see `structures.masks.BoxMasks`."""
 
-    shape: tuple[int, int, int]  # (n, height, width)
+    @property
+    def shape(self) -> tuple[int, int, int]: ...  # (n, height, width)
 
     def __getitem__(self, index: Any) -> LazyMasks: ...
 
     def paste(self) -> np.ndarray: ...  # bool[n, height, width]
 
     def windows(self) -> Iterator[tuple[int, int, np.ndarray]]: ...  # (top, left, bool[h, w]) of each, empty outside
+
+
+Held = np.ndarray | LazyMasks | None
+
+
+class Masks:
+    """The field `Instances.masks`: takes pixels or `LazyMasks`, and gives pixels, made when they are first read."""
+
+    @overload
+    def __get__(self, instances: None, owner: type) -> None: ...  # the field's default
+
+    @overload
+    def __get__(self, instances: Instances, owner: type) -> np.ndarray | None: ...
+
+    def __get__(self, instances: Instances | None, owner: type) -> np.ndarray | None:
+        if instances is None:
+            return None
+        held = instances._held_masks()
+        if held is not None and not isinstance(held, np.ndarray):
+            held = held.paste()
+            self.__set__(instances, held)
+        return held
+
+    def __set__(self, instances: Instances, masks: Held) -> None:
+        instances.__dict__["masks"] = masks
 
 
 @dataclasses.dataclass(eq=False)
@@ -44,7 +70,7 @@ class Instances(ByValue):
     class_ids: np.ndarray
     image_shape: tuple[int, int]
     scores: np.ndarray | None = None
-    masks: np.ndarray | None = None
+    masks: Masks = Masks()
     keypoints: np.ndarray | None = None
     is_crowd: np.ndarray | None = None
 
@@ -59,10 +85,11 @@ class Instances(ByValue):
         if self.scores is not None:
             self.scores = np.asarray(self.scores, np.float32)
             self._expect("scores", self.scores, (n,))
-        if self._masks is not None:
-            if not hasattr(self._masks, "paste"):
-                self._masks = np.asarray(self._masks, bool)
-            self._expect("masks", self._masks, (n, *self.image_shape))
+        masks = self._held_masks()
+        if masks is not None:
+            if not hasattr(masks, "paste"):
+                self.masks = masks = np.asarray(masks, bool)
+            self._expect("masks", masks, (n, *self.image_shape))
         if self.keypoints is not None:
             self.keypoints = np.asarray(self.keypoints, np.float32)
             joints = self.keypoints.shape[1] if self.keypoints.ndim == 3 else -1
@@ -73,11 +100,15 @@ class Instances(ByValue):
 
     def _fields(self) -> dict[str, Any]:
         """Every field as it is held: masks that nobody has asked for are not made."""
-        return {f.name: self.__dict__["_masks" if f.name == "masks" else f.name] for f in dataclasses.fields(self)}
+        return {f.name: self.__dict__[f.name] for f in dataclasses.fields(self)}
+
+    def _held_masks(self) -> Held:
+        held: Held = self.__dict__["masks"]
+        return held
 
     def iter_masks(self) -> Iterator[np.ndarray]:
         """Each mask bool[height, width] in turn; of lazy masks one at a time is held. Without masks: nothing."""
-        held = self._masks
+        held = self._held_masks()
         if held is None or isinstance(held, np.ndarray):
             yield from () if held is None else held
             return
@@ -86,7 +117,7 @@ class Instances(ByValue):
 
     def mask_windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
         """(top, left, bool[h, w]) of each mask in turn: the part of the image outside which it is empty."""
-        held = self._masks
+        held = self._held_masks()
         if held is None or isinstance(held, np.ndarray):
             return ((0, 0, mask) for mask in (() if held is None else held))
         return held.windows()
@@ -94,7 +125,7 @@ class Instances(ByValue):
     @property
     def has_masks(self) -> bool:
         """Whether there are masks, without making them."""
-        return self._masks is not None
+        return self._held_masks() is not None
 
     @staticmethod
     def _expect(name: str, value: Any, shape: tuple[int, ...]) -> None:
@@ -128,18 +159,3 @@ class Instances(ByValue):
         names = [name for name, value in self._fields().items() if value is not None]
         names.remove("image_shape")
         return f"Instances(n={len(self)}, image_shape={self.image_shape}, fields={' '.join(names)})"
-
-
-def _get_masks(instances: Instances) -> np.ndarray | None:
-    held = instances._masks
-    if held is not None and not isinstance(held, np.ndarray):
-        held = instances._masks = held.paste()
-    return held
-
-
-def _set_masks(instances: Instances, masks: np.ndarray | LazyMasks | None) -> None:
-    instances._masks = masks
-
-
-# After the decorator, which would else take the property for the field's default
-Instances.masks = property(_get_masks, _set_masks)

@@ -11,12 +11,13 @@ import numpy as np
 class ByValue:
     """Equality of dataclasses that hold arrays: the same fields with the same values, in the same order."""
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment] # how Python says that these are not hashable
 
     def __eq__(self, other: object) -> bool:
         if type(self) is not type(other):
             return NotImplemented
-        return all(_same(getattr(self, f.name), getattr(other, f.name)) for f in dataclasses.fields(self))
+        names = [f.name for f in dataclasses.fields(self)]  # type: ignore[arg-type] # of subclasses, which are
+        return all(_same(getattr(self, name), getattr(other, name)) for name in names)
 
 
 def _same(a: Any, b: Any) -> bool:

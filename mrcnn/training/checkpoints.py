@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import safetensors.numpy
 
 from mrcnn.errors import MrcnnError
 from mrcnn.files import atomic_write
+from mrcnn.modeling.variables import named_variables
 
 logger = logging.getLogger("mrcnn")
 
@@ -48,6 +49,35 @@ def run_variables(model: Any) -> dict[str, Any]:
 def read_state(model: Any) -> dict[str, np.ndarray]:
     """Copies of `run_variables`. On several machines all must call it, for running means are summed over them."""
     return {name: np.array(variable.numpy(), order="C") for name, variable in run_variables(model).items()}
+
+
+def weights_metadata(model: Any, averaged: Sequence[Any] = ()) -> dict[str, Any]:
+    """What a checkpoint says of the model in it, so that it loads as weights without the run.
+
+    Args:
+        model: compiled, its optimizer built.
+        averaged: the variables of which the optimizer keeps a running average, in the order it was built for; none
+            where there is no average.
+
+    Returns:
+        model: the config; class_names; category_ids; weights: path of each of the model's variables -> name of the
+        checkpoint's array with its value, or with its average, as evaluation and `model.safetensors` have it.
+    """
+    named = run_variables(model)
+    by_variable = {id(variable): name for name, variable in named.items()}
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)  # of a LossScaleOptimizer
+    averages = optimizer._model_variables_moving_average if averaged else []
+    sources = {id(v): id(a) for v, a in zip(averaged, averages, strict=True)}
+    category_ids = getattr(model, "category_ids", None)
+    return {
+        "model": model.config.to_dict(),
+        "class_names": list(model.class_names),
+        "category_ids": None if category_ids is None else [int(i) for i in category_ids],
+        "weights": {
+            path: by_variable[sources.get(id(variable), id(variable))]
+            for path, variable in named_variables(model).items()
+        },
+    }
 
 
 class Checkpoints:

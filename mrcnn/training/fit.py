@@ -25,7 +25,7 @@ from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.train_step import TrainStep
 from mrcnn.recipes import REFERENCE_BATCH, Recipe
 from mrcnn.training.callbacks import EarlyStop, Evaluation, Resumable, RunDirectory, WaitTimer
-from mrcnn.training.checkpoints import CheckpointError, Checkpoints, restore
+from mrcnn.training.checkpoints import CheckpointError, Checkpoints, restore, weights_metadata
 from mrcnn.training.devices import is_multi_worker, num_workers, worker_index
 from mrcnn.training.events import Events
 from mrcnn.training.faults import TrainingError, find_fault, save_batch, say_if_stalled
@@ -405,6 +405,7 @@ class _Run:
             "recipe": self.recipe.to_dict(),
             "batch": self.batch_size,
             "images": len(self.train_data),
+            **weights_metadata(self.model, self.variables if self.config.weight_average else ()),
             "callbacks": {type(s).__name__: s.get_state() for s in stages if isinstance(s, Resumable)},
             "history": {name: [float(v) for v in values] for name, values in history.history.items()},
             "epochs": list(history.epoch),

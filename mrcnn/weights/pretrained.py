@@ -22,7 +22,7 @@ from mrcnn.weights.coco_classes import NOT_A_CLASS
 from mrcnn.weights.name_map import Converted
 from mrcnn.weights.open_file import FileContents, read_arrays
 from mrcnn.weights.profile import PROFILES
-from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
+from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +116,8 @@ def load_pretrained(
         names = ids = None
     with blank_kernels() if config.num_classes == in_file else contextlib.nullcontext():
         model = MaskRCNN(config, names if class_names is None else class_names, ids)
+    if foreign is None:
+        arrays = by_stable_names(arrays, model)
     report = assign(named_variables(model), arrays, str(path), strict=config.num_classes == in_file)
     if report.missing:
         raise WeightsError(f"{path}: does not fit the model\n{report}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrcnn._version import __version__
 from mrcnn.compat import repair_before_imgaug
+from mrcnn.distribution import warn_of_other
 
 if TYPE_CHECKING:
     from mrcnn import recipes as recipes
@@ -146,6 +147,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 
 repair_before_imgaug()
+warn_of_other()
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.pipeline import make_pipeline
+from mrcnn.errors import InputError
 from mrcnn.inference import detect
 from mrcnn.modeling.input import proposal_window
 from mrcnn.recipes import Recipe
@@ -80,13 +81,13 @@ def dry_run(
         say: told every few steps how far it is.
 
     Raises:
-        ValueError: no image has an object.
+        InputError: no image has an object.
         DataError: the image cannot be used.
     """
     if index is None:
         index = next((i for i in range(len(dataset)) if any(not a.is_crowd for a in dataset.annotations(i))), None)
         if index is None:
-            raise ValueError("dry run: no image of the training set has an object")
+            raise InputError("dry run: no image of the training set has an object")
     one = dataset.subset([index])
     batch = next(iter(make_pipeline(one, model, recipe.data, training=False)))
     before = _data_stages(batch, recipe, model.config.num_classes)

@@ -101,7 +101,10 @@ DATA = NUCLEI / "annotations.json"
         (["detect", "--model", NUCLEI, "--out", "o", NUCLEI / "images"], r"nuclei_tiny: a folder without model"),
         (["detect", "--model", DATA, "--out", "o", NUCLEI / "images"], r"annotations\.json: a JSON text"),
         (["detect", "--model", DATA, "--out", "o", "--score", "2", "x"], r"'--score': .*1"),
-        (["detect", "--model", DATA, "--out", "o", "--tile", "9", "--augment", NUCLEI], r"--augment and --tile exclude"),
+        (
+            ["detect", "--model", DATA, "--out", "o", "--tile", "9", "--augment", NUCLEI],
+            r"--augment and --tile exclude",
+        ),
         (["video", "--model", "absent", "absent.mp4", "o.mp4"], r"absent\.mp4: no such video"),
         (["video", "--model", "absent", DATA, "o.mp4"], r"annotations\.json: not a video"),
         (["export", "--model", "absent", "--out", "o"], r"absent: no such file"),

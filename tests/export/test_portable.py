@@ -137,7 +137,7 @@ def test_a_missing_package_is_named(model, exported, monkeypatch, tmp_path):
     name, path, _ = exported
     runtime = {"onnx": "onnxruntime", "openvino": "openvino"}[name]
     monkeypatch.setitem(sys.modules, runtime, None)
-    with pytest.raises(ExportError, match=rf"{runtime} cannot be imported .*pip install mrcnn\[{name}\]"):
+    with pytest.raises(ExportError, match=rf"{runtime} cannot be imported .*pip install .mrcnn-keras\[{name}\]"):
         FORMATS[name][1](path)
 
 

@@ -22,7 +22,7 @@ from mrcnn.inference import detect
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from tests.tiny_model import blank_image, noise_images, tiny_model
 
-pytest.importorskip("ai_edge_litert", reason="the runtime of LiteRT files: pip install mrcnn[tflite]")
+pytest.importorskip("ai_edge_litert", reason="the runtime of LiteRT files: pip install 'mrcnn-keras[tflite]'")
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_an_archive_around_what_is_no_model_is_named(tmp_path):
 
 def test_a_missing_package_is_named(model, path, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    message = r"ai_edge_litert\.interpreter cannot be imported .*pip install mrcnn\[tflite\]"
+    message = r"ai_edge_litert\.interpreter cannot be imported .*pip install .mrcnn-keras\[tflite\]"
     with pytest.raises(ExportError, match=message):
         load_tflite(path)
     with pytest.raises(ExportError, match=message):

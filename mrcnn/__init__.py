@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from mrcnn.drawing import save_image as save_image
     from mrcnn.errors import MrcnnError as MrcnnError
     from mrcnn.evaluation.coco_results import to_coco_results as to_coco_results
+    from mrcnn.export.errors import ExportError as ExportError
     from mrcnn.export.onnx import export_onnx as export_onnx
     from mrcnn.export.onnx import load_onnx as load_onnx
     from mrcnn.export.openvino import export_openvino as export_openvino
     from mrcnn.export.openvino import load_openvino as load_openvino
-    from mrcnn.export.portable import ExportError as ExportError
     from mrcnn.export.saved_model import export_saved_model as export_saved_model
     from mrcnn.export.tflite import export_tflite as export_tflite
     from mrcnn.export.tflite import load_tflite as load_tflite
@@ -82,7 +82,7 @@ _HOME = {
     "ConfigError": "mrcnn.base_config",
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
-    "ExportError": "mrcnn.export.portable",
+    "ExportError": "mrcnn.export.errors",
     "Instances": "mrcnn.structures.instances",
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",

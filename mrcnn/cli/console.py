@@ -97,6 +97,11 @@ def _import(module: str) -> None:
         ) from error
 
 
+def is_quiet() -> bool:
+    """Whether --quiet was given."""
+    return _Level.quiet
+
+
 def at_terminal() -> bool:
     """Whether to draw progress bars."""
     return sys.stderr.isatty() and not _Level.quiet

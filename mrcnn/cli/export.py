@@ -79,7 +79,7 @@ def export(
             "openvino": mrcnn.export_openvino,
             "tflite": functools.partial(mrcnn.export_tflite, int8=int8),
         }[format]
-        print_written(write(network, target, images=files, say=print_result))
+        print_written(write(network, target, images=files, log=print_result))
         return
     written = mrcnn.export_saved_model(
         network,
@@ -93,6 +93,6 @@ def export(
         max_batch_size=max_batch_size,
         images=files,
         version=version,
-        say=print_result,
+        log=print_result,
     )
     print_written(written)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import mrcnn
-from mrcnn.cli.console import BAD_INPUT, print_note, print_result, print_written, start
+from mrcnn.cli.console import BAD_INPUT, is_quiet, print_note, print_result, print_written, start
 from mrcnn.cli.options import Imports
 
 if TYPE_CHECKING:
@@ -86,12 +86,10 @@ def train(
     config = mrcnn.recipes.get(recipe).override(fields)
     train_data = mrcnn.load_coco(train, train_images)
     val_data = mrcnn.load_coco(val, val_images) if val is not None else None
-    if epochs is not None:
-        config = config.override({"train.images": max(1, round(epochs * len(train_data)))})
     model = config.build_model(train_data.class_names, train_data.category_ids)
     load_initial_weights(model, weights)
     if dry_run:
-        report = mrcnn.dry_run(model, train_data, config, say=print_note)
+        report = mrcnn.dry_run(model, train_data, config, log=print_note)
         print_result(report)
         raise typer.Exit(0 if report.ok else BAD_INPUT)
     mrcnn.train(
@@ -100,6 +98,8 @@ def train(
         val_data,
         recipe=config,
         out=out,
+        epochs=epochs,
+        progress=not is_quiet(),
         strategy=strategy,
         resume=resume or (several and not overwrite),
         overwrite=overwrite,

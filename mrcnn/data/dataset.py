@@ -336,8 +336,8 @@ class Dataset:
         """
         return validate(self, pixels)
 
-    def nothing_to_learn(self) -> str | None:
-        """Why nothing can be learned from this set, in one sentence; None where there is at least one usable object.
+    def nothing_to_train_on(self) -> str | None:
+        """Why there is nothing to train on in this set, in one sentence; None where an object is usable.
 
         Objects are looked at until one is found that is no crowd region and whose mask has a pixel. Images that cannot
         be read are passed over: training names them.
@@ -357,7 +357,7 @@ class Dataset:
         parts = [f"{num_crowd} crowd region{'s' * (num_crowd != 1)}, no object"] if num_crowd else []
         if num_empty:
             parts = [f"{num_empty} object{'s' * (num_empty != 1)}, none of whose masks has a pixel"]
-        sentence = f"nothing to learn: {parts[0] if parts else f'no object in {len(self)} images'}"
+        sentence = f"nothing to train on: {parts[0] if parts else f'no object in {len(self)} images'}"
         if num_crowd and not num_empty:
             sentence += "; regions with iscrowd 1 are ignored in training, so set it to 0 where it marks single objects"
         counts = Counter(issue.kind for issue in self.issues if issue.annotation_id is not None)
@@ -366,7 +366,7 @@ class Dataset:
         return sentence
 
     def check_trainable(self) -> None:
-        """Refuse a set that nothing can be learned from.
+        """Refuse a set without anything to train on.
 
         Raises:
             DataError: no image, or no object but crowd regions and masks without a pixel; names the file.
@@ -374,9 +374,9 @@ class Dataset:
         Example:
             >>> Dataset().check_trainable()
             Traceback (most recent call last):
-            mrcnn.data.errors.DataError: data set: nothing to learn: no object in 0 images
+            mrcnn.data.errors.DataError: data set: nothing to train on: no object in 0 images
         """
-        reason = self.nothing_to_learn()
+        reason = self.nothing_to_train_on()
         if reason is not None:
             raise DataError(f"{self.path or 'data set'}: {reason}")
 

@@ -19,8 +19,9 @@ import tensorflow as tf
 
 from mrcnn.errors import InputError
 from mrcnn.export import tf_serving
+from mrcnn.export.check import expect_within, noise
 from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
-from mrcnn.export.portable import ExportError, expect_within, noise
+from mrcnn.export.errors import ExportError
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
 from mrcnn.inference import ImageLike, detect, load_image, pasting_of
 from mrcnn.structures.instances import Instances
@@ -57,7 +58,7 @@ def export_saved_model(
     images: Iterable[ImageLike] | None = None,
     max_difference: Difference = ACCEPTED,
     version: int | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model as a SavedModel that needs TensorFlow alone: for TensorFlow Serving, C++, Python without `mrcnn`.
 
@@ -99,7 +100,7 @@ def export_saved_model(
             trained for. None = noise and a blank image.
         max_difference: bounds on how far the answers may be apart.
         version: number of the folder; None = one more than the highest there.
-        say: told how the answers differ; None = not told. The metadata hold it too.
+        log: called with the comparison's result, which the metadata hold too; None = silent.
 
     Returns:
         the path of the version. It is written under a temporary name, then renamed.
@@ -161,8 +162,8 @@ def export_saved_model(
         raise
     shutil.rmtree(temporary, ignore_errors=True)
     tf_serving.write_config(path, limits.max_batch_size)
-    if say is not None:
-        say(str(difference))
+    if log is not None:
+        log(str(difference))
     return target
 
 

@@ -33,11 +33,11 @@ class Proposals(NamedTuple):
 
 
 class RoiSample(NamedTuple):
-    """The RoIs the heads train on. Foreground RoIs, if any, lie in the first F of the S slots."""
+    """The RoIs the heads train on. Foreground RoIs, if any, are the first F of S."""
 
     boxes: Tensor  # f32[B, S, 4]
     class_ids: Tensor  # i32[B, S], 0 for background
-    gt_index: Tensor  # i32[B, S], the ground-truth slot a foreground RoI was matched to
+    gt_index: Tensor  # i32[B, S], the ground-truth entry a foreground RoI was matched to
     foreground: Tensor  # bool[B, S]
     valid: Tensor  # bool[B, S]
 

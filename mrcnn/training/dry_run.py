@@ -68,7 +68,7 @@ def dry_run(
     *,
     index: int | None = None,
     steps: int = 300,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> DryRun:
     """Overfit one image, without augmentation, and look at every stage on the way.
 
@@ -78,7 +78,7 @@ def dry_run(
         recipe: its resizing and its anchors.
         index: which image; None: the first that has an object.
         steps: at most; it ends when the image is learnt.
-        say: told every few steps how far it is.
+        log: called every few steps with a line on how far it is; None: silent.
 
     Raises:
         InputError: no image has an object.
@@ -107,8 +107,8 @@ def dry_run(
             first = first or last
             done += 1
         iou = _mask_iou(detect(learner, [image], score_threshold=None)[0], ground_truth)
-        if say is not None:
-            say(f"step {done}: loss {last['loss']:.3f}, mask IoU {iou:.2f}")
+        if log is not None:
+            log(f"step {done}: loss {last['loss']:.3f}, mask IoU {iou:.2f}")
     stages = (*before, *_model_stages(learner, batch, recipe, image, ground_truth, first, last))
     return DryRun(dataset.image_ids[index], done, iou, stages)
 

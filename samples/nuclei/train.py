@@ -17,4 +17,4 @@ train_data = mrcnn.load_coco(DATA / "annotations_train.json", DATA / "images")
 val_data = mrcnn.load_coco(DATA / "annotations_val.json", DATA / "images")
 model = recipe.build_model(train_data.class_names, train_data.category_ids)
 print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn-keras[efficientnet]"
-mrcnn.train(model, train_data, val_data, recipe=recipe, out=RUN, verbose=2)
+mrcnn.train(model, train_data, val_data, recipe=recipe, out=RUN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 
 import numpy as np
@@ -10,36 +11,25 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.export import onnx, openvino
+from mrcnn.export.check import check_answers
 from mrcnn.export.compare import Difference, compare
-from mrcnn.export.portable import ExportError, PortableModel, check_answers, describe
+from mrcnn.export.errors import ExportError
+from mrcnn.export.portable import PortableModel, describe, read_description
 from mrcnn.inference import detect
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
-from tests.tiny_model import blank_image, noise_images, tiny_model
+from tests.tiny_model import blank_image, noise_images
 
 FORMATS = {
     "onnx": (onnx.export_onnx, onnx.load_onnx, ".onnx"),
     "openvino": (openvino.export_openvino, openvino.load_openvino, ".xml"),
 }
-PACKAGES = {
-    "onnx": ("onnx", "onnxruntime", "tf2onnx"),
-    "openvino": ("openvino",),
-}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny_model()
 
 
 @pytest.fixture(scope="module", params=FORMATS)
-def exported(request, model, tmp_path_factory):
-    for package in PACKAGES[request.param]:
-        pytest.importorskip(package)
-    export, load, suffix = FORMATS[request.param]
-    path = tmp_path_factory.mktemp(request.param) / f"model{suffix}"
-    assert export(model, path) == path
-    return request.param, path, load(path)
+def exported(request, exported_file):
+    path = exported_file(request.param)
+    return request.param, path, FORMATS[request.param][1](path)
 
 
 def inputs(height=96, width=128, content=(96, 120)):
@@ -170,10 +160,32 @@ def test_answers_too_far_apart_are_refused(model):
     assert check_answers(wrong, wrong, noise_images(2), Difference()).detections == 2
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"config": 3, "class_names": [], "category_ids": []}'])
-def test_a_foreign_description_is_refused(text):
-    with pytest.raises(ExportError, match=r"file\.onnx: not written by mrcnn"):
+@pytest.mark.parametrize(
+    "text, cause",
+    [
+        (None, "not written by mrcnn, it holds no description of its model"),
+        ("", "not written by mrcnn, it holds no description of its model"),
+        ("{", "description of its model cannot be used: JSONDecodeError: Expecting property name"),
+        ("[]", "cannot be used: TypeError: list indices must be integers"),
+        ("{}", "cannot be used: KeyError: 'config'"),
+        ('{"config": 3, "class_names": [], "category_ids": []}', "cannot be used: MaskRCNNConfig: expected a mapping"),
+        ('{"config": {"backbone": {"kind": "NoSuchConfig"}}}', "backbone.kind: 'NoSuchConfig' is not one of"),
+        ('{"config": {"depth": 3}}', "cannot be used: MaskRCNNConfig has no field 'depth'"),
+        ('{"config": {}, "class_names": ["a"], "category_ids": ["x"]}', "invalid literal for int"),
+        ("[" * 100_000, "cannot be used: RecursionError"),
+    ],
+)
+def test_a_description_that_cannot_be_used_is_refused_with_the_cause(text, cause):
+    with pytest.raises(ExportError) as caught:
         PortableModel(text, lambda *_: {}, "file.onnx")
+    assert str(caught.value).startswith("file.onnx: ")
+    assert cause in str(caught.value)
+
+
+def test_a_description_of_an_earlier_version_is_migrated(model):
+    stored = json.loads(describe(model))
+    stored["config"]["input"]["padding"] = "centre"
+    assert read_description(json.dumps(stored), "old.onnx").config.input.padding == "center"
 
 
 def test_a_batch_is_padded_to_its_fullest_image(model):

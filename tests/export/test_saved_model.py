@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mrcnn.export import export_saved_model
 from mrcnn.export.compare import ACCEPTED
-from mrcnn.export.portable import ExportError
+from mrcnn.export.errors import ExportError
 from mrcnn.export.saved_model import (
     _noise,
     _to_warm_up,
@@ -104,7 +104,7 @@ def real(tmp_path_factory):
     logits.bias.assign([4.0, 0.0, 0.0])
     images = [blank_image(100, 120), *noise_images(4)]
     said = []
-    path = export_saved_model(model, tmp_path_factory.mktemp("real") / "model", images=images, say=said.append)
+    path = export_saved_model(model, tmp_path_factory.mktemp("real") / "model", images=images, log=said.append)
     return model, images, path, said
 
 

@@ -103,7 +103,7 @@ def test_cpp_answers_as_python(program, tmp_path, samples_dir):
     paths = sorted((samples_dir / "nuclei/images").glob("*.png"))[:3]
     images = [np.ascontiguousarray(tf.io.decode_png(path.read_bytes(), 3).numpy()) for path in paths]
     said = []
-    version = export_saved_model(model, tmp_path / "nuclei", images=paths, say=said.append)
+    version = export_saved_model(model, tmp_path / "nuclei", images=paths, log=said.append)
     found = detect(model, paths, score_threshold=None)
     assert sum(map(len, found)) > 20
 

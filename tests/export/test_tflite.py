@@ -16,7 +16,8 @@ import tensorflow as tf
 
 from mrcnn.export import tflite
 from mrcnn.export.compare import Difference, compare
-from mrcnn.export.portable import ExportError, PortableGraph
+from mrcnn.export.errors import ExportError
+from mrcnn.export.portable import PortableGraph
 from mrcnn.export.tflite import export_tflite, load_tflite
 from mrcnn.inference import detect
 from mrcnn.modeling.mask_rcnn import MaskRCNN
@@ -26,17 +27,8 @@ pytest.importorskip("ai_edge_litert", reason="the runtime of LiteRT files: pip i
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def path(model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("float") / "model.tflite"
-    said = []
-    assert export_tflite(model, path, say=said.append) == path
-    assert len(said) == 1 and "detections in 3 images: scores differ by at most" in said[0]
-    return path
+def path(exported_file):
+    return exported_file("tflite")
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import mrcnn
 from mrcnn.cli.console import (
     BAD_INPUT,
     SOME_FAILED,
-    at_terminal,
     console,
+    is_quiet,
     print_error,
     print_note,
     print_written,
@@ -101,7 +101,7 @@ def detect(
         results = _one_by_one(one, files, failures)
     else:
         results = mrcnn.iter_detect(
-            network, files, batch_size, on_error=failures.add, progress=at_terminal(), **arguments
+            network, files, batch_size, on_error=failures.add, progress=not is_quiet(), **arguments
         )
     read = dataclasses.replace(options, max_pixels=None)  # detection has refused what is too large
     with made_folder(out):

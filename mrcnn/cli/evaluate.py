@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mrcnn
-from mrcnn.cli.console import at_terminal, print_result, print_written, start
+from mrcnn.cli.console import is_quiet, print_result, print_written, start
 from mrcnn.cli.options import Annotations, BatchSize, Images, Imports, Model, Out
 from mrcnn.cli.outputs import RESULTS_FILE, staged
 
@@ -16,6 +16,6 @@ def evaluate(
     dataset = mrcnn.load_coco(data, images)
     network = mrcnn.load_pretrained(model)
     with staged(out, "metrics.json", RESULTS_FILE) as files:
-        result = mrcnn.evaluate(network, dataset, batch_size=batch_size, out=files.folder, progress=at_terminal())
+        result = mrcnn.evaluate(network, dataset, batch_size=batch_size, out=files.folder, progress=not is_quiet())
     print_result(result)
     print_written(*files.written)

@@ -16,7 +16,6 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal, Union, overload
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -26,6 +25,7 @@ from mrcnn.inference.prepare import MAX_PIXELS, SCORE_THRESHOLD, Prepared, image
 from mrcnn.inference.results import pasting_of, to_instances
 from mrcnn.inference.sources import single_images
 from mrcnn.modeling.input import InputConfig
+from mrcnn.progress import Progress
 from mrcnn.structures.instances import Instances
 
 _WAITING_BATCHES = 4
@@ -101,7 +101,7 @@ def detect(
         read_options: how images of more than 8 bits, several bands or pages become RGB.
         on_error: what becomes of an image that cannot be used. "raise": the error is raised; "skip": it is logged, and
             the image's result is None; or a function that is called with the image's place, from 0, and the error.
-        progress: show a progress bar.
+        progress: report on standard error: a bar at a terminal, else a line every half a minute.
 
     Returns:
         one `Instances` an image, in the order given, best score first; boxes and masks in original pixels. Masks are
@@ -225,7 +225,7 @@ def _iter_detect(
     run = graph_of(model)
     config = model.config.input
     paste, paste_offset = pasting_of(model)
-    advance = _progress(images, progress)
+    shown = Progress("detection", len(images) if hasattr(images, "__len__") else None, shown=progress)
     buckets: dict[tuple[int, ...], list[Prepared]] = {}
     done: dict[int, tuple[Prepared, dict[str, np.ndarray]] | None] = {}
     next_out = 0
@@ -238,7 +238,6 @@ def _iter_detect(
             next_out += 1
             if result is None:
                 yield None
-                advance()
                 continue
             item, detections = result
             yield to_instances(
@@ -252,7 +251,7 @@ def _iter_detect(
                 paste=paste,
                 paste_offset=paste_offset,
             )
-            advance()
+            shown.update(next_out)
 
     for number, item in enumerate(_read_ahead(images, batch_size, reading)):
         if item is None:
@@ -270,6 +269,7 @@ def _iter_detect(
     for bucket in buckets.values():
         done |= _run_batch(run, bucket)
     yield from finished()
+    shown.finish()
 
 
 def _read_ahead(images: Iterable[Any], ahead: int, reading: _Reading) -> Iterator[Prepared | None]:
@@ -358,11 +358,3 @@ def _run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dic
         own = {name: value[i][output["valid"][i]] for name, value in output.items()}  # copies: no other's are held
         found[item.number] = (dataclasses.replace(item, image=None), own)
     return found
-
-
-def _progress(images: Any, shown: bool) -> Callable[[], None]:
-    """To be called after each image; draws Keras' own bar, so that no further dependency is needed."""
-    if not shown:
-        return lambda: None
-    bar = keras.utils.Progbar(len(images) if hasattr(images, "__len__") else None, unit_name="image")
-    return lambda: bar.add(1)

@@ -215,7 +215,7 @@ def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "run"
     result = _train(folder, NUCLEI / "images", "--val", DATA, "--val-images", NUCLEI / "images")
     assert result.exit_code == 0, result.output
-    assert "mrcnn: 1 device, 2 images a step, learning rate 0.0024 x 2 / 16 = 0.0003, 1 steps" in result.stderr
+    assert "mrcnn: 1 device, 2 images per step, learning rate 0.0024 x 2 / 16 = 0.0003, 1 steps" in result.stderr
     return folder
 
 

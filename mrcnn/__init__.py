@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from mrcnn.base_config import ConfigError as ConfigError
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
+    from mrcnn.data.formats.base import dataset_splits as dataset_splits
     from mrcnn.data.formats.base import load_dataset as load_dataset
+    from mrcnn.data.formats.base import load_splits as load_splits
     from mrcnn.data.formats.coco import load_coco as load_coco
     from mrcnn.data.formats.coco import save_json as save_json
     from mrcnn.data.formats.via import load_via as load_via
@@ -94,6 +96,7 @@ _HOME = {
     "VideoWriter": "mrcnn.data.video",
     "WeightsError": "mrcnn.weights.report",
     "build_ops": "mrcnn.native.build",
+    "dataset_splits": "mrcnn.data.formats.base",
     "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",
     "detect_augmented": "mrcnn.inference",
@@ -123,6 +126,7 @@ _HOME = {
     "load_onnx": "mrcnn.export.onnx",
     "load_openvino": "mrcnn.export.openvino",
     "load_pretrained": "mrcnn.weights.pretrained",
+    "load_splits": "mrcnn.data.formats.base",
     "load_tflite": "mrcnn.export.tflite",
     "load_via": "mrcnn.data.formats.via",
     "load_weights": "mrcnn.weights.pretrained",

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
+from mrcnn.errors import InputError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, check_heads
@@ -233,21 +234,21 @@ def _expect_ground_truth(head: RoiHead, batch: Batch) -> None:
     """Refuses a batch without what the head's losses are computed from.
 
     Raises:
-        ValueError: names the head and the key.
+        InputError: names the head and the key.
     """
     for loss in head.config.losses:
         for key in loss.ground_truth:
             if key not in batch:
-                raise ValueError(f"{head.name}: its loss {loss.name!r} needs {key}, but the batch has none")
+                raise InputError(f"{head.name}: its loss {loss.name!r} needs {key}, but the batch has none")
 
 
 def _named_terms(head: RoiHead, terms: dict[str, LossTerm]) -> dict[str, LossTerm]:
     """Loss terms of a head under their names in the model.
 
     Raises:
-        ValueError: they are not those that its config declares.
+        ConfigError: they are not those that its config declares.
     """
     declared = [loss.name for loss in head.config.losses]
     if set(terms) != set(declared):
-        raise ValueError(f"{head.name}: its config declares the losses {sorted(declared)}, got {sorted(terms)}")
+        raise ConfigError(f"{head.name}: its config declares the losses {sorted(declared)}, got {sorted(terms)}")
     return {head.config.full_name(name): term for name, term in terms.items()}

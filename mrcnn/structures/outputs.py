@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Literal
 
+from mrcnn.base_config import ConfigError
 from mrcnn.structures.masks import Paste
 
 Frame = Literal["box", "image", "none"]
@@ -46,7 +47,7 @@ class HeadOutput:
             the order of mirrored joints; "none": it is the same. Points of the "image" frame are always mirrored.
 
     Raises:
-        ValueError: values that contradict each other; the message names the output.
+        ConfigError: values that contradict each other; the message names the output.
     """
 
     name: str
@@ -61,7 +62,7 @@ class HeadOutput:
 
     def __post_init__(self) -> None:
         def refuse(message: str) -> None:
-            raise ValueError(f"output {self.name!r}: {message}")
+            raise ConfigError(f"output {self.name!r}: {message}")
 
         if not self.name.isidentifier() or self.name in RESERVED:
             refuse(f"expected a Python identifier other than {', '.join(RESERVED)}")

@@ -189,12 +189,12 @@ class RoiHead(keras.layers.Layer):
         """The detections with this head's outputs added under their names in the model, zero for padding.
 
         Raises:
-            ValueError: `predict` returned other outputs than the config declares.
+            ConfigError: `predict` returned other outputs than the config declares.
         """
         values = self.predict(pred, detections)
         declared = {output.name for output in self.config.outputs}
         if set(values) != declared:
-            raise ValueError(
+            raise ConfigError(
                 f"{type(self).__name__}.predict: {type(self.config).__name__}.outputs declares {sorted(declared)},"
                 f" got {sorted(values)}"
             )

@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from mrcnn.errors import MrcnnError
-from mrcnn.files import atomic_write
+from mrcnn.files import atomic_write, remove_leftovers
 from mrcnn.modeling.variables import named_variables
 
 logger = logging.getLogger("mrcnn")
@@ -92,9 +92,8 @@ class Checkpoints:
     def __init__(self, run: str | os.PathLike[str], keep: int = 3, writes: bool = True) -> None:
         self.folder, self.keep, self.writes = Path(run) / FOLDER, max(1, keep), writes
         self.best: int | None = None  # step of the best checkpoint
-        if writes and self.folder.is_dir():
-            for leftover in self.folder.glob(".*.part.*"):  # of a process that was killed while it wrote
-                leftover.unlink(missing_ok=True)
+        if writes:
+            remove_leftovers(self.folder)  # of a process that was killed while it wrote
 
     def path(self, step: int) -> Path:
         """The file of a step."""

@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from mrcnn.weights.reading import reading
 from mrcnn.weights.report import WeightsError
-from mrcnn.weights.safe_pickle import reading
 from mrcnn.weights.stored_array import StoredArray
 
 _MAX_EXPANSION = 16  # bytes of arrays per byte of file

@@ -101,7 +101,7 @@ def wait_share(data, recipe, steps: int) -> float:
     part = data.subset(range(min(len(data), steps * recipe.train.batch_size)))
     model = recipe.build_model(part.class_names, part.category_ids)
     recipe = recipe.override({"train.images": 2 * len(part), "train.warmup_images": 0})
-    return mrcnn.train(model, part, recipe=recipe, verbose=0).history["data_wait"][-1]
+    return mrcnn.train(model, part, recipe=recipe, progress=False).history["data_wait"][-1]
 
 
 def main() -> None:

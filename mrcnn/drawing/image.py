@@ -12,7 +12,7 @@ from typing import Any, Union
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from mrcnn.data.images import as_rgb
 from mrcnn.drawing.colors import Colors, assign
@@ -124,8 +124,13 @@ def draw_panels(
     return panels
 
 
-def save_image(path: str | os.PathLike[str], image: np.ndarray) -> Path:
+def save_image(path: str | os.PathLike[str], image: np.ndarray, *, software: str | None = None) -> Path:
     """Write u8[h, w, 3] as the format its suffix names (.png, .jpg, ...); the file appears whole or not at all.
+
+    Args:
+        path: of the file; one of that name is replaced.
+        image: u8[h, w, 3], RGB.
+        software: what wrote it, kept in a PNG under the key "Software", by which `mrcnn detect` knows its own.
 
     Raises:
         InputError: a suffix that no encoder knows.
@@ -136,7 +141,10 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> Path:
     with atomic_write(path) as temporary:
         encoder = Image.fromarray(as_rgb(image))
         if path.suffix.lower() == ".png":
-            encoder.save(temporary, compress_level=4)
+            info = PngImagePlugin.PngInfo()
+            if software is not None:
+                info.add_text("Software", software)
+            encoder.save(temporary, compress_level=4, pnginfo=info)
         elif path.suffix.lower() in (".jpg", ".jpeg"):
             encoder.save(temporary, quality=92)
         else:

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.export import tf_serving
+from mrcnn.export.check import expect_within, noise
 from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
-from mrcnn.export.portable import ExportError, expect_within, noise
+from mrcnn.export.errors import ExportError
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
 from mrcnn.inference import ImageLike, detect, load_image, pasting_of
 from mrcnn.structures.instances import Instances
@@ -56,7 +58,7 @@ def export_saved_model(
     images: Iterable[ImageLike] | None = None,
     max_difference: Difference = ACCEPTED,
     version: int | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model as a SavedModel that needs TensorFlow alone: for TensorFlow Serving, C++, Python without `mrcnn`.
 
@@ -98,23 +100,23 @@ def export_saved_model(
             trained for. None = noise and a blank image.
         max_difference: bounds on how far the answers may be apart.
         version: number of the folder; None = one more than the highest there.
-        say: told how the answers differ; None = not told. The metadata hold it too.
+        log: called with the comparison's result, which the metadata hold too; None = silent.
 
     Returns:
         the path of the version. It is written under a temporary name, then renamed.
 
     Raises:
-        ValueError: the folder holds something else than versions, or that version; an argument is out of range; an
+        InputError: the folder holds something else than versions, or that version; an argument is out of range; an
             image is beyond the limits.
         ExportError: the answers differ by more than `max_difference`, or the graph holds what not every TensorFlow
             has. Nothing is left behind.
     """
     path = Path(path)
     if masks not in MAX_PIXELS:
-        raise ValueError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
+        raise InputError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
     limits = Limits(MAX_PIXELS[masks] if max_pixels is None else max_pixels, min_side, max_batch_size)
     if not limits.allow(height or min_side, width or min_side):
-        raise ValueError(f"height, width: {height} x {width} is beyond the limits: {limits}")
+        raise InputError(f"height, width: {height} x {width} is beyond the limits: {limits}")
     _expect_versions(path, version)
     pixels = [] if images is None else _read(images, limits)
     fits = [p for p in pixels if height in (None, p.shape[0]) and width in (None, p.shape[1])]
@@ -160,8 +162,8 @@ def export_saved_model(
         raise
     shutil.rmtree(temporary, ignore_errors=True)
     tf_serving.write_config(path, limits.max_batch_size)
-    if say is not None:
-        say(str(difference))
+    if log is not None:
+        log(str(difference))
     return target
 
 
@@ -175,20 +177,20 @@ def _versions(path: Path) -> list[int]:
 def _expect_versions(path: Path, version: int | None) -> None:
     """Refuses a folder in which a version has no place."""
     if version is not None and version < 1:
-        raise ValueError(f"version: expected at least 1, got {version}")
+        raise InputError(f"version: expected at least 1, got {version}")
     if not path.exists():
         return
     if not path.is_dir():
-        raise ValueError(f"{path}: a file, expected a folder for the versions of a SavedModel")
+        raise InputError(f"{path}: a file, expected a folder for the versions of a SavedModel")
     for entry in path.iterdir():
         ours = entry.name in tf_serving.CONFIG_FILES or entry.name.startswith(".export.")
         if not ours and not (entry.is_dir() and entry.name.isdecimal()):
-            raise ValueError(
+            raise InputError(
                 f"{path}: holds {entry.name}, expected nothing but versions of a SavedModel (folders 1, 2, ...); "
                 "choose another folder"
             )
     if version is not None and (path / str(version)).exists():
-        raise ValueError(f"{path / str(version)}: exists; choose another version")
+        raise InputError(f"{path / str(version)}: exists; choose another version")
 
 
 def _make_folder(path: Path) -> list[Path]:
@@ -214,7 +216,7 @@ def _move(folder: Path, base: Path, version: int | None) -> Path:
                 if not target.exists():
                     raise
         if version is not None:
-            raise ValueError(f"{target}: exists; choose another version")
+            raise InputError(f"{target}: exists; choose another version")
         number += 1
 
 
@@ -268,7 +270,7 @@ def _read(images: Iterable[ImageLike], limits: Limits) -> list[np.ndarray]:
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {number}"
         pixels = load_image(image, number)
         if not limits.allow(*pixels.shape[:2]):
-            raise ValueError(f"{name}: {pixels.shape[0]} x {pixels.shape[1]} pixels are beyond the limits: {limits}")
+            raise InputError(f"{name}: {pixels.shape[0]} x {pixels.shape[1]} pixels are beyond the limits: {limits}")
         found.append(pixels)
     return found
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
 from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
@@ -40,9 +41,9 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 1:
-                raise ValueError(f"{field.name}: expected at least 1, got {getattr(self, field.name)}")
+                raise InputError(f"{field.name}: expected at least 1, got {getattr(self, field.name)}")
         if self.min_side**2 > self.max_pixels:
-            raise ValueError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
+            raise InputError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
 
     def allow(self, height: int, width: int) -> bool:
         """Whether an image of that size is accepted."""
@@ -310,13 +311,13 @@ def freeze(function: Any) -> Any:
     """A concrete function that returns a dict of tensors, with its variables as constants.
 
     Raises:
-        ValueError: the variables are too large.
+        InputError: the variables are too large.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     size = sum(variable.shape.num_elements() * variable.dtype.size for variable in function.variables)
     if size > _MAX_CONSTANTS:
-        raise ValueError(f"a model of {size / 1e9:.1f} GB cannot be constants of a graph: export with frozen=False")
+        raise InputError(f"a model of {size / 1e9:.1f} GB cannot be constants of a graph: export with frozen=False")
     constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
     signature = function.structured_input_signature
     specs = [*signature[0], *signature[1].values()]

@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.data.read_options import ReadOptions
 from mrcnn.data.transforms import mirrored_joints
+from mrcnn.errors import InputError
 from mrcnn.inference.prepare import (
     MAX_PIXELS,
+    SCORE_THRESHOLD,
     ImageLike,
     Prepared,
     image_spec,
@@ -52,10 +55,11 @@ def detect_augmented(
     short_sides: Sequence[int] | None = None,
     flip: bool = True,
     *,
-    score_threshold: float | None = None,
+    score_threshold: float | None = SCORE_THRESHOLD,
     mask_threshold: float = 0.5,
     joint_order: Sequence[int] | None = None,
     max_pixels: int | None = MAX_PIXELS,
+    read_options: ReadOptions | None = None,
 ) -> Instances:
     """Find the instances of one image at several sizes, each also mirrored.
 
@@ -65,26 +69,26 @@ def detect_augmented(
 
     Args:
         model: a `MaskRCNN`.
-        image: an array or a path.
+        image: see `detect`.
         short_sides: the shorter sides the image is resized to; the longer side's bound grows in proportion. None:
             half, the same and one and a half times what the model's config say. The paper's are `PAPER_SIDES`.
         flip: also look at the mirrored image.
-        score_threshold, mask_threshold, max_pixels: see `detect`.
+        score_threshold, mask_threshold, max_pixels, read_options: see `detect`.
         joint_order: the joint each joint becomes in a mirror; None: COCO's people if there are 17, else themselves.
 
     Returns:
         best score first, at most as many as the model gives for one image; boxes and masks in original pixels.
 
     Raises:
-        ValueError: see `detect`; no size, or one below 1.
+        InputError, DataError: see `detect`; no size, or one below 1.
     """
     config = model.config.input
     if short_sides is None:
         short_sides = [round(config.short_side * factor) for factor in (0.5, 1.0, 1.5)]
     if not len(short_sides) or min(short_sides) < 1:
-        raise ValueError(f"short_sides {list(short_sides)}: expected one or more sides of at least 1 pixel")
+        raise InputError(f"short_sides {list(short_sides)}: expected one or more sides of at least 1 pixel")
     find_boxes, predict = _graphs_of(model)
-    pixels = load_image(image, 0, max_pixels)
+    pixels = load_image(image, 0, max_pixels, read_options)
     views = [(side, mirrored) for side in short_sides for mirrored in ((False, True) if flip else (False,))]
     width = pixels.shape[1]
 
@@ -194,6 +198,6 @@ def _merge(found: Sequence[Instances], config: Any) -> tuple[np.ndarray, np.ndar
 def _joint_order(given: Sequence[int] | None, num_joints: int) -> Sequence[int]:
     if given is not None:
         if sorted(given) != list(range(num_joints)):
-            raise ValueError(f"joint_order: expected each of 0 to {num_joints - 1} once, got {list(given)}")
+            raise InputError(f"joint_order: expected each of 0 to {num_joints - 1} once, got {list(given)}")
         return given
     return mirrored_joints(COCO_JOINTS) if num_joints == len(COCO_JOINTS) else range(num_joints)

@@ -12,10 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.inference.prepare import ImageLike, load_image
+from mrcnn.data.read_options import ReadOptions
+from mrcnn.errors import InputError
+from mrcnn.inference.prepare import SCORE_THRESHOLD, ImageLike, load_image
 from mrcnn.inference.stream import iter_detect
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import Window, WindowMasks
+
+MAX_TILED_PIXELS = 1_000_000_000
+"""Largest image that `detect_tiled` takes unless the caller says otherwise: 3 GB as RGB, of which the model sees a tile
+at a time."""
 
 
 class _Found(NamedTuple):
@@ -38,7 +44,7 @@ def tile_frames(height: int, width: int, tile: int, overlap: int) -> list[tuple[
         overlap: pixels that neighbors share at least, less than `tile`.
     """
     if not 0 <= overlap < tile:
-        raise ValueError(f"overlap {overlap}: expected at least 0 and less than the tile's {tile} pixels")
+        raise InputError(f"overlap {overlap}: expected at least 0 and less than the tile's {tile} pixels")
 
     def spans(size: int) -> list[tuple[int, int]]:
         if size <= tile:
@@ -59,9 +65,10 @@ def detect_tiled(
     *,
     whole: bool = True,
     merge_iou: float = 0.5,
-    score_threshold: float | None = None,
+    score_threshold: float | None = SCORE_THRESHOLD,
     mask_threshold: float = 0.5,
-    max_pixels: int | None = None,
+    max_pixels: int | None = MAX_TILED_PIXELS,
+    read_options: ReadOptions | None = None,
     progress: bool = False,
 ) -> Instances:
     """Find the instances of one large image tile by tile.
@@ -72,22 +79,22 @@ def detect_tiled(
 
     Args:
         model: see `detect`.
-        image: an array or a path.
+        image: see `detect`.
         tile: side of a tile, pixels of the image; each is resized as the model resizes images.
         overlap: pixels that neighbors share at least; as large as the objects that should be seen whole.
         batch_size: tiles at once.
         whole: also look at the image as a whole, for objects larger than tiles.
         merge_iou: see above.
-        score_threshold, mask_threshold, progress: see `detect`.
+        score_threshold, mask_threshold, read_options, progress: see `detect`.
         max_pixels: see `detect`, of the whole image; None = no bound.
 
     Returns:
         best score first, in pixels of the image; masks held in their boxes until they are read.
 
     Raises:
-        ValueError: see `detect`; an overlap not less than the tile.
+        InputError, DataError: see `detect`; an overlap not less than the tile.
     """
-    pixels = load_image(image, 0, max_pixels)
+    pixels = load_image(image, 0, max_pixels, read_options)
     height, width = pixels.shape[:2]
     frames = tile_frames(height, width, tile, overlap)
     if whole and len(frames) > 1:

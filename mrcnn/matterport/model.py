@@ -435,7 +435,7 @@ class MaskRCNN:
         plain = image.dtype == np.uint8 and not self.config.IMAGE_MIN_SCALE
         if channels == 3 and (plain or self.config.PAPER):
             as_uint8 = image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
-            return _as_result(mrcnn.detect(self.keras_model, as_uint8)[0])
+            return _as_result(mrcnn.detect(self.keras_model, as_uint8, score_threshold=None)[0])
         # Crops are for training: what is looked for is looked for in the whole image.
         mode = "pad64" if self.config.IMAGE_RESIZE_MODE == "crop" else self.config.IMAGE_RESIZE_MODE
         resized, window, *_ = self._resized(image, mode)

@@ -131,6 +131,12 @@ class Checkpoints:
                 self.path(old).unlink(missing_ok=True)
         return self.path(step)
 
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        if self.writes:
+            for step in self.steps():
+                self.path(step).unlink(missing_ok=True)
+
     def newest(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """Metadata and arrays of the latest checkpoint that is whole; None if there is none.
 

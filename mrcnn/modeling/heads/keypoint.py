@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, foreground_rois, merge_rois, split_rois
 from mrcnn.modeling.initializers import fan_out_initializer
 from mrcnn.modeling.layers import ConvStack, float32_output
@@ -103,10 +104,10 @@ class KeypointHead(RoiHead):
             ValueError: the batch has no keypoints, or not as many joints as the head.
         """
         if "gt_keypoints" not in batch:
-            raise ValueError("the keypoint head trains on gt_keypoints, but the batch has none: the data has no joints")
+            raise InputError("the keypoint head trains on gt_keypoints, but the batch has none: the data has no joints")
         found = batch["gt_keypoints"].shape[2]
         if found != self.config.num_joints:
-            raise ValueError(f"gt_keypoints: expected {self.config.num_joints} joints per object, got {found}")
+            raise InputError(f"gt_keypoints: expected {self.config.num_joints} joints per object, got {found}")
         keypoints = tf.gather(batch["gt_keypoints"], rois.gt_index, batch_dims=1)  # [B, F, J, 3]
         cells, usable = keypoint_ops.keypoint_cells(keypoints, rois.boxes, self.map_side)
         return KeypointTarget(cells, usable & rois.foreground[..., tf.newaxis])

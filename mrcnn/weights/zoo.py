@@ -62,7 +62,7 @@ class ZooEntry:
         checksum: how the file is recognized; None: the first download is pinned.
         size: bytes, exactly; None: not known.
         size_mb: the size in MB as published, or estimated from the number of parameters (`size_estimated`).
-        ap: published AP on COCO val2017 in percent, by "box", "mask", "keypoints".
+        ap: published AP in percent, on COCO val2017 where the label names no other data, by "box", "mask", "keypoints".
         recipe: the named recipe of the same network; "" if there is none.
         golden: the golden file that shows agreement with the publisher's program, or the nearest one.
         group, label, schedule, id: its place in docs/model_zoo.md.

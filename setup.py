@@ -22,8 +22,8 @@ def run_build() -> None:
     # that will load it, so the build looks past that.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    found = subprocess.run([sys.executable, "-c", "import tensorflow"], env=environment, capture_output=True)
-    if found.returncode != 0:
+    result = subprocess.run([sys.executable, "-c", "import tensorflow"], env=environment, capture_output=True)
+    if result.returncode != 0:
         sys.exit(
             "The RoIAlign op is built for an installed TensorFlow, and there is none: pip install tensorflow first"
         )

@@ -30,7 +30,7 @@ import harness
 if TYPE_CHECKING:
     import numpy as np
 
-    from mrcnn import MaskRCNN
+    from mrcnn import Instances, MaskRCNN
 
 SIZES = {"large": (800, 1088), "small": (320, 427)}
 CASES = [f"{size}:{batch}:{found}" for size in SIZES for batch in (1, 4) for found in (100, 5)]
@@ -130,7 +130,7 @@ def ours(engine: str, case: str, options: argparse.Namespace) -> Callable[[], ha
 
     def run() -> harness.Answer:
         begin = time.perf_counter()
-        results = mrcnn.detect(model, images, batch)
+        results = mrcnn.detect(model, images, batch, score_threshold=None)
         for result in results:
             masks = result.masks  # pasted now
             assert masks is not None and masks.shape[1:] == shape
@@ -201,7 +201,7 @@ def stages(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
     from mrcnn.inference import prepare_image, to_instances
     from mrcnn.inference.prepare import make_batch
     from mrcnn.modeling.input import content_window, proposal_window
-    from mrcnn.structures.tensors import Detections, Proposals, RPNOutput
+    from mrcnn.structures.tensors import Proposals, RPNOutput
 
     model = mrcnn.fold_batch_norm(model)
     shape = parse(case)[0]
@@ -255,7 +255,7 @@ def stages(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
     pred = timed("box head, with it", lambda f, p: model.box_head(f, p.boxes, p.valid, window), features, proposals)
     found = timed("NMS of classes", lambda q, p: model.box_head.detect(q, p, window), pred, proposals)
     used = int(tf.reduce_sum(tf.cast(found.valid, tf.int32)))
-    found = Detections(*(field if field is None else field[:, :used] for field in found))
+    found = found.map(lambda field: field[:, :used])
     head = model.heads[0]
     timed(f"  RoIAlign of {used}", lambda f, d: head.pooler(f, d.boxes, d.valid), features, found)
     whole = timed(
@@ -265,7 +265,12 @@ def stages(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
         found,
     )
     held = {name: value.numpy()[0] for name, value in whole.to_dict().items()}
-    timed("paste", lambda: to_instances(held, item.content_shape, item.original_shape, config=config).masks)
+
+    def paste() -> Instances:
+        outputs = model.config.outputs
+        return to_instances(held, item.content_shape, item.original_shape, config=config, outputs=outputs)
+
+    timed("paste", lambda: paste().masks)
 
     def run() -> harness.Answer:
         numbers: dict[str, float] = {}

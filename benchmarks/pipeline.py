@@ -107,7 +107,7 @@ def wait_share(data: Dataset, recipe: Recipe, steps: int) -> float:
     part = data.subset(range(min(len(data), steps * recipe.train.batch_size)))
     model = recipe.build_model(part.class_names, part.category_ids)
     recipe = recipe.override({"train.images": 2 * len(part), "train.warmup_images": 0})
-    return float(mrcnn.train(model, part, recipe=recipe, verbose=0).history["data_wait"][-1])
+    return float(mrcnn.train(model, part, recipe=recipe, progress=False).history["data_wait"][-1])
 
 
 def given(options: argparse.Namespace) -> Dataset:

@@ -1,6 +1,6 @@
 """Base of every config dataclass: strict construction from plain data, and typed overrides.
 
-A component of the house (backbone, RPN, mask head, ...) keeps its config in a frozen dataclass beside its
+A component (backbone, RPN, mask head, ...) keeps its config in a frozen dataclass beside its
 layer. Subclassing `BaseConfig` gives that dataclass `to_dict`, `from_dict` and `override`, so recipes,
 checkpoints and the command line share one representation.
 

@@ -90,14 +90,14 @@ def subclasses_of(base: type[C], package: str | None) -> dict[str, type[C]]:
         package: where the built-in ones live; None: where `base` itself is defined, which is imported.
     """
     import_all(package)
-    found: dict[str, type[C]] = {}
+    classes: dict[str, type[C]] = {}
     pending = [base]
     while pending:
         cls = pending.pop()
         pending += cls.__subclasses__()
         if not vars(cls).get("abstract", False):
-            found[name_of(cls)] = cls
-    return dict(sorted(found.items()))
+            classes[name_of(cls)] = cls
+    return dict(sorted(classes.items()))
 
 
 def find_class(name: str, base: type[C], package: str | None, what: str) -> type[C]:
@@ -127,12 +127,12 @@ def mark(kind: str, function: F) -> F:
 def functions_of(kind: str, package: str) -> dict[str, Callable[..., Any]]:
     """Every function marked as a component of a kind, by name; modules as for `subclasses_of`."""
     import_all(package)
-    found = {}
+    functions = {}
     for module in list(sys.modules.values()):
         for value in list(getattr(module, "__dict__", {}).values()):
             if callable(value) and getattr(value, "__dict__", {}).get(_MARK) == kind:
-                found[name_of(value)] = value
-    return dict(sorted(found.items()))
+                functions[name_of(value)] = value
+    return dict(sorted(functions.items()))
 
 
 def find_function(name: str, kind: str, package: str) -> Callable[..., Any]:

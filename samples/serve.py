@@ -30,10 +30,10 @@ results = {}
 for number, path in enumerate(sys.argv[3:]):
     image = np.asarray(Image.open(path, formats=("JPEG", "PNG")).convert("RGB"))
     request = {"image": tf.constant(image[None]), "shape": tf.constant([image.shape[:2]])}
-    found = {name: value[0].numpy() for name, value in serve(**request).items()}
-    count = found["num_detections"]
-    masks = [paste(m, b, *image.shape[:2]) for m, b in zip(found["masks"][:count], found["mask_boxes"], strict=False)]
+    result = {name: value[0].numpy() for name, value in serve(**request).items()}
+    count = result["num_detections"]
+    masks = [paste(m, b, *image.shape[:2]) for m, b in zip(result["masks"][:count], result["mask_boxes"], strict=False)]
     for name in ("boxes", "scores", "class_ids"):
-        results[f"{name}_{number}"] = found[name][:count]
+        results[f"{name}_{number}"] = result[name][:count]
     results[f"masks_{number}"] = np.array(masks, bool).reshape(count, *image.shape[:2])
 np.savez_compressed(sys.argv[2], **results)

@@ -9,18 +9,21 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.modeling.input import InputConfig
+from mrcnn.structures.outputs import MASKS
 
 
 class BlobFinder(keras.Model):
     """Stands in for the model where only the way there and back is tested: one class a color channel.
 
-    Finds the bounding box of the bright pixels of each channel; its mask is the left half of the box. The fourth slot
+    Finds the bounding box of the bright pixels of each channel; its mask is the left half of the box. The fourth entry
     is never valid.
     """
 
     def __init__(self, short_side=64, long_side=128, divisor=32, **rules):
         super().__init__()
-        self.config = types.SimpleNamespace(input=InputConfig(short_side, long_side, divisor, **rules))
+        self.config = types.SimpleNamespace(
+            input=InputConfig(short_side, long_side, divisor, **rules), outputs=(MASKS,)
+        )
         self.class_names = ("red", "green", "blue")
         self.gain = self.add_weight(name="gain", shape=(), initializer="ones")
         self.built = True
@@ -42,14 +45,14 @@ class BlobFinder(keras.Model):
         (y1, y2), (x1, x2) = extent(3), extent(2)
         boxes = tf.cast(tf.stack([y1, x1, y2, x2], axis=-1), tf.float32)  # [B, 3, 4]
         boxes = tf.pad(boxes, [[0, 0], [0, 1], [0, 0]])
-        found = tf.pad(tf.reduce_any(bright, axis=[2, 3]), [[0, 0], [0, 1]])
+        result = tf.pad(tf.reduce_any(bright, axis=[2, 3]), [[0, 0], [0, 1]])
         b = tf.shape(boxes)[0]
         masks = tf.tile(tf.repeat([[1.0, 0.0]], 14, axis=1)[tf.newaxis, tf.newaxis], [b, 4, 28, 1])
         return {
             "boxes": boxes,
             "class_ids": tf.tile([[1, 2, 3, 0]], [b, 1]),
             "scores": tf.tile([[0.9, 0.6, 0.3, 0.0]], [b, 1]),
-            "valid": found,
+            "valid": result,
             "masks": masks,
         }
 

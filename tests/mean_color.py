@@ -16,7 +16,7 @@ from mrcnn.structures.records import Annotation
 
 
 class MeanColor(keras.Model):
-    """Learns the mean color of the images; has a backbone and a head as far as choosing weights goes."""
+    """Trains the mean color of the images; has a backbone and a head as far as choosing weights goes."""
 
     def __init__(self, class_names=("thing", "other")):
         super().__init__(name="mean_color")

@@ -182,7 +182,7 @@ def test_errors_of_a_whole_file(data: Any, message: str):
         Car.from_dict(data)
 
 
-def test_settings_are_frozen_and_hashable_where_their_fields_are():
+def test_configs_are_frozen_and_hashable_where_their_fields_are():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CAR.doors = 3  # type: ignore[misc]
     assert len({Diesel(), Diesel(), Electric()}) == 2

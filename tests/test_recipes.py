@@ -58,32 +58,32 @@ KEPT = {"model.roi_stage", "model.backbone.last_stage", "data.augmentations"}
 
 def _choices(config: BaseConfig, prefix: str = "") -> dict[str, tuple]:
     """The values of every field that allows only a few, by dotted path."""
-    found: dict[str, tuple] = {}
+    result: dict[str, tuple] = {}
     hints = get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, path = getattr(config, field.name), prefix + field.name
         for i, item in enumerate(value if isinstance(value, tuple) else [value]):
             if isinstance(item, BaseConfig):
-                found |= _choices(item, f"{path}.{i}." if isinstance(value, tuple) else f"{path}.")
+                result |= _choices(item, f"{path}.{i}." if isinstance(value, tuple) else f"{path}.")
         if get_origin(hints[field.name]) is Literal:
-            found[path] = get_args(hints[field.name])
-    return found
+            result[path] = get_args(hints[field.name])
+    return result
 
 
 def _leaves(config: BaseConfig, prefix: str = "") -> dict[str, Any]:
     """Every field that is not config itself, by dotted path."""
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for field in dataclasses.fields(config):
         value, path = getattr(config, field.name), prefix + field.name
         nested = value if isinstance(value, tuple) and value and isinstance(value[0], BaseConfig) else None
         if isinstance(value, BaseConfig):
-            found |= _leaves(value, f"{path}.")
+            result |= _leaves(value, f"{path}.")
         elif nested is not None:
             for i, item in enumerate(nested):
-                found |= _leaves(item, f"{path}.{i}.")
+                result |= _leaves(item, f"{path}.{i}.")
         else:
-            found[path] = value
-    return found
+            result[path] = value
+    return result
 
 
 def _another(path: str, value: Any, choices: dict[str, tuple]) -> Any:

@@ -264,12 +264,12 @@ int64_t map_size(const Params& p, int level) {
   return static_cast<int64_t>(p.levels[level].height) * p.levels[level].width * p.channels;
 }
 
-// Where a row is summed: in place, or in `room` if its numbers are not float32.
+// Where a row is summed: in place, or in `scratch` if its numbers are not float32.
 float* row_of_floats(float* out, int64_t, std::vector<float>*) { return out; }
 template <typename T>
-float* row_of_floats(T*, int64_t size, std::vector<float>* room) {
-  room->resize(size);
-  return room->data();
+float* row_of_floats(T*, int64_t size, std::vector<float>* scratch) {
+  scratch->resize(size);
+  return scratch->data();
 }
 void finish_row(const float*, int64_t, float*) {}
 template <typename T>

@@ -495,7 +495,7 @@ MRCNN_INSTANTIATE(BFloat16)
 extern "C" const char* mrcnn_cuda_problem() {
   cudaFuncAttributes attributes;
   const cudaError_t error = cudaFuncGetAttributes(&attributes, mrcnn::cuda::place_kernel);
-  cudaGetLastError();  // the error is told here and must not be told again by the first launch
+  cudaGetLastError();  // reported here; the first launch must not report it again
   return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
 }
 #endif

@@ -59,10 +59,10 @@ void convert(const float* in, T* out, int64_t count, const ParallelFor& parallel
 
 namespace cuda {
 
-// Each returns nullptr, or what CUDA says went wrong. `stream` is a cudaStream_t; pointers are the device's. `rois` is
-// room for num_rois of them.
+// Each returns nullptr, or what CUDA says went wrong. `stream` is a cudaStream_t; pointers are the device's. `rois` has
+// space for num_rois of them.
 
-// Places the RoIs. If `fault` is given, waits for the device and says which RoI cannot be pooled (`first` is room for
+// Places the RoIs. If `fault` is given, waits for the device and says which RoI cannot be pooled (`first` has space for
 // one int on the device); otherwise such RoIs give zeros.
 const char* place(const Params& params, const float* boxes, const int* image, Roi* rois, int* first, FaultAt* fault,
                   void* stream);

@@ -336,8 +336,8 @@ class Dataset:
         """
         return validate(self, pixels)
 
-    def nothing_to_learn(self) -> str | None:
-        """Why nothing can be learned from this set, in one sentence; None where there is at least one usable object.
+    def nothing_to_train_on(self) -> str | None:
+        """Why there is nothing to train on in this set, in one sentence; None where an object is usable.
 
         Objects are looked at until one is found that is no crowd region and whose mask has a pixel. Images that cannot
         be read are passed over: training names them.
@@ -357,7 +357,7 @@ class Dataset:
         parts = [f"{num_crowd} crowd region{'s' * (num_crowd != 1)}, no object"] if num_crowd else []
         if num_empty:
             parts = [f"{num_empty} object{'s' * (num_empty != 1)}, none of whose masks has a pixel"]
-        sentence = f"nothing to learn: {parts[0] if parts else f'no object in {len(self)} images'}"
+        sentence = f"nothing to train on: {parts[0] if parts else f'no object in {len(self)} images'}"
         if num_crowd and not num_empty:
             sentence += "; regions with iscrowd 1 are ignored in training, so set it to 0 where it marks single objects"
         counts = Counter(issue.kind for issue in self.issues if issue.annotation_id is not None)
@@ -366,7 +366,7 @@ class Dataset:
         return sentence
 
     def check_trainable(self) -> None:
-        """Refuse a set that nothing can be learned from.
+        """Refuse a set without anything to train on.
 
         Raises:
             DataError: no image, or no object but crowd regions and masks without a pixel; names the file.
@@ -374,9 +374,9 @@ class Dataset:
         Example:
             >>> Dataset().check_trainable()
             Traceback (most recent call last):
-            mrcnn.data.errors.DataError: data set: nothing to learn: no object in 0 images
+            mrcnn.data.errors.DataError: data set: nothing to train on: no object in 0 images
         """
-        reason = self.nothing_to_learn()
+        reason = self.nothing_to_train_on()
         if reason is not None:
             raise DataError(f"{self.path or 'data set'}: {reason}")
 
@@ -421,6 +421,45 @@ class Dataset:
         if len(set(indices)) < len(indices):
             raise DataError("subset: an image is given twice")
         return Subset(self, indices)
+
+    def rename_classes(self, names: Mapping[str, str]) -> Dataset:
+        """The same images under other class names, as a view.
+
+        Args:
+            names: old name -> new name; several old ones may get one new name, or that of another class: they become
+                one class.
+
+        Raises:
+            DataError: there is no class of an old name.
+        """
+        from mrcnn.data import views
+
+        return views.rename_classes(self, names)
+
+    def keep_classes(self, names: Sequence[str]) -> Dataset:
+        """The same images with the objects of some classes, as a view; images without such objects stay.
+
+        Args:
+            names: of the classes 1..C of the result, in this order.
+
+        Raises:
+            DataError: there is no class of a name.
+        """
+        from mrcnn.data import views
+
+        return views.keep_classes(self, names)
+
+    def merge(self, *others: Dataset) -> Dataset:
+        """This set and others as one, as a view: classes of one name are one class.
+
+        Image ids that collide get the number of their set in front: "0/7", "1/7".
+
+        Raises:
+            DataError: images of other channels, or other joints.
+        """
+        from mrcnn.data import views
+
+        return views.merge([self, *others])
 
 
 class Subset(Dataset):

@@ -12,26 +12,28 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from mrcnn.export.check import check_answers, expect_file, expect_suffix
 from mrcnn.export.compare import ACCEPTED, Difference
+from mrcnn.export.errors import ExportError, require
 from mrcnn.export.portable import (
     DESCRIPTION,
     STAND_IN,
-    ExportError,
     PortableModel,
-    check_answers,
     describe,
-    expect_file,
-    expect_suffix,
     portable_graph,
-    require,
     stand_in,
     stand_in_config,
 )
 from mrcnn.inference import ImageLike
+
+Precision = Literal["float32", "bfloat16", "float16"]
+"""What a device may compute in; less than float32 rounds scores, boxes and masks, docs/export.md says by how much."""
+
+_PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # OpenVINO's names of them
 
 
 def export_openvino(
@@ -40,7 +42,7 @@ def export_openvino(
     *,
     images: Iterable[ImageLike] | None = None,
     max_difference: Difference = ACCEPTED,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model for OpenVINO: PATH.xml and PATH.bin, inputs and outputs as `mrcnn.export.portable` says.
 
@@ -51,7 +53,7 @@ def export_openvino(
         path: the file to write, ending in .xml; replaced if it is there.
         images: to compare on; None: noise.
         max_difference: bounds on how far the answers may be apart.
-        say: told how the answers differ; None: not told.
+        log: called with the comparison's result; None: silent.
 
     Returns:
         the path.
@@ -77,36 +79,47 @@ def export_openvino(
         os.replace(file, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    if say is not None:
-        say(str(difference))
+    if log is not None:
+        log(str(difference))
     return path
 
 
-def load_openvino(path: str | os.PathLike[str], *, threads: int | None = None, device: str = "CPU") -> PortableModel:
+def load_openvino(
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    device: str = "CPU",
+    precision: Precision = "float32",
+) -> PortableModel:
     """A model written by `export_openvino`, for `detect`.
 
     Args:
         path: its .xml file; the .bin file lies beside it.
         threads: cores to use; None: as OpenVINO decides, all of them.
         device: OpenVINO's name of what runs it.
+        precision: what the device computes in. OpenVINO itself takes bfloat16 wherever the CPU has instructions for
+            it; here the same file gives the same detections on every machine unless told otherwise.
 
     Raises:
-        ExportError: openvino is missing, the file cannot be read or is no such model; names the file.
+        ExportError: openvino is missing, the file cannot be read, is no such model, or the device does not compute in
+            `precision`; names the file.
+        ValueError: another `precision`.
     """
     openvino = require("openvino", "openvino")
     path = expect_file(path)
     expect_file(path.with_suffix(".bin"))
+    options = compile_options(precision, threads)
     core = openvino.Core()
     try:
         network = core.read_model(str(path))
         described = network.get_rt_info(DESCRIPTION).astype(str) if network.has_rt_info(DESCRIPTION) else None
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
-        if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
         compiled = core.compile_model(network, device, options)
         request = compiled.create_infer_request()
     except RuntimeError as error:
-        raise ExportError(f"{path}: OpenVINO cannot load it: {str(error).strip().splitlines()[-1]}") from error
+        raise ExportError(f"{path}: OpenVINO cannot load it: {_last_line(error)}") from error
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if used != _PRECISIONS[precision]:
+        raise ExportError(f"{path}: {device} does not compute in {precision}, OpenVINO would take {used}")
     names = [output.any_name for output in compiled.outputs]
 
     def infer(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
@@ -125,6 +138,24 @@ def load_openvino(path: str | os.PathLike[str], *, threads: int | None = None, d
     return PortableModel(described, run, path)
 
 
+def compile_options(precision: Precision = "float32", threads: int | None = None) -> dict[str, str | int]:
+    """OpenVINO's properties a model is compiled with.
+
+    Raises:
+        ValueError: another `precision`.
+    """
+    if precision not in _PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    options: dict[str, str | int] = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "EXECUTION_MODE_HINT": "ACCURACY" if precision == "float32" else "PERFORMANCE",
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[precision],
+    }
+    if threads is not None:
+        options["INFERENCE_NUM_THREADS"] = threads
+    return options
+
+
 def _convert(openvino: Any, model: Any) -> Any:
     """The model as an `openvino.Model` with named inputs and outputs."""
     from openvino.frontend.tensorflow import ConversionExtension
@@ -137,13 +168,21 @@ def _convert(openvino: Any, model: Any) -> Any:
         try:
             converted = openvino.convert_model(str(file), extension=[ConversionExtension(STAND_IN, _roi_align)])
         except Exception as error:
-            raise ExportError(f"OpenVINO {openvino.__version__} cannot convert the model: {error}") from error
+            raise ExportError(
+                f"OpenVINO {openvino.__version__} cannot convert the model: {_last_line(error)}"
+            ) from error
     wanted = {tensor: name for name, tensor in (portable.inputs | portable.outputs).items()}
     for tensor in (*converted.inputs, *converted.outputs):
         (name,) = {wanted[known] for known in tensor.names if known in wanted}
         tensor.set_names({name})
     _gather_rows(converted)
     return converted
+
+
+def _last_line(error: Exception) -> str:
+    """What OpenVINO found wrong; the lines before it say where in its own sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _gather_rows(converted: Any) -> None:

@@ -83,7 +83,7 @@ def inspect(
         anchor_ratios=tuple(anchors.ratios),
         max_instances=recipe.data.max_instances,
         issues=issues,
-        nothing_to_learn=dataset.nothing_to_learn(),
+        nothing_to_train_on=dataset.nothing_to_train_on(),
     )
     if out is not None:
         folder = Path(out)

@@ -31,7 +31,7 @@ class Inspection:
             when both have the same center. Crowd regions are in none of the three.
         anchor_sizes, anchor_ratios, max_instances: of the recipe.
         issues: see `Dataset.validate`.
-        nothing_to_learn: why training refuses the whole set; None where it does not.
+        nothing_to_train_on: why training refuses the whole set; None where it does not.
         files: what was written.
     """
 
@@ -49,7 +49,7 @@ class Inspection:
     anchor_ratios: tuple[float, ...]
     max_instances: int
     issues: list[DatasetIssue]
-    nothing_to_learn: str | None = None
+    nothing_to_train_on: str | None = None
     files: list[Path] = dataclasses.field(default_factory=list)
 
     @property
@@ -71,7 +71,7 @@ class Inspection:
             "box_side_percentiles": dict(zip(names, self._percentiles(), strict=True)),
             "anchor_sizes": list(self.anchor_sizes),
             "share_no_anchor_fits": round(self.poor_fit, 4),
-            "nothing_to_learn": self.nothing_to_learn,
+            "nothing_to_train_on": self.nothing_to_train_on,
             "issues": [dataclasses.asdict(issue) for issue in self.issues],
         }
 
@@ -86,8 +86,8 @@ class Inspection:
             f"{self.num_images} images ({self.num_empty} without objects), {self.num_objects} objects{crowd}, "
             f"at most {self.largest_count} in an image"
         ]
-        if self.nothing_to_learn is not None:
-            lines.append(f"  training refuses: {printable(self.nothing_to_learn)}")
+        if self.nothing_to_train_on is not None:
+            lines.append(f"  training refuses: {printable(self.nothing_to_train_on)}")
         if self.largest_count > self.max_instances:
             lines.append(f"  data.max_instances is {self.max_instances}: of fuller images the largest are kept")
         labels = [_label(name) for name in self.per_class]

@@ -117,7 +117,7 @@ def encode_deltas(boxes: Tensor, reference: Tensor, weights: Sequence[float] = (
     boxes, reference = _as_float(boxes), _as_float(reference)
     center, size = _to_center(boxes)
     ref_center, ref_size = _to_center(reference)
-    # Both logarithm arguments are replaced together, so that padding slots contribute finite gradients too.
+    # Both logarithm arguments are replaced together, so that padded entries contribute finite gradients too.
     usable = tf.reduce_all((size > 0.0) & (ref_size > 0.0), axis=-1, keepdims=True)
     size, ref_size = tf.where(usable, size, 1.0), tf.where(usable, ref_size, 1.0)
     shift = tf.where(usable, (center - ref_center) / ref_size, 0.0)

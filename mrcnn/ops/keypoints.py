@@ -105,11 +105,11 @@ def decode_keypoints(logits: Tensor, boxes: Tensor, valid: Tensor, score: Litera
             peak = 1.0 / tf.reduce_sum(tf.exp(coarse - peak[:, tf.newaxis, tf.newaxis]), [1, 2])
         return tf.stack([yx[:, 1], yx[:, 0], peak], axis=-1)
 
-    found = tf.map_fn(
+    per_box = tf.map_fn(
         one_box,
         (maps, flat_boxes),
         fn_output_signature=tf.TensorSpec([joints, 3], tf.float32),
         parallel_iterations=1,  # a large box holds joints x height x width numbers
     )
-    found = tf.where(flat_valid[:, tf.newaxis, tf.newaxis], found, 0.0)
-    return tf.reshape(found, [*tf.unstack(tf.shape(valid)), joints, 3])
+    per_box = tf.where(flat_valid[:, tf.newaxis, tf.newaxis], per_box, 0.0)
+    return tf.reshape(per_box, [*tf.unstack(tf.shape(valid)), joints, 3])

@@ -83,13 +83,13 @@ def project_masks(
 
     Ref: Mask R-CNN, section 3 ("the intersection between an RoI and its associated ground-truth mask").
     """
-    batch, slots, height, width = tf.unstack(tf.shape(gt_masks))
+    batch, entries, height, width = tf.unstack(tf.shape(gt_masks))
     if content_shape is None:
         content_shape = tf.tile([[height, width]], [batch, 1])
     num_rois = tf.shape(boxes)[1]
     masks = tf.reshape(gt_masks, [-1, height, width])  # [B * G, H, W]
     flat = {
-        "mask": tf.reshape(gt_index + slots * tf.range(batch)[:, tf.newaxis], [-1]),  # [B * S]
+        "mask": tf.reshape(gt_index + entries * tf.range(batch)[:, tf.newaxis], [-1]),  # [B * S]
         "box": tf.reshape(tf.cast(boxes, tf.float32), [-1, 4]),
         "content": tf.repeat(tf.cast(content_shape, tf.int32), num_rois, axis=0),
     }

@@ -15,7 +15,7 @@ POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
 class Matches(NamedTuple):
     """The object each box belongs to and how it counts in the losses."""
 
-    gt_index: Tensor  # i32[..., N], slot of the best overlapping object; 0 where there is none
+    gt_index: Tensor  # i32[..., N], entry of the best overlapping object; 0 where there is none
     labels: Tensor  # i32[..., N], 1 positive, 0 negative, -1 ignore
     max_iou: Tensor  # f32[..., N], overlap with that object
 
@@ -32,7 +32,7 @@ def match_boxes(
 ) -> Matches:
     """Labels the boxes of one image by their overlap with its objects.
 
-    A box whose best IoU reaches `fg_iou` is positive, below `bg_iou` negative, in between ignored. Invalid slots and
+    A box whose best IoU reaches `fg_iou` is positive, below `bg_iou` negative, in between ignored. Invalid entries and
     crowd regions match nothing, but a box that would be negative and lies to `crowd_coverage` or more inside a crowd
     region is ignored: nobody annotated what is in there. One image at a time, so that memory stays N * G.
 
@@ -55,7 +55,7 @@ def match_boxes(
     Ref: Faster R-CNN, section 3.1.2.
     """
     boxes, gt_boxes = tf.cast(boxes, tf.float32), tf.cast(gt_boxes, tf.float32)
-    # An empty slot at the end keeps every reduction over G defined for G = 0.
+    # A padded entry at the end keeps every reduction over G defined for G = 0.
     gt_boxes = tf.pad(gt_boxes, [[0, 1], [0, 0]])
     gt_valid = tf.pad(tf.cast(gt_valid, tf.bool), [[0, 1]])
     gt_crowd = tf.pad(tf.cast(gt_crowd, tf.bool), [[0, 1]])
@@ -78,7 +78,7 @@ def match_boxes(
         crowd_boxes = tf.where(is_crowd[:, tf.newaxis], gt_boxes, 0.0)
         return tf.reduce_max(box_ops.pairwise_coverage(boxes, crowd_boxes), axis=1)
 
-    # A second pass over [N, G], as dear as the first; most images have no crowd.
+    # A second pass over [N, G], as expensive as the first; most images have no crowd.
     coverage = tf.cond(tf.reduce_any(is_crowd), crowd_cover, lambda: tf.zeros_like(max_iou))
     labels = tf.where((labels == NEGATIVE) & (coverage >= crowd_coverage), IGNORE, labels)
     return Matches(gt_index, labels, max_iou)

@@ -39,15 +39,15 @@ def nms(
         scores: f32[N]. A NaN score, or a box that is not finite, never wins.
         groups: i32[N] from 0 (classes or feature levels), or None: all boxes form one group.
         iou_threshold: a box whose IoU with a kept one is greater is dropped.
-        max_outputs: slots of the result.
+        max_outputs: entries of the result, padded ones included.
         score_threshold: only scores greater than this take part.
         valid: bool[N], or None: all.
 
     Returns:
-        index i32[max_outputs], best score first, 0 in unused slots; keep_valid bool[max_outputs].
+        index i32[max_outputs], best score first, 0 in padded entries; keep_valid bool[max_outputs].
         Compiles under XLA.
 
-    Empty: N = 0 gives no valid slot.
+    Empty: N = 0 gives no valid entry.
     """
     boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
     # Comparisons, since not every format to export to knows is_finite and is_nan
@@ -57,7 +57,7 @@ def nms(
     boxes = tf.where(usable[:, tf.newaxis], boxes, 0.0)
     if groups is not None:
         boxes = _separate_groups(boxes, groups, usable)
-    # One empty slot below every threshold keeps the kernel defined for N = 0.
+    # One padded entry below every threshold keeps the kernel defined for N = 0.
     boxes = tf.pad(boxes, [[0, 1], [0, 0]])
     scores = tf.pad(tf.where(usable, scores, float("-inf")), [[0, 1]], constant_values=float("-inf"))
     index, count = tf.raw_ops.NonMaxSuppressionV4(

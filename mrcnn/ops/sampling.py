@@ -10,9 +10,9 @@ from mrcnn.structures.tensors import Tensor
 
 
 class SampledIndices(NamedTuple):
-    """A fixed number of slots pointing into the labeled boxes, positives first."""
+    """A fixed number of entries pointing into the labeled boxes, positives first."""
 
-    index: Tensor  # i32[num], 0 in invalid slots
+    index: Tensor  # i32[num], 0 in padded entries
     foreground: Tensor  # bool[num]
     valid: Tensor  # bool[num]
 
@@ -20,20 +20,20 @@ class SampledIndices(NamedTuple):
 def sample_labels(labels: Tensor, num: int, positive_fraction: float, seed: Tensor) -> SampledIndices:
     """Draws at random, without replacement, at most `num` boxes with a bounded share of positives.
 
-    Positives fill at most the first int(num * positive_fraction) slots; negatives fill the slots after the last
-    positive. Padded for which there are not enough negatives stay invalid. Random keys and top_k keep all shapes
+    Positives fill at most the first int(num * positive_fraction) entries; negatives fill those after the last
+    positive. Entries for which there are not enough negatives stay invalid. Random keys and top_k keep all shapes
     static; compiles under XLA, with the same draw.
 
     Args:
         labels: i32[N], 1 positive, 0 negative, anything else is never drawn.
-        num: slots.
+        num: entries of the result.
         positive_fraction: largest share of positives, 0 to 1.
         seed: i32[2], stateless seed; the same seed gives the same draw.
 
     Returns:
-        `SampledIndices` of `num` slots.
+        `SampledIndices` of `num` entries.
 
-    Empty: N < num, even N = 0, leaves the remaining slots invalid.
+    Empty: N < num, even N = 0, leaves the remaining entries invalid.
 
     Ref: Fast R-CNN, section 2.3.
     """
@@ -49,9 +49,9 @@ def sample_labels(labels: Tensor, num: int, positive_fraction: float, seed: Tens
 
     num_positives = tf.minimum(tf.math.count_nonzero(is_positive, dtype=tf.int32), max_positives)
     num_negatives = tf.math.count_nonzero(is_negative, dtype=tf.int32)
-    slot = tf.range(num)
-    foreground = slot < num_positives
-    valid = foreground | (slot - num_positives < num_negatives)
+    entry = tf.range(num)
+    foreground = entry < num_positives
+    valid = foreground | (entry - num_positives < num_negatives)
     positives = tf.pad(positives, [[0, num - max_positives]])
-    index = tf.where(foreground, positives, tf.gather(negatives, tf.maximum(slot - num_positives, 0)))
+    index = tf.where(foreground, positives, tf.gather(negatives, tf.maximum(entry - num_positives, 0)))
     return SampledIndices(tf.where(valid, index, 0), foreground, valid)

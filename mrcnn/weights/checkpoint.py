@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 
 from mrcnn.files import atomic_write
-from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
+from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
 from mrcnn.weights.stored_array import StoredArray
 
 FORMAT = "mrcnn/1"
@@ -160,6 +160,8 @@ def stored_model(metadata: Mapping[str, Any], source: str) -> tuple[Any, list[st
 def load_model(path: str | os.PathLike[str]) -> Any:
     """The MaskRCNN of a checkpoint: built from its config, with its weights and class names.
 
+    What became of every array is in the model's `load_report`.
+
     Args:
         path: a file of `save_checkpoint`, or a run's folder.
 
@@ -174,7 +176,7 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     stored = stored_model(metadata, source)
     with blank_kernels():
         model = MaskRCNN(*stored)
-    assign(named_variables(model), tensors, source, strict=True)
+    model.load_report = assign(named_variables(model), by_stable_names(tensors, model), source, strict=True)
     return model
 
 
@@ -193,4 +195,4 @@ def load_weights(model: Any, path: str | os.PathLike[str]) -> LoadReport:
         WeightsError: the file cannot be read, or nothing in it fits.
     """
     _, tensors = read_checkpoint(path)
-    return assign(named_variables(model), tensors, str(checkpoint_path(path)))
+    return assign(named_variables(model), by_stable_names(tensors, model), str(checkpoint_path(path)))

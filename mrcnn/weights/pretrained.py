@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrcnn.modeling.initializers import blank_kernels
-from mrcnn.modeling.mask_rcnn import MaskRCNN, head_name
+from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, torchvision
 from mrcnn.weights.architecture import Architecture
@@ -22,7 +22,7 @@ from mrcnn.weights.coco_classes import NOT_A_CLASS
 from mrcnn.weights.name_map import Converted
 from mrcnn.weights.open_file import FileContents, read_arrays
 from mrcnn.weights.profile import PROFILES
-from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
+from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +116,8 @@ def load_pretrained(
         names = ids = None
     with blank_kernels() if config.num_classes == in_file else contextlib.nullcontext():
         model = MaskRCNN(config, names if class_names is None else class_names, ids)
+    if foreign is None:
+        arrays = by_stable_names(arrays, model)
     report = assign(named_variables(model), arrays, str(path), strict=config.num_classes == in_file)
     if report.missing:
         raise WeightsError(f"{path}: does not fit the model\n{report}")
@@ -227,7 +229,7 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
     shared = (str(path), contents.container)
     if foreign is None:
         config, class_names, _ = checkpoint.stored_model(contents.metadata, str(path))
-        heads = ["box", *(head_name(head).removesuffix("_head") for head in config.heads)]
+        heads = ["box", *(head.layer_name.removesuffix("_head") for head in config.heads)]
         network = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
         return WeightsDescription(*shared, config.profile, network, len(contents.arrays), values, tuple(class_names))
     network = foreign.architecture

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from mrcnn.errors import MrcnnError
+from mrcnn.modeling.variables import generated_names, stable_names
 from mrcnn.modeling.variables import named_variables as named_variables
+
+T = TypeVar("T")
 
 
 class WeightsError(MrcnnError, ValueError):
@@ -105,6 +108,19 @@ def assign(
     for name in fitting:
         variables[name].assign(np.asarray(arrays[name]).astype(np.float32, copy=False))
     return report
+
+
+def by_stable_names(arrays: Mapping[str, T], model: Any) -> dict[str, T]:
+    """The arrays of a checkpoint under the names that `named_variables(model)` gives.
+
+    Checkpoints written before names were stable have those of the process that wrote them.
+
+    Args:
+        arrays: of this package's checkpoint, by name.
+        model: the one they are to be loaded into.
+    """
+    names = stable_names(arrays, generated_names(model))
+    return {names[name]: array for name, array in arrays.items()}
 
 
 def _few(names: Iterable[str], limit: int = 3) -> str:

@@ -9,6 +9,6 @@ HERE = Path(__file__).parent
 model = mrcnn.load_model(HERE / "run")
 images = [Path(name) for name in sys.argv[1:]] or sorted((HERE / "images").glob("*.png"))
 
-for image, found in zip(images, mrcnn.iter_detect(model, images, score_threshold=0.5), strict=True):
-    drawing = mrcnn.draw(image, found, as_array=True, labels=False)
-    print(image.name, found, mrcnn.save_image(f"nuclei_{image.stem[:8]}.png", drawing))
+for image, instances in zip(images, mrcnn.iter_detect(model, images, score_threshold=0.5), strict=True):
+    drawing = mrcnn.draw(image, instances, as_array=True, labels=False)
+    print(image.name, instances, mrcnn.save_image(f"nuclei_{image.stem[:8]}.png", drawing))

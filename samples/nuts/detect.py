@@ -9,6 +9,6 @@ HERE = Path(__file__).parent
 model = mrcnn.load_model(sys.argv[1])
 images = [Path(name) for name in sys.argv[2:]] or sorted((HERE / "images").glob("*.jpg"))
 
-for image, found in zip(images, mrcnn.iter_detect(model, images, score_threshold=0.5), strict=True):
-    drawing = mrcnn.draw(image, found, class_names=model.class_names, as_array=True)
-    print(image, found, mrcnn.save_image(f"nuts_{image.stem}.png", drawing))
+for image, instances in zip(images, mrcnn.iter_detect(model, images, score_threshold=0.5), strict=True):
+    drawing = mrcnn.draw(image, instances, class_names=model.class_names, as_array=True)
+    print(image, instances, mrcnn.save_image(f"nuts_{image.stem}.png", drawing))

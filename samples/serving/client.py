@@ -49,11 +49,11 @@ def main():
     for path in paths:
         with open(path, "rb") as file:
             files.append(file.read())
-    for path, found in zip(paths, {"rest": ask_rest, "grpc": ask_grpc}[how](server, model, files), strict=True):
-        print(f"{path}: {found['num_detections']} detections")
-        for k in range(min(int(found["num_detections"]), 5)):
-            box = " ".join(f"{side:.1f}" for side in found["boxes"][k])
-            print(f"  class {found['class_ids'][k]}  score {found['scores'][k]:.3f}  box {box}")
+    for path, result in zip(paths, {"rest": ask_rest, "grpc": ask_grpc}[how](server, model, files), strict=True):
+        print(f"{path}: {result['num_detections']} detections")
+        for k in range(min(int(result["num_detections"]), 5)):
+            box = " ".join(f"{side:.1f}" for side in result["boxes"][k])
+            print(f"  class {result['class_ids'][k]}  score {result['scores'][k]:.3f}  box {box}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Learn shapes from nothing with a script as it was written for matterport/Mask_RCNN.
+"""Train on shapes from random weights with a script as it was written for matterport/Mask_RCNN.
 
 python samples/shapes/train_matterport.py [LOGS]
 """
@@ -36,7 +36,7 @@ class ShapesConfig(Config):
     VALIDATION_STEPS = 2
 
     # The notebook starts from COCO weights and takes a ResNet-101. From nothing, and without a GPU, a light network
-    # whose norms learn too gets further in an hour: recipe.yaml beside this file.
+    # whose norms are trained too gets further in an hour: recipe.yaml beside this file.
     PAPER = str(HERE / "recipe.yaml")
     LEARNING_RATE = 0.04
 
@@ -84,9 +84,9 @@ def mean_ap(model, data, config):
     aps = []
     for image_id in data.image_ids:
         image, _, class_ids, boxes, masks = modellib.load_image_gt(data, config, image_id, use_mini_mask=False)
-        found = model.detect([image], verbose=0)[0]
+        result = model.detect([image], verbose=0)[0]
         ap = utils.compute_ap(
-            boxes, class_ids, masks, found["rois"], found["class_ids"], found["scores"], found["masks"]
+            boxes, class_ids, masks, result["rois"], result["class_ids"], result["scores"], result["masks"]
         )[0]
         aps.append(ap)
     return np.mean(aps)

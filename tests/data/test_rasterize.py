@@ -50,13 +50,13 @@ def test_window_is_tight_and_equal_to_the_full_mask(rng: np.random.Generator) ->
         polygons = random_polygons(rng, 30, 40)
         full = rasterize.polygons_to_mask(polygons, 30, 40)
         for segmentation in (polygons, rasterize.mask_to_rle(full)):
-            found = rasterize.mask_window(Annotation(1, (0, 0, 30, 40), segmentation), 30, 40)
+            result = rasterize.mask_window(Annotation(1, (0, 0, 30, 40), segmentation), 30, 40)
             pasted = np.zeros_like(full)
-            top, left, bottom, right = map(int, found.window)
+            top, left, bottom, right = map(int, result.window)
             if bottom > top:
-                pasted[top:bottom, left:right] = found.bits
-                assert found.bits.any(axis=0)[[0, -1]].all()
-                assert found.bits.any(axis=1)[[0, -1]].all()
+                pasted[top:bottom, left:right] = result.bits
+                assert result.bits.any(axis=0)[[0, -1]].all()
+                assert result.bits.any(axis=1)[[0, -1]].all()
             np.testing.assert_array_equal(pasted, full)
 
 

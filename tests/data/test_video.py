@@ -28,9 +28,9 @@ def test_what_is_written_is_read(tmp_path, name):
     read = VideoReader(tmp_path / name)
     assert read.fps == pytest.approx(12.5)
     assert read.num_frames == 5
-    found = list(read)
-    assert len(found) == 5 and len(list(read)) == 5
-    for i, frame in enumerate(found):
+    result = list(read)
+    assert len(result) == 5 and len(list(read)) == 5
+    for i, frame in enumerate(result):
         assert frame.dtype == np.uint8 and frame.shape == (48, 64, 3)
         assert frame[40, 5].argmax() == 0 and frame[40, 60].argmax() == 2  # RGB
         assert frame[4 * i + 2, 10].argmax() == 1

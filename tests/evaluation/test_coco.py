@@ -25,17 +25,17 @@ def random_images(seed, num_images=6, side=(100, 120)):
         top_left = rng.uniform(0, 60, (num, 2))
         boxes = np.concatenate([top_left, np.minimum(top_left + rng.uniform(8, 60, (num, 2)), side)], 1)
         wanted = rng.choice(num, rng.integers(0, 2 * num + 1)) if num else np.zeros(0, int)
-        found = np.concatenate([boxes[wanted] + rng.normal(0, 2, (len(wanted), 4)), rng.uniform(0, 40, (2, 4))])
-        found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 3)
-        found = np.clip(found, 0, [*side, *side]).astype(np.float32)
+        matches = np.concatenate([boxes[wanted] + rng.normal(0, 2, (len(wanted), 4)), rng.uniform(0, 40, (2, 4))])
+        matches[:, 2:] = np.maximum(matches[:, 2:], matches[:, :2] + 3)
+        matches = np.clip(matches, 0, [*side, *side]).astype(np.float32)
         images.append(
             {
                 "boxes": boxes.astype(np.float32),
                 "crowd": rng.random(num) < 0.2,
                 "classes": rng.integers(1, 3, num),
-                "found": found,
-                "found_classes": np.concatenate([np.array([1, 2]), rng.integers(1, 3, len(wanted))])[: len(found)],
-                "scores": rng.permutation(len(found)) / 17 + rng.random(len(found)) / 50,
+                "found": matches,
+                "found_classes": np.concatenate([np.array([1, 2]), rng.integers(1, 3, len(wanted))])[: len(matches)],
+                "scores": rng.permutation(len(matches)) / 17 + rng.random(len(matches)) / 50,
             }
         )
     return images
@@ -63,9 +63,9 @@ def test_equals_plain_reference(seed, max_dets):
         for class_id in (1, 2):
             plain = []
             for p in images:
-                mine, found = p["classes"] == class_id, p["found_classes"] == class_id
-                gt_masks, found_masks = rasterize(p["boxes"][mine]), rasterize(p["found"][found])
-                rounded = np.round(p["found"][found].astype(float), 3)
+                mine, matches = p["classes"] == class_id, p["found_classes"] == class_id
+                gt_masks, found_masks = rasterize(p["boxes"][mine]), rasterize(p["found"][matches])
+                rounded = np.round(p["found"][matches].astype(float), 3)
                 sides = rounded[:, 2:] - rounded[:, :2]
                 plain.append(
                     {
@@ -74,7 +74,7 @@ def test_equals_plain_reference(seed, max_dets):
                         "crowd": p["crowd"][mine].tolist(),
                         "found": rounded if kind == "box" else found_masks,
                         "found_area": sides.prod(1) if kind == "box" else found_masks.sum((1, 2)),
-                        "scores": p["scores"][found].tolist(),
+                        "scores": p["scores"][matches].tolist(),
                     }
                 )
             by_class.append(
@@ -127,8 +127,8 @@ def test_no_objects_at_all():
 def test_crowd_region_is_neither_found_nor_missed():
     metric = CocoMetric(["thing"])
     ground_truth = instances([[0, 0, 40, 40], [50, 0, 100, 100]], is_crowd=[False, True])
-    found = instances([[0, 0, 40, 40], [60, 10, 80, 30], [60, 40, 80, 60]], scores=[0.5, 0.9, 0.8])
-    metric.update(1, ground_truth, found)
+    matches = instances([[0, 0, 40, 40], [60, 10, 80, 30], [60, 40, 80, 60]], scores=[0.5, 0.9, 0.8])
+    metric.update(1, ground_truth, matches)
     assert metric.compute()["box/AP"] == pytest.approx(1)
     assert metric.result().num_crowd == 1
     assert metric.result().num_objects == 1
@@ -147,9 +147,9 @@ def test_record_as_ground_truth_keeps_the_files_areas_and_polygons():
     record = ImageRecord(3, None, 100, 120, (Annotation(1, (10, 10, 50, 50), [square], area=90.0),))
     mask = np.zeros((1, 100, 120), bool)
     mask[0, 10:50, 10:47] = True
-    found = instances([[10, 10, 50, 47]], scores=[0.5], masks=mask)
+    matches = instances([[10, 10, 50, 47]], scores=[0.5], masks=mask)
     metric = CocoMetric(["thing"], [9])
-    metric.update(3, record, found)
+    metric.update(3, record, matches)
     numbers, detections = metric.compute(), metric.result().detections
     assert numbers["box/APs"] == pytest.approx(0.9)  # small by its stated area; IoU 0.925, nine thresholds below it
     for kind in ("box", "mask"):
@@ -233,9 +233,9 @@ def test_images_seen_elsewhere_are_merged():
     whole, one, two = (CocoMetric(["a", "b"]) for _ in range(3))
     for number, p in enumerate(random_images(3)):
         ground_truth = instances(p["boxes"], p["classes"], masks=rasterize(p["boxes"]), is_crowd=p["crowd"])
-        found = instances(p["found"], p["found_classes"], p["scores"], rasterize(p["found"]))
+        matches = instances(p["found"], p["found_classes"], p["scores"], rasterize(p["found"]))
         for metric in (whole, one if number < 4 else two):
-            metric.update(number, ground_truth, found)
+            metric.update(number, ground_truth, matches)
     merged = CocoMetric(["a", "b"])
     assert merged.compute()["box/AP"] == -1
     for part in (one, two):
@@ -302,10 +302,10 @@ def test_ids_may_have_any_size_and_order():
     others = [CocoMetric(["a", "b", "c"], i) for i in ids]
     for number, p in enumerate(random_images(9)):
         ground_truth = instances(p["boxes"], p["classes"], is_crowd=p["crowd"])
-        found = instances(p["found"], p["found_classes"], p["scores"])
-        plain.update(number, ground_truth, found)
+        matches = instances(p["found"], p["found_classes"], p["scores"])
+        plain.update(number, ground_truth, matches)
         for metric in others:
-            metric.update(2**63 + number, ground_truth, found)
+            metric.update(2**63 + number, ground_truth, matches)
     for metric, category_ids in zip(others, ids, strict=True):
         assert metric.compute() == pytest.approx(plain.compute(), abs=1e-12)
         rows = [{k: v for k, v in row.items() if k != "category_id"} for row in metric.result().per_class.values()]

@@ -11,8 +11,8 @@ from tests.evaluation.scene import instances
 
 
 def test_results_format():
-    found = instances([[1, 2, 4, 8]], [2], [0.25], np.ones((1, 100, 120), bool))
-    (result,) = to_coco_results("x", found, [3, 44])
+    detections = instances([[1, 2, 4, 8]], [2], [0.25], np.ones((1, 100, 120), bool))
+    (result,) = to_coco_results("x", detections, [3, 44])
     assert result["bbox"] == [2, 1, 6, 3]
     assert result["category_id"] == 44
     assert result["score"] == 0.25

@@ -46,7 +46,7 @@ def _our_loss(theirs: str) -> str:
 
 
 def _config(golden: Golden) -> dict:
-    """Nothing drawn at random: every anchor and every RoI takes part, everything learns."""
+    """Nothing drawn at random: every anchor and every RoI takes part, everything trains."""
     num_rois = NUM_PROPOSALS + len(golden["gt_labels"])
     config = {
         "backbone.freeze_at": 0,

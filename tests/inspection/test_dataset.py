@@ -31,17 +31,20 @@ def test_counts_sizes_and_drawings(tmp_path: Path) -> None:
 
 def test_what_training_refuses_is_said_in_its_words(tmp_path: Path) -> None:
     for data, sentence in (
-        (objects(12, iscrowd=1), "nothing to learn: 12 crowd regions, no object"),
-        (objects(0), "nothing to learn: no object in 1 images"),
-        (objects(3, segmentation=[[0.1, 0.1, 0.2, 0.1, 0.2, 0.3]]), "nothing to learn: 3 objects, none of whose masks"),
+        (objects(12, iscrowd=1), "nothing to train on: 12 crowd regions, no object"),
+        (objects(0), "nothing to train on: no object in 1 images"),
+        (
+            objects(3, segmentation=[[0.1, 0.1, 0.2, 0.1, 0.2, 0.3]]),
+            "nothing to train on: 3 objects, none of whose masks",
+        ),
     ):
         dataset = mrcnn.load_coco(write(tmp_path, data), validate=False)
         report = mrcnn.inspect(dataset)
         assert f"training refuses: {sentence}" in str(report)
         with pytest.raises(mrcnn.DataError) as error:
             dataset.check_trainable()
-        assert report.nothing_to_learn in str(error.value)
-    assert mrcnn.inspect(mrcnn.load_coco(write(tmp_path, objects(2)))).nothing_to_learn is None
+        assert report.nothing_to_train_on in str(error.value)
+    assert mrcnn.inspect(mrcnn.load_coco(write(tmp_path, objects(2)))).nothing_to_train_on is None
 
 
 def test_faults_of_all_objects_are_explained(tmp_path: Path) -> None:

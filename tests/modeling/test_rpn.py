@@ -290,7 +290,7 @@ def values(terms):
 
 def test_losses_by_hand():
     """One positive, two negatives, one ignored anchor; normalized by the 8 anchors asked for, not by the 3 found."""
-    gt = ground_truth([{"box": (0, 0, 8, 8)}], slots=2)
+    gt = ground_truth([{"box": (0, 0, 8, 8)}], entries=2)
     anchors = [
         [0, 0, 8, 8],  # IoU 1: positive
         [0, 0, 8, 16],  # IoU 1/2: between 0.3 and 0.7, ignored
@@ -311,7 +311,7 @@ def test_losses_by_hand():
 
 def test_losses_divided_by_the_anchors_sampled():
     """As the hand numbers above; three anchors take part, in slots for a million."""
-    gt = ground_truth([{"box": (0, 0, 8, 8)}], slots=2)
+    gt = ground_truth([{"box": (0, 0, 8, 8)}], entries=2)
     anchors = [[0, 0, 8, 8], [0, 0, 8, 16], [20, 20, 28, 28], [20, 0, 28, 8]]
     output = output_of([[2.0, 50.0, -1.0, 3.0]], np.full((1, 4, 4), 0.5), anchors)
     objectness = math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))
@@ -324,7 +324,7 @@ def test_losses_divided_by_the_anchors_sampled():
 
 def test_slots_beyond_the_anchors_leave_the_share_of_positives():
     """64 slots at most half positive are more than the 4 anchors: all three positives take part."""
-    gt = ground_truth([{"box": (0, 0, 8, 8)}], slots=1)
+    gt = ground_truth([{"box": (0, 0, 8, 8)}], entries=1)
     output = output_of([[1.0] * 4], np.zeros((1, 4, 4)), [[0, 0, 8, 8]] * 3 + [[20, 20, 28, 28]])
     found = small(batch_per_image=64).build(8, STRIDES).loss(output, stack([gt]))
     total = 3 * math.log1p(math.exp(-1)) + math.log1p(math.exp(1))
@@ -332,7 +332,7 @@ def test_slots_beyond_the_anchors_leave_the_share_of_positives():
 
 
 def test_targets_carry_the_delta_weights():
-    gt = ground_truth([{"box": (1, 2, 9, 10)}], slots=1)
+    gt = ground_truth([{"box": (1, 2, 9, 10)}], entries=1)
     target = [4 / 8, 8 * 2 / 8, 0, 0]
     output = output_of([[0.0]], [[target]], [[0, 0, 8, 8]])
     found = small(delta_weights=(4.0, 8.0, 1.0, 2.0)).build(8, STRIDES).loss(output, stack([gt]))

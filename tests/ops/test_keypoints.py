@@ -70,16 +70,16 @@ def test_a_peak_comes_back_where_it_was_put():
     boxes = np.array([[[10.0, 20.0, 74.0, 52.0], [0.0, 0.0, 8.0, 8.0]]], np.float32)
     logits = np.zeros((1, 2, SIDE, SIDE, 1), np.float32)
     logits[0, :, 2, 5, 0] = 9.0
-    found = decode_keypoints(tf.constant(logits), tf.constant(boxes), tf.ones([1, 2], tf.bool)).numpy()[0, :, 0, :2]
+    result = decode_keypoints(tf.constant(logits), tf.constant(boxes), tf.ones([1, 2], tf.bool)).numpy()[0, :, 0, :2]
     # Row 2 of 8 over 64 pixels is centerd on 20, column 5 of 8 over 32 pixels on 22; a pixel's center is half off.
-    assert np.abs(found[0] - [20 + 22, 10 + 20]).max() <= 0.5
-    np.testing.assert_allclose(found[1], [5.5, 2.5])
+    assert np.abs(result[0] - [20 + 22, 10 + 20]).max() <= 0.5
+    np.testing.assert_allclose(result[1], [5.5, 2.5])
 
 
 def test_large_logits_stay_finite():
     logits = tf.fill([1, 1, SIDE, SIDE, 2], 300.0)
-    found = decode_keypoints(logits, tf.constant([[[0.0, 0.0, 4.0, 4.0]]]), tf.ones([1, 1], tf.bool)).numpy()
-    np.testing.assert_allclose(found[..., 2], 1 / SIDE**2, rtol=1e-5)
+    result = decode_keypoints(logits, tf.constant([[[0.0, 0.0, 4.0, 4.0]]]), tf.ones([1, 1], tf.bool)).numpy()
+    np.testing.assert_allclose(result[..., 2], 1 / SIDE**2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("num", [0, 2])
@@ -90,5 +90,5 @@ def test_open_shapes_and_nothing_valid(num):
         tf.TensorSpec([None, None], tf.bool),
     )
     run = tf.function(decode_keypoints, input_signature=spec)
-    found = run(tf.ones([2, num, SIDE, SIDE, 3]), tf.fill([2, num, 4], float("nan")), tf.zeros([2, num], tf.bool))
-    np.testing.assert_array_equal(found, np.zeros((2, num, 3, 3)))
+    result = run(tf.ones([2, num, SIDE, SIDE, 3]), tf.fill([2, num, 4], float("nan")), tf.zeros([2, num], tf.bool))
+    np.testing.assert_array_equal(result, np.zeros((2, num, 3, 3)))

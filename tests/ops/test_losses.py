@@ -60,16 +60,18 @@ def test_focal_loss_of_hand_numbers():
     logits = np.log([[0.25, 0.75], [0.25, 0.75]]).astype(np.float32)
     plain, focal = ([math.log(4), -math.log(0.75)], [0.75**2 * math.log(4), 0.25**2 * -math.log(0.75)])
     np.testing.assert_allclose(losses.softmax_focal_loss(logits, [0, 1], 0.0), plain, rtol=1e-6)
-    found = in_every_mode(lambda x, c: losses.softmax_focal_loss(x, c, 2.0), logits, np.array([0, 1], np.int32))
-    np.testing.assert_allclose(found, focal, rtol=1e-5)
+    detections = in_every_mode(lambda x, c: losses.softmax_focal_loss(x, c, 2.0), logits, np.array([0, 1], np.int32))
+    np.testing.assert_allclose(detections, focal, rtol=1e-5)
 
 
 @pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
 def test_focal_loss_is_that_of_keras(rng, gamma):
     logits, class_ids = rng.normal(0, 2, (30, 4)).astype(np.float32), rng.integers(0, 4, 30)
     expected = keras.losses.CategoricalFocalCrossentropy(1.0, gamma, from_logits=True, reduction=None)
-    found = losses.softmax_focal_loss(logits, class_ids, gamma)
-    np.testing.assert_allclose(found, expected(np.eye(4, dtype=np.float32)[class_ids], logits), rtol=1e-3, atol=1e-6)
+    detections = losses.softmax_focal_loss(logits, class_ids, gamma)
+    np.testing.assert_allclose(
+        detections, expected(np.eye(4, dtype=np.float32)[class_ids], logits), rtol=1e-3, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("gamma", [0.5, 2.0])

@@ -50,7 +50,7 @@ def test_low_quality_needs_some_overlap():
     np.testing.assert_array_equal(result.labels, [0, 0])
 
 
-def test_invalid_slots_match_nothing():
+def test_padded_entries_match_nothing():
     result = match([[0, 0, 4, 4]], [[0, 0, 4, 4]], valid=[False], low=True)
     np.testing.assert_array_equal(result.labels, [0])
     np.testing.assert_array_equal(result.max_iou, [0])
@@ -77,7 +77,7 @@ def test_no_object_and_no_box():
     assert match(np.zeros((0, 4)), [[0, 0, 4, 4]], low=True).labels.shape == (0,)
 
 
-def test_padding_slots_change_nothing(rng):
+def test_padded_entries_change_nothing(rng):
     boxes, gt_boxes = random_boxes(rng, 30), random_boxes(rng, 4)
     plain = match(boxes, gt_boxes, low=True)
     padded = match(boxes, np.concatenate([gt_boxes, boxes[:3]]), valid=[True] * 4 + [False] * 3, low=True)

@@ -100,5 +100,5 @@ def test_gradient_of_patches_adds_up_where_they_overlap():
     level = tf.Variable(tf.zeros([1, 3, 3, 1]))
     with tf.GradientTape() as tape:
         total = tf.reduce_sum(gather_patches([level], tf.constant([[0, 4, 4]]), 3))
-    found = tf.convert_to_tensor(tape.gradient(total, level))[0, :, :, 0]
-    np.testing.assert_array_equal(found, [[3, 3, 2], [3, 3, 2], [2, 2, 2]])
+    result = tf.convert_to_tensor(tape.gradient(total, level))[0, :, :, 0]
+    np.testing.assert_array_equal(result, [[3, 3, 2], [3, 3, 2], [2, 2, 2]])

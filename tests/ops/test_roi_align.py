@@ -315,12 +315,12 @@ def test_a_replacement_sees_each_roi_once_on_its_own_level(aligned):
         return tf.concat(pooled, 0)[:, 0]
 
     with loading.replaced_by(align):
-        found = multilevel_roi_align(features, boxes, [4, 8, 16], (2, 3), **options)
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+        result = multilevel_roi_align(features, boxes, [4, 8, 16], (2, 3), **options)
+    np.testing.assert_allclose(result, expected, atol=1e-5)
     assert [stride for stride, _ in seen] == [4, 8, 16]
     assert sum(count for _, count in seen) == valid.sum() - 1
-    assert not found[0, 2].numpy().any()
-    assert not found[1, 4].numpy().any()
+    assert not result[0, 2].numpy().any()
+    assert not result[1, 4].numpy().any()
     assert loading.replacement() is None
 
 

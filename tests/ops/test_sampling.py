@@ -26,7 +26,7 @@ def test_counts_kinds_and_order(rng, num_positives, num_negatives):
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
-def test_fewer_candidates_than_slots(n):
+def test_fewer_candidates_than_asked_for(n):
     sample = draw([0] * n, 8, 0.5)
     assert sample.valid.sum() == n
 

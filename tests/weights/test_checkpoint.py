@@ -17,6 +17,7 @@ import safetensors.numpy
 from mrcnn.base_config import BaseConfig
 from mrcnn.weights import WeightsError, load_model, load_weights, read_checkpoint, save_checkpoint
 from mrcnn.weights.report import named_variables
+from tests.modeling.unnamed import UnnamedModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,3 +161,46 @@ def test_foreign_metadata(tmp_path: Path, text: str, message: str) -> None:
     safetensors.numpy.save_file({"x": np.ones(1)}, path, metadata={"mrcnn": text})
     with pytest.raises(WeightsError, match=message):
         read_checkpoint(path)
+
+
+def _unnamed(width: int = 3) -> Any:
+    model = UnnamedModel()
+    model.config, model.class_names, model.category_ids = _Config(width), ("nucleus",), None
+    return _randomised(model, width)
+
+
+class _Unnamed(UnnamedModel):
+    def __init__(self, config: Any, class_names: Any, category_ids: Any) -> None:
+        super().__init__()
+        self.config, self.class_names, self.category_ids = config, tuple(class_names), category_ids
+
+
+def test_layers_without_names_load_where_others_were_built_before(
+    tmp_path: Path, rebuild: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras counts unnamed layers and variables over everything a process builds."""
+    monkeypatch.setattr(sys.modules["mrcnn.modeling.mask_rcnn"], "MaskRCNN", _Unnamed)
+    model = _unnamed()
+    path = save_checkpoint(model, tmp_path / "m.safetensors")
+    assert "backbone/layer_scale/variable_1" in safetensors.numpy.load_file(path)
+    again = load_model(path)
+    assert again.load_report.is_complete and not again.load_report.unused
+    for ours, theirs in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    other = _unnamed(5)
+    assert load_weights(other, path).is_complete
+    np.testing.assert_array_equal(other.weights[-1], model.weights[-1])
+
+
+def test_checkpoints_named_by_an_earlier_version_load(tmp_path: Path) -> None:
+    model, other = _unnamed(), _unnamed(5)
+    path = save_checkpoint(model, tmp_path / "m.safetensors")
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    components = {id(v): part.name for part in model.layers for v in part.weights}
+    arrays = {f"{components[id(v)]}/{v.path}": np.asarray(v) for v in model.weights}
+    assert any("variable_" in name for name in arrays)
+    safetensors.numpy.save_file(arrays, path, metadata={"mrcnn": metadata["mrcnn"]})
+    assert load_weights(other, path).is_complete
+    for ours, theirs in zip(model.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

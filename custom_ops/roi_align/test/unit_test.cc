@@ -260,7 +260,7 @@ template <typename T>
 class OnDevice {
  public:
   explicit OnDevice(const std::vector<T>& values) : count_(values.size()) {
-    EXPECT(cudaMalloc(&memory_, bytes() + 1) == cudaSuccess);  // room for none, too
+    EXPECT(cudaMalloc(&memory_, bytes() + 1) == cudaSuccess);  // also where there are none
     EXPECT(cudaMemcpy(memory_, values.data(), bytes(), cudaMemcpyHostToDevice) == cudaSuccess);
   }
   explicit OnDevice(size_t count) : OnDevice(std::vector<T>(count)) {}

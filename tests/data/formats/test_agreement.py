@@ -56,7 +56,7 @@ def test_polygons_of_all_objects_of_a_file_between_0_and_1(tmp_path: Path, numbe
     assert (issue.kind, issue.image_id, issue.path) == ("mask without a pixel", None, str(path))
     assert f"all {number} objects: mask without a pixel; their coordinates lie within 0 and 1" in issue.message
     assert caplog.text.count("mask without a pixel") == 1
-    with pytest.raises(DataError, match=rf"nothing to learn: {number} objects, none of whose masks has a pixel"):
+    with pytest.raises(DataError, match=rf"nothing to train on: {number} objects, none of whose masks has a pixel"):
         data.check_trainable()
 
 
@@ -125,15 +125,15 @@ def test_a_fault_of_all_but_one_does_not_stop(tmp_path: Path) -> None:
     assert len(data.annotations(0)) == 1
     several = objects(2, bbox=lambda i: [0, 0, 0, 0] if i else [500, 500, 1, 1], segmentation=None)
     data = load_coco(write(tmp_path, several))  # two faults, not one
-    with pytest.raises(DataError, match=r"nothing to learn: .*left out: 1 x (box outside|zero area box), 1 x"):
+    with pytest.raises(DataError, match=r"nothing to train on: .*left out: 1 x (box outside|zero area box), 1 x"):
         data.check_trainable()
 
 
 def test_crowd_only_and_no_annotations(tmp_path: Path) -> None:
     crowd = load_coco(write(tmp_path, objects(12, iscrowd=1)))
-    with pytest.raises(DataError, match=r"ann\.json: nothing to learn: 12 crowd regions, no object; .*iscrowd 1"):
+    with pytest.raises(DataError, match=r"ann\.json: nothing to train on: 12 crowd regions, no object; .*iscrowd 1"):
         crowd.check_trainable()
-    with pytest.raises(DataError, match=r"ann\.json: nothing to learn: no object in 1 images"):
+    with pytest.raises(DataError, match=r"ann\.json: nothing to train on: no object in 1 images"):
         load_coco(write(tmp_path, objects(0))).check_trainable()
 
 

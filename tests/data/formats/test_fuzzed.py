@@ -77,7 +77,7 @@ def outcome(what: str, call: Callable[..., Any], *args: Any, **kwargs: Any) -> t
 def use(dataset: Dataset, evaluate: bool = True) -> None:
     """All that a loaded set is used for."""
     dataset.validate()
-    dataset.nothing_to_learn()
+    dataset.nothing_to_train_on()
     for index in range(len(dataset)):
         masks, class_ids = dataset.load_mask(index)
         ground_truth = dataset.instances(index)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrcnn._version import __version__
 from mrcnn.compat import repair_before_imgaug
+from mrcnn.distribution import warn_of_other
 
 if TYPE_CHECKING:
     from mrcnn import recipes as recipes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mrcnn.data.formats.coco import save_json as save_json
     from mrcnn.data.formats.via import load_via as load_via
     from mrcnn.data.image_file import image_suffixes as image_suffixes
+    from mrcnn.data.image_list import list_images as list_images
     from mrcnn.data.images import read_image as read_image
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
     from mrcnn.data.read_options import ReadOptions as ReadOptions
@@ -116,6 +118,7 @@ _HOME = {
     "inspect_batch": "mrcnn.inspection",
     "iter_detect": "mrcnn.inference",
     "join_workers": "mrcnn.training.devices",
+    "list_images": "mrcnn.data.image_list",
     "load_coco": "mrcnn.data.formats.coco",
     "load_dataset": "mrcnn.data.formats.base",
     "load_imagenet": "mrcnn.weights.imagenet",
@@ -148,6 +151,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 
 repair_before_imgaug()
+warn_of_other()
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
+from mrcnn.errors import InputError
 from mrcnn.modeling import mask_rcnn
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
@@ -436,3 +437,15 @@ def test_true_boxes_name_their_last_pixel_where_the_models_do(monkeypatch):
     model(ground_truth)
     used = seen[0].shape[1]
     np.testing.assert_array_equal(seen[0], ground_truth["gt_boxes"].numpy()[:, :used] - [0, 0, 1, 1])
+
+
+def test_images_given_to_keras_own_methods_are_one_sentence():
+    model = tiny_model()
+    pixels = np.zeros((1, 64, 64, 3), np.uint8)
+    for images in (pixels, tf.constant(pixels), [pixels], "photo.jpg"):
+        with pytest.raises(InputError, match=r"call mrcnn\.detect\(model, images\)"):
+            model.predict(images)
+    with pytest.raises(InputError, match=r"call mrcnn\.detect\(model, images\)"):
+        model(pixels)
+    with pytest.raises(InputError, match=r"call mrcnn\.export_saved_model\(model, path\)"):
+        model.export("served")

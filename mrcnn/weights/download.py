@@ -27,7 +27,7 @@ from urllib.parse import urljoin, urlsplit
 from mrcnn.errors import MrcnnError
 from mrcnn.files import atomic_write
 from mrcnn.text import file_stem, printable
-from mrcnn.weights.zoo import Checksum, ZooEntry, file_name
+from mrcnn.weights.zoo import Checksum, ZooEntry, file_name, find_entry, is_name
 
 if TYPE_CHECKING:
     import requests
@@ -77,6 +77,31 @@ def cache_folder() -> Path:
         return Path(folder).expanduser() / "weights"
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "mrcnn" / "weights"
+
+
+def local_file(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """What stands for weights, as a file here: a name and an address are downloaded, a path stays as it is.
+
+    Args:
+        source: a path; a name of `mrcnn weights --list`, "detectron2/mask_rcnn_r50_fpn_3x"; or "https://...".
+
+    Returns:
+        A path. One that does not exist is returned too: whoever reads it says so.
+
+    Raises:
+        ZooError: a name of the form "family/network" of a known family, but no such weights.
+        DownloadError: see `download`.
+
+    Example:
+        >>> local_file("model.safetensors")
+        'model.safetensors'
+    """
+    text = os.fspath(source)
+    if match := re.match(r"(https?):/+", text):  # a `Path` holds one slash of the two
+        return download(entry_of_url(f"{match[1]}://{text[match.end() :]}"))
+    if is_name(text):
+        return download(find_entry(text))
+    return source
 
 
 def entry_of_url(url: str) -> ZooEntry:

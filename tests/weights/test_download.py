@@ -8,12 +8,13 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from mrcnn.weights import download as module
-from mrcnn.weights.download import DownloadError, download, entry_of_url, place_of, remove, stored_files
-from mrcnn.weights.zoo import Checksum, ZooEntry
+from mrcnn.weights.download import DownloadError, download, entry_of_url, local_file, place_of, remove, stored_files
+from mrcnn.weights.zoo import Checksum, ZooEntry, ZooError
 from tests.weights.file_server import Behavior, serve
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -227,7 +228,7 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
 
 def test_progress_is_two_lines_where_there_is_no_terminal(capsys):
     with serve(Behavior(CONTENT)) as server:
-        download(entry_of(server))
+        download(entry_of(server), log=lambda line: None)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"downloading lab/net (1.0 MB) from {server.url}", "downloaded lab/net"]
 
@@ -235,6 +236,19 @@ def test_progress_is_two_lines_where_there_is_no_terminal(capsys):
 def test_files_of_one_name_have_places_of_their_own():
     places = {place_of(entry_of_url(f"https://example.com/{i}/model_final.pkl")) for i in range(3)}
     assert len(places) == 3 and {path.name for path in places} == {"model_final.pkl"}
+
+
+def test_a_path_stays_and_names_and_addresses_become_files(tmp_path, monkeypatch):
+    assert local_file(tmp_path / "none.pth") == tmp_path / "none.pth"
+    with serve(Behavior(CONTENT)) as server:
+        rows = [{"name": "lab/net", "family": "lab", "url": server.url, "license": "CC0", "size": len(CONTENT)}]
+        (tmp_path / "zoo.json").write_text(json.dumps(rows))
+        monkeypatch.setenv("MRCNN_ZOO", str(tmp_path / "zoo.json"))
+        assert Path(local_file("lab/net")).read_bytes() == CONTENT
+        assert Path(local_file(server.url)).read_bytes() == CONTENT
+        assert local_file(Path(server.url)) == local_file(server.url), "a Path drops a slash"
+    with pytest.raises(ZooError, match="nearest: lab/net"):
+        local_file("lab/nets")
 
 
 def test_threads_download_once():

@@ -110,6 +110,8 @@ def test_names_and_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert is_name("detectron2/mask_rcnn_r50_fpn_3x")
     assert not is_name("model.pth") and not is_name("runs/a/model.pth") and not is_name("/abs/model")
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "shapes").touch()
-    assert not is_name("runs/shapes")
+    assert is_name("detectron2/mask_rcnn_r50_fpn_4x"), "a mistyped name is one, so that the nearest are suggested"
+    assert not is_name("runs/shapes") and not is_name("detectron2")
+    (tmp_path / "detectron2").mkdir()
+    (tmp_path / "detectron2" / "mask_rcnn_r50_fpn_3x").touch()
+    assert not is_name("detectron2/mask_rcnn_r50_fpn_3x"), "a file comes first"

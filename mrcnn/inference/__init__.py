@@ -6,7 +6,7 @@ copies of one; `sources` takes what people hand over apart, `prepare` and `resul
 
 from mrcnn.inference.augmentation import detect_augmented
 from mrcnn.inference.prepare import MAX_PIXELS, SCORE_THRESHOLD, ImageLike, load_image, prepare_image
-from mrcnn.inference.results import pasting_of, to_instances
+from mrcnn.inference.results import make_instances, to_instances
 from mrcnn.inference.stream import detect, detect_dataset, iter_detect
 from mrcnn.inference.threads import set_threads
 from mrcnn.inference.tiles import detect_tiled
@@ -21,7 +21,7 @@ __all__ = [
     "detect_tiled",
     "iter_detect",
     "load_image",
-    "pasting_of",
+    "make_instances",
     "prepare_image",
     "set_threads",
     "to_instances",

@@ -27,12 +27,10 @@ from mrcnn.inference.prepare import (
     make_batch,
     prepare_image,
 )
-from mrcnn.inference.results import pasting_of, to_canvas, to_instances
-from mrcnn.modeling.heads.keypoint import KeypointHead
-from mrcnn.modeling.heads.mask import MaskHead
+from mrcnn.inference.results import make_instances, pasted, scale_of, to_canvas, to_instances, to_original
 from mrcnn.ops.nms import nms
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.masks import BoxMasks
+from mrcnn.structures.outputs import HeadOutput
 from mrcnn.structures.tensors import Detections
 
 PAPER_SIDES = tuple(range(400, 1201, 100))
@@ -63,9 +61,9 @@ def detect_augmented(
 ) -> Instances:
     """Find the instances of one image at several sizes, each also mirrored.
 
-    The boxes found at all sizes go through one NMS. For those that remain the mask and keypoint heads run at every
-    size again; probabilities of masks, and keypoint maps before their softmax, are averaged. Sizes are worked on one
-    after the other, so memory is that of the largest.
+    The boxes found at all sizes go through one NMS. For those that remain the heads run at every size again; what they
+    declare in `averaged` (probabilities of masks, keypoint maps before their softmax) is averaged. Sizes are worked on
+    one after the other, so memory is that of the largest.
 
     Args:
         model: a `MaskRCNN`.
@@ -108,11 +106,10 @@ def detect_augmented(
             instances.boxes = _mirror(instances.boxes, width)
         found.append(instances)
     boxes, class_ids, scores = _merge(found, model.config.box_head)
-    result = Instances(boxes, class_ids, pixels.shape[:2], scores=scores)
     if not model.heads:
-        return result
+        return Instances(boxes, class_ids, pixels.shape[:2], scores=scores)
 
-    # Where nothing was found the heads still say what shape nothing has.
+    # Without a box the heads still say what shape their outputs have.
     asked = boxes if len(boxes) else np.zeros((1, 4), np.float32)
     ids = class_ids if len(boxes) else np.ones(1, np.int32)
     sums: dict[str, np.ndarray] = {}
@@ -120,23 +117,28 @@ def detect_augmented(
         sized, item = view(side, mirrored)
         own = to_canvas(_mirror(asked, width) if mirrored else asked, item, sized)
         valid = np.full((1, len(own)), bool(len(boxes)))
-        for name, value in predict(make_batch([item]), own[np.newaxis], ids[np.newaxis], valid).items():
-            value = value.numpy()[0]
-            if mirrored:
-                value = value[:, :, ::-1]
-                if name == "keypoints":
-                    value = value[..., list(_joint_order(joint_order, value.shape[-1]))]
-            sums[name] = sums.get(name, 0.0) + value / len(views)
+        answers = predict(make_batch([item]), own[np.newaxis], ids[np.newaxis], valid)
+        shift, scale = np.array(item.origin, np.float32), scale_of(item.content_shape, item.original_shape, sized)
+        for head in model.heads:
+            for output in head.config.averaged:
+                name = head.config.full_name(output.name)
+                value = to_original(output, answers[name].numpy()[0], shift, scale)
+                if mirrored:
+                    value = _mirror_output(output, value, width, joint_order)
+                sums[name] = sums.get(name, 0.0) + value / len(views)
     sums = {name: value[: len(boxes)] for name, value in sums.items()}
-    if "masks" in sums:
-        paste, offset = pasting_of(model)
-        own = boxes + np.array([0, 0, offset, offset], np.float32)
-        result.masks = BoxMasks(sums["masks"], own, *result.image_shape, mask_threshold, paste)
-    if "keypoints" in sums:
-        head = next(head for head in model.heads if isinstance(head, KeypointHead))
-        held = Detections(boxes[np.newaxis], class_ids[np.newaxis], scores[np.newaxis], np.ones((1, len(boxes)), bool))
-        result.keypoints = np.asarray(head.attach(held, sums["keypoints"][np.newaxis]).keypoints)[0]
-    return result
+    held = Detections(boxes[np.newaxis], class_ids[np.newaxis], scores[np.newaxis], np.ones((1, len(boxes)), bool))
+    values: dict[str, Any] = {}
+    for head in model.heads:
+        full_name = head.config.full_name
+        means = {output.name: sums[full_name(output.name)][np.newaxis] for output in head.config.averaged}
+        values |= {full_name(name): np.asarray(value)[0] for name, value in head.from_average(means, held).items()}
+    for output in model.config.outputs:
+        if output.paste is not None:
+            values[output.name] = pasted(output, values[output.name], boxes, pixels.shape[:2], mask_threshold)
+        elif output.dtype == "int32":
+            values[output.name] = np.round(values[output.name]).astype(np.int32)
+    return make_instances(boxes, class_ids, pixels.shape[:2], scores, values, model.config.outputs)
 
 
 def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -158,11 +160,10 @@ def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
                 held = Detections(boxes, class_ids, tf.zeros_like(boxes[..., 0]), valid)
                 answers = {}
                 for head in own.heads:
-                    pred = head(features, boxes, valid, own.detection_window(batch), training=False)
-                    if isinstance(head, MaskHead):
-                        answers["masks"] = head.attach(held, pred).masks
-                    elif isinstance(head, KeypointHead):
-                        answers["keypoints"] = pred
+                    window = own.detection_window(batch)
+                    pred = head(features, boxes, valid, window, training=False, class_ids=class_ids)
+                    values = head.to_average(pred, held)
+                    answers |= {head.config.full_name(name): value for name, value in values.items()}
                 return answers
 
             _graphs[model] = (
@@ -183,6 +184,16 @@ def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
 def _mirror(boxes: np.ndarray, width: int) -> np.ndarray:
     """Boxes in the mirrored image."""
     return np.stack([boxes[:, 0], width - boxes[:, 3], boxes[:, 2], width - boxes[:, 1]], axis=1)
+
+
+def _mirror_output(output: HeadOutput, value: np.ndarray, width: int, joint_order: Sequence[int] | None) -> np.ndarray:
+    """What a head says of the mirrored image, [n, *shape], as it would say it of the image itself."""
+    if output.frame == "image":
+        return np.concatenate([width - value[..., :1], value[..., 1:]], axis=-1)
+    if output.mirror == "none":
+        return value
+    value = value[:, :, ::-1]
+    return value[..., list(_joint_order(joint_order, value.shape[-1]))] if output.mirror == "joints" else value
 
 
 def _merge(found: Sequence[Instances], config: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ import tensorflow as tf
 from mrcnn.data.read_options import ReadOptions
 from mrcnn.errors import InputError, MrcnnError
 from mrcnn.inference.prepare import MAX_PIXELS, SCORE_THRESHOLD, Prepared, image_spec, make_batch, prepare_image
-from mrcnn.inference.results import pasting_of, to_instances
+from mrcnn.inference.results import to_instances
 from mrcnn.inference.sources import single_images
 from mrcnn.modeling.input import InputConfig
 from mrcnn.progress import Progress
@@ -224,7 +224,6 @@ def _iter_detect(
 ) -> Iterator[Instances | None]:
     run = graph_of(model)
     config = model.config.input
-    paste, paste_offset = pasting_of(model)
     shown = Progress("detection", len(images) if hasattr(images, "__len__") else None, shown=progress)
     buckets: dict[tuple[int, ...], list[Prepared]] = {}
     done: dict[int, tuple[Prepared, dict[str, np.ndarray]] | None] = {}
@@ -248,8 +247,7 @@ def _iter_detect(
                 mask_threshold,
                 origin=item.origin,
                 config=config,
-                paste=paste,
-                paste_offset=paste_offset,
+                outputs=model.config.outputs,
             )
             shown.update(next_out)
 

@@ -465,7 +465,7 @@ class MaskRCNN:
             original_shape,
             origin=(y1, x1),
             config=self.keras_model.config.input,
-            paste="integer_resize",
+            outputs=self.keras_model.config.outputs,
         )
 
     def detect_molded(
@@ -548,7 +548,7 @@ class MaskRCNN:
             tuple(original_image_shape[:2]),
             origin=(y1, x1),
             config=native_config.MATTERPORT.input,
-            paste="integer_resize",
+            outputs=native_config.MATTERPORT.mask_head.outputs,
         )
         result = _as_result(found)
         return result["rois"], result["class_ids"], result["scores"], result["masks"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import gc
 import subprocess
 import sys
@@ -18,9 +19,12 @@ from mrcnn import inference
 from mrcnn.data.errors import DataError
 from mrcnn.data.rasterize import encode_masks, rle_to_mask
 from mrcnn.inference import detect, detect_dataset, iter_detect, set_threads, stream, to_instances
+from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
+from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.structures import masks
 from mrcnn.structures.masks import paste_masks
+from mrcnn.structures.outputs import KEYPOINTS, MASKS, Pasting
 from mrcnn.structures.tensors import batch_spec
 from tests.blob_finder import BlobFinder, image, mixed_images
 from tests.tiny_model import blank_image, noise_images, tiny_model
@@ -108,7 +112,8 @@ def test_boxes_that_name_their_last_pixel():
         "keypoints": np.full((2, 1, 3), 18, np.float32),
     }
     config = InputConfig(end_offset=-1.0, whole_pixels=True)
-    place = {"origin": (8, 0), "config": config, "paste": "integer_resize"}
+    outputs = (dataclasses.replace(MASKS, paste=Pasting("integer_resize")), KEYPOINTS)
+    place = {"origin": (8, 0), "config": config, "outputs": outputs}
     found = to_instances(detections, (20, 40), (11, 31), **place)
     # (3.9, 17.5 - 8, 19.5) of (39, 19, 39) are a tenth and two halves of 30, 10 and 30 pixels, to which ends add 1
     assert found.boxes.tolist() == [[0, 0, 11, 31], [0, 3, 6, 16]]
@@ -118,8 +123,7 @@ def test_boxes_that_name_their_last_pixel():
 
 def test_pasting_follows_the_mask_head():
     model = BlobFinder()
-    pool = types.SimpleNamespace(end_offset=-1.0)
-    model.config.heads = (types.SimpleNamespace(), types.SimpleNamespace(paste="padded_integer", pool=pool))
+    model.config.outputs = MaskHeadConfig(pool=RoiPoolConfig(end_offset=-1.0), paste="padded_integer").outputs
     pixels = image(64, 64, (0, 16, 16, 48, 48))
     found = detect(model, pixels)[0]
     half = np.repeat([[1.0, 0.0]], 14, axis=1)[np.newaxis].repeat(28, axis=1)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from mrcnn.cli.console import console, plain, print_note, print_result, short
-from mrcnn.weights.download import Stored, cache_folder, entry_of_url, remove, stored_files
-from mrcnn.weights.download import download as fetch
-from mrcnn.weights.zoo import ZooEntry, find_entry, read_zoo
+import mrcnn
+from mrcnn.cli.console import print_note, print_result
 
 
 def download(
@@ -29,51 +26,40 @@ def download(
         _list()
     elif remove_files:
         for name in chosen:
-            _remove(name)
+            for path in mrcnn.remove_download(name):
+                print_note(f"removed {path}")
     else:
-        for entry in [_entry_of(name) for name in chosen]:  # all names are known before the first byte
-            print_result(fetch(entry, log=print_note))
+        for name in chosen:
+            print_result(mrcnn.download_weights(name, log=print_note))
 
 
 def list_weights(task: str | None, license_text: str | None) -> None:
     """Print the published weights, those of a task and those whose license holds a text."""
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "MB", "AP box", "mask", "keypoints", "license"):
-        table.add_column(title, no_wrap=True, justify="left" if title in ("name", "license") else "right")
-    for entry in read_zoo().values():
+    rows = [("name", "MB", "AP box", "mask", "keypoints", "license")]
+    for entry in mrcnn.published_weights().values():
         if task not in (None, entry.task) or (license_text or "").lower() not in entry.license.lower():
             continue
         size = entry.size / 1e6 if entry.size is not None else entry.size_mb
         ap = [f"{entry.ap[what]:.1f}" if what in entry.ap else "" for what in ("box", "mask", "keypoints")]
-        table.add_row(
-            *(plain(cell) for cell in (entry.name, "" if size is None else f"{size:.0f}", *ap, entry.license))
-        )
-    if not table.row_count:
+        rows.append((entry.name, "" if size is None else f"{size:.0f}", *ap, entry.license))
+    if len(rows) == 1:
         raise typer.BadParameter("no published weights of this task and license")
-    console.print(table)
-
-
-def _entry_of(name: str) -> ZooEntry:
-    return entry_of_url(name) if "://" in name else find_entry(name)
+    print_result(_columns(rows, right="MB AP box mask keypoints"))
 
 
 def _list() -> None:
-    files = stored_files()
-    if not files:
-        print_note(f"nothing in {cache_folder()}")
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "MB", "file"):
-        table.add_column(title, justify="right" if title == "MB" else "left")
-    for stored in files:
-        table.add_row(plain(stored.name or stored.url), f"{stored.size / 1e6:.1f}", short(stored.path))
-    console.print(table)
+    rows = [("name", "MB", "file")]
+    for stored in mrcnn.downloaded_weights():
+        rows.append((stored.name or stored.url, f"{stored.size / 1e6:.1f}", str(stored.path)))
+    print_result(_columns(rows, right="MB") if len(rows) > 1 else "nothing has been downloaded")
 
 
-def _remove(name: str) -> None:
-    chosen: list[Stored] = [stored for stored in stored_files() if name in (stored.name, stored.url)]
-    if not chosen:
-        raise typer.BadParameter(f"{name} has not been downloaded (see: mrcnn download --list)")
-    for stored in chosen:
-        remove(stored)
-        print_note(f"removed {stored.path}")
+def _columns(rows: list[tuple[str, ...]], right: str) -> str:
+    """Rows under a header, one line each however wide: they are searched with grep."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    is_right = [title in right for title in rows[0]]
+    lines = [
+        "  ".join(cell.rjust(n) if to_right else cell.ljust(n) for cell, n, to_right in zip(row, widths, is_right, strict=True))
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in lines)

@@ -104,14 +104,14 @@ def file_name(url: str) -> str:
     return re.sub(r"[^\w.-]", "_", re.sub(r"[?#].*", "", url).rsplit("/", 1)[-1]) or "weights"
 
 
-def read_zoo() -> dict[str, ZooEntry]:
+def published_weights() -> dict[str, ZooEntry]:
     """All published weights by name: the rows of `MRCNN_ZOO`, then the built-in ones.
 
     Raises:
         ZooError: the file of `MRCNN_ZOO` cannot be read, or a row lacks a field or has one of a wrong type.
 
     Example:
-        >>> read_zoo()["detectron2/mask_rcnn_r50_fpn_3x"].ap["mask"]
+        >>> published_weights()["detectron2/mask_rcnn_r50_fpn_3x"].ap["mask"]
         37.2
     """
     text = resources.files("mrcnn.weights").joinpath("zoo.json").read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ def find_entry(name: str) -> ZooEntry:
         >>> find_entry("torchvision/maskrcnn_resnet50_fpn").checksum
         Checksum(algorithm='sha256', prefix='bf2d0c1e')
     """
-    entries = read_zoo()
+    entries = published_weights()
     if name in entries:
         return entries[name]
     near = difflib.get_close_matches(name, entries, n=3, cutoff=0.0)
@@ -155,7 +155,7 @@ def is_name(text: str) -> bool:
     """
     if not _NAME.fullmatch(text) or "/" not in text or os.path.exists(text):
         return False
-    entries = read_zoo()
+    entries = published_weights()
     return text in entries or text.split("/")[0] in {entry.family for entry in entries.values()}
 
 

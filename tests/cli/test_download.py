@@ -25,7 +25,7 @@ def run(*args):
 
 
 def test_download_list_and_remove(lab, tmp_path):
-    assert "nothing in" in run("download", "--list").output
+    assert "nothing has been downloaded" in run("download", "--list").output
     result = run("download", "lab/net")
     assert result.exit_code == 0 and "license of these weights: CC0" in result.output
     [path] = (tmp_path / "cache").rglob("model.bin")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mrcnn.weights import download as module
-from mrcnn.weights.download import DownloadError, download, entry_of_url, local_file, place_of, remove, stored_files
+from mrcnn.weights.download import DownloadError, download, entry_of_url, local_file, place_of, remove, downloaded_weights
 from mrcnn.weights.zoo import Checksum, ZooEntry, ZooError
 from tests.weights.file_server import Behavior, serve
 
@@ -46,7 +46,7 @@ def test_a_file_is_fetched_once():
         assert logged == ["lab/net: license of these weights: CC0"]
         again = download(entry_of(server), log=logged.append)
         assert again == path and len(server.requests) == 1 and len(logged) == 1
-        [stored] = stored_files()
+        [stored] = downloaded_weights()
         assert stored.size == len(CONTENT) and stored.sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -126,9 +126,9 @@ def test_a_file_without_checksum_is_pinned():
     behavior = Behavior(CONTENT)
     with serve(behavior) as server:
         download(entry_of(server))
-        [stored] = stored_files()
+        [stored] = downloaded_weights()
         remove(stored)
-        assert stored_files() == [] and not stored.path.exists()
+        assert downloaded_weights() == [] and not stored.path.exists()
         behavior.content, behavior.etag = b"other" + CONTENT, '"2"'
         with pytest.raises(DownloadError, match=r"the file there has changed.*pins\.json"):
             download(entry_of(server))
@@ -150,7 +150,7 @@ def test_offline(monkeypatch):
         path = download(entry_of(server))
         monkeypatch.setenv("MRCNN_OFFLINE", "1")
         assert download(entry_of(server)) == path
-        remove(stored_files()[0])
+        remove(downloaded_weights()[0])
         with pytest.raises(DownloadError) as error:
             download(entry_of(server, size_mb=12.0))
         assert server.url in str(error.value) and "about 12 MB" in str(error.value) and str(path) in str(error.value)

@@ -57,9 +57,6 @@ def _list() -> None:
 def _columns(rows: list[tuple[str, ...]], right: str) -> str:
     """Rows under a header, one line each however wide: they are searched with grep."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    is_right = [title in right for title in rows[0]]
-    lines = [
-        "  ".join(cell.rjust(n) if to_right else cell.ljust(n) for cell, n, to_right in zip(row, widths, is_right, strict=True))
-        for row in rows
-    ]
+    adjust = [str.rjust if title in right else str.ljust for title in rows[0]]
+    lines = ["  ".join(put(cell, n) for put, cell, n in zip(adjust, row, widths, strict=True)) for row in rows]
     return "\n".join(line.rstrip() for line in lines)

@@ -102,9 +102,7 @@ def local_file(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
     return source
 
 
-def download_weights(
-    name: str, *, progress: Progress | None = None, log: Callable[[str], None] | None = None
-) -> Path:
+def download_weights(name: str, *, progress: Progress | None = None, log: Callable[[str], None] | None = None) -> Path:
     """Published weights as a file here, fetched once and checked.
 
     Args:

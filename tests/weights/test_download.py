@@ -13,7 +13,15 @@ from pathlib import Path
 import pytest
 
 from mrcnn.weights import download as module
-from mrcnn.weights.download import DownloadError, download, entry_of_url, local_file, place_of, remove, downloaded_weights
+from mrcnn.weights.download import (
+    DownloadError,
+    download,
+    downloaded_weights,
+    entry_of_url,
+    local_file,
+    place_of,
+    remove,
+)
 from mrcnn.weights.zoo import Checksum, ZooEntry, ZooError
 from tests.weights.file_server import Behavior, serve
 

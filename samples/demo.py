@@ -100,7 +100,7 @@ def fine_tune_nuts(checkpoint, steps, out):
     console.print(f"  from the nuclei weights: {len(report.loaded)} arrays fit, of other classes are:")
     for name, in_file, in_model in report.shape_skipped:
         console.print(f"    {name} {list(in_file)} -> {list(in_model)}")
-    history = mrcnn.train(model, train_data, recipe=recipe, callbacks=[LossBar()], verbose=0).history
+    history = mrcnn.train(model, train_data, recipe=recipe, callbacks=[LossBar()], progress=False).history
     (out / "nuts").mkdir(parents=True, exist_ok=True)
     recipe.save(out / "nuts/recipe.yaml")
     mrcnn.save_checkpoint(model, out / "nuts/model.safetensors")
@@ -127,7 +127,7 @@ def export_and_compare(model, data, out):
     served = np.load(answers)
     num, box_error, score_error, pixels = 0, 0.0, 0.0, 0
     same = True
-    for number, here in enumerate(mrcnn.detect(model, files)):
+    for number, here in enumerate(mrcnn.detect(model, files, score_threshold=None)):
         there = {name: served[f"{name}_{number}"] for name in ("boxes", "scores", "class_ids", "masks")}
         num += len(here)
         if not np.array_equal(here.class_ids, there["class_ids"]):

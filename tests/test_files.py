@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 
-from mrcnn.files import atomic_write
+from mrcnn.files import atomic_write, remove_leftovers
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_the_file_appears_only_when_it_is_whole(tmp_path):
@@ -61,3 +70,81 @@ def test_a_writer_that_gives_no_number_keeps_its_words(tmp_path):
     with pytest.raises(OSError, match=r"a\.txt: quota exceeded"), atomic_write(tmp_path / "a.txt"):
         raise OSError("quota exceeded")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002, 0o027])
+def test_the_umask_decides_whatever_the_writer_does(tmp_path, umask):
+    """The safetensors library makes files that only their owner may read."""
+    before = os.umask(umask)
+    try:
+        with atomic_write(tmp_path / "ours") as temporary:
+            temporary.write_text("", encoding="utf-8")
+            temporary.chmod(0o600)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "ours").stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_checkpoint_is_as_readable_as_any_file(tmp_path):
+    (tmp_path / "ordinary").write_text("", encoding="utf-8")
+    with atomic_write(tmp_path / "x.safetensors") as temporary:
+        safetensors.numpy.save_file({"x": np.zeros(3)}, temporary)
+    assert (tmp_path / "x.safetensors").stat().st_mode == (tmp_path / "ordinary").stat().st_mode
+
+
+def _killed_while_writing(path) -> None:
+    script = (
+        "import os, signal, sys; from mrcnn.files import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    child = subprocess.run([sys.executable, "-c", script, str(path)], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_start(tmp_path):
+    for name in ("model.safetensors", "recipe.yaml", "no_suffix"):
+        _killed_while_writing(tmp_path / name)
+        assert len(list(tmp_path.iterdir())) == 1  # each removes what the one before left
+    with atomic_write(tmp_path / "x") as temporary:
+        temporary.write_text("whole", encoding="utf-8")
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_program_stays_one(tmp_path):
+    before = os.umask(0o022)
+    try:
+        with atomic_write(tmp_path / "library.so") as temporary:
+            temporary.write_text("", encoding="utf-8")
+            temporary.chmod(0o700)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "library.so").stat().st_mode) == 0o755
+
+
+def test_what_a_living_writer_writes_stays(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        theirs = tmp_path / f".model.{child.pid}.0123abcd.part.safetensors"
+        mine = tmp_path / f".model.{os.getpid()}.0123abcd.part.safetensors"
+        for path in (theirs, mine):
+            path.write_text("half", encoding="utf-8")
+        assert remove_leftovers(tmp_path) == []
+        child.communicate(b"\n")
+    assert remove_leftovers(tmp_path) == [theirs]
+    assert mine.exists()
+
+
+def test_files_of_the_user_are_no_leftovers(tmp_path):
+    names = (
+        ".hidden",
+        "a.part",
+        ".model.part",
+        ".a.12x4.0123abcd.part",
+        f".a.{2**22 + 1}.0123abcd.partial",
+        ".a.1.x.part",
+    )
+    for name in names:
+        (tmp_path / name).write_text("", encoding="utf-8")
+    (tmp_path / f".folder.{2**22 + 1}.0123abcd.part").mkdir()
+    assert remove_leftovers(tmp_path) == []
+    assert remove_leftovers(tmp_path / "absent") == []

@@ -6,7 +6,7 @@ import contextlib
 import csv
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,22 @@ class Evaluation(keras.callbacks.Callback):
         every_epochs: how often.
         batch_size: images at once on each device.
         wanted: a further number, by its name in the log ("val_mask/APs"); others than COCO's are no concern of this.
+        progress, log: see `evaluate`.
     """
 
     NAMES = ("box/AP", "box/AP50", "mask/AP", "mask/AP50", "mask/AP75", "keypoints/AP", "keypoints/AP50")
 
-    def __init__(self, dataset: Dataset, every_epochs: int = 1, batch_size: int = 1, wanted: str = "") -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        every_epochs: int = 1,
+        batch_size: int = 1,
+        wanted: str = "",
+        progress: bool = False,
+        log: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__()
+        self.progress, self.log = progress, log
         self.dataset, self.every_epochs, self.batch_size = dataset, every_epochs, batch_size
         self.names = (*self.NAMES, wanted.removeprefix("-").removeprefix("val_"))
 
@@ -147,7 +157,8 @@ class Evaluation(keras.callbacks.Callback):
         last = epoch + 1 == self.params.get("epochs")
         if logs is None or ((epoch + 1) % self.every_epochs and not last):
             return
-        numbers = evaluate(self.model, self.dataset, batch_size=self.batch_size).numbers
+        result = evaluate(self.model, self.dataset, batch_size=self.batch_size, progress=self.progress, log=self.log)
+        numbers = result.numbers
         logs.update({f"val_{name}": numbers[name] for name in self.names if name in numbers})
 
 

@@ -21,7 +21,7 @@ import safetensors
 import safetensors.numpy
 
 from mrcnn.errors import MrcnnError
-from mrcnn.files import atomic_write
+from mrcnn.files import atomic_write, remove_leftovers
 from mrcnn.modeling.variables import named_variables
 
 logger = logging.getLogger("mrcnn")
@@ -92,9 +92,8 @@ class Checkpoints:
     def __init__(self, run: str | os.PathLike[str], keep: int = 3, writes: bool = True) -> None:
         self.folder, self.keep, self.writes = Path(run) / FOLDER, max(1, keep), writes
         self.best: int | None = None  # step of the best checkpoint
-        if writes and self.folder.is_dir():
-            for leftover in self.folder.glob(".*.part.*"):  # of a process that was killed while it wrote
-                leftover.unlink(missing_ok=True)
+        if writes:
+            remove_leftovers(self.folder)  # of a process that was killed while it wrote
 
     def path(self, step: int) -> Path:
         """The file of a step."""
@@ -131,6 +130,12 @@ class Checkpoints:
             if old != best:
                 self.path(old).unlink(missing_ok=True)
         return self.path(step)
+
+    def clear(self) -> None:
+        """Remove all checkpoints."""
+        if self.writes:
+            for step in self.steps():
+                self.path(step).unlink(missing_ok=True)
 
     def newest(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """Metadata and arrays of the latest checkpoint that is whole; None if there is none.

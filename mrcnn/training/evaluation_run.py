@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,6 +13,7 @@ from mrcnn.errors import InputError
 from mrcnn.evaluation import CocoMetric, EvaluationResult, compare_class_names
 from mrcnn.evaluation.coco import MAX_DETS
 from mrcnn.inference import detect_dataset
+from mrcnn.progress import Progress
 from mrcnn.training.devices import gather_bytes, num_workers, worker_index
 
 
@@ -27,6 +28,7 @@ def evaluate(
     max_dets: Sequence[int] = MAX_DETS,
     keypoint_sigmas: Sequence[float] | None = None,
     progress: bool = False,
+    log: Callable[[str], None] | None = None,
 ) -> EvaluationResult:
     """Detect in every image of a data set and compute the COCO numbers.
 
@@ -46,7 +48,8 @@ def evaluate(
         max_dets: cuts of detections an image and class; see `CocoMetric`. The model's own number of detections an
             image limits what a larger cut can find.
         keypoint_sigmas: f[J], for other joints than COCO's 17.
-        progress: show a progress bar.
+        progress: report how far it is: a bar where standard error is a terminal, else a line every 30 seconds.
+        log: called with each such line, in place of standard error.
 
     Returns:
         numbers "box/AP", "mask/AP50", ..., per-class table, precision-recall curves, detections; printable.
@@ -72,10 +75,12 @@ def evaluate(
         batch_size,
         score_threshold=score_threshold,
         mask_threshold=mask_threshold,
-        progress=progress,
     )
+    shown = Progress("evaluation", len(part), log=log, shown=progress)
     for index, (image_id, instances) in enumerate(found):
         metric.update(image_id, part.record(index), instances)
+        shown.update(index + 1)
+    shown.finish()
     if machines > 1:
         states = gather_bytes(strategy, pickle.dumps(metric.get_state()))
         metric.reset()

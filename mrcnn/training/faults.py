@@ -131,7 +131,7 @@ def save_batch(path: Path, batch: Mapping[str, Any], fault: TrainingFault, class
 
 
 @contextlib.contextmanager
-def say_if_stalled(seconds: float = 60.0) -> Iterator[None]:
+def log_if_stalled(seconds: float = 60.0) -> Iterator[None]:
     """Log what the pipeline is reading if the body, which waits for a batch, takes longer; again at twice the time."""
     done, begin = threading.Event(), time.monotonic()
 

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mrcnn.weights.containers import leaves, short
+from mrcnn.weights.reading import reading
 from mrcnn.weights.report import WeightsError
-from mrcnn.weights.safe_pickle import PLAIN, Place, leaves, load_pickle, reading
+from mrcnn.weights.safe_pickle import PLAIN, Place, load_pickle
 from mrcnn.weights.stored_array import StoredArray
 
 _NUMBERS = {*"?bBhHiIlLqQefd"} | {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f2", "f4", "f8", "b1"}
+_MAX_EXPANSION = 16  # bytes of arrays per byte of file
 
 
 class _DType:
@@ -29,8 +32,8 @@ class _DType:
         self.code, self.order = code, "="
 
     def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) < 2 or _text(state[1]) not in "<>|=":
-            raise pickle.UnpicklingError(f"impossible dtype state {state!r:.80}")
+        if not isinstance(state, tuple) or len(state) < 2 or _text(state[1]) not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError(f"impossible dtype state {short(state)}")
         self.order = _text(state[1])
 
     def dtype(self) -> np.dtype:
@@ -63,10 +66,11 @@ class PickledArray:
         if isinstance(self.data, list):
             raise ValueError(f"{name} is an array of Python objects")
         shape, kind = self.shape, self.dtype
-        if not isinstance(kind, _DType) or not isinstance(shape, tuple) or not all(_is_size(side) for side in shape):
+        if not isinstance(kind, _DType) or not isinstance(shape, tuple) or len(shape) > 32:
             raise ValueError(f"{name} has an impossible shape or dtype")
-        dtype = kind.dtype()
-        data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
+        if not all(_is_size(side) for side in shape):
+            raise ValueError(f"{name} has an impossible shape or dtype")
+        dtype, data = kind.dtype(), self.data
         size = math.prod(shape) * dtype.itemsize
         # What Python 3 writes for Python 2 is UTF-8 of the bytes: its length is known only once it is read.
         length = (
@@ -80,7 +84,8 @@ class PickledArray:
 
         def read() -> np.ndarray:
             with reading(path):
-                raw = data.read() if isinstance(data, Place) else bytes(data)
+                raw = data.read() if isinstance(data, Place) else data
+                raw = raw.encode("latin1") if isinstance(raw, str) else raw
                 array = np.frombuffer(raw, dtype).reshape(shape, order=order)
                 return np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)
 
@@ -102,7 +107,7 @@ class _Function(NamedTuple):
         return PickledArray()
 
     def _frombuffer(self, data: Any, dtype: Any, shape: Any, order: Any, axis_order: Any = None) -> PickledArray:
-        if axis_order is not None or _text(order) not in "CF":
+        if axis_order is not None or _text(order) not in ("C", "F"):
             raise pickle.UnpicklingError("an array in an unknown memory order")
         array = PickledArray()
         array.__setstate__((shape, dtype, _text(order) == "F", data))
@@ -110,7 +115,7 @@ class _Function(NamedTuple):
 
     def _dtype(self, code: Any, *_: Any) -> _DType:
         if _text(code) not in _NUMBERS:
-            raise pickle.UnpicklingError(f"an array of {_text(code)!r:.40}, which are no numbers")
+            raise pickle.UnpicklingError(f"an array of {_text(code)[:40]!r}, which are no numbers")
         return _DType(_text(code))
 
     def _scalar(self, dtype: Any, data: Any = b"") -> int | float | bool:
@@ -122,7 +127,7 @@ class _Function(NamedTuple):
 
     def _encode(self, text: Any, encoding: Any = "latin1") -> Any:
         if encoding not in ("latin1", "latin-1"):
-            raise pickle.UnpicklingError(f"bytes encoded as {encoding!r:.40}")
+            raise pickle.UnpicklingError(f"bytes encoded as {short(encoding)}")
         return text if isinstance(text, Place) else text.encode("latin1")
 
     def _nothing(self) -> bytes:
@@ -187,12 +192,22 @@ def open_numpy_pickle(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArr
         arrays, plain = leaves(root, PickledArray)
         if not arrays:
             raise WeightsError(f"{path}: a plain pickle that holds no NumPy array")
-        return {name: array.stored(name, path) for name, array in arrays.items()}, plain
+        stored = {name: array.stored(name, path) for name, array in arrays.items()}
+        # Arrays may share their bytes, but not without end.
+        if sum(math.prod(array.shape) * array.dtype.itemsize for array in stored.values()) > _limit(path):
+            raise MemoryError
+        return stored, plain
+
+
+def _limit(path: Path) -> int:
+    return _MAX_EXPANSION * path.stat().st_size
 
 
 def _is_size(side: Any) -> bool:
-    return isinstance(side, int) and not isinstance(side, bool) and side >= 0
+    return isinstance(side, int) and not isinstance(side, bool) and 0 <= side < 1 << 63
 
 
 def _text(value: Any) -> str:
-    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+    if not isinstance(value, (str, bytes)):
+        raise pickle.UnpicklingError(f"expected a text, got {short(value)}")
+    return value.decode("latin1") if isinstance(value, bytes) else value

@@ -1,7 +1,7 @@
 """Reader of files written by torch.save, without PyTorch and without running what the file says.
 
-A pickle is a program. This reader checks every instruction before the first one runs, lets it call nothing but the
-rebuilding of tensors and the making of plain containers, and names whatever else the file asks for.
+A pickle is a program. This reader interprets it itself, lets it call nothing but the rebuilding of tensors and the
+making of plain containers, and names whatever else the file asks for.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from mrcnn.weights import numpy_pickle
+from mrcnn.weights.containers import leaves, short
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.numpy_pickle import PickledArray
+from mrcnn.weights.reading import reading
 from mrcnn.weights.report import WeightsError
-from mrcnn.weights.safe_pickle import leaves, load_pickle, reading
+from mrcnn.weights.safe_pickle import load_pickle
 from mrcnn.weights.stored_array import StoredArray
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the format before PyTorch 1.6
@@ -42,6 +44,7 @@ _DTYPES = {
     "BoolStorage": "?",
 }
 _MAX_SHARING = 16  # bytes of arrays per byte of file
+_MAX_DIMS = 64
 _LOCAL_HEADER = "<4s5H3L2H"  # of a record in a zip archive
 
 
@@ -127,7 +130,8 @@ class _Tensor(NamedTuple):
         """
         ints = (self.offset, *self.shape, *self.strides)
         if not all(isinstance(i, int) and i >= 0 for i in ints) or len(self.shape) != len(self.strides):
-            raise ValueError(f"impossible tensor shape {self.shape}, strides {self.strides}, offset {self.offset}")
+            parts = f"shape {short(self.shape)}, strides {short(self.strides)}, offset {short(self.offset)}"
+            raise ValueError(f"impossible tensor: {parts}")
         size = math.prod(self.shape)
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
         # A view may repeat elements (stride 0), but a file of weights has no reason to; unchecked, a file of a few
@@ -184,6 +188,8 @@ class _Rebuild(NamedTuple):
             return first
         if self.what == "tensor" and isinstance(first, _Storage) and len(rest) >= 3:
             offset, shape, strides = rest[:3]
+            if not all(isinstance(part, (tuple, list)) and len(part) <= _MAX_DIMS for part in (shape, strides)):
+                raise pickle.UnpicklingError("impossible tensor shape or strides")
             return _Tensor(first, offset, tuple(shape), tuple(strides))
         raise pickle.UnpicklingError(f"impossible {self.what}")
 
@@ -201,13 +207,18 @@ _ALLOWED: Mapping[tuple[str, str], Any] = {
 def _storage(pid: Any) -> _Storage:
     """The storage a tensor refers to."""
     if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
-        raise pickle.UnpicklingError(f"unknown reference {pid!r:.80}")
+        raise pickle.UnpicklingError(f"unknown reference {short(pid)}")
     kind, key, _, size, *view = pid[1:]
-    if not isinstance(kind, _StorageType) or not isinstance(size, int) or size < 0:
-        raise pickle.UnpicklingError(f"impossible storage {pid!r:.80}")
+    part = view[0] if view and view[0] is not None else (key, 0, 0)
+    is_part = isinstance(part, tuple) and len(part) == 3 and isinstance(part[0], (str, int))
+    sizes = (size, *part[1:]) if is_part else ()
+    if not (isinstance(kind, _StorageType) and isinstance(key, (str, int)) and is_part):
+        raise pickle.UnpicklingError(f"impossible storage {short(pid)}")
+    if not all(isinstance(number, int) and number >= 0 for number in sizes):
+        raise pickle.UnpicklingError(f"impossible storage {short(pid)}")
     if view and view[0] is not None:
         view_key, offset, view_size = view[0]
-        return _Storage(str(view_key), kind.dtype, int(view_size), (str(key), int(offset)))
+        return _Storage(str(view_key), kind.dtype, view_size, (str(key), offset))
     return _Storage(str(key), kind.dtype, size)
 
 
@@ -228,6 +239,8 @@ def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
     end = os.fstat(file.fileno()).st_size
     places: dict[str, tuple[int, int]] = {}
     for key in _unpickle(file, path):
+        if not isinstance(key, (str, int)):
+            raise ValueError(f"impossible storage {short(key)}")
         header = file.read(8)
         if len(header) < 8:
             raise EOFError(f"ends before storage {key}")

@@ -23,6 +23,6 @@ def run(folder: str) -> None:
     data = write_set(Path(folder) / "images", num=7, side=SIDE)
     model = small_model()
     recipe = recipe_of(train__checkpoint_images=2, train__images=60)
-    train(model, data, recipe=recipe, out=Path(folder) / "run", resume=True, verbose=0)
+    train(model, data, recipe=recipe, out=Path(folder) / "run", resume=True, progress=False)
     with atomic_write(Path(folder) / END) as temporary:
         np.savez(temporary, **weights(model))

@@ -89,7 +89,7 @@ def test_early_stop_counts_evaluations_since_the_best():
 def test_evaluation_every_few_epochs_and_at_the_end(monkeypatch):
     calls = []
 
-    def evaluate(model, dataset, *, batch_size):
+    def evaluate(model, dataset, *, batch_size, progress, log):
         calls.append((model, dataset, batch_size))
         return types.SimpleNamespace(numbers={"box/AP": 0.5, "mask/AP": 0.25, "mask/ARs": 0.1, "box/ARs": 0})
 
@@ -210,7 +210,7 @@ def test_less_may_be_better_and_any_number_decides(tmp_path, caplog):
 
 @pytest.mark.slow
 def test_weights_and_biases_by_its_own_keras_callback(tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install 'mrcnn[wandb]'")
+    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install 'mrcnn-keras[wandb]'")
     from wandb.integration.keras import WandbMetricsLogger
 
     for name, value in (("MODE", "offline"), ("SILENT", "true"), ("DIR", str(tmp_path))):
@@ -219,7 +219,7 @@ def test_weights_and_biases_by_its_own_keras_callback(tmp_path, monkeypatch):
     try:
         data = write_set(tmp_path / "images", side=16)
         recipe = recipe_of(train__images=8, train__unfreeze=[], train__train_layers="all", data__crop=None)
-        history = train(MeanColor(), data, recipe=recipe, callbacks=[WandbMetricsLogger()], verbose=0).history
+        history = train(MeanColor(), data, recipe=recipe, callbacks=[WandbMetricsLogger()], progress=False).history
         found = dict(run.summary)
     finally:
         wandb.finish()

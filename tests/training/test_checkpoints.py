@@ -20,7 +20,7 @@ def test_a_checkpoint_says_which_arrays_are_the_weights(tmp_path, average: float
     model = small_model()
     data = write_set(tmp_path / "images", num=2, side=SIDE)
     recipe = recipe_of(train__images=4, train__weight_average=average, train__precision=precision, train__unfreeze=[])
-    train(model, data, recipe=recipe, out=tmp_path / "run", verbose=0)
+    train(model, data, recipe=recipe, out=tmp_path / "run", progress=False)
     metadata, state = Checkpoints(tmp_path / "run").newest()
     assert (metadata["model"], metadata["class_names"], metadata["category_ids"]) == (
         model.config.to_dict(),

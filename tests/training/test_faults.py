@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mrcnn.training import faults
-from mrcnn.training.faults import TrainingError, find_fault, save_batch, say_if_stalled
+from mrcnn.training.faults import TrainingError, find_fault, log_if_stalled, save_batch
 from mrcnn.training.fit import train
 from tests.mean_color import write_set
 from tests.training.drawn import SIDE, draw_batch, small_model, weights
@@ -84,7 +84,7 @@ class Poison(keras.callbacks.Callback):
 def test_a_run_stops_at_it_or_skips_it(tmp_path, caplog):
     data = write_set(tmp_path / "images", num=6, side=SIDE)
     with pytest.raises(TrainingError) as caught:
-        train(small_model(), data, recipe=recipe_of(**PLAIN), out=tmp_path / "a", callbacks=[Poison(2)], verbose=0)
+        train(small_model(), data, recipe=recipe_of(**PLAIN), out=tmp_path / "a", callbacks=[Poison(2)], progress=False)
     message = str(caught.value)
     for part in (
         "step 2",
@@ -99,7 +99,7 @@ def test_a_run_stops_at_it_or_skips_it(tmp_path, caplog):
     model = small_model()
     recipe = recipe_of(**PLAIN, train__on_nonfinite="skip")
     with caplog.at_level(logging.WARNING, "mrcnn"):
-        history = train(model, data, recipe=recipe, out=tmp_path / "b", callbacks=[Poison(2)], verbose=0)
+        history = train(model, data, recipe=recipe, out=tmp_path / "b", callbacks=[Poison(2)], progress=False)
     assert "the step is skipped" in caplog.text
     assert np.isfinite(history.history["loss"]).all()
     assert all(np.isfinite(value).all() for value in weights(model).values())
@@ -111,10 +111,10 @@ def test_a_loader_that_stalls_says_what_it_waits_for(monkeypatch, caplog):
     monkeypatch.setattr(faults, "images_in_work", lambda: [("image 7 (/slow/7.jpg)", 61.0)])
     monkeypatch.setattr(faults.logger, "warning", lambda *args: (said.set(), messages.append(args[0] % args[1:])))
     messages: list[str] = []
-    with say_if_stalled(0.05):
+    with log_if_stalled(0.05):
         assert said.wait(30)
     assert "being read: image 7 (/slow/7.jpg) for 61 s" in messages[0]
     messages.clear()
-    with say_if_stalled(60):
+    with log_if_stalled(60):
         pass
     assert messages == []

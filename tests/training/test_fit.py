@@ -13,6 +13,7 @@ import tensorflow as tf
 from mrcnn import recipes
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
+from mrcnn.errors import InputError
 from mrcnn.recipes import Recipe
 from mrcnn.training.fit import train
 from mrcnn.weights.checkpoint import load_model, read_checkpoint
@@ -58,7 +59,7 @@ def run(tmp_path_factory):
     model = tiny_model()
     recipe = _recipe(train__train_layers="heads", train__milestones=[0.5])
     before = {name: variable.numpy() for name, variable in named_variables(model).items()}
-    history = train(model, data, data, recipe=recipe, out=folder / "new" / "run", verbose=0)
+    history = train(model, data, data, recipe=recipe, out=folder / "new" / "run", progress=False)
     return model, recipe, before, history.history, folder / "new" / "run"
 
 
@@ -123,14 +124,14 @@ def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
     data = write_set(tmp_path / "data")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    history = train(MeanColor(), data, recipe=_recipe(), verbose=0).history
+    history = train(MeanColor(), data, recipe=_recipe(), progress=False).history
     assert list((tmp_path / "empty").iterdir()) == []
     assert "val_mask/AP" not in history
     assert {"loss", "data_wait", "learning_rate"} <= set(history)
 
 
 def test_without_validation_there_is_no_best(tmp_path):
-    train(MeanColor(), write_set(tmp_path / "data"), recipe=_recipe(), out=tmp_path / "run", verbose=0)
+    train(MeanColor(), write_set(tmp_path / "data"), recipe=_recipe(), out=tmp_path / "run", progress=False)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
         "recipe.yaml",
@@ -152,8 +153,25 @@ def test_durations_count_images(tmp_path, images: int, batch_size: int, epochs: 
     counter = Steps()
     recipe = _recipe(train__images=images, train__batch_size=batch_size)
     data = write_set(tmp_path, side=16)
-    history = train(MeanColor(), data, recipe=recipe, callbacks=[counter], verbose=0)
+    history = train(MeanColor(), data, recipe=recipe, callbacks=[counter], progress=False)
     assert (len(history.history["loss"]), counter.count) == (epochs, steps)
+
+
+@pytest.mark.parametrize("epochs, rows, steps", [(3, 3, 6), (0.5, 1, 1), (1.25, 1, 3)])
+def test_epochs_go_through_the_training_set(tmp_path, epochs: float, rows: int, steps: int):
+    counter = Steps()
+    data = write_set(tmp_path / "data", side=16)  # four images
+    recipe = _recipe(train__images=1000)
+    run = tmp_path / "run"
+    history = train(MeanColor(), data, recipe=recipe, out=run, epochs=epochs, callbacks=[counter], progress=False)
+    assert (len(history.history["loss"]), counter.count) == (rows, steps)
+    assert recipes.load(run / "recipe.yaml").train.images == round(4 * epochs)
+
+
+@pytest.mark.parametrize("epochs", [0, -1, float("nan")])
+def test_epochs_that_are_none_are_refused(tmp_path, epochs: float):
+    with pytest.raises(InputError, match=r"^epochs: expected a positive number, got"):
+        train(MeanColor(), write_set(tmp_path), recipe=_recipe(), epochs=epochs)
 
 
 def test_a_seed_decides_the_run(tmp_path):
@@ -162,7 +180,7 @@ def test_a_seed_decides_the_run(tmp_path):
     def losses(seed: int) -> list[float]:
         keras.utils.set_random_seed(0)
         recipe = _recipe(train__seed=seed, train__images=12)
-        return train(MeanColor(), data, recipe=recipe, verbose=0).history["loss"]
+        return train(MeanColor(), data, recipe=recipe, progress=False).history["loss"]
 
     first = losses(1)
     assert losses(1) == first
@@ -172,13 +190,19 @@ def test_a_seed_decides_the_run(tmp_path):
 def test_classes_that_do_not_fit_are_refused(tmp_path):
     data = write_set(tmp_path)
     other = MeanColor(["cat", "dog", "hare"])
-    message = "train: the training set has classes ['thing', 'other'], the model ['cat', 'dog', 'hare']"
+    message = (
+        "train: the model has 3 classes, the training set 2: "
+        "class 1 is 'cat' in the model and 'thing' in the training set"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         train(other, data, recipe=_recipe(), out=tmp_path / "run")
     swapped = Dataset()
     swapped.add_class("shapes", 8, "other")
     swapped.add_class("shapes", 3, "thing")
-    message = "train: the validation set has classes ['other', 'thing'], the model ['thing', 'other']"
+    message = (
+        "train: only the order of the 2 classes differs: "
+        "class 1 is 'thing' in the model and 'other' in the validation set"
+    )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         train(MeanColor(), data, swapped, recipe=_recipe(), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -217,7 +241,7 @@ def test_an_unreadable_image_surfaces_in_its_step(tmp_path, spoil, reason: str):
     spoil(tmp_path / "image2.png")
     counter = Steps()
     with pytest.raises(DataError) as caught:
-        train(MeanColor(), data, recipe=_recipe(train__batch_size=4), callbacks=[counter], verbose=0)
+        train(MeanColor(), data, recipe=_recipe(train__batch_size=4), callbacks=[counter], progress=False)
     message = str(caught.value)
     assert counter.count == 0  # every batch has the image
     assert message.startswith(f"{tmp_path / 'image2.png'}: ")
@@ -234,7 +258,7 @@ def test_steps_before_the_unreadable_image_are_made(tmp_path):
     counter = Steps()
     recipe = _recipe(train__images=10, train__batch_size=1)
     with pytest.raises(DataError, match=r"image7\.png.*\[image id 107\]"):
-        train(MeanColor(), data, recipe=recipe, callbacks=[counter], verbose=0)
+        train(MeanColor(), data, recipe=recipe, callbacks=[counter], progress=False)
     assert counter.count == order.index(7)
 
 
@@ -246,7 +270,7 @@ def test_an_annotation_that_cannot_be_used_is_named(tmp_path):
     good, data = write_set(tmp_path), Broken()
     data.__dict__.update(good.__dict__)
     with pytest.raises(DataError, match=r"^image 10\d: load_mask gave masks of shape \(5, 5, 1\), expected \(96, 96"):
-        train(MeanColor(), data, recipe=_recipe(), verbose=0)
+        train(MeanColor(), data, recipe=_recipe(), progress=False)
 
 
 def test_a_bug_in_a_user_s_data_set_names_the_image(tmp_path):
@@ -257,7 +281,7 @@ def test_a_bug_in_a_user_s_data_set_names_the_image(tmp_path):
     good, data = write_set(tmp_path), Buggy()
     data.__dict__.update(good.__dict__)
     with pytest.raises(DataError, match=r"^image 10\d \(.*image\d\.png\): KeyError: 'color'$"):
-        train(MeanColor(), data, recipe=_recipe(), verbose=0)
+        train(MeanColor(), data, recipe=_recipe(), progress=False)
 
 
 def test_errors_that_are_not_about_data_pass_as_they_are(tmp_path):
@@ -272,6 +296,6 @@ def test_errors_that_are_not_about_data_pass_as_they_are(tmp_path):
 
     data = write_set(tmp_path)
     with pytest.raises(tf.errors.InvalidArgumentError, match="assert"):
-        train(Asserting(), data, recipe=_recipe(), verbose=0)
+        train(Asserting(), data, recipe=_recipe(), progress=False)
     with pytest.raises(KeyboardInterrupt):
-        train(MeanColor(), data, recipe=_recipe(), callbacks=[Stop()], verbose=0)
+        train(MeanColor(), data, recipe=_recipe(), callbacks=[Stop()], progress=False)

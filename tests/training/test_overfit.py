@@ -37,7 +37,7 @@ def test_four_images_are_learnt_by_heart(data_dir):
     )
     model = recipe.build_model(images.class_names, images.category_ids)
     assert load_imagenet(model.backbone, model.config.backbone).is_complete
-    history = train(model, images, recipe=recipe, verbose=0).history
+    history = train(model, images, recipe=recipe, progress=False).history
     assert len(history["loss"]) == STEPS
     assert np.isfinite(history["loss"]).all()
     assert history["loss"][-1] < 0.2 * history["loss"][0]

@@ -77,27 +77,29 @@ def undisturbed(data, tmp_path_factory):
     """20 steps; 6 epochs of 4 where an epoch is three and a half batches."""
     folder = tmp_path_factory.mktemp("whole")
     model = small_model()
-    history = train(model, data, recipe=recipe_of(), out=folder / "run", verbose=0)
+    history = train(model, data, recipe=recipe_of(), out=folder / "run", progress=False)
     return model, history.history, folder / "run"
 
 
 def test_20_steps_are_20_steps_again(data, undisturbed):
     again = small_model()
-    train(again, data, recipe=recipe_of(), verbose=0)
+    train(again, data, recipe=recipe_of(), progress=False)
     _same(undisturbed[0], again)
 
 
 def test_a_run_told_to_stop_saves_and_goes_on_as_if_it_had_not(data, undisturbed, tmp_path, caplog):
     model, history, whole = undisturbed
     with pytest.raises(SystemExit) as left:
-        train(small_model(seed=0), data, recipe=recipe_of(), out=tmp_path / "run", callbacks=[StopAt(10)], verbose=0)
+        train(
+            small_model(seed=0), data, recipe=recipe_of(), out=tmp_path / "run", callbacks=[StopAt(10)], progress=False
+        )
     assert left.value.code == 128 + signal.SIGTERM
     assert Checkpoints(tmp_path / "run").steps()[0] == 10  # amid an epoch
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     again = small_model(seed=3)  # its weights come from the checkpoint
     with caplog.at_level(logging.INFO, "mrcnn"):
-        resumed = train(again, data, recipe=recipe_of(), out=tmp_path / "run", resume=True, verbose=0)
-    assert "going on after step 10 of" in caplog.text
+        resumed = train(again, data, recipe=recipe_of(), out=tmp_path / "run", resume=True, progress=False)
+    assert "resuming after step 10 of" in caplog.text
     _same(model, again)
     for name, values in history.items():
         if name not in ("data_wait", "images_per_s"):
@@ -121,7 +123,7 @@ def _color_run(folder: Path, steps: int | None = None, **kwargs):
     calls = [] if steps is None else [StopAt(steps, kwargs.pop("number", signal.SIGTERM))]
     changes = kwargs.pop("changes", {})
     recipe = recipe_of(**(config | changes))
-    train(model, data, recipe=recipe, out=folder / "run", callbacks=calls, verbose=0, **kwargs)
+    train(model, data, recipe=recipe, out=folder / "run", callbacks=calls, progress=False, **kwargs)
     return model
 
 
@@ -156,7 +158,7 @@ def _measured_run(folder: Path, monkeypatch, stop_at: int = 0, **changes) -> dic
     """A cheap run whose evaluation says the bias of the head, and is told to stop during the `stop_at`-th."""
     calls = []
 
-    def evaluate(model, dataset, *, batch_size):
+    def evaluate(model, dataset, *, batch_size, **_):
         calls.append(None)
         if len(calls) == stop_at:
             signal.raise_signal(signal.SIGTERM)
@@ -169,7 +171,7 @@ def _measured_run(folder: Path, monkeypatch, stop_at: int = 0, **changes) -> dic
     keras.utils.set_random_seed(1)
     config = {"train__images": 20, "train__unfreeze": [], "train__train_layers": "all", "data__crop": None}
     recipe = recipe_of(**(config | changes))
-    history = train(MeanColor(), data, data, recipe=recipe, out=folder / "run", resume=True, verbose=0).history
+    history = train(MeanColor(), data, data, recipe=recipe, out=folder / "run", resume=True, progress=False).history
     return {name: values for name, values in history.items() if name not in ("data_wait", "images_per_s")}
 
 
@@ -206,12 +208,12 @@ def test_a_run_is_not_started_over_by_accident(tmp_path):
     assert _color_run(tmp_path, resume=True) is not None  # nothing left to do
 
 
-def test_another_run_is_not_gone_on_with(tmp_path):
+def test_another_run_is_not_resumed(tmp_path):
     with pytest.raises(SystemExit):
         _color_run(tmp_path, 3)
-    with pytest.raises(CheckpointError, match=r"other config .*: train\.learning_rate$"):
+    with pytest.raises(CheckpointError, match=r"cannot resume: these fields differ .*: train\.learning_rate$"):
         _color_run(tmp_path, resume=True, changes={"train__learning_rate": 0.5})
-    with pytest.raises(CheckpointError, match=r"train\.batch_size, images a step \(2, now 4\)"):
+    with pytest.raises(CheckpointError, match=r"train\.batch_size, images per step \(2, now 4\)"):
         _color_run(tmp_path, resume=True, changes={"train__batch_size": 4})
     _color_run(tmp_path, resume=True, changes={"train__keep_checkpoints": 1, "train__on_nonfinite": "skip"})
 

@@ -157,7 +157,7 @@ def test_half_precision_learns_with_boxes_in_float32(tmp_path, precision: str):
     model = small_model()
     config = {"train__images": 16, "train__unfreeze": [], "train__train_layers": "all", "train__learning_rate": 0.02}
     before = weights(model)
-    history = train(model, data, recipe=recipe_of(train__precision=precision, **config), verbose=0).history
+    history = train(model, data, recipe=recipe_of(train__precision=precision, **config), progress=False).history
     assert np.isfinite(history["loss"]).all()
     assert history["loss"][-1] < history["loss"][0]
     assert {v.dtype for v in model.variables} == {"float32"}

@@ -75,7 +75,7 @@ def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
     model = small_model()
     data = write_set(folder / "images", num=6, side=SIDE)
-    train(model, data, data, recipe=recipe_of_two(batch_size=2), out=folder / "run", verbose=0)
+    train(model, data, data, recipe=recipe_of_two(batch_size=2), out=folder / "run", progress=False)
     return model, folder / "run"
 
 

@@ -22,7 +22,7 @@ def main(index: int, ports: list[str], folder: Path, out: str) -> None:
     data = write_set(folder / f"images{index}", num=6, side=SIDE)
     with strategy.scope():
         model = small_model()
-    train(model, data, data, recipe=recipe_of_two(), out=folder / out, strategy=strategy, resume=True, verbose=0)
+    train(model, data, data, recipe=recipe_of_two(), out=folder / out, strategy=strategy, resume=True, progress=False)
     np.savez(folder / f"{out}_end{index}.npz", **weights(model))
     looked_at, load_image = [], data.load_image
     data.load_image = lambda i: looked_at.append(i) or load_image(i)

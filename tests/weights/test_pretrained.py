@@ -117,7 +117,7 @@ def test_a_torchvision_checkpoint_is_fine_tuned_on_two_classes(tmp_path, data_di
     )
     assert {name for name, *_ in model.load_report.shape_skipped} == expected
     before = {name: np.array(v) for name, v in named_variables(model).items() if v.trainable}
-    history = train(model, images, recipe=recipe, verbose=0).history
+    history = train(model, images, recipe=recipe, progress=False).history
     assert np.isfinite(history["loss"]).all()
     moved = {name for name, v in named_variables(model).items() if name in before and np.any(before[name] != v)}
     assert {"box_head/class_logits/kernel", "mask_head/mask_logits/kernel", "rpn/conv/kernel"} <= moved
@@ -132,13 +132,15 @@ def test_fine_tuning_at_rate_zero_changes_no_detection(tmp_path, data_dir, caplo
     overrides = {"score_threshold": 0.05, "short_side": 160, "long_side": 256, "num_classes": images.num_classes}
     model = load_pretrained(golden.write_checkpoint(tmp_path), class_names=images.class_names, **overrides)
     pixels = images.load_image(0)
-    (before,) = detect(model, pixels)
+    (before,) = detect(model, pixels, score_threshold=None)
     assert len(before)
     recipe = recipes.get("mask_rcnn_r50_fpn").override({"train.images": 2, "data.flip_horizontal": 0.0})
-    train(model, images, images, recipe=recipe, out=tmp_path / "run", optimizer=keras.optimizers.SGD(0.0), verbose=0)
+    train(
+        model, images, images, recipe=recipe, out=tmp_path / "run", optimizer=keras.optimizers.SGD(0.0), progress=False
+    )
     assert "the model resizes images to 160 (at most 256) pixels" in caplog.text
     for fine_tuned in (model, load_pretrained(tmp_path / "run")):
         assert fine_tuned.config.input == model.config.input
-        (after,) = detect(fine_tuned, pixels)
+        (after,) = detect(fine_tuned, pixels, score_threshold=None)
         for name in ("boxes", "scores", "class_ids", "masks"):
             np.testing.assert_array_equal(getattr(after, name), getattr(before, name), err_msg=name)

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from mrcnn._version import __version__
 from mrcnn.compat import repair_before_imgaug
+from mrcnn.distribution import warn_of_other
 
 if TYPE_CHECKING:
     from mrcnn import recipes as recipes
     from mrcnn.base_config import ConfigError as ConfigError
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
+    from mrcnn.data.formats.base import dataset_splits as dataset_splits
     from mrcnn.data.formats.base import load_dataset as load_dataset
+    from mrcnn.data.formats.base import load_splits as load_splits
     from mrcnn.data.formats.coco import load_coco as load_coco
     from mrcnn.data.formats.coco import save_json as save_json
     from mrcnn.data.formats.via import load_via as load_via
     from mrcnn.data.image_file import image_suffixes as image_suffixes
+    from mrcnn.data.image_list import list_images as list_images
     from mrcnn.data.images import read_image as read_image
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
     from mrcnn.data.read_options import ReadOptions as ReadOptions
@@ -35,11 +39,11 @@ if TYPE_CHECKING:
     from mrcnn.drawing import save_image as save_image
     from mrcnn.errors import MrcnnError as MrcnnError
     from mrcnn.evaluation.coco_results import to_coco_results as to_coco_results
+    from mrcnn.export.errors import ExportError as ExportError
     from mrcnn.export.onnx import export_onnx as export_onnx
     from mrcnn.export.onnx import load_onnx as load_onnx
     from mrcnn.export.openvino import export_openvino as export_openvino
     from mrcnn.export.openvino import load_openvino as load_openvino
-    from mrcnn.export.portable import ExportError as ExportError
     from mrcnn.export.saved_model import export_saved_model as export_saved_model
     from mrcnn.export.tflite import export_tflite as export_tflite
     from mrcnn.export.tflite import load_tflite as load_tflite
@@ -68,19 +72,23 @@ if TYPE_CHECKING:
     from mrcnn.training.freezing import set_trainable as set_trainable
     from mrcnn.weights.checkpoint import load_model as load_model
     from mrcnn.weights.checkpoint import save_checkpoint as save_checkpoint
+    from mrcnn.weights.download import download_weights as download_weights
+    from mrcnn.weights.download import downloaded_weights as downloaded_weights
+    from mrcnn.weights.download import remove_download as remove_download
     from mrcnn.weights.imagenet import load_imagenet as load_imagenet
     from mrcnn.weights.pretrained import UnknownNetworkError as UnknownNetworkError
     from mrcnn.weights.pretrained import describe_weights as describe_weights
     from mrcnn.weights.pretrained import load_pretrained as load_pretrained
     from mrcnn.weights.pretrained import load_weights as load_weights
     from mrcnn.weights.report import WeightsError as WeightsError
+    from mrcnn.weights.zoo import published_weights as published_weights
 
 _HOME = {
     "Annotation": "mrcnn.structures.records",
     "ConfigError": "mrcnn.base_config",
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
-    "ExportError": "mrcnn.export.portable",
+    "ExportError": "mrcnn.export.errors",
     "Instances": "mrcnn.structures.instances",
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
@@ -92,11 +100,14 @@ _HOME = {
     "VideoWriter": "mrcnn.data.video",
     "WeightsError": "mrcnn.weights.report",
     "build_ops": "mrcnn.native.build",
+    "dataset_splits": "mrcnn.data.formats.base",
     "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",
     "detect_augmented": "mrcnn.inference",
     "detect_tiled": "mrcnn.inference",
     "diagnose": "mrcnn.doctor",
+    "download_weights": "mrcnn.weights.download",
+    "downloaded_weights": "mrcnn.weights.download",
     "draw": "mrcnn.drawing",
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",
@@ -113,6 +124,7 @@ _HOME = {
     "inspect_batch": "mrcnn.inspection",
     "iter_detect": "mrcnn.inference",
     "join_workers": "mrcnn.training.devices",
+    "list_images": "mrcnn.data.image_list",
     "load_coco": "mrcnn.data.formats.coco",
     "load_dataset": "mrcnn.data.formats.base",
     "load_imagenet": "mrcnn.weights.imagenet",
@@ -120,13 +132,16 @@ _HOME = {
     "load_onnx": "mrcnn.export.onnx",
     "load_openvino": "mrcnn.export.openvino",
     "load_pretrained": "mrcnn.weights.pretrained",
+    "load_splits": "mrcnn.data.formats.base",
     "load_tflite": "mrcnn.export.tflite",
     "load_via": "mrcnn.data.formats.via",
     "load_weights": "mrcnn.weights.pretrained",
     "make_pipeline": "mrcnn.data.pipeline",
+    "published_weights": "mrcnn.weights.zoo",
     "quiet_start": "mrcnn.quiet",
     "read_image": "mrcnn.data.images",
     "recipes": "mrcnn.recipes",
+    "remove_download": "mrcnn.weights.download",
     "run_stages": "mrcnn.modeling.stages",
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_image": "mrcnn.drawing",
@@ -144,6 +159,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 
 repair_before_imgaug()
+warn_of_other()
 
 
 def __getattr__(name: str) -> Any:

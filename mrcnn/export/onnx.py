@@ -12,18 +12,15 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.export.check import check_answers, expect_file, expect_suffix
 from mrcnn.export.compare import ACCEPTED, Difference
+from mrcnn.export.errors import ExportError, reason, require
 from mrcnn.export.portable import (
     DESCRIPTION,
     STAND_IN,
-    ExportError,
     PortableModel,
-    check_answers,
     describe,
-    expect_file,
-    expect_suffix,
     portable_graph,
-    require,
     stand_in,
     stand_in_config,
 )
@@ -39,7 +36,7 @@ def export_onnx(
     *,
     images: Iterable[Any] | None = None,
     max_difference: Difference = ACCEPTED,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model as an ONNX file, inputs and outputs as `mrcnn.export.portable` says.
 
@@ -50,7 +47,7 @@ def export_onnx(
         path: the file to write, ending in .onnx; replaced if it is there.
         images: to compare on; None: noise.
         max_difference: bounds on how far the answers may be apart.
-        say: told how the answers differ; None: not told.
+        log: called with the comparison's result; None: silent.
 
     Returns:
         the path.
@@ -67,8 +64,8 @@ def export_onnx(
     with atomic_write(path) as file:
         onnx.save_model(converted, str(file))
         difference = check_answers(model, load_onnx(file), images, max_difference)
-    if say is not None:
-        say(str(difference))
+    if log is not None:
+        log(str(difference))
     return path
 
 
@@ -91,7 +88,7 @@ def load_onnx(path: str | os.PathLike[str], *, threads: int | None = None) -> Po
     try:
         session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base
-        raise ExportError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"{path}: onnxruntime cannot load it: {reason(error)}") from error
     names = [output.name for output in session.get_outputs()]
     described = session.get_modelmeta().custom_metadata_map.get(DESCRIPTION)
 
@@ -115,7 +112,7 @@ def _convert(model: Any) -> Any:
             custom_op_handlers={STAND_IN: (_roi_align, [])},
         )
     except Exception as error:
-        raise ExportError(f"tf2onnx cannot convert the model: {error}") from error
+        raise ExportError(f"tf2onnx cannot convert the model: {reason(error)}") from error
     _rename(converted.graph, {tensor: name for name, tensor in (portable.inputs | portable.outputs).items()})
     return converted
 

@@ -16,18 +16,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrcnn.export.check import check_answers, expect_file, expect_suffix
 from mrcnn.export.compare import ACCEPTED, Difference
+from mrcnn.export.errors import ExportError, require
 from mrcnn.export.portable import (
     DESCRIPTION,
     STAND_IN,
-    ExportError,
     PortableModel,
-    check_answers,
     describe,
-    expect_file,
-    expect_suffix,
     portable_graph,
-    require,
     stand_in,
     stand_in_config,
 )
@@ -45,7 +42,7 @@ def export_openvino(
     *,
     images: Iterable[ImageLike] | None = None,
     max_difference: Difference = ACCEPTED,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model for OpenVINO: PATH.xml and PATH.bin, inputs and outputs as `mrcnn.export.portable` says.
 
@@ -56,7 +53,7 @@ def export_openvino(
         path: the file to write, ending in .xml; replaced if it is there.
         images: to compare on; None: noise.
         max_difference: bounds on how far the answers may be apart.
-        say: told how the answers differ; None: not told.
+        log: called with the comparison's result; None: silent.
 
     Returns:
         the path.
@@ -82,8 +79,8 @@ def export_openvino(
         os.replace(file, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    if say is not None:
-        say(str(difference))
+    if log is not None:
+        log(str(difference))
     return path
 
 
@@ -119,7 +116,7 @@ def load_openvino(
         compiled = core.compile_model(network, device, options)
         request = compiled.create_infer_request()
     except RuntimeError as error:
-        raise ExportError(f"{path}: OpenVINO cannot load it: {str(error).strip().splitlines()[-1]}") from error
+        raise ExportError(f"{path}: OpenVINO cannot load it: {_last_line(error)}") from error
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     if used != _PRECISIONS[precision]:
         raise ExportError(f"{path}: {device} does not compute in {precision}, OpenVINO would take {used}")
@@ -171,13 +168,21 @@ def _convert(openvino: Any, model: Any) -> Any:
         try:
             converted = openvino.convert_model(str(file), extension=[ConversionExtension(STAND_IN, _roi_align)])
         except Exception as error:
-            raise ExportError(f"OpenVINO {openvino.__version__} cannot convert the model: {error}") from error
+            raise ExportError(
+                f"OpenVINO {openvino.__version__} cannot convert the model: {_last_line(error)}"
+            ) from error
     wanted = {tensor: name for name, tensor in (portable.inputs | portable.outputs).items()}
     for tensor in (*converted.inputs, *converted.outputs):
         (name,) = {wanted[known] for known in tensor.names if known in wanted}
         tensor.set_names({name})
     _gather_rows(converted)
     return converted
+
+
+def _last_line(error: Exception) -> str:
+    """What OpenVINO found wrong; the lines before it say where in its own sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _gather_rows(converted: Any) -> None:

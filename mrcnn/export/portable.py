@@ -9,27 +9,26 @@ with the host, where they are the same code for every format. Whatever the forma
 
 and gives, best score first, N rows, none for an image without objects:
 
-    boxes f32[N, 4], (y1, x1, y2, x2) in pixels of `image`; class_ids i32[N] from 1; scores f32[N]; by the model's heads
-    masks f32[N, M, M], probabilities inside the box; keypoints f32[N, J, 3], (x, y, score)
+    boxes f32[N, 4], (y1, x1, y2, x2) in pixels of `image`; class_ids i32[N] from 1; scores f32[N]; and the outputs that
+    the model's heads declare, such as masks f32[N, M, M], probabilities inside the box; keypoints f32[N, J, 3],
+    (x, y, score)
 
 It carries a description of itself, JSON under the key `mrcnn`: the model's config and the names of its classes.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.errors import MrcnnError
-from mrcnn.export.compare import Difference, compare, full_precision
+from mrcnn.export.errors import ExportError, reason
+from mrcnn.migrations import migrate_model
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.native.loading import LevelAlign, replaced_by
@@ -50,24 +49,6 @@ class PortableGraph(NamedTuple):
     function: Any  # a frozen `tf.ConcreteFunction`
     inputs: dict[str, str]  # name of the tensor in its graph, by what it is
     outputs: dict[str, str]
-
-
-class ExportError(MrcnnError, RuntimeError):
-    """A model that cannot be written in a format, a package that is missing, or a file that is no such model."""
-
-
-def require(name: str, extra: str) -> ModuleType:
-    """An optional package.
-
-    Raises:
-        ExportError: it is not installed, or cannot be imported; names the extra that brings it.
-    """
-    try:
-        return importlib.import_module(name)
-    except Exception as error:  # a package built for another NumPy or protobuf fails in ways of its own
-        raise ExportError(
-            f"{name} cannot be imported ({type(error).__name__}: {error}); `pip install mrcnn[{extra}]` brings it"
-        ) from error
 
 
 # ---- the graph ----
@@ -101,6 +82,9 @@ def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
     )
     def run(image: Tensor, content_shape: Tensor) -> dict[str, Tensor]:
         found = dict(model({"image": image, "content_shape": content_shape}, training=False))
+        for output in model.config.outputs:
+            if not output.exported:
+                del found[output.name]
         count = tf.reduce_sum(tf.cast(found.pop("valid")[0], tf.int32))
         return {name: value[0, :count] for name, value in found.items()}
 
@@ -156,6 +140,40 @@ def describe(model: Any) -> str:
     )
 
 
+class Description(NamedTuple):
+    """What a file says of its model."""
+
+    config: MaskRCNNConfig
+    class_names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+
+
+def read_description(text: str | None, source: str | os.PathLike[str]) -> Description:
+    """The description in a file, as `describe` made it, of an earlier version too.
+
+    Args:
+        text: None or "": the file has none.
+        source: the file, for errors.
+
+    Raises:
+        ExportError: there is none, or it cannot be used; says why.
+    """
+    if not text:
+        raise ExportError(f"{source}: not written by mrcnn, it holds no description of its model")
+    try:
+        stored = json.loads(text)
+        config = stored["config"]
+        if isinstance(config, dict):
+            config = migrate_model(config)
+        return Description(
+            MaskRCNNConfig.from_dict(config),
+            tuple(map(str, stored["class_names"])),
+            tuple(map(int, stored["category_ids"])),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ExportError(f"{source}: the description of its model cannot be used: {reason(error)}") from error
+
+
 # ---- the loaded model ----
 
 
@@ -174,13 +192,7 @@ class PortableModel:
     """
 
     def __init__(self, description: str | None, run: Run, source: str | os.PathLike[str]) -> None:
-        try:
-            stored = json.loads(description or "")
-            self.config = MaskRCNNConfig.from_dict(stored["config"])
-            self.class_names = tuple(map(str, stored["class_names"]))
-            self.category_ids = tuple(map(int, stored["category_ids"]))
-        except (ValueError, TypeError, KeyError) as error:
-            raise ExportError(f"{source}: not written by mrcnn, its description is missing or damaged") from error
+        self.config, self.class_names, self.category_ids = read_description(description, source)
         self._run = run
         self.source = Path(source)
 
@@ -217,102 +229,33 @@ class PortableModel:
         """Detections of a batch as a `MaskRCNN` gives them, padded to as many slots as the fullest image needs."""
         if training:
             raise ValueError(f"{self.source}: an exported model cannot be trained")
-        shapes = self._row_shapes()
-        names = [*shapes, "valid"]
-        types = [*(tf.int32 if name == "class_ids" else tf.float32 for name in shapes), tf.bool]
+        rows = self._rows()
+        types = [*(tf.as_dtype(dtype) for _, dtype in rows.values()), tf.bool]
         values = tf.numpy_function(self._run_batch, [batch["image"], batch["content_shape"]], types)
+        shapes = [*(shape for shape, _ in rows.values()), ()]
         size = batch["image"].shape[0]
         return {
-            name: tf.ensure_shape(value, [size, None, *shapes.get(name, ())])
-            for name, value in zip(names, values, strict=True)
+            name: tf.ensure_shape(value, [size, None, *shape])
+            for name, value, shape in zip([*rows, "valid"], values, shapes, strict=True)
         }
 
-    def _row_shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """Shape of one detection's value by output name."""
-        shapes: dict[str, tuple[int | None, ...]] = {"boxes": (4,), "class_ids": (), "scores": ()}
-        for head in self.config.heads:
-            if hasattr(head, "paste"):
-                shapes["masks"] = (None, None)
-            elif hasattr(head, "num_joints"):
-                shapes["keypoints"] = (head.num_joints, 3)
-        return shapes
+    def _rows(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
+        """Shape and dtype of one detection's value by output name."""
+        rows: dict[str, tuple[tuple[int | None, ...], str]] = {
+            "boxes": ((4,), "float32"),
+            "class_ids": ((), "int32"),
+            "scores": ((), "float32"),
+        }
+        return rows | {o.name: (o.shape, o.dtype) for o in self.config.outputs if o.exported}
 
     def _run_batch(self, image: np.ndarray, content_shape: np.ndarray) -> list[np.ndarray]:
         found = [self.run(image[i : i + 1], content_shape[i : i + 1]) for i in range(len(image))]
         slots = max((len(one["boxes"]) for one in found), default=0)
+        types = {name: dtype for name, (_, dtype) in self._rows().items()}
 
         def padded(name: str) -> np.ndarray:
             rows = [np.pad(one[name], [(0, slots - len(one[name])), *[(0, 0)] * (one[name].ndim - 1)]) for one in found]
-            return np.stack(rows).astype(np.int32 if name == "class_ids" else np.float32)
+            return np.stack(rows).astype(types[name])
 
         valid = np.stack([np.arange(slots) < len(one["boxes"]) for one in found])
-        return [*(padded(name) for name in self._row_shapes()), valid]
-
-
-# ---- before a file is kept ----
-
-
-def expect_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
-    """The path, which has to end in `suffix`."""
-    path = Path(path)
-    if path.suffix != suffix:
-        raise ValueError(f"{path}: expected a file name that ends in {suffix}")
-    return path
-
-
-def expect_file(path: str | os.PathLike[str]) -> Path:
-    """The path, which has to be that of a file."""
-    path = Path(path)
-    if not path.is_file():
-        raise ExportError(f"{path}: no such file")
-    return path
-
-
-def noise(config: InputConfig, num: int = 2, size: tuple[int, int] | None = None) -> list[np.ndarray]:
-    """Colored noise and a blank image, to compare answers on where the caller has nothing better.
-
-    Args:
-        config: of the model's input.
-        num: images of noise.
-        size: (height, width); None: what the model resizes to.
-    """
-    rng = np.random.default_rng(0)
-    height, width = size or (config.short_side, min(config.long_side, config.short_side * 5 // 4))
-    coarse = rng.integers(0, 256, (num, height // 16 + 1, width // 16 + 1, 3)).astype(np.uint8)
-    images = np.repeat(np.repeat(coarse, 16, 1), 16, 2)[:, :height, :width]
-    return [*images, np.full((height, width, 3), 127, np.uint8)]
-
-
-def check_answers(
-    model: Any,
-    exported: PortableModel,
-    images: Sequence[Any] | None,
-    bounds: Difference,
-    runtime: str = "the runtime",
-) -> Difference:
-    """How the exported model's answers differ from the model's.
-
-    Raises:
-        ExportError: by more than `bounds`; or `runtime` loads the model and cannot run it.
-    """
-    from mrcnn.inference import detect
-
-    images = noise(model.config.input) if images is None else list(images)
-    with full_precision():
-        expected = detect(model, images)
-    try:
-        found = detect(exported, images)
-    except tf.errors.UnknownError as error:  # what a RuntimeError of the runtime becomes in TensorFlow's hands
-        own_words = error.message.split("RuntimeError: ", 1)[-1].split("Traceback")[0]
-        raise ExportError(f"not exported, {runtime} cannot run it: {' '.join(own_words.split())}") from error
-    difference = compare(expected, found)
-    expect_within(bounds, difference)
-    return difference
-
-
-def expect_within(bounds: Difference, difference: Difference) -> None:
-    """Refuses an export whose answers are too far from the model's, with an ExportError."""
-    if beyond := difference.beyond(bounds):
-        raise ExportError(
-            f"not exported, its answers differ too much from the model's: {'; '.join(beyond)}; {difference}"
-        )
+        return [*(padded(name) for name in types), valid]

@@ -17,13 +17,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.export import tf_serving
+from mrcnn.export.check import expect_within, noise
 from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
-from mrcnn.export.portable import ExportError, expect_within, noise
+from mrcnn.export.errors import ExportError
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
-from mrcnn.inference import ImageLike, detect, load_image, pasting_of
+from mrcnn.inference import ImageLike, detect, load_image, make_instances
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.masks import Paste, paste_masks
+from mrcnn.structures.masks import paste_masks
+from mrcnn.structures.outputs import MASKS, STANDARD, HeadOutput
 
 METADATA = "assets.extra/mrcnn.json"
 """Inside the SavedModel: class names, category ids, input config, limits, how it compared with the Python model."""
@@ -56,7 +59,7 @@ def export_saved_model(
     images: Iterable[ImageLike] | None = None,
     max_difference: Difference = ACCEPTED,
     version: int | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model as a SavedModel that needs TensorFlow alone: for TensorFlow Serving, C++, Python without `mrcnn`.
 
@@ -98,23 +101,23 @@ def export_saved_model(
             trained for. None = noise and a blank image.
         max_difference: bounds on how far the answers may be apart.
         version: number of the folder; None = one more than the highest there.
-        say: told how the answers differ; None = not told. The metadata hold it too.
+        log: called with the comparison's result, which the metadata hold too; None = silent.
 
     Returns:
         the path of the version. It is written under a temporary name, then renamed.
 
     Raises:
-        ValueError: the folder holds something else than versions, or that version; an argument is out of range; an
+        InputError: the folder holds something else than versions, or that version; an argument is out of range; an
             image is beyond the limits.
         ExportError: the answers differ by more than `max_difference`, or the graph holds what not every TensorFlow
             has. Nothing is left behind.
     """
     path = Path(path)
     if masks not in MAX_PIXELS:
-        raise ValueError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
+        raise InputError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
     limits = Limits(MAX_PIXELS[masks] if max_pixels is None else max_pixels, min_side, max_batch_size)
     if not limits.allow(height or min_side, width or min_side):
-        raise ValueError(f"height, width: {height} x {width} is beyond the limits: {limits}")
+        raise InputError(f"height, width: {height} x {width} is beyond the limits: {limits}")
     _expect_versions(path, version)
     pixels = [] if images is None else _read(images, limits)
     fits = [p for p in pixels if height in (None, p.shape[0]) and width in (None, p.shape[1])]
@@ -160,8 +163,8 @@ def export_saved_model(
         raise
     shutil.rmtree(temporary, ignore_errors=True)
     tf_serving.write_config(path, limits.max_batch_size)
-    if say is not None:
-        say(str(difference))
+    if log is not None:
+        log(str(difference))
     return target
 
 
@@ -175,20 +178,20 @@ def _versions(path: Path) -> list[int]:
 def _expect_versions(path: Path, version: int | None) -> None:
     """Refuses a folder in which a version has no place."""
     if version is not None and version < 1:
-        raise ValueError(f"version: expected at least 1, got {version}")
+        raise InputError(f"version: expected at least 1, got {version}")
     if not path.exists():
         return
     if not path.is_dir():
-        raise ValueError(f"{path}: a file, expected a folder for the versions of a SavedModel")
+        raise InputError(f"{path}: a file, expected a folder for the versions of a SavedModel")
     for entry in path.iterdir():
         ours = entry.name in tf_serving.CONFIG_FILES or entry.name.startswith(".export.")
         if not ours and not (entry.is_dir() and entry.name.isdecimal()):
-            raise ValueError(
+            raise InputError(
                 f"{path}: holds {entry.name}, expected nothing but versions of a SavedModel (folders 1, 2, ...); "
                 "choose another folder"
             )
     if version is not None and (path / str(version)).exists():
-        raise ValueError(f"{path / str(version)}: exists; choose another version")
+        raise InputError(f"{path / str(version)}: exists; choose another version")
 
 
 def _make_folder(path: Path) -> list[Path]:
@@ -214,7 +217,7 @@ def _move(folder: Path, base: Path, version: int | None) -> Path:
                 if not target.exists():
                     raise
         if version is not None:
-            raise ValueError(f"{target}: exists; choose another version")
+            raise InputError(f"{target}: exists; choose another version")
         number += 1
 
 
@@ -249,12 +252,14 @@ def expect_stock_operations(folder: Path) -> None:
 
 def _metadata(model: Any) -> dict[str, Any]:
     config = model.config.input
-    paste = [head.paste for head in getattr(model.config, "heads", ()) if hasattr(head, "paste")]
+    outputs = {output.name: output for output in model.config.outputs if output.exported}
+    masks = outputs.get(MASKS.name)
     return {
         "class_names": list(model.class_names),
         "category_ids": list(getattr(model, "category_ids", None) or range(1, len(model.class_names) + 1)),
         "input": {name: value for name, value in config.to_dict().items() if name != "kind"},
-        **({"paste": paste[0]} if paste else {}),
+        "outputs": [dataclasses.asdict(output) for output in outputs.values()],
+        **({"paste": masks.paste.convention} if masks is not None else {}),
     }
 
 
@@ -268,7 +273,7 @@ def _read(images: Iterable[ImageLike], limits: Limits) -> list[np.ndarray]:
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {number}"
         pixels = load_image(image, number)
         if not limits.allow(*pixels.shape[:2]):
-            raise ValueError(f"{name}: {pixels.shape[0]} x {pixels.shape[1]} pixels are beyond the limits: {limits}")
+            raise InputError(f"{name}: {pixels.shape[0]} x {pixels.shape[1]} pixels are beyond the limits: {limits}")
         found.append(pixels)
     return found
 
@@ -344,7 +349,7 @@ def served_instances(
     shapes: Sequence[tuple[int, int]],
     masks: Masks = "small",
     mask_threshold: float = 0.5,
-    paste: Paste = "exact",
+    declared: Sequence[HeadOutput] = STANDARD,
 ) -> list[Instances]:
     """The answer of an exported model as `detect` would give it, one `Instances` an image.
 
@@ -352,22 +357,24 @@ def served_instances(
         outputs: of either signature, as arrays.
         shapes: (height, width) of each image.
         masks, mask_threshold: what was exported.
-        paste: how small masks are pasted.
+        declared: what the outputs of the heads are (`MaskRCNNConfig.outputs`); those absent are left out.
     """
     found = []
     for i, (height, width) in enumerate(shapes):
         num = int(outputs["num_detections"][i])
         kept = {name: value[i, :num] for name, value in outputs.items() if name != "num_detections"}
-        full = kept.get("masks")
-        if full is not None:
+        values, present = {}, [output for output in declared if output.name in kept]
+        for output in present:
+            values[output.name] = value = kept[output.name]
+            if output.paste is None:
+                continue
             if masks == "packed":
-                full = np.unpackbits(full, axis=-1)
+                value = np.unpackbits(value, axis=-1)
             if masks == "small":
-                full = paste_masks(full, kept["mask_boxes"], height, width, mask_threshold, paste)
-            full = full[:, :height, :width].astype(bool)
-        found.append(
-            Instances(kept["boxes"], kept["class_ids"], (height, width), kept["scores"], full, kept.get("keypoints"))
-        )
+                boxes = kept[output.boxes_name]
+                value = paste_masks(value, boxes, height, width, mask_threshold, output.paste.convention)
+            values[output.name] = value[:, :height, :width].astype(bool)
+        found.append(make_instances(kept["boxes"], kept["class_ids"], (height, width), kept["scores"], values, present))
     return found
 
 
@@ -385,7 +392,7 @@ def _compare(
         outputs = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
         outputs = {name: value.numpy() for name, value in outputs.items()}
         shapes = [image.shape[:2] for image in images]
-        found = served_instances(outputs, shapes, masks, mask_threshold, pasting_of(model)[0])
+        found = served_instances(outputs, shapes, masks, mask_threshold, model.config.outputs)
         for image, instances in zip(images, found, strict=True):
             if not np.ptp(image, axis=(0, 1)).any():  # every place is like every other: rounding chooses among them
                 continue

@@ -9,12 +9,13 @@ from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
 from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
-from mrcnn.inference import pasting_of
 from mrcnn.modeling.input import InputConfig
 from mrcnn.native.loading import stock_ops
+from mrcnn.structures.masks import Paste
 
 Tensor: TypeAlias = tf.Tensor
 Masks = Literal["small", "full", "packed"]
@@ -40,9 +41,9 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 1:
-                raise ValueError(f"{field.name}: expected at least 1, got {getattr(self, field.name)}")
+                raise InputError(f"{field.name}: expected at least 1, got {getattr(self, field.name)}")
         if self.min_side**2 > self.max_pixels:
-            raise ValueError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
+            raise InputError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
 
     def allow(self, height: int, width: int) -> bool:
         """Whether an image of that size is accepted."""
@@ -69,7 +70,7 @@ class ServedModel:
     ) -> None:
         self._config: InputConfig = model.config.input
         self._limits, self._masks, self._mask_threshold = limits, masks, mask_threshold
-        self._paste = pasting_of(model)[0]
+        self._pasted_outputs = [output for output in model.config.outputs if output.exported and output.paste]
         with stock_ops():  # whoever serves the model need not have this package's own op
             self.detect_on_canvas = canvas_function(model, score_threshold)
             self._variables = [] if frozen else [variable.value for variable in model.variables]
@@ -179,8 +180,10 @@ class ServedModel:
         found = self._in_groups(prepare, shape, content, canvas)
         num = tf.reduce_sum(tf.cast(found["valid"], tf.int32), axis=1)
         found = {name: value[:, : tf.reduce_max(num)] for name, value in found.items()}
-        if "masks" in found and self._masks != "small":
-            found["masks"] = self._pasted(found["masks"], found.pop("mask_boxes"), found["valid"], frame)
+        if self._masks != "small":
+            for output in self._pasted_outputs:
+                boxes, convention = found.pop(output.boxes_name), output.paste.convention
+                found[output.name] = self._pasted(found[output.name], boxes, found["valid"], frame, convention)
         return {**found, "num_detections": num}
 
     def _in_groups(
@@ -219,7 +222,7 @@ class ServedModel:
         back = tf.argsort(order.concat())
         return {name: tf.gather(array.concat(), back) for name, array in zip(names, arrays, strict=True)}
 
-    def _pasted(self, masks: Tensor, boxes: Tensor, valid: Tensor, frame: Tensor) -> Tensor:
+    def _pasted(self, masks: Tensor, boxes: Tensor, valid: Tensor, frame: Tensor, convention: Paste) -> Tensor:
         batch_size, num = tf.unstack(tf.shape(valid))
         width = (frame[1] + 7) // 8 if self._masks == "packed" else frame[1]
         size = tf.reduce_prod(tf.cast([batch_size, num, frame[0], width], tf.int64))
@@ -236,7 +239,7 @@ class ServedModel:
             frame[0],
             frame[1],
             self._mask_threshold,
-            self._paste,
+            convention,
             packed=self._masks == "packed",
         )
         return tf.reshape(pasted, tf.stack([batch_size, num, frame[0], width]))
@@ -247,14 +250,13 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
 
     Takes `image` u8[B, H, W, 3] (f32 where the input's interpolation is "linear"), `original_shape` i32[B, 2] and
     `content_shape` i32[B, 2] as `structures.batch_spec` has them. Returns a dict of `boxes` f32[B, D, 4] in pixels of
-    the original images, `class_ids`, `scores`, `valid`, `masks`, `keypoints` as the model has them, valid ones first
-    and all else zero; beside masks `mask_boxes` f32[B, D, 4], what they are stretched over: the boxes they were
-    predicted for, before these are clipped to the image.
+    the original images, `class_ids`, `scores`, `valid` and the outputs of the heads as the model has them, valid ones
+    first and all else zero; beside masks `mask_boxes` f32[B, D, 4], what they are stretched over: the boxes they were
+    predicted for, before these are clipped to the image; the like beside every output that is pasted.
 
     Traced as it is called: inside `native.loading.stock_ops` it holds only TensorFlow's own operations.
     """
     config = model.config.input
-    paste_offset = pasting_of(model)[1]
     end = config.end_offset
     kind = config.image_dtype
 
@@ -282,11 +284,14 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
         if score_threshold is not None:
             valid &= found["scores"] >= score_threshold
         found["boxes"] = boxes
-        if "masks" in found:
-            found["mask_boxes"] = whole + tf.constant([0.0, 0.0, paste_offset, paste_offset])
-        if "keypoints" in found:
-            points = (found["keypoints"][..., :2] - origin[:, :, tf.newaxis, ::-1]) * scale[:, :, tf.newaxis, ::-1]
-            found["keypoints"] = tf.concat([points, found["keypoints"][..., 2:]], axis=-1)
+        for output in model.config.outputs:
+            if not output.exported:
+                del found[output.name]
+            elif output.paste is not None:
+                offset = output.paste.end_offset
+                found[output.boxes_name] = whole + tf.constant([0.0, 0.0, offset, offset])
+            elif output.frame == "image":
+                found[output.name] = _points_in_original(found[output.name], origin, scale)
         del found["valid"]
         first = tf.argsort(tf.cast(valid, tf.int32), direction="DESCENDING", stable=True)  # [B, D]
         valid = tf.gather(valid, first, batch_dims=1)
@@ -306,17 +311,30 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
     ).get_concrete_function()
 
 
+def _points_in_original(points: Tensor, origin: Tensor, scale: Tensor) -> Tensor:
+    """Points [B, D, ..., 2 or more] of the canvas in pixels of the original images.
+
+    Args:
+        points: (x, y, ...) in the last axis.
+        origin, scale: f32[B, 1, 2], (y, x), where the image lies on its canvas, and original pixels per pixel.
+    """
+    for _ in range(len(points.shape) - 3):
+        origin, scale = origin[:, :, tf.newaxis], scale[:, :, tf.newaxis]
+    places = (points[..., :2] - origin[..., ::-1]) * scale[..., ::-1]
+    return tf.concat([places, points[..., 2:]], axis=-1)
+
+
 def freeze(function: Any) -> Any:
     """A concrete function that returns a dict of tensors, with its variables as constants.
 
     Raises:
-        ValueError: the variables are too large.
+        InputError: the variables are too large.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     size = sum(variable.shape.num_elements() * variable.dtype.size for variable in function.variables)
     if size > _MAX_CONSTANTS:
-        raise ValueError(f"a model of {size / 1e9:.1f} GB cannot be constants of a graph: export with frozen=False")
+        raise InputError(f"a model of {size / 1e9:.1f} GB cannot be constants of a graph: export with frozen=False")
     constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
     signature = function.structured_input_signature
     specs = [*signature[0], *signature[1].values()]

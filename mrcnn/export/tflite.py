@@ -25,24 +25,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.export.check import check_answers, expect_file, expect_suffix
 from mrcnn.export.compare import ACCEPTED, Difference
-from mrcnn.export.portable import (
-    DESCRIPTION,
-    ExportError,
-    PortableModel,
-    check_answers,
-    describe,
-    expect_file,
-    expect_suffix,
-    portable_graph,
-    require,
-)
+from mrcnn.export.errors import ExportError, reason, require
+from mrcnn.export.portable import DESCRIPTION, PortableModel, describe, portable_graph
 from mrcnn.files import atomic_write
 from mrcnn.ops.bilinear import bilinear_taps
 
 Tensor: TypeAlias = tf.Tensor
 
-INT8_ACCEPTED = Difference(unmatched=0.25, scores=0.2, boxes=float("inf"), masks=0.1, keypoints=0.5)
+INT8_ACCEPTED = Difference(unmatched=0.25, scores=0.2, boxes=float("inf"), masks=0.1, keypoints=0.5, extra=0.5)
 """Bounds in 8 bits. Detections near the threshold come and go; boxes of one object overlap by half in any case."""
 
 _DESCRIPTION_FILE = f"{DESCRIPTION}.json"
@@ -56,7 +48,7 @@ def export_tflite(
     int8: bool = False,
     images: Iterable[Any] | None = None,
     max_difference: Difference | None = None,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model as a LiteRT file, inputs and outputs as `mrcnn.export.portable` says.
 
@@ -69,7 +61,7 @@ def export_tflite(
         int8: weights in 8 bits, a quarter of the size; see the head of this module. Needs no images to calibrate.
         images: to compare on; None: noise.
         max_difference: bounds on how far the answers may be apart; None: ACCEPTED, or INT8_ACCEPTED.
-        say: told how the answers differ; None: not told.
+        log: called with the comparison's result; None: silent.
 
     Returns:
         the path.
@@ -89,8 +81,8 @@ def export_tflite(
             archive.writestr(_DESCRIPTION_FILE, describe(model))
             archive.writestr(_CHECKSUM_FILE, hashlib.sha256(content).hexdigest())
         difference = check_answers(model, load_tflite(file), images, bounds)
-    if say is not None:
-        say(str(difference))
+    if log is not None:
+        log(str(difference))
     return path
 
 
@@ -111,7 +103,7 @@ def load_tflite(path: str | os.PathLike[str], *, threads: int | None = None) -> 
         interpreter = litert.Interpreter(model_content=content, num_threads=threads or os.cpu_count())
         inputs, outputs = _places(interpreter)
     except (ValueError, RuntimeError, KeyError) as error:
-        raise ExportError(f"{path}: LiteRT cannot load it: {str(error).splitlines()[0]}") from error
+        raise ExportError(f"{path}: LiteRT cannot load it: {reason(error)}") from error
     lock = threading.Lock()  # an interpreter is one set of tensors
     allocated: tuple[int, ...] = ()  # shape of the image that these have component for
 
@@ -145,7 +137,7 @@ def _read(path: Path) -> tuple[bytes, str]:
             checksum = archive.read(_CHECKSUM_FILE).decode("ascii")
             content = whole[: min(entry.header_offset for entry in archive.infolist())]
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ExportError(f"{path}: not written by mrcnn, its description is missing or damaged") from error
+        raise ExportError(f"{path}: not written by mrcnn, or cut off: {reason(error)}") from error
     if hashlib.sha256(content).hexdigest() != checksum:
         raise ExportError(f"{path}: damaged, its bytes are not those that were written")
     return content, described

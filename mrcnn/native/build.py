@@ -233,13 +233,13 @@ assert pooled.numpy().ravel().tolist() == [5.0, 6.0], pooled.numpy().ravel().tol
 """
 
 
-def build(cuda: bool | None = None, say: Callable[[str], None] = print) -> Path:
+def build(cuda: bool | None = None, log: Callable[[str], None] = print) -> Path:
     """Compiles the op for the TensorFlow of this Python and puts the library into the cache, at the end, in one step.
 
     Args:
         cuda: with CUDA kernels or without; None: $MRCNN_CUDA (0 or 1), else with them where TensorFlow was built with
             CUDA and there is an nvcc.
-        say: told what goes on, line by line.
+        log: called with each line about the progress.
 
     Returns:
         The library.
@@ -262,7 +262,7 @@ def build(cuda: bool | None = None, say: Callable[[str], None] = print) -> Path:
     if cuda and nvcc is None:
         raise BuildError("no nvcc: install CUDA's compiler, or name it in NVCC, or build without CUDA (MRCNN_CUDA=0)")
     if cuda is None and nvcc and not tf.test.is_built_with_cuda():
-        say("this TensorFlow is built without CUDA, so the op is too")
+        log("this TensorFlow is built without CUDA, so the op is too")
         nvcc = None
     target = cache_dir() / identity.filename
     try:
@@ -285,14 +285,14 @@ def build(cuda: bool | None = None, say: Callable[[str], None] = print) -> Path:
     with tempfile.TemporaryDirectory(prefix="mrcnn_ops_") as temporary:
         objects = []
         for source in SOURCES:
-            say(f"{Path(compiler).name} {source}")
+            log(f"{Path(compiler).name} {source}")
             objects.append(f"{temporary}/{source}.o")
             flags = [*cxx_flags(source), *(["-DMRCNN_WITH_CUDA"] if nvcc else []), *tensorflow_flags]
             _run([compiler, *flags, "-c", str(folder / source), "-o", objects[-1]], f"compiling {source}")
         link_flags = list(tf.sysconfig.get_link_flags())
         if nvcc:
             cuda_version = _run([nvcc, "--version"], "asking nvcc for its version").split("release ")[-1].split(",")[0]
-            say(f"nvcc {CUDA_SOURCE} for {', '.join(f'sm_{arch}' for arch in architectures)}")
+            log(f"nvcc {CUDA_SOURCE} for {', '.join(f'sm_{arch}' for arch in architectures)}")
             objects.append(f"{temporary}/{CUDA_SOURCE}.o")
             command = [nvcc, "-ccbin", compiler, *cuda_flags(architectures), "-c", str(folder / CUDA_SOURCE)]
             _run([*command, "-o", objects[-1]], f"compiling {CUDA_SOURCE}")
@@ -304,7 +304,7 @@ def build(cuda: bool | None = None, say: Callable[[str], None] = print) -> Path:
                 command = [compiler, "-shared", "-o", str(library), *objects, *link_flags]
                 _run(command, "linking")
                 # Loading it can crash Python: another Python tries it first.
-                say("trying the library")
+                log("trying the library")
                 _run([sys.executable, "-c", _SELF_CHECK, str(library)], "the first use of the library")
                 append_stamp(library, Stamp(identity, cuda_version, tuple(architectures), version))
         except OSError as error:

@@ -23,7 +23,7 @@ def op(tmp_path_factory):
         pytest.skip("no C++ compiler")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MRCNN_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-        build(cuda=False, say=lambda line: None)
+        build(cuda=False, log=lambda line: None)
         patch.setattr(loading, "_state", None)
         assert loading.state().reason == ""
         yield loading.state().library

@@ -195,13 +195,13 @@ def test_failing_compiler_shows_its_last_lines(library, compiler, capsys):
 def test_compiler_that_dies(library, compiler):
     compiler("kill -SEGV $$")
     with pytest.raises(build.BuildError, match=r"compiling ops\.cc failed with signal 11"):
-        build.build(cuda=False, say=str)
+        build.build(cuda=False, log=str)
 
 
 def test_what_was_built_is_tried_before_it_is_kept(library, compiler):
     compiler('while [ $# -gt 1 ]; do if [ "$1" = -o ]; then echo nothing > "$2"; fi; shift; done')
     with pytest.raises(build.BuildError, match="first use of the library failed"):
-        build.build(cuda=False, say=str)
+        build.build(cuda=False, log=str)
     assert not list(library.parent.iterdir())
 
 
@@ -209,14 +209,14 @@ def test_no_compiler(library, monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(build.BuildError, match="no C\\+\\+ compiler: install g\\+\\+"):
-        build.build(say=str)
+        build.build(log=str)
 
 
 def test_no_nvcc(library, compiler, monkeypatch):
     compiler("exit 0")
     monkeypatch.setattr(build, "find_nvcc", lambda: None)
     with pytest.raises(build.BuildError, match="no nvcc"):
-        build.build(cuda=True, say=str)
+        build.build(cuda=True, log=str)
 
 
 def test_cache_that_cannot_be_written(library, compiler, monkeypatch, tmp_path):
@@ -224,7 +224,7 @@ def test_cache_that_cannot_be_written(library, compiler, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("MRCNN_CACHE_DIR", str(tmp_path / "file"))  # permissions would not stop an administrator
     with pytest.raises(build.BuildError, match=r"file/ops cannot be written \(.*MRCNN_CACHE_DIR names another folder"):
-        build.build(cuda=False, say=str)
+        build.build(cuda=False, log=str)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="an administrator may write anywhere")
@@ -232,7 +232,7 @@ def test_read_only_cache(library, compiler):
     compiler("exit 0")
     library.parent.chmod(0o555)
     with pytest.raises(build.BuildError, match="cannot be written"):
-        build.build(cuda=False, say=str)
+        build.build(cuda=False, log=str)
 
 
 def test_architectures(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import gc
 import subprocess
 import sys
@@ -17,10 +18,14 @@ from PIL import Image
 from mrcnn import inference
 from mrcnn.data.errors import DataError
 from mrcnn.data.rasterize import encode_masks, rle_to_mask
+from mrcnn.data.read_options import ReadOptions
 from mrcnn.inference import detect, detect_dataset, iter_detect, set_threads, stream, to_instances
+from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
+from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.structures import masks
 from mrcnn.structures.masks import paste_masks
+from mrcnn.structures.outputs import KEYPOINTS, MASKS, Pasting
 from mrcnn.structures.tensors import batch_spec
 from tests.blob_finder import BlobFinder, image, mixed_images
 from tests.tiny_model import blank_image, noise_images, tiny_model
@@ -108,7 +113,8 @@ def test_boxes_that_name_their_last_pixel():
         "keypoints": np.full((2, 1, 3), 18, np.float32),
     }
     config = InputConfig(end_offset=-1.0, whole_pixels=True)
-    place = {"origin": (8, 0), "config": config, "paste": "integer_resize"}
+    outputs = (dataclasses.replace(MASKS, paste=Pasting("integer_resize")), KEYPOINTS)
+    place = {"origin": (8, 0), "config": config, "outputs": outputs}
     found = to_instances(detections, (20, 40), (11, 31), **place)
     # (3.9, 17.5 - 8, 19.5) of (39, 19, 39) are a tenth and two halves of 30, 10 and 30 pixels, to which ends add 1
     assert found.boxes.tolist() == [[0, 0, 11, 31], [0, 3, 6, 16]]
@@ -118,8 +124,7 @@ def test_boxes_that_name_their_last_pixel():
 
 def test_pasting_follows_the_mask_head():
     model = BlobFinder()
-    pool = types.SimpleNamespace(end_offset=-1.0)
-    model.config.heads = (types.SimpleNamespace(), types.SimpleNamespace(paste="padded_integer", pool=pool))
+    model.config.outputs = MaskHeadConfig(pool=RoiPoolConfig(end_offset=-1.0), paste="padded_integer").outputs
     pixels = image(64, 64, (0, 16, 16, 48, 48))
     found = detect(model, pixels)[0]
     half = np.repeat([[1.0, 0.0]], 14, axis=1)[np.newaxis].repeat(28, axis=1)
@@ -159,9 +164,9 @@ def test_images_are_read_no_further_ahead_than_stated(model):
 
 def test_every_kind_of_image(model, tmp_path):
     gray = image(60, 80, (0, 10, 10, 40, 50))[..., 0]
-    as_gray = detect(model, gray)[0]
+    as_gray = detect(model, gray, score_threshold=None)[0]
     assert as_gray.class_ids.tolist() == [1, 2, 3]
-    same(as_gray, detect(model, gray[..., None])[0])
+    same(as_gray, detect(model, gray[..., None], score_threshold=None)[0])
     color = image(60, 80, (2, 10, 10, 40, 50))
     alpha = np.concatenate([color, np.zeros((60, 80, 1), np.uint8)], 2)
     same(detect(model, color)[0], detect(model, alpha)[0])
@@ -197,7 +202,9 @@ def test_bad_batch_size_is_refused(model):
 
 def test_score_threshold(model):
     colors = image(60, 80, (0, 1, 1, 20, 20), (1, 1, 30, 20, 50), (2, 30, 30, 50, 50))
-    assert detect(model, colors)[0].scores.tolist() == pytest.approx([0.9, 0.6, 0.3])
+    everything = detect(model, colors, score_threshold=None)[0]
+    assert everything.scores.tolist() == pytest.approx([0.9, 0.6, 0.3])
+    assert detect(model, colors)[0].scores.tolist() == pytest.approx([0.9, 0.6])  # 0.5, for people
     assert detect(model, colors, score_threshold=0.5)[0].class_ids.tolist() == [1, 2]
     assert len(detect(model, colors, score_threshold=0.95)[0]) == 0
 
@@ -264,9 +271,10 @@ def test_to_instances_clips_and_drops():
 
 def test_progress_bar(model, capsys):
     detect(model, mixed_images(3), progress=True)
-    assert "3/3" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "detection: 1 of 3 images" in said.err and "\x1b" not in said.err and said.out == ""
     detect(model, mixed_images(3))
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
 
 
 def test_detect_dataset(model):
@@ -284,7 +292,7 @@ def test_detect_dataset(model):
 
     found = list(detect_dataset(model, Images(), 2))
     assert [i for i, _ in found] == [f"image {i}" for i in range(5)]
-    for (_, a), b in zip(found, detect(model, images), strict=True):
+    for (_, a), b in zip(found, detect(model, images, score_threshold=None), strict=True):
         same(a, b)
 
 
@@ -434,3 +442,52 @@ def test_memory_stays_flat_over_2000_images():
     _, grown, _, traces = done.stdout.split()[-4:]
     assert float(grown) < 50  # MiB
     assert int(traces) == 1
+
+
+def test_an_image_that_cannot_be_used_is_raised_skipped_or_handed_over(model, tmp_path, caplog):
+    whole = image(60, 80, (0, 10, 10, 40, 50))
+    Image.fromarray(whole).save(tmp_path / "a.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    images = [whole, tmp_path / "cut.png", tmp_path / "a.png", np.zeros((4, 4, 2), np.uint8), whole]
+    with pytest.raises(DataError, match=r"cut\.png"):
+        detect(model, images)
+    for batch_size in (1, 2, 5):
+        errors = {}
+        results = detect(model, images, batch_size, on_error=errors.__setitem__)
+        assert [result is None for result in results] == [False, True, False, True, False]
+        assert list(errors) == [1, 3] and "cut.png" in str(errors[1]) and "image 3" in str(errors[3])
+        same(results[0], results[4])
+    assert caplog.records == []
+    assert [result is None for result in iter_detect(model, images, on_error="skip")] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert ["cut.png" in record.getMessage() for record in caplog.records] == [True, False]
+    assert detect(model, [images[1], images[3]], on_error="skip") == [None, None]
+    with pytest.raises(ValueError, match="on_error 'ignore'"):
+        detect(model, whole, on_error="ignore")
+
+
+def test_skipping_does_not_hide_what_is_no_fault_of_an_image(model):
+    def breaks():
+        yield image(40, 40)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        detect(model, breaks(), on_error="skip")
+    with pytest.raises(TypeError):
+        detect(model, [lambda: 1 + "1"], on_error="skip")
+
+
+def test_read_options_reach_the_reader(model, tmp_path):
+    deep = image(60, 80, (0, 10, 10, 40, 50))[..., 0].astype(np.uint16) * 16  # 12 bits of 16
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for holder in (tmp_path / "deep.png", deep):
+        assert len(detect(model, holder)[0]) == 0
+        assert len(detect(model, holder, read_options=ReadOptions(in_range=12))[0]) == 2
+    bands = np.zeros((60, 80, 6), np.uint8)
+    bands[10:40, 10:50, 5] = 255
+    assert detect(model, bands, read_options=ReadOptions(bands=(6, 1, 2)))[0].class_ids.tolist() == [1]

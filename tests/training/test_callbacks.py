@@ -104,7 +104,7 @@ def test_evaluation_every_few_epochs_and_at_the_end(monkeypatch):
 
 @pytest.mark.slow
 def test_weights_and_biases_by_its_own_keras_callback(tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install 'mrcnn[wandb]'")
+    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install 'mrcnn-keras[wandb]'")
     from wandb.integration.keras import WandbMetricsLogger
 
     for name, value in (("MODE", "offline"), ("SILENT", "true"), ("DIR", str(tmp_path))):

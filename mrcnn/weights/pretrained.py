@@ -16,9 +16,9 @@ import numpy as np
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, torchvision
-from mrcnn.weights.architecture import Architecture
 from mrcnn.weights.coco_classes import NOT_A_CLASS
 from mrcnn.weights.name_map import Converted
+from mrcnn.weights.network import Network
 from mrcnn.weights.open_file import FileContents, read_arrays
 from mrcnn.weights.profile import PROFILES
 from mrcnn.weights.reading import reading
@@ -27,7 +27,7 @@ from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_nam
 _log = logging.getLogger(__name__)
 
 IMPORTERS: tuple[ModuleType, ...] = (torchvision, detectron2, detectron, matterport)
-"""One module per code base: `matches(arrays)`, `describe(arrays, plain, source)`, `to_ours(arrays, architecture)`."""
+"""One module per code base: `matches(arrays)`, `describe(arrays, plain, source)`, `to_ours(arrays, network)`."""
 
 _SHORT_NAMES = {
     "short_side": "input.short_side",
@@ -48,7 +48,7 @@ class UnknownNetworkError(WeightsError):
 class Foreign(NamedTuple):
     """Weights of another program: the network they are of, and the arrays by our names, in our layouts."""
 
-    architecture: Architecture
+    network: Network
     arrays: Converted
 
 
@@ -73,8 +73,8 @@ def _foreign(contents: FileContents, path: str | os.PathLike[str]) -> Foreign | 
     with reading(Path(path)):
         for importer in IMPORTERS:
             if importer.matches(contents.arrays):
-                architecture = importer.describe(contents.arrays, contents.metadata, str(path))
-                return Foreign(architecture, importer.to_ours(contents.arrays, architecture))
+                network = importer.describe(contents.arrays, contents.metadata, str(path))
+                return Foreign(network, importer.to_ours(contents.arrays, network))
     return None
 
 
@@ -123,8 +123,8 @@ def load_pretrained(
         arrays: Mapping[str, Any] = contents.arrays
         unused: tuple[str, ...] = ()
     else:
-        network = foreign.architecture
-        config = PROFILES[network.family].model_config(network)
+        network = foreign.network
+        config = PROFILES[network.family].model_config(network.overrides)
         names, ids, arrays, unused = network.class_names, network.category_ids, foreign.arrays, foreign.arrays.unused
     in_file = config.num_classes
     config = config.override(changes | ({} if num_classes is None else {"num_classes": num_classes}))
@@ -178,7 +178,7 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
         names = contents.metadata.get("class_names")
         in_file = len(names) if isinstance(names, (list, tuple)) else None
     else:
-        in_file = foreign.architecture.num_classes
+        in_file = foreign.network.num_classes
     in_model = getattr(getattr(model, "config", None), "num_classes", None)
     if num_classes is not None and num_classes not in (in_file, in_model):
         raise WeightsError(f"{path}: weights for {in_file} classes and a model for {in_model}, expected {num_classes}")
@@ -188,7 +188,7 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
             raise _unknown(contents, path, "nothing in it fits the model; ")
         return assign(variables, arrays, str(path))
     report = assign(named_variables(model), foreign.arrays, str(path))
-    differing = _other_conventions(model, foreign.architecture)
+    differing = _other_conventions(model, foreign.network)
     if differing:
         _log.warning(
             "%s: made for other values of %s than the model's; load_pretrained(path, num_classes=...) takes them over",
@@ -198,10 +198,10 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
     return dataclasses.replace(report, unused=(*report.unused, *foreign.arrays.unused))
 
 
-def _other_conventions(model: Any, network: Architecture) -> list[str]:
+def _other_conventions(model: Any, network: Network) -> list[str]:
     """Configuration of the first layers in which the model and the family of the weights differ."""
     mine = getattr(getattr(model, "config", None), "backbone", None)
-    theirs = PROFILES[network.family].model_config(network).backbone
+    theirs = PROFILES[network.family].model_config(network.overrides).backbone
     names = ("pixel_norm", "stride_in_1x1", "stem_pool")
     return [
         f"backbone.{name}"
@@ -222,7 +222,7 @@ class WeightsDescription:
     """What a weights file is; `str` of it is meant to be read.
 
     container: how it is written. family: whose conventions it follows. network: one line on its parts. class_names,
-    assumptions: see `Architecture`. unused: names of arrays no variable is made of.
+    assumptions: see `Network`. unused: names of arrays no variable is made of.
     """
 
     source: str
@@ -268,7 +268,7 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
         heads = ["box", *(head.layer_name.removesuffix("_head") for head in config.heads)]
         network = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
         return WeightsDescription(*shared, config.profile, network, len(contents.arrays), values, tuple(class_names))
-    network = foreign.architecture
+    network = foreign.network
     return WeightsDescription(
         *shared,
         network.family,

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.errors import InputError
+from mrcnn.migrations import migrate_model
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, check_heads
@@ -56,6 +57,11 @@ class MaskRCNNConfig(BaseConfig):
             if isinstance(head, BoxHeadConfig):
                 raise ConfigError(f"heads.{i}: a box head belongs into box_head, got {type(head).__name__}")
         check_heads((self.box_head, *self.heads), RPN_LOSSES)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> MaskRCNNConfig:
+        """As `BaseConfig.from_dict`, of data that an earlier version wrote too; see `mrcnn.migrations`."""
+        return super().from_dict(migrate_model(data) if isinstance(data, dict) else data)
 
     @property
     def outputs(self) -> tuple[HeadOutput, ...]:

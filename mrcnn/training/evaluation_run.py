@@ -54,8 +54,8 @@ def evaluate(
         log: called with each such line, in place of standard error.
 
     Returns:
-        numbers "box/AP", "mask/AP50", ..., those of `metrics` as "name/key", per-class table, precision-recall curves, detections; printable.
-        Empty: no images or no objects give -1 throughout.
+        numbers "box/AP", "mask/AP50", ..., and those of `metrics` as "name/key"; per-class table, precision-recall
+        curves, detections; printable. Empty: no images or no objects give -1 throughout.
 
     Raises:
         InputError: the data set's classes are not those of the model; two metrics of one name; or, on several machines,

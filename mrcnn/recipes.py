@@ -35,7 +35,7 @@ from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import RPNConfig
 from mrcnn.preprocessing import InputConfig
-from mrcnn.weights.matterport import network as matterport_network
+from mrcnn.weights.matterport import network_overrides
 from mrcnn.weights.profile import MATTERPORT
 
 logger = logging.getLogger("mrcnn")
@@ -154,7 +154,7 @@ class Recipe(BaseConfig):
                 'profile: "matterport" has ResNet-50 and ResNet-101 with a pyramid; the recipe has '
                 f"{type(backbone).__name__} and {type(neck).__name__}"
             )
-        network = matterport_network(backbone.depth, self.model.num_classes)
+        overrides = network_overrides(backbone.depth, self.model.num_classes)
         train = dataclasses.replace(
             self.train,
             optimizer="sgd",
@@ -167,7 +167,7 @@ class Recipe(BaseConfig):
             clip_norm=5.0,
             train_layers="all",
         )
-        return dataclasses.replace(self, model=MATTERPORT.model_config(network), train=train)
+        return dataclasses.replace(self, model=MATTERPORT.model_config(overrides), train=train)
 
     def with_model(self, config: MaskRCNNConfig) -> Recipe:
         """The recipe of a run that trains a model of this config, which replaces its `model` part.

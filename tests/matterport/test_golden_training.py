@@ -43,7 +43,7 @@ def test_losses_gradients_and_steps(model, weights, layers, tmp_path):
 
     total, norms = gradients()
     np.testing.assert_allclose(total, golden[f"{layers}_total"], rtol=1e-3)
-    known = matterport.to_ours(weights_file._Everything(), native_config.architecture(model.config))
+    known = matterport.to_ours(weights_file._Everything(), native_config.network(model.config))
     paths = {id(v): path for path, v in named_variables(keras_model).items()}
     names = [known.source_of(paths[id(v)])[0] for v in keras_model.trainable_variables]
     ours = dict(zip(names, (float(norm) for norm in norms), strict=True))

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from mrcnn.weights import matterport
-from mrcnn.weights.architecture import BackboneArchitecture, BoxHeadArchitecture, MaskHeadArchitecture
+from mrcnn.weights.network import Network
+from mrcnn.weights.profile import MATTERPORT
 from mrcnn.weights.report import WeightsError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data" / "mp_mask_r50.npz"
@@ -31,12 +32,19 @@ def test_architecture_of_the_reference() -> None:
     assert matterport.matches(arrays)
     found = matterport.describe(arrays)
     assert found.family == "matterport" and found.num_classes == 80
-    assert found.backbone == BackboneArchitecture(50, norm="affine_bn", epsilon=1e-3, stride_in_1x1=True)
-    assert (found.neck.kind, found.neck.channels) == ("fpn", 256)
-    assert (found.rpn.anchors_per_cell, found.rpn.num_convs, found.rpn.channels) == (3, 1, 512)
-    assert found.rpn.objectness == "softmax"
-    assert found.box_head == BoxHeadArchitecture(fc_dims=(1024, 1024), fc_norm="affine_bn", norm_epsilon=1e-3)
-    assert found.mask_head == MaskHeadArchitecture(norm="affine_bn", norm_epsilon=1e-3)
+    model = MATTERPORT.model_config(found.overrides)
+    backbone = model.backbone
+    assert (backbone.depth, backbone.groups, backbone.width_per_group) == (50, 1, 64)
+    assert (backbone.norm, backbone.epsilon, backbone.stride_in_1x1) == ("affine_bn", 1e-3, True)
+    assert (found["neck"], found["neck.channels"]) == ("fpn", 256)
+    assert model.rpn.objectness == "softmax"
+    assert (found.anchors_per_cell, model.rpn.num_convs, found["rpn.channels"]) == (3, 1, 512)
+    box = model.box_head
+    assert (box.fc_dims, box.fc_norm, box.norm_epsilon) == ((1024, 1024), "affine_bn", 1e-3)
+    assert (box.conv_dims, box.conv_norm, box.pool.size, box.class_agnostic) == ((), "none", 7, False)
+    (mask,) = model.heads
+    assert (mask.conv_dims, mask.conv_norm, mask.norm_epsilon) == ((256,) * 4, "affine_bn", 1e-3)
+    assert (mask.deconv_dim, mask.class_agnostic) == (256, False)
     assert found.class_names[0] == "person" and found.category_ids[-1] == 90
 
 
@@ -46,7 +54,7 @@ def test_own_classes_and_deeper_backbones() -> None:
         for name in [name for name in arrays if "4b_branch" in name]:
             arrays[name.replace("4b_branch", f"4{block}_branch")] = arrays[name]
     found = matterport.describe(arrays)
-    assert found.num_classes == 1 and found.class_names is None and found.backbone.depth == 101
+    assert found.num_classes == 1 and found.class_names is None and found["backbone.depth"] == 101
 
 
 def test_every_array_is_used_and_shapes_are_ours() -> None:
@@ -87,8 +95,8 @@ def test_every_array_is_used_and_shapes_are_ours() -> None:
     )
 
 
-def _plain(arrays: dict[str, np.ndarray]) -> matterport.Architecture:
-    """The architecture of a model with frozen norms and one objectness logit, as the paper's recipes have them."""
+def _plain(arrays: dict[str, np.ndarray]) -> Network:
+    """The network of a model with frozen norms and one objectness logit, as the paper's recipes have them."""
     model = {"rpn/objectness/bias": np.zeros(3), "backbone/stem_conv1/norm/gamma": np.zeros(64)}
     return matterport.fitted(matterport.describe(arrays), model)
 
@@ -123,7 +131,7 @@ def test_fitted_keeps_what_the_model_has() -> None:
     same = {"rpn/objectness/bias": np.zeros(6), "backbone/stem_conv1/norm/bias": np.zeros(64)}
     assert matterport.fitted(found, same) == found
     plain = _plain(_state())
-    assert (plain.backbone.norm, plain.rpn.objectness) == ("frozen_bn", "sigmoid")
+    assert (plain["backbone.norm"], plain["rpn.objectness"]) == ("frozen_bn", "sigmoid")
 
 
 def test_two_scores_per_anchor_become_one_logit_of_the_same_probability() -> None:
@@ -162,7 +170,7 @@ def test_convolution_over_the_roi_as_a_dense_layer() -> None:
 
 def test_a_network_without_masks() -> None:
     arrays = {name: value for name, value in _state().items() if not name.startswith("mrcnn_mask")}
-    assert matterport.describe(arrays).mask_head is None
+    assert not matterport.describe(arrays).has_head("mask_head")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.export import tf_serving
+from mrcnn.export.base import Exporter, ExportOptions
 from mrcnn.export.check import expect_within, noise
 from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
 from mrcnn.export.errors import ExportError
@@ -105,17 +107,17 @@ def export_saved_model(
         the path of the version. It is written under a temporary name, then renamed.
 
     Raises:
-        ValueError: the folder holds something else than versions, or that version; an argument is out of range; an
+        InputError: the folder holds something else than versions, or that version; an argument is out of range; an
             image is beyond the limits.
         ExportError: the answers differ by more than `max_difference`, or the graph holds what not every TensorFlow
             has. Nothing is left behind.
     """
     path = Path(path)
     if masks not in MAX_PIXELS:
-        raise ValueError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
+        raise InputError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
     limits = Limits(MAX_PIXELS[masks] if max_pixels is None else max_pixels, min_side, max_batch_size)
     if not limits.allow(height or min_side, width or min_side):
-        raise ValueError(f"height, width: {height} x {width} is beyond the limits: {limits}")
+        raise InputError(f"height, width: {height} x {width} is beyond the limits: {limits}")
     _expect_versions(path, version)
     pixels = [] if images is None else _read(images, limits)
     fits = [p for p in pixels if height in (None, p.shape[0]) and width in (None, p.shape[1])]
@@ -166,6 +168,60 @@ def export_saved_model(
     return target
 
 
+@dataclasses.dataclass(frozen=True)
+class SavedModelOptions(ExportOptions):
+    """Choices for a SavedModel, see `export_saved_model`."""
+
+    height: int | None = None
+    width: int | None = None
+    masks: Masks = "small"
+    mask_threshold: float = 0.5
+    score_threshold: float | None = None
+    frozen: bool = True
+    max_pixels: int | None = None
+    min_side: int = 2
+    max_batch_size: int = 16
+    version: int | None = None
+
+
+class SavedModelExporter(Exporter):
+    """Folders that TensorFlow Serving, C++, or TensorFlow without this package run."""
+
+    name = "savedmodel"
+    summary = "a folder for TensorFlow Serving, C++, or Python without this package"
+    options = SavedModelOptions
+
+    def export(
+        self,
+        model: Any,
+        path: str | os.PathLike[str],
+        options: ExportOptions | None = None,
+        *,
+        images: Iterable[ImageLike] | None = None,
+        max_difference: Difference | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Write the next version, see `export_saved_model`."""
+        chosen = {f.name: getattr(self.expect_options(options), f.name) for f in dataclasses.fields(self.options)}
+        bounds = max_difference or ACCEPTED
+        return export_saved_model(model, path, **chosen, images=images, max_difference=bounds, log=log)
+
+    def write(self, model: Any, path: Path, options: ExportOptions) -> None:
+        """Not used: a version is more than one file, and is moved into a folder that others lie in."""
+        raise NotImplementedError
+
+    def load(self, path: str | os.PathLike[str]) -> Any:
+        """Refused: a SavedModel resizes by itself, so that `detect` has nothing to do with it."""
+        raise ExportError(
+            f"{os.fspath(path)}: a SavedModel is run by TensorFlow alone, tf.saved_model.load(path).signatures;"
+            " docs/serving.md has an example"
+        )
+
+    def path_in(self, folder: Path) -> Path:
+        """The folder itself, which holds the versions."""
+        return folder
+
+
 # ---- folders ----
 
 
@@ -176,20 +232,20 @@ def _versions(path: Path) -> list[int]:
 def _expect_versions(path: Path, version: int | None) -> None:
     """Refuses a folder in which a version has no place."""
     if version is not None and version < 1:
-        raise ValueError(f"version: expected at least 1, got {version}")
+        raise InputError(f"version: expected at least 1, got {version}")
     if not path.exists():
         return
     if not path.is_dir():
-        raise ValueError(f"{path}: a file, expected a folder for the versions of a SavedModel")
+        raise InputError(f"{path}: a file, expected a folder for the versions of a SavedModel")
     for entry in path.iterdir():
         ours = entry.name in tf_serving.CONFIG_FILES or entry.name.startswith(".export.")
         if not ours and not (entry.is_dir() and entry.name.isdecimal()):
-            raise ValueError(
+            raise InputError(
                 f"{path}: holds {entry.name}, expected nothing but versions of a SavedModel (folders 1, 2, ...); "
                 "choose another folder"
             )
     if version is not None and (path / str(version)).exists():
-        raise ValueError(f"{path / str(version)}: exists; choose another version")
+        raise InputError(f"{path / str(version)}: exists; choose another version")
 
 
 def _make_folder(path: Path) -> list[Path]:
@@ -215,7 +271,7 @@ def _move(folder: Path, base: Path, version: int | None) -> Path:
                 if not target.exists():
                     raise
         if version is not None:
-            raise ValueError(f"{target}: exists; choose another version")
+            raise InputError(f"{target}: exists; choose another version")
         number += 1
 
 
@@ -269,7 +325,7 @@ def _read(images: Iterable[ImageLike], limits: Limits) -> list[np.ndarray]:
         name = os.fspath(image) if isinstance(image, (str, os.PathLike)) else f"image {number}"
         pixels = load_image(image, number)
         if not limits.allow(*pixels.shape[:2]):
-            raise ValueError(f"{name}: {pixels.shape[0]} x {pixels.shape[1]} pixels are beyond the limits: {limits}")
+            raise InputError(f"{name}: {pixels.shape[0]} x {pixels.shape[1]} pixels are beyond the limits: {limits}")
         found.append(pixels)
     return found
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
 from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
+from mrcnn.files import atomic_write
 from mrcnn.inference import pasting_of
 from mrcnn.modeling.input import InputConfig
 from mrcnn.native.loading import stock_ops
@@ -40,9 +43,9 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 1:
-                raise ValueError(f"{field.name}: expected at least 1, got {getattr(self, field.name)}")
+                raise InputError(f"{field.name}: expected at least 1, got {getattr(self, field.name)}")
         if self.min_side**2 > self.max_pixels:
-            raise ValueError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
+            raise InputError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
 
     def allow(self, height: int, width: int) -> bool:
         """Whether an image of that size is accepted."""
@@ -100,6 +103,7 @@ class ServedModel:
         # Gradients are of no use to whoever serves the model, and those of RoIAlign cannot be stored
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(holder, os.fspath(folder), self.signatures, options)
+        _forget_gradients(Path(folder))
 
     def _serve_pixels(self, image: Tensor, shape: Tensor) -> dict[str, Tensor]:
         with tf.control_dependencies([self._expect_batch(tf.shape(image)[0])]):
@@ -306,17 +310,37 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
     ).get_concrete_function()
 
 
+def _forget_gradients(folder: Path) -> None:
+    """Removes the names of custom gradients from a SavedModel that does not hold them.
+
+    Whoever loads it would be warned, for each function, that its gradients are missing.
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.saved_model import fingerprinting_utils
+
+    file = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        for node in nodes:
+            node.attr.pop("_gradient_op_type", None)
+    with atomic_write(file) as part:
+        part.write_bytes(saved.SerializeToString(deterministic=True))
+    (folder / "fingerprint.pb").unlink(missing_ok=True)
+    fingerprinting_utils.write_fingerprint(str(folder))
+
+
 def freeze(function: Any) -> Any:
     """A concrete function that returns a dict of tensors, with its variables as constants.
 
     Raises:
-        ValueError: the variables are too large.
+        InputError: the variables are too large.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     size = sum(variable.shape.num_elements() * variable.dtype.size for variable in function.variables)
     if size > _MAX_CONSTANTS:
-        raise ValueError(f"a model of {size / 1e9:.1f} GB cannot be constants of a graph: export with frozen=False")
+        raise InputError(f"a model of {size / 1e9:.1f} GB cannot be constants of a graph: export with frozen=False")
     constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
     signature = function.structured_input_signature
     specs = [*signature[0], *signature[1].values()]

@@ -97,7 +97,7 @@ def ours(checkpoint: str, case: str, engine: str):
     images = [image(shape)] * batch
 
     def run():
-        results = mrcnn.detect(model, images, batch)
+        results = mrcnn.detect(model, images, batch, score_threshold=None)
         assert all(found.masks.shape[1:] == shape for found in results)
         return len(results[0]), float(results[0].scores[0])
 
@@ -254,7 +254,7 @@ def stages(checkpoint: str, case: str, rounds: int) -> None:
     from mrcnn.inference import prepare_image, to_instances
     from mrcnn.inference.prepare import make_batch
     from mrcnn.modeling.input import content_window, proposal_window
-    from mrcnn.structures.tensors import Detections, Proposals, RPNOutput
+    from mrcnn.structures.tensors import Proposals, RPNOutput
 
     model = mrcnn.fold_batch_norm(model)
     shape = parse(case)[0]
@@ -307,7 +307,7 @@ def stages(checkpoint: str, case: str, rounds: int) -> None:
     pred = timed("box head, with it", lambda f, p: model.box_head(f, p.boxes, p.valid, window), features, proposals)
     found = timed("NMS of classes", lambda q, p: model.box_head.detect(q, p, window), pred, proposals)
     used = int(tf.reduce_sum(tf.cast(found.valid, tf.int32)))
-    found = Detections(*(field if field is None else field[:, :used] for field in found))
+    found = found.map(lambda field: field[:, :used])
     head = model.heads[0]
     timed(f"  RoIAlign of {used}", lambda f, d: head.pooler(f, d.boxes, d.valid), features, found)
     whole = timed(
@@ -321,7 +321,7 @@ def stages(checkpoint: str, case: str, rounds: int) -> None:
         "paste",
         lambda: (
             to_instances(
-                held, item.content_shape, item.original_shape, config=config, paste=model.config.heads[0].paste
+                held, item.content_shape, item.original_shape, config=config, outputs=model.config.outputs
             ).masks
         ),
     )

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from mrcnn._version import __version__
 from mrcnn.compat import repair_before_imgaug
+from mrcnn.distribution import warn_of_other
 
 if TYPE_CHECKING:
     from mrcnn import recipes as recipes
     from mrcnn.base_config import ConfigError as ConfigError
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
+    from mrcnn.data.formats.base import dataset_splits as dataset_splits
     from mrcnn.data.formats.base import load_dataset as load_dataset
+    from mrcnn.data.formats.base import load_splits as load_splits
     from mrcnn.data.formats.coco import load_coco as load_coco
     from mrcnn.data.formats.coco import save_json as save_json
     from mrcnn.data.formats.via import load_via as load_via
     from mrcnn.data.image_file import image_suffixes as image_suffixes
+    from mrcnn.data.image_list import list_images as list_images
     from mrcnn.data.images import read_image as read_image
     from mrcnn.data.pipeline import make_pipeline as make_pipeline
     from mrcnn.data.read_options import ReadOptions as ReadOptions
@@ -92,6 +96,7 @@ _HOME = {
     "VideoWriter": "mrcnn.data.video",
     "WeightsError": "mrcnn.weights.report",
     "build_ops": "mrcnn.native.build",
+    "dataset_splits": "mrcnn.data.formats.base",
     "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",
     "detect_augmented": "mrcnn.inference",
@@ -113,6 +118,7 @@ _HOME = {
     "inspect_batch": "mrcnn.inspection",
     "iter_detect": "mrcnn.inference",
     "join_workers": "mrcnn.training.devices",
+    "list_images": "mrcnn.data.image_list",
     "load_coco": "mrcnn.data.formats.coco",
     "load_dataset": "mrcnn.data.formats.base",
     "load_imagenet": "mrcnn.weights.imagenet",
@@ -120,6 +126,7 @@ _HOME = {
     "load_onnx": "mrcnn.export.onnx",
     "load_openvino": "mrcnn.export.openvino",
     "load_pretrained": "mrcnn.weights.pretrained",
+    "load_splits": "mrcnn.data.formats.base",
     "load_tflite": "mrcnn.export.tflite",
     "load_via": "mrcnn.data.formats.via",
     "load_weights": "mrcnn.weights.pretrained",
@@ -144,6 +151,7 @@ __all__ = ["__version__", *sorted(_HOME)]
 
 
 repair_before_imgaug()
+warn_of_other()
 
 
 def __getattr__(name: str) -> Any:

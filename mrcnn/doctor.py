@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 
+from mrcnn import distribution
 from mrcnn._version import __version__
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS")
@@ -18,8 +19,11 @@ def diagnose() -> dict[str, str]:
     Returns:
         Answers by subject, in the order to show them. Nothing that is missing or broken raises.
     """
-    answers = {
-        "mrcnn": f"{__version__} in {os.path.dirname(os.path.abspath(__file__))}",
+    answers = {"mrcnn": f"{__version__} in {os.path.dirname(os.path.abspath(__file__))}{_installed_as()}"}
+    other = distribution.other_distribution()
+    if other is not None:
+        answers["another mrcnn"] = distribution.explain(other)
+    answers |= {
         "Python": f"{platform.python_version()} ({sys.executable})",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
@@ -55,6 +59,13 @@ def diagnose() -> dict[str, str]:
     answers["threads"] = f"within an operation {intra or 'as many as cores'}, between {inter or 'as many as cores'}"
     answers["variables"] = ", ".join(f"{v}={os.environ[v]}" for v in THREAD_VARIABLES if v in os.environ) or "none set"
     return answers
+
+
+def _installed_as() -> str:
+    try:
+        return f", installed as {distribution.NAME} {importlib.metadata.version(distribution.NAME)}"
+    except importlib.metadata.PackageNotFoundError:  # on the path only, or installed under an earlier name
+        return ""
 
 
 def _gpus() -> str:

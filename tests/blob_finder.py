@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.modeling.input import InputConfig
+from mrcnn.structures.outputs import MASKS
 
 
 class BlobFinder(keras.Model):
@@ -20,7 +21,9 @@ class BlobFinder(keras.Model):
 
     def __init__(self, short_side=64, long_side=128, divisor=32, **rules):
         super().__init__()
-        self.config = types.SimpleNamespace(input=InputConfig(short_side, long_side, divisor, **rules))
+        self.config = types.SimpleNamespace(
+            input=InputConfig(short_side, long_side, divisor, **rules), outputs=(MASKS,)
+        )
         self.class_names = ("red", "green", "blue")
         self.gain = self.add_weight(name="gain", shape=(), initializer="ones")
         self.built = True

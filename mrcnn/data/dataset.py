@@ -422,6 +422,45 @@ class Dataset:
             raise DataError("subset: an image is given twice")
         return Subset(self, indices)
 
+    def rename_classes(self, names: Mapping[str, str]) -> Dataset:
+        """The same images under other class names, as a view.
+
+        Args:
+            names: old name -> new name; several old ones may get one new name, or that of another class: they become
+                one class.
+
+        Raises:
+            DataError: there is no class of an old name.
+        """
+        from mrcnn.data import views
+
+        return views.rename_classes(self, names)
+
+    def keep_classes(self, names: Sequence[str]) -> Dataset:
+        """The same images with the objects of some classes, as a view; images without such objects stay.
+
+        Args:
+            names: of the classes 1..C of the result, in this order.
+
+        Raises:
+            DataError: there is no class of a name.
+        """
+        from mrcnn.data import views
+
+        return views.keep_classes(self, names)
+
+    def merge(self, *others: Dataset) -> Dataset:
+        """This set and others as one, as a view: classes of one name are one class.
+
+        Image ids that collide get the number of their set in front: "0/7", "1/7".
+
+        Raises:
+            DataError: images of other channels, or other joints.
+        """
+        from mrcnn.data import views
+
+        return views.merge([self, *others])
+
 
 class Subset(Dataset):
     """Some images of another data set; see `Dataset.subset`."""

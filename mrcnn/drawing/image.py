@@ -12,7 +12,7 @@ from typing import Any, Union
 
 import cv2
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from mrcnn.data.images import as_rgb
 from mrcnn.drawing.colors import Colors, assign
@@ -20,7 +20,7 @@ from mrcnn.drawing.labels import LONG_SIDE, draw_labels, with_header
 from mrcnn.drawing.shapes import draw_box, draw_keypoints, draw_mask
 from mrcnn.errors import InputError
 from mrcnn.files import atomic_write
-from mrcnn.structures.instances import Instances
+from mrcnn.structures.instances import Instances, mask_windows
 
 ImageLike = Union[np.ndarray, Image.Image, str, "os.PathLike[str]"]
 """An image in any form that `data.images.as_rgb` takes: an array, a tensor, a PIL image or a path."""
@@ -50,8 +50,9 @@ def draw_array(
             `data.images.as_rgb`.
         instances: true or predicted, in pixels of the image.
         class_names: name of class 1, 2, ...; None = labels show the number. Control characters are escaped.
-        scores, masks, boxes, labels, keypoints: what to draw of it, where the instances have it. Where labels would
-            cover each other, those of the lower scores are left out.
+        scores, masks, boxes, labels, keypoints: what to draw of it, where the instances have it. Outputs of further
+            heads count as masks, keypoints or part of the label as they are declared (`Instances.outputs`). Where
+            labels would cover each other, those of the lower scores are left out.
         colors: see `drawing.colors.assign`.
         max_instances: draw only so many, the best scores first.
         long_side: longer side of one drawing, pixels; None = the image's own, but at least `LONG_SIDE`.
@@ -124,8 +125,13 @@ def draw_panels(
     return panels
 
 
-def save_image(path: str | os.PathLike[str], image: np.ndarray) -> Path:
+def save_image(path: str | os.PathLike[str], image: np.ndarray, *, software: str | None = None) -> Path:
     """Write u8[h, w, 3] as the format its suffix names (.png, .jpg, ...); the file appears whole or not at all.
+
+    Args:
+        path: of the file; one of that name is replaced.
+        image: u8[h, w, 3], RGB.
+        software: what wrote it, kept in a PNG under the key "Software", by which `mrcnn detect` knows its own.
 
     Raises:
         InputError: a suffix that no encoder knows.
@@ -136,7 +142,10 @@ def save_image(path: str | os.PathLike[str], image: np.ndarray) -> Path:
     with atomic_write(path) as temporary:
         encoder = Image.fromarray(as_rgb(image))
         if path.suffix.lower() == ".png":
-            encoder.save(temporary, compress_level=4)
+            info = PngImagePlugin.PngInfo()
+            if software is not None:
+                info.add_text("Software", software)
+            encoder.save(temporary, compress_level=4, pnginfo=info)
         elif path.suffix.lower() in (".jpg", ".jpeg"):
             encoder.save(temporary, quality=92)
         else:
@@ -175,7 +184,16 @@ def _label(instances: Instances, i: int, class_names: Sequence[str] | None, scor
         single = len(class_names) == 1
         name = ("" if single else class_names[class_id - 1]) if 1 <= class_id <= len(class_names) else str(class_id)
     score = f"{instances.scores[i]:.2f}" if scores and instances.scores is not None else ""
-    return f"{name} {score}".strip()
+    numbers = [
+        f"{output.name} {_number(instances.extra[output.name][i])}"
+        for output in instances.outputs
+        if output.draw == "label"
+    ]
+    return " ".join([f"{name} {score}".strip(), *numbers]).strip()
+
+
+def _number(value: np.generic) -> str:
+    return str(int(value)) if np.issubdtype(value.dtype, np.integer) else f"{value:.2f}"
 
 
 def _draw(
@@ -203,8 +221,9 @@ def _draw(
     typical = float(np.median(sides)) if len(instances) else 0.0
     fine = len(instances) > 25 and typical < 60 * unit  # many small objects: everything thinner
     thickness = max(1, round((1 if fine else 2) * unit))
-    if masks and instances.has_masks:
-        windows = list(instances.mask_windows())
+    regions = [instances.mask_windows()] if instances.has_masks else []
+    regions += [mask_windows(instances.extra[output.name]) for output in instances.outputs if output.draw == "mask"]
+    for windows in map(list, regions if masks else []):
         for i in np.argsort(-sides, kind="stable"):  # small objects over large ones
             line = thickness if sides[i] >= 45 * unit else max(1, thickness // 2)
             draw_mask(canvas, windows[i], colors[i], scale, line, 0.25 if fine else 0.4)
@@ -212,7 +231,9 @@ def _draw(
     if boxes:
         for box, color in zip(on_canvas, colors, strict=True):
             draw_box(canvas, box, color, max(1, thickness // 2))
-    if keypoints and instances.keypoints is not None:
-        for points, color in zip(instances.keypoints, colors, strict=True):
+    joints = [] if instances.keypoints is None else [instances.keypoints]
+    joints += [instances.extra[output.name] for output in instances.outputs if output.draw == "points"]
+    for of_all in joints if keypoints else []:
+        for points, color in zip(of_all, colors, strict=True):
             draw_keypoints(canvas, points, color, scale, thickness)
     return draw_labels(canvas, on_canvas, colors, texts, font_size=round((12 if fine else 15) * max(unit, 0.7)))

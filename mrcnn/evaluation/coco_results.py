@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from mrcnn.data.rle import encode_masks
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
+from mrcnn.structures.outputs import HeadOutput
 
 
 def to_coco_results(
@@ -22,7 +26,9 @@ def to_coco_results(
 
     Returns:
         dicts with image_id, category_id, bbox [x, y, width, height] to 1e-3 pixel, score to 1e-6, and, where the
-        instances have them, segmentation (compressed RLE) and keypoints [x, y, score, ...]. Empty: [].
+        instances have them, segmentation (compressed RLE), keypoints [x, y, score, ...] and the outputs of further
+        heads under the keys they declare (`HeadOutput.result_key`; a second mask is `NAME_segmentation` for a head
+        named NAME). Empty: [].
 
     Raises:
         InputError: instances without scores, or a class id beyond `category_ids`; names the image.
@@ -34,6 +40,7 @@ def to_coco_results(
     if instances.scores is None:
         raise InputError(f"image {image_id!r}: detections need scores, these instances have none")
     masks = encode_masks(instances) if instances.has_masks else None
+    extra = {output.result_key: _plain(instances, output) for output in instances.outputs if output.result_key}
     results = []
     for i, (box, class_id, score) in enumerate(
         zip(instances.boxes.tolist(), instances.class_ids.tolist(), instances.scores.tolist(), strict=True)
@@ -51,8 +58,18 @@ def to_coco_results(
             result["segmentation"] = masks[i]
         if instances.keypoints is not None:
             result["keypoints"] = [round(v, 3) for v in instances.keypoints[i].ravel().tolist()]
-        results.append(result)
+        results.append(result | {key: values[i] for key, values in extra.items()})
     return results
+
+
+def _plain(instances: Instances, output: HeadOutput) -> list[Any]:
+    """An output of each instance as JSON has it: a mask as compressed RLE, points as one list, numbers to 1e-6."""
+    value = instances.extra[output.name]
+    if output.paste is not None:
+        return encode_masks(dataclasses.replace(instances, masks=value))
+    if output.frame == "image":
+        return [[round(v, 3) for v in points.ravel().tolist()] for points in value]
+    return np.round(np.asarray(value, np.float64), 6).tolist() if value.dtype.kind == "f" else value.tolist()
 
 
 def check_class(class_id: int, classes: Sequence[Any], image_id: int | str) -> int:

@@ -77,9 +77,9 @@ def check_answers(
     """
     images = noise(model.config.input) if images is None else list(images)
     with full_precision():
-        expected = detect(model, images)
+        expected = detect(model, images, score_threshold=None)
     try:
-        found = detect(exported, images)
+        found = detect(exported, images, score_threshold=None)
     except tf.errors.UnknownError as error:  # what a RuntimeError of the runtime becomes in TensorFlow's hands
         own_words = error.message.split("RuntimeError: ", 1)[-1].split("Traceback")[0]
         raise ExportError(f"not exported, {runtime} cannot run it: {' '.join(own_words.split())}") from error

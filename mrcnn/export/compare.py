@@ -29,10 +29,11 @@ class Difference:
     boxes: float = 0.0  # pixels of the image
     masks: float = 0.0  # share of mask pixels, of all objects of an image together, that differ
     keypoints: float = 0.0  # share of joints that are more than a pixel apart
+    extra: float = 0.0  # of further heads' outputs: largest difference, relative to the largest value of the output
 
     def beyond(self, bounds: Difference) -> list[str]:
         """What exceeds the bounds, as "scores 0.2 > 0.001"."""
-        names = ("unmatched", "scores", "boxes", "masks", "keypoints")
+        names = ("unmatched", "scores", "boxes", "masks", "keypoints", "extra")
         values = ((name, getattr(self, name), getattr(bounds, name)) for name in names)
         return [f"{name} {value:.2g} > {bound:.2g}" for name, value, bound in values if not value <= bound]
 
@@ -43,10 +44,11 @@ class Difference:
             f"{self.detections} detections in {self.images} images: scores differ by at most {self.scores:.1e}, "
             f"boxes by {self.boxes:.1e} pixels, {self.masks:.2%} of mask pixels, {self.keypoints:.2%} of joints, "
             f"{self.unmatched:.2%} of detections are on one side only"
+            + (f", outputs of further heads differ by {self.extra:.1e}" if self.extra else "")
         )
 
 
-ACCEPTED = Difference(unmatched=0.01, scores=1e-3, boxes=0.25, masks=0.01, keypoints=0.02)
+ACCEPTED = Difference(unmatched=0.01, scores=1e-3, boxes=0.25, masks=0.01, keypoints=0.02, extra=0.01)
 """Bounds for an export in float32: rounding, and the few choices that it tips."""
 
 
@@ -72,7 +74,7 @@ def compare(expected: Sequence[Instances], found: Sequence[Instances]) -> Differ
         found: of the exported model, the same images in the same order.
     """
     num = alone = mask_pixels = mask_errors = joints = joint_errors = 0
-    scores = boxes = 0.0
+    scores = boxes = extra = 0.0
     for here, there in zip(expected, found, strict=True):
         i, j = _pairs(here, there)
         num += len(here) + len(there)
@@ -82,9 +84,18 @@ def compare(expected: Sequence[Instances], found: Sequence[Instances]) -> Differ
         scores = max(scores, float(np.abs(here.scores[i] - there.scores[j]).max()))
         boxes = max(boxes, float(np.abs(here.boxes[i] - there.boxes[j]).max()))
         if here.masks is not None and there.masks is not None:
-            for a, b in zip(i, j, strict=True):  # one by one: all masks at once would be held twice
-                mask_pixels += int((here.masks[a] | there.masks[b]).sum())
-                mask_errors += int((here.masks[a] ^ there.masks[b]).sum())
+            errors, pixels = _mask_difference(here.masks, there.masks, i, j)
+            mask_pixels, mask_errors = mask_pixels + pixels, mask_errors + errors
+        for output in here.outputs:
+            if output.name not in there.extra:
+                continue
+            values = here.extra[output.name], there.extra[output.name]
+            if output.paste is None:
+                a, b = (np.asarray(v, np.float64)[k] for v, k in zip(values, (i, j), strict=True))
+                extra = max(extra, float(np.abs(a - b).max(initial=0.0) / max(np.abs(a).max(initial=0.0), 1e-6)))
+            else:
+                errors, pixels = _mask_difference(*(v.paste() if hasattr(v, "paste") else v for v in values), i, j)
+                mask_pixels, mask_errors = mask_pixels + pixels, mask_errors + errors
         if here.keypoints is not None and there.keypoints is not None:
             apart = np.linalg.norm(here.keypoints[i, :, :2] - there.keypoints[j, :, :2], axis=-1)
             joints, joint_errors = joints + apart.size, joint_errors + int((~(apart <= 1.0)).sum())
@@ -96,7 +107,17 @@ def compare(expected: Sequence[Instances], found: Sequence[Instances]) -> Differ
         boxes=boxes,
         masks=mask_errors / max(mask_pixels, 1),
         keypoints=joint_errors / max(joints, 1),
+        extra=extra,
     )
+
+
+def _mask_difference(here: np.ndarray, there: np.ndarray, i: np.ndarray, j: np.ndarray) -> tuple[int, int]:
+    """Pixels that differ, and pixels of either, of masks bool[n, h, w] and bool[m, h, w] paired by i and j."""
+    errors = pixels = 0
+    for a, b in zip(i, j, strict=True):  # one by one: all masks at once would be held twice
+        pixels += int((here[a] | there[b]).sum())
+        errors += int((here[a] ^ there[b]).sum())
+    return errors, pixels
 
 
 def _pairs(here: Instances, there: Instances) -> tuple[np.ndarray, np.ndarray]:

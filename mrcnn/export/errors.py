@@ -22,7 +22,7 @@ def require(name: str, extra: str) -> ModuleType:
         return importlib.import_module(name)
     except Exception as error:  # a package built for another NumPy or protobuf fails in ways of its own
         raise ExportError(
-            f"{name} cannot be imported ({type(error).__name__}: {error}); `pip install mrcnn[{extra}]` brings it"
+            f'{name} cannot be imported ({type(error).__name__}: {error}); run: pip install "mrcnn-keras[{extra}]"'
         ) from error
 
 

@@ -9,8 +9,9 @@ with the host, where they are the same code for every format. Whatever the forma
 
 and gives, best score first, N rows, none for an image without objects:
 
-    boxes f32[N, 4], (y1, x1, y2, x2) in pixels of `image`; class_ids i32[N] from 1; scores f32[N]; by the model's heads
-    masks f32[N, M, M], probabilities inside the box; keypoints f32[N, J, 3], (x, y, score)
+    boxes f32[N, 4], (y1, x1, y2, x2) in pixels of `image`; class_ids i32[N] from 1; scores f32[N]; and the outputs that
+    the model's heads declare, such as masks f32[N, M, M], probabilities inside the box; keypoints f32[N, J, 3],
+    (x, y, score)
 
 It carries a description of itself, JSON under the key `mrcnn`: the model's config and the names of its classes.
 """
@@ -82,6 +83,9 @@ def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
     )
     def run(image: Tensor, content_shape: Tensor) -> dict[str, Tensor]:
         found = dict(model({"image": image, "content_shape": content_shape}, training=False))
+        for output in model.config.outputs:
+            if not output.exported:
+                del found[output.name]
         count = tf.reduce_sum(tf.cast(found.pop("valid")[0], tf.int32))
         return {name: value[0, :count] for name, value in found.items()}
 
@@ -226,33 +230,33 @@ class PortableModel:
         """Detections of a batch as a `MaskRCNN` gives them, padded to as many slots as the fullest image needs."""
         if training:
             raise InputError(f"{self.source}: an exported model cannot be trained")
-        shapes = self._row_shapes()
-        names = [*shapes, "valid"]
-        types = [*(tf.int32 if name == "class_ids" else tf.float32 for name in shapes), tf.bool]
+        rows = self._rows()
+        types = [*(tf.as_dtype(dtype) for _, dtype in rows.values()), tf.bool]
         values = tf.numpy_function(self._run_batch, [batch["image"], batch["content_shape"]], types)
+        shapes = [*(shape for shape, _ in rows.values()), ()]
         size = batch["image"].shape[0]
         return {
-            name: tf.ensure_shape(value, [size, None, *shapes.get(name, ())])
-            for name, value in zip(names, values, strict=True)
+            name: tf.ensure_shape(value, [size, None, *shape])
+            for name, value, shape in zip([*rows, "valid"], values, shapes, strict=True)
         }
 
-    def _row_shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """Shape of one detection's value by output name."""
-        shapes: dict[str, tuple[int | None, ...]] = {"boxes": (4,), "class_ids": (), "scores": ()}
-        for head in self.config.heads:
-            if hasattr(head, "paste"):
-                shapes["masks"] = (None, None)
-            elif hasattr(head, "num_joints"):
-                shapes["keypoints"] = (head.num_joints, 3)
-        return shapes
+    def _rows(self) -> dict[str, tuple[tuple[int | None, ...], str]]:
+        """Shape and dtype of one detection's value by output name."""
+        rows: dict[str, tuple[tuple[int | None, ...], str]] = {
+            "boxes": ((4,), "float32"),
+            "class_ids": ((), "int32"),
+            "scores": ((), "float32"),
+        }
+        return rows | {o.name: (o.shape, o.dtype) for o in self.config.outputs if o.exported}
 
     def _run_batch(self, image: np.ndarray, content_shape: np.ndarray) -> list[np.ndarray]:
         found = [self.run(image[i : i + 1], content_shape[i : i + 1]) for i in range(len(image))]
         slots = max((len(one["boxes"]) for one in found), default=0)
+        types = {name: dtype for name, (_, dtype) in self._rows().items()}
 
         def padded(name: str) -> np.ndarray:
             rows = [np.pad(one[name], [(0, slots - len(one[name])), *[(0, 0)] * (one[name].ndim - 1)]) for one in found]
-            return np.stack(rows).astype(np.int32 if name == "class_ids" else np.float32)
+            return np.stack(rows).astype(types[name])
 
         valid = np.stack([np.arange(slots) < len(one["boxes"]) for one in found])
-        return [*(padded(name) for name in self._row_shapes()), valid]
+        return [*(padded(name) for name in types), valid]

@@ -24,9 +24,10 @@ from mrcnn.export.check import expect_within, noise
 from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
 from mrcnn.export.errors import ExportError
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
-from mrcnn.inference import ImageLike, detect, load_image, pasting_of
+from mrcnn.inference import ImageLike, detect, load_image, make_instances
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.masks import Paste, paste_masks
+from mrcnn.structures.masks import paste_masks
+from mrcnn.structures.outputs import MASKS, STANDARD, HeadOutput
 
 METADATA = "assets.extra/mrcnn.json"
 """Inside the SavedModel: class names, category ids, input config, limits, how it compared with the Python model."""
@@ -306,12 +307,14 @@ def expect_stock_operations(folder: Path) -> None:
 
 def _metadata(model: Any) -> dict[str, Any]:
     config = model.config.input
-    paste = [head.paste for head in getattr(model.config, "heads", ()) if hasattr(head, "paste")]
+    outputs = {output.name: output for output in model.config.outputs if output.exported}
+    masks = outputs.get(MASKS.name)
     return {
         "class_names": list(model.class_names),
         "category_ids": list(getattr(model, "category_ids", None) or range(1, len(model.class_names) + 1)),
         "input": {name: value for name, value in config.to_dict().items() if name != "kind"},
-        **({"paste": paste[0]} if paste else {}),
+        "outputs": [dataclasses.asdict(output) for output in outputs.values()],
+        **({"paste": masks.paste.convention} if masks is not None else {}),
     }
 
 
@@ -401,7 +404,7 @@ def served_instances(
     shapes: Sequence[tuple[int, int]],
     masks: Masks = "small",
     mask_threshold: float = 0.5,
-    paste: Paste = "exact",
+    declared: Sequence[HeadOutput] = STANDARD,
 ) -> list[Instances]:
     """The answer of an exported model as `detect` would give it, one `Instances` an image.
 
@@ -409,22 +412,24 @@ def served_instances(
         outputs: of either signature, as arrays.
         shapes: (height, width) of each image.
         masks, mask_threshold: what was exported.
-        paste: how small masks are pasted.
+        declared: what the outputs of the heads are (`MaskRCNNConfig.outputs`); those absent are left out.
     """
     found = []
     for i, (height, width) in enumerate(shapes):
         num = int(outputs["num_detections"][i])
         kept = {name: value[i, :num] for name, value in outputs.items() if name != "num_detections"}
-        full = kept.get("masks")
-        if full is not None:
+        values, present = {}, [output for output in declared if output.name in kept]
+        for output in present:
+            values[output.name] = value = kept[output.name]
+            if output.paste is None:
+                continue
             if masks == "packed":
-                full = np.unpackbits(full, axis=-1)
+                value = np.unpackbits(value, axis=-1)
             if masks == "small":
-                full = paste_masks(full, kept["mask_boxes"], height, width, mask_threshold, paste)
-            full = full[:, :height, :width].astype(bool)
-        found.append(
-            Instances(kept["boxes"], kept["class_ids"], (height, width), kept["scores"], full, kept.get("keypoints"))
-        )
+                boxes = kept[output.boxes_name]
+                value = paste_masks(value, boxes, height, width, mask_threshold, output.paste.convention)
+            values[output.name] = value[:, :height, :width].astype(bool)
+        found.append(make_instances(kept["boxes"], kept["class_ids"], (height, width), kept["scores"], values, present))
     return found
 
 
@@ -442,7 +447,7 @@ def _compare(
         outputs = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
         outputs = {name: value.numpy() for name, value in outputs.items()}
         shapes = [image.shape[:2] for image in images]
-        found = served_instances(outputs, shapes, masks, mask_threshold, pasting_of(model)[0])
+        found = served_instances(outputs, shapes, masks, mask_threshold, model.config.outputs)
         for image, instances in zip(images, found, strict=True):
             if not np.ptp(image, axis=(0, 1)).any():  # every place is like every other: rounding chooses among them
                 continue

@@ -15,9 +15,9 @@ from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
 from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
 from mrcnn.files import atomic_write
-from mrcnn.inference import pasting_of
 from mrcnn.modeling.input import InputConfig
 from mrcnn.native.loading import stock_ops
+from mrcnn.structures.masks import Paste
 
 Tensor: TypeAlias = tf.Tensor
 Masks = Literal["small", "full", "packed"]
@@ -72,7 +72,7 @@ class ServedModel:
     ) -> None:
         self._config: InputConfig = model.config.input
         self._limits, self._masks, self._mask_threshold = limits, masks, mask_threshold
-        self._paste = pasting_of(model)[0]
+        self._pasted_outputs = [output for output in model.config.outputs if output.exported and output.paste]
         with stock_ops():  # whoever serves the model need not have this package's own op
             self.detect_on_canvas = canvas_function(model, score_threshold)
             self._variables = [] if frozen else [variable.value for variable in model.variables]
@@ -183,8 +183,10 @@ class ServedModel:
         found = self._in_groups(prepare, shape, content, canvas)
         num = tf.reduce_sum(tf.cast(found["valid"], tf.int32), axis=1)
         found = {name: value[:, : tf.reduce_max(num)] for name, value in found.items()}
-        if "masks" in found and self._masks != "small":
-            found["masks"] = self._pasted(found["masks"], found.pop("mask_boxes"), found["valid"], frame)
+        if self._masks != "small":
+            for output in self._pasted_outputs:
+                boxes, convention = found.pop(output.boxes_name), output.paste.convention
+                found[output.name] = self._pasted(found[output.name], boxes, found["valid"], frame, convention)
         return {**found, "num_detections": num}
 
     def _in_groups(
@@ -223,7 +225,7 @@ class ServedModel:
         back = tf.argsort(order.concat())
         return {name: tf.gather(array.concat(), back) for name, array in zip(names, arrays, strict=True)}
 
-    def _pasted(self, masks: Tensor, boxes: Tensor, valid: Tensor, frame: Tensor) -> Tensor:
+    def _pasted(self, masks: Tensor, boxes: Tensor, valid: Tensor, frame: Tensor, convention: Paste) -> Tensor:
         batch_size, num = tf.unstack(tf.shape(valid))
         width = (frame[1] + 7) // 8 if self._masks == "packed" else frame[1]
         size = tf.reduce_prod(tf.cast([batch_size, num, frame[0], width], tf.int64))
@@ -240,7 +242,7 @@ class ServedModel:
             frame[0],
             frame[1],
             self._mask_threshold,
-            self._paste,
+            convention,
             packed=self._masks == "packed",
         )
         return tf.reshape(pasted, tf.stack([batch_size, num, frame[0], width]))
@@ -251,14 +253,13 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
 
     Takes `image` u8[B, H, W, 3] (f32 where the input's interpolation is "linear"), `original_shape` i32[B, 2] and
     `content_shape` i32[B, 2] as `structures.batch_spec` has them. Returns a dict of `boxes` f32[B, D, 4] in pixels of
-    the original images, `class_ids`, `scores`, `valid`, `masks`, `keypoints` as the model has them, valid ones first
-    and all else zero; beside masks `mask_boxes` f32[B, D, 4], what they are stretched over: the boxes they were
-    predicted for, before these are clipped to the image.
+    the original images, `class_ids`, `scores`, `valid` and the outputs of the heads as the model has them, valid ones
+    first and all else zero; beside masks `mask_boxes` f32[B, D, 4], what they are stretched over: the boxes they were
+    predicted for, before these are clipped to the image; the like beside every output that is pasted.
 
     Traced as it is called: inside `native.loading.stock_ops` it holds only TensorFlow's own operations.
     """
     config = model.config.input
-    paste_offset = pasting_of(model)[1]
     end = config.end_offset
     kind = config.image_dtype
 
@@ -286,11 +287,14 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
         if score_threshold is not None:
             valid &= found["scores"] >= score_threshold
         found["boxes"] = boxes
-        if "masks" in found:
-            found["mask_boxes"] = whole + tf.constant([0.0, 0.0, paste_offset, paste_offset])
-        if "keypoints" in found:
-            points = (found["keypoints"][..., :2] - origin[:, :, tf.newaxis, ::-1]) * scale[:, :, tf.newaxis, ::-1]
-            found["keypoints"] = tf.concat([points, found["keypoints"][..., 2:]], axis=-1)
+        for output in model.config.outputs:
+            if not output.exported:
+                del found[output.name]
+            elif output.paste is not None:
+                offset = output.paste.end_offset
+                found[output.boxes_name] = whole + tf.constant([0.0, 0.0, offset, offset])
+            elif output.frame == "image":
+                found[output.name] = _points_in_original(found[output.name], origin, scale)
         del found["valid"]
         first = tf.argsort(tf.cast(valid, tf.int32), direction="DESCENDING", stable=True)  # [B, D]
         valid = tf.gather(valid, first, batch_dims=1)
@@ -328,6 +332,19 @@ def _forget_gradients(folder: Path) -> None:
         part.write_bytes(saved.SerializeToString(deterministic=True))
     (folder / "fingerprint.pb").unlink(missing_ok=True)
     fingerprinting_utils.write_fingerprint(str(folder))
+
+
+def _points_in_original(points: Tensor, origin: Tensor, scale: Tensor) -> Tensor:
+    """Points [B, D, ..., 2 or more] of the canvas in pixels of the original images.
+
+    Args:
+        points: (x, y, ...) in the last axis.
+        origin, scale: f32[B, 1, 2], (y, x), where the image lies on its canvas, and original pixels per pixel.
+    """
+    for _ in range(len(points.shape) - 3):
+        origin, scale = origin[:, :, tf.newaxis], scale[:, :, tf.newaxis]
+    places = (points[..., :2] - origin[..., ::-1]) * scale[..., ::-1]
+    return tf.concat([places, points[..., 2:]], axis=-1)
 
 
 def freeze(function: Any) -> Any:

@@ -36,7 +36,7 @@ from mrcnn.ops.bilinear import bilinear_taps
 
 Tensor: TypeAlias = tf.Tensor
 
-INT8_ACCEPTED = Difference(unmatched=0.25, scores=0.2, boxes=float("inf"), masks=0.1, keypoints=0.5)
+INT8_ACCEPTED = Difference(unmatched=0.25, scores=0.2, boxes=float("inf"), masks=0.1, keypoints=0.5, extra=0.5)
 """Bounds in 8 bits. Detections near the threshold come and go; boxes of one object overlap by half in any case."""
 
 _DESCRIPTION_FILE = f"{DESCRIPTION}.json"

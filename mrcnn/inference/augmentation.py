@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.data.read_options import ReadOptions
 from mrcnn.data.transforms import mirrored_joints
+from mrcnn.errors import InputError
 from mrcnn.inference.prepare import (
     MAX_PIXELS,
+    SCORE_THRESHOLD,
     ImageLike,
     Prepared,
     image_spec,
@@ -24,12 +27,10 @@ from mrcnn.inference.prepare import (
     make_batch,
     prepare_image,
 )
-from mrcnn.inference.results import pasting_of, to_canvas, to_instances
-from mrcnn.modeling.heads.keypoint import KeypointHead
-from mrcnn.modeling.heads.mask import MaskHead
+from mrcnn.inference.results import make_instances, pasted, scale_of, to_canvas, to_instances, to_original
 from mrcnn.ops.nms import nms
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.masks import BoxMasks
+from mrcnn.structures.outputs import HeadOutput
 from mrcnn.structures.tensors import Detections
 
 PAPER_SIDES = tuple(range(400, 1201, 100))
@@ -52,39 +53,40 @@ def detect_augmented(
     short_sides: Sequence[int] | None = None,
     flip: bool = True,
     *,
-    score_threshold: float | None = None,
+    score_threshold: float | None = SCORE_THRESHOLD,
     mask_threshold: float = 0.5,
     joint_order: Sequence[int] | None = None,
     max_pixels: int | None = MAX_PIXELS,
+    read_options: ReadOptions | None = None,
 ) -> Instances:
     """Find the instances of one image at several sizes, each also mirrored.
 
-    The boxes found at all sizes go through one NMS. For those that remain the mask and keypoint heads run at every
-    size again; probabilities of masks, and keypoint maps before their softmax, are averaged. Sizes are worked on one
-    after the other, so memory is that of the largest.
+    The boxes found at all sizes go through one NMS. For those that remain the heads run at every size again; what they
+    declare in `averaged` (probabilities of masks, keypoint maps before their softmax) is averaged. Sizes are worked on
+    one after the other, so memory is that of the largest.
 
     Args:
         model: a `MaskRCNN`.
-        image: an array or a path.
+        image: see `detect`.
         short_sides: the shorter sides the image is resized to; the longer side's bound grows in proportion. None:
             half, the same and one and a half times what the model's config say. The paper's are `PAPER_SIDES`.
         flip: also look at the mirrored image.
-        score_threshold, mask_threshold, max_pixels: see `detect`.
+        score_threshold, mask_threshold, max_pixels, read_options: see `detect`.
         joint_order: the joint each joint becomes in a mirror; None: COCO's people if there are 17, else themselves.
 
     Returns:
         best score first, at most as many as the model gives for one image; boxes and masks in original pixels.
 
     Raises:
-        ValueError: see `detect`; no size, or one below 1.
+        InputError, DataError: see `detect`; no size, or one below 1.
     """
     config = model.config.input
     if short_sides is None:
         short_sides = [round(config.short_side * factor) for factor in (0.5, 1.0, 1.5)]
     if not len(short_sides) or min(short_sides) < 1:
-        raise ValueError(f"short_sides {list(short_sides)}: expected one or more sides of at least 1 pixel")
+        raise InputError(f"short_sides {list(short_sides)}: expected one or more sides of at least 1 pixel")
     find_boxes, predict = _graphs_of(model)
-    pixels = load_image(image, 0, max_pixels)
+    pixels = load_image(image, 0, max_pixels, read_options)
     views = [(side, mirrored) for side in short_sides for mirrored in ((False, True) if flip else (False,))]
     width = pixels.shape[1]
 
@@ -104,11 +106,10 @@ def detect_augmented(
             instances.boxes = _mirror(instances.boxes, width)
         found.append(instances)
     boxes, class_ids, scores = _merge(found, model.config.box_head)
-    result = Instances(boxes, class_ids, pixels.shape[:2], scores=scores)
     if not model.heads:
-        return result
+        return Instances(boxes, class_ids, pixels.shape[:2], scores=scores)
 
-    # Where nothing was found the heads still say what shape nothing has.
+    # Without a box the heads still say what shape their outputs have.
     asked = boxes if len(boxes) else np.zeros((1, 4), np.float32)
     ids = class_ids if len(boxes) else np.ones(1, np.int32)
     sums: dict[str, np.ndarray] = {}
@@ -116,23 +117,28 @@ def detect_augmented(
         sized, item = view(side, mirrored)
         own = to_canvas(_mirror(asked, width) if mirrored else asked, item, sized)
         valid = np.full((1, len(own)), bool(len(boxes)))
-        for name, value in predict(make_batch([item]), own[np.newaxis], ids[np.newaxis], valid).items():
-            value = value.numpy()[0]
-            if mirrored:
-                value = value[:, :, ::-1]
-                if name == "keypoints":
-                    value = value[..., list(_joint_order(joint_order, value.shape[-1]))]
-            sums[name] = sums.get(name, 0.0) + value / len(views)
+        answers = predict(make_batch([item]), own[np.newaxis], ids[np.newaxis], valid)
+        shift, scale = np.array(item.origin, np.float32), scale_of(item.content_shape, item.original_shape, sized)
+        for head in model.heads:
+            for output in head.config.averaged:
+                name = head.config.full_name(output.name)
+                value = to_original(output, answers[name].numpy()[0], shift, scale)
+                if mirrored:
+                    value = _mirror_output(output, value, width, joint_order)
+                sums[name] = sums.get(name, 0.0) + value / len(views)
     sums = {name: value[: len(boxes)] for name, value in sums.items()}
-    if "masks" in sums:
-        paste, offset = pasting_of(model)
-        own = boxes + np.array([0, 0, offset, offset], np.float32)
-        result.masks = BoxMasks(sums["masks"], own, *result.image_shape, mask_threshold, paste)
-    if "keypoints" in sums:
-        head = next(head for head in model.heads if isinstance(head, KeypointHead))
-        held = Detections(boxes[np.newaxis], class_ids[np.newaxis], scores[np.newaxis], np.ones((1, len(boxes)), bool))
-        result.keypoints = np.asarray(head.attach(held, sums["keypoints"][np.newaxis]).keypoints)[0]
-    return result
+    held = Detections(boxes[np.newaxis], class_ids[np.newaxis], scores[np.newaxis], np.ones((1, len(boxes)), bool))
+    values: dict[str, Any] = {}
+    for head in model.heads:
+        full_name = head.config.full_name
+        means = {output.name: sums[full_name(output.name)][np.newaxis] for output in head.config.averaged}
+        values |= {full_name(name): np.asarray(value)[0] for name, value in head.from_average(means, held).items()}
+    for output in model.config.outputs:
+        if output.paste is not None:
+            values[output.name] = pasted(output, values[output.name], boxes, pixels.shape[:2], mask_threshold)
+        elif output.dtype == "int32":
+            values[output.name] = np.round(values[output.name]).astype(np.int32)
+    return make_instances(boxes, class_ids, pixels.shape[:2], scores, values, model.config.outputs)
 
 
 def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -154,11 +160,10 @@ def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
                 held = Detections(boxes, class_ids, tf.zeros_like(boxes[..., 0]), valid)
                 answers = {}
                 for head in own.heads:
-                    pred = head(features, boxes, valid, own.detection_window(batch), training=False)
-                    if isinstance(head, MaskHead):
-                        answers["masks"] = head.attach(held, pred).masks
-                    elif isinstance(head, KeypointHead):
-                        answers["keypoints"] = pred
+                    window = own.detection_window(batch)
+                    pred = head(features, boxes, valid, window, training=False, class_ids=class_ids)
+                    values = head.to_average(pred, held)
+                    answers |= {head.config.full_name(name): value for name, value in values.items()}
                 return answers
 
             _graphs[model] = (
@@ -181,6 +186,16 @@ def _mirror(boxes: np.ndarray, width: int) -> np.ndarray:
     return np.stack([boxes[:, 0], width - boxes[:, 3], boxes[:, 2], width - boxes[:, 1]], axis=1)
 
 
+def _mirror_output(output: HeadOutput, value: np.ndarray, width: int, joint_order: Sequence[int] | None) -> np.ndarray:
+    """What a head says of the mirrored image, [n, *shape], as it would say it of the image itself."""
+    if output.frame == "image":
+        return np.concatenate([width - value[..., :1], value[..., 1:]], axis=-1)
+    if output.mirror == "none":
+        return value
+    value = value[:, :, ::-1]
+    return value[..., list(_joint_order(joint_order, value.shape[-1]))] if output.mirror == "joints" else value
+
+
 def _merge(found: Sequence[Instances], config: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes f32[n, 4], class ids i32[n] and scores f32[n] of what is left of several answers, best first."""
     boxes = np.concatenate([f.boxes for f in found])
@@ -194,6 +209,6 @@ def _merge(found: Sequence[Instances], config: Any) -> tuple[np.ndarray, np.ndar
 def _joint_order(given: Sequence[int] | None, num_joints: int) -> Sequence[int]:
     if given is not None:
         if sorted(given) != list(range(num_joints)):
-            raise ValueError(f"joint_order: expected each of 0 to {num_joints - 1} once, got {list(given)}")
+            raise InputError(f"joint_order: expected each of 0 to {num_joints - 1} once, got {list(given)}")
         return given
     return mirrored_joints(COCO_JOINTS) if num_joints == len(COCO_JOINTS) else range(num_joints)

@@ -5,20 +5,28 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Union
+from typing import Union
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
-from mrcnn.data.images import image_shape, read_image
+from mrcnn.data.images import as_rgb, image_shape, read_image
+from mrcnn.data.read_options import ReadOptions
+from mrcnn.errors import InputError
 from mrcnn.preprocessing import InputConfig, preprocess
 from mrcnn.structures.tensors import batch_spec
 
-ImageLike = Union[np.ndarray, str, os.PathLike]  # noqa: UP007 - a runtime alias, read by Python 3.10 too
-"""u8[h, w], u8[h, w, 1], u8[h, w, 3] (RGB) or u8[h, w, 4] (the fourth channel is dropped), or a path."""
+ImageLike = Union[np.ndarray, tf.Tensor, Image.Image, str, os.PathLike]  # noqa: UP007 - read by Python 3.10 too
+"""One image: a path; a PIL image of any mode; or an array or tensor u8[h, w], u8[h, w, 1], u8[h, w, 3] (RGB) or
+u8[h, w, 4] (the fourth channel is dropped)."""
 
 MAX_PIXELS = 100_000_000
 """Largest image taken unless the caller says otherwise: 300 MB as RGB."""
+
+SCORE_THRESHOLD = 0.5
+"""Detections scored below are left out of what people look at unless the caller says otherwise. Evaluation takes all
+that the model's config lets through, as COCO's numbers want it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,30 +41,42 @@ class Prepared:
 
 
 def load_image(
-    image: ImageLike | Callable[[], np.ndarray], number: int = 0, max_pixels: int | None = MAX_PIXELS
+    image: ImageLike | Callable[[], np.ndarray],
+    number: int = 0,
+    max_pixels: int | None = MAX_PIXELS,
+    read_options: ReadOptions | None = None,
 ) -> np.ndarray:
     """An image as u8[h, w, 3], RGB.
 
     Args:
-        image: an array, a path, or what makes an array when called.
+        image: see `ImageLike`; or what makes an array when called.
         number: its place among others, which errors name.
         max_pixels: an image of more is refused, a file before it is decoded; None = no bound.
+        read_options: how more than 8 bits, bands and pages become RGB; None: `ReadOptions()`. Its own limit is not
+            looked at.
 
     Raises:
-        ValueError: not uint8 of 1, 3 or 4 channels, without pixels, or with too many; names the number or the file.
-        data.DataError: a file that cannot be read as an image; names the file.
+        InputError: too many pixels; names the number or the file.
+        data.DataError: a file or an object that is no image, or has values without a known range; names it.
+
+    Example:
+        >>> load_image(np.zeros((4, 6), np.uint8)).shape
+        (4, 6, 3)
     """
     name = f"image {number}"
+    options = read_options or ReadOptions()
     if isinstance(image, (str, os.PathLike)):
         name = os.fspath(image)
         if max_pixels is not None:
-            _check_size(image_shape(name), max_pixels, name)
-        image = read_image(name)
-    elif callable(image):
+            _check_size(image_shape(name, options.page), max_pixels, name)
+        return read_image(
+            name, in_range=options.in_range, bands=options.bands, page=options.page, max_pixels=max_pixels
+        )
+    if not isinstance(image, (np.ndarray, tf.Tensor, Image.Image)) and callable(image):
         image = image()
-    image = _rgb(image, name)
-    _check_size(image.shape[:2], max_pixels, name)
-    return image
+    pixels = as_rgb(image, name=name, in_range=options.in_range, bands=options.bands)
+    _check_size(pixels.shape[:2], max_pixels, name)
+    return pixels
 
 
 def prepare_image(
@@ -64,10 +84,11 @@ def prepare_image(
     number: int,
     config: InputConfig,
     max_pixels: int | None = MAX_PIXELS,
+    read_options: ReadOptions | None = None,
 ) -> Prepared:
     """`load_image`, with its arguments and errors, then `preprocess` by the model's input config."""
-    image = load_image(image, number, max_pixels)
-    return Prepared(number, original_shape=image.shape[:2], **preprocess(image, config)._asdict())
+    pixels = load_image(image, number, max_pixels, read_options)
+    return Prepared(number, original_shape=pixels.shape[:2], **preprocess(pixels, config)._asdict())
 
 
 def image_spec(config: InputConfig) -> dict[str, tf.TensorSpec]:
@@ -88,20 +109,7 @@ def make_batch(items: Sequence[Prepared]) -> dict[str, tf.Tensor]:
 def _check_size(shape: tuple[int, ...], max_pixels: int | None, name: str) -> None:
     height, width = shape
     if max_pixels is not None and height * width > max_pixels:
-        raise ValueError(
+        raise InputError(
             f"{name}: {height} x {width} (height x width) is {height * width} pixels, at most {max_pixels} are taken;"
-            " raise max_pixels, or cut it into tiles"
+            " raise max_pixels (mrcnn detect --max-pixels), or take tiles (detect_tiled, mrcnn detect --tile)"
         )
-
-
-def _rgb(image: Any, name: str) -> np.ndarray:
-    image = np.asarray(image)
-    channels = image.shape[2] if image.ndim == 3 else 1
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in image.shape:
-        raise ValueError(
-            f"{name}: expected uint8 of shape (height, width) or (height, width, 1, 3 or 4), got"
-            f" {image.dtype} of shape {image.shape}"
-        )
-    if image.ndim == 2:
-        image = image[..., np.newaxis]
-    return np.repeat(image, 3, axis=2) if channels == 1 else image[..., :3]

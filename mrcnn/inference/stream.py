@@ -1,7 +1,7 @@
 """The model over any number of images, in order, with bounded memory.
 
 Images are read, decoded and resized on threads while the model runs. An image runs with others of the same padded
-shape; what the model says of it does not depend on its company. Nothing is shared between two calls but the model's
+shape; what the model says of it does not depend on them. Nothing is shared between two calls but the model's
 graph, so calls may come from many threads, and one that is given up or fails leaves nothing behind.
 """
 
@@ -10,19 +10,22 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import os
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Literal, Union, overload
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.inference.prepare import MAX_PIXELS, ImageLike, Prepared, image_spec, make_batch, prepare_image
-from mrcnn.inference.results import pasting_of, to_instances
+from mrcnn.data.read_options import ReadOptions
+from mrcnn.errors import InputError, MrcnnError
+from mrcnn.inference.prepare import MAX_PIXELS, SCORE_THRESHOLD, Prepared, image_spec, make_batch, prepare_image
+from mrcnn.inference.results import to_instances
+from mrcnn.inference.sources import single_images
 from mrcnn.modeling.input import InputConfig
+from mrcnn.progress import Progress
 from mrcnn.structures.instances import Instances
 
 _WAITING_BATCHES = 4
@@ -30,43 +33,89 @@ _WAITING_BATCHES = 4
 the hands of the readers."""
 _READERS = 2
 
+logger = logging.getLogger("mrcnn")
+
+OnError = Union[Literal["raise", "skip"], Callable[[int, MrcnnError], None]]  # noqa: UP007 - a runtime alias
+"""What becomes of an image that cannot be used; see `detect`."""
+
 Run = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
 _graphs: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
 _graphs_lock = threading.Lock()
 
 
+@overload
 def detect(
     model: Any,
-    images: ImageLike | Iterable[ImageLike],
+    images: Any,
+    batch_size: int = ...,
+    *,
+    score_threshold: float | None = ...,
+    mask_threshold: float = ...,
+    max_pixels: int | None = ...,
+    read_options: ReadOptions | None = ...,
+    on_error: Literal["raise"] = ...,
+    progress: bool = ...,
+) -> list[Instances]: ...
+
+
+@overload
+def detect(
+    model: Any,
+    images: Any,
+    batch_size: int = ...,
+    *,
+    score_threshold: float | None = ...,
+    mask_threshold: float = ...,
+    max_pixels: int | None = ...,
+    read_options: ReadOptions | None = ...,
+    on_error: OnError,
+    progress: bool = ...,
+) -> list[Instances | None]: ...
+
+
+def detect(
+    model: Any,
+    images: Any,
     batch_size: int = 1,
     *,
-    score_threshold: float | None = None,
+    score_threshold: float | None = SCORE_THRESHOLD,
     mask_threshold: float = 0.5,
     max_pixels: int | None = MAX_PIXELS,
+    read_options: ReadOptions | None = None,
+    on_error: OnError = "raise",
     progress: bool = False,
-) -> list[Instances]:
+) -> Any:
     """Find the instances in images. May be called from several threads at once.
 
     Args:
         model: a `MaskRCNN`, or what `fold_batch_norm` made of one.
-        images: one image, or any number of any sizes; arrays, paths, or an iterator that makes them.
+        images: one image: a path, a PIL image of any mode, or an array or tensor [h, w] or [h, w, channels]; a batch
+            [B, h, w, channels]; a folder or a glob pattern, see `mrcnn.list_images`; or any number of these, of any
+            sizes, which an iterator may make.
         batch_size: how many images of one padded shape the model sees at once. Results do not depend on it.
-        score_threshold: drop detections scored below; None = what the model's own config let through.
+        score_threshold: drop detections scored below; None = keep all that the model's own config lets through (0.05
+            in the paper's), as `evaluate` does.
         mask_threshold: lowest probability that belongs to the object.
         max_pixels: an image of more is refused, a file before it is decoded; None = no bound.
-        progress: show a progress bar.
+        read_options: how images of more than 8 bits, several bands or pages become RGB.
+        on_error: what becomes of an image that cannot be used. "raise": the error is raised; "skip": it is logged, and
+            the image's result is None; or a function that is called with the image's place, from 0, and the error.
+        progress: report on standard error: a bar at a terminal, else a line every half a minute.
 
     Returns:
         one `Instances` an image, in the order given, best score first; boxes and masks in original pixels. Masks are
         made when they are first read, and kept from then on. Empty: no images, no results.
 
     Raises:
-        ValueError: an image that is not uint8 of 1, 3 or 4 channels, without pixels or too large; names its place.
-        data.DataError: a file that cannot be read as an image; names the file.
+        InputError: an image with too many pixels, or an argument that cannot be used; names its place or the file.
+        DataError: a file or an object that is no image, such as an array of floating point; names its place or the
+            file. A folder without images, or a pattern that matches nothing.
+
+    Example:
+        >>> [result] = mrcnn.detect(model, "photo.jpg")  # doctest: +SKIP
+        >>> results = mrcnn.detect(model, "photos", on_error="skip")  # doctest: +SKIP
     """
-    if isinstance(images, (str, os.PathLike)) or (isinstance(images, np.ndarray) and images.dtype != object):
-        images = [images] if not (isinstance(images, np.ndarray) and images.ndim == 4) else list(images)
     return list(
         iter_detect(
             model,
@@ -75,31 +124,93 @@ def detect(
             score_threshold=score_threshold,
             mask_threshold=mask_threshold,
             max_pixels=max_pixels,
+            read_options=read_options,
+            on_error=on_error,  # type: ignore[arg-type]  # the overloads tell them apart for callers
             progress=progress,
         )
     )
 
 
+@overload
 def iter_detect(
     model: Any,
-    images: Iterable[ImageLike | Callable[[], np.ndarray]],
+    images: Any,
+    batch_size: int = ...,
+    *,
+    score_threshold: float | None = ...,
+    mask_threshold: float = ...,
+    max_pixels: int | None = ...,
+    read_options: ReadOptions | None = ...,
+    on_error: Literal["raise"] = ...,
+    progress: bool = ...,
+) -> Iterator[Instances]: ...
+
+
+@overload
+def iter_detect(
+    model: Any,
+    images: Any,
+    batch_size: int = ...,
+    *,
+    score_threshold: float | None = ...,
+    mask_threshold: float = ...,
+    max_pixels: int | None = ...,
+    read_options: ReadOptions | None = ...,
+    on_error: OnError,
+    progress: bool = ...,
+) -> Iterator[Instances | None]: ...
+
+
+def iter_detect(
+    model: Any,
+    images: Any,
     batch_size: int = 1,
     *,
-    score_threshold: float | None = None,
+    score_threshold: float | None = SCORE_THRESHOLD,
     mask_threshold: float = 0.5,
     max_pixels: int | None = MAX_PIXELS,
+    read_options: ReadOptions | None = None,
+    on_error: OnError = "raise",
     progress: bool = False,
-) -> Iterator[Instances]:
+) -> Iterator[Any]:
     """`detect` one result at a time: images are read as results are taken, so memory stays bounded.
 
     Images wait for others of their padded shape to fill a batch; with four batches read and the first image still
-    waiting, it goes with the company it has. Arguments as for `detect`; an image may also be a function without
-    arguments that makes the array, which is then called while the model runs. Results come in the order of the
-    images.
+    waiting, it runs in a partial batch. Arguments as for `detect`; an image may also be a function without arguments
+    that makes the array, which is then called while the model runs. Results come in the order of the images.
     """
     if batch_size < 1:
-        raise ValueError(f"batch_size {batch_size}: expected at least 1")
-    return _iter_detect(model, images, batch_size, score_threshold, mask_threshold, max_pixels, progress)
+        raise InputError(f"batch_size {batch_size}: expected at least 1")
+    if on_error not in ("raise", "skip") and not callable(on_error):
+        raise InputError(f'on_error {on_error!r}: expected "raise", "skip" or a function')
+    reading = _Reading(model.config.input, max_pixels, read_options, on_error)
+    return _iter_detect(model, single_images(images), batch_size, score_threshold, mask_threshold, reading, progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reading:
+    """How images are read, and what becomes of one that cannot be."""
+
+    config: InputConfig
+    max_pixels: int | None
+    options: ReadOptions | None
+    on_error: OnError
+
+    def prepare(self, image: Any, number: int) -> Prepared:
+        return prepare_image(image, number, self.config, self.max_pixels, self.options)
+
+    def report(self, number: int, error: MrcnnError) -> None:
+        """Raise, log or hand over the error of an image.
+
+        Raises:
+            MrcnnError: the error itself, if it is not to be skipped.
+        """
+        if self.on_error == "raise":
+            raise error
+        if self.on_error == "skip":
+            logger.warning("skipped: %s", error)
+        else:
+            self.on_error(number, error)
 
 
 def _iter_detect(
@@ -108,23 +219,26 @@ def _iter_detect(
     batch_size: int,
     score_threshold: float | None,
     mask_threshold: float,
-    max_pixels: int | None,
+    reading: _Reading,
     progress: bool,
-) -> Iterator[Instances]:
+) -> Iterator[Instances | None]:
     run = graph_of(model)
     config = model.config.input
-    paste, paste_offset = pasting_of(model)
-    advance = _progress(images, progress)
+    shown = Progress("detection", len(images) if hasattr(images, "__len__") else None, shown=progress)
     buckets: dict[tuple[int, ...], list[Prepared]] = {}
-    done: dict[int, tuple[Prepared, dict[str, np.ndarray]]] = {}
+    done: dict[int, tuple[Prepared, dict[str, np.ndarray]] | None] = {}
     next_out = 0
 
-    def finished() -> Iterator[Instances]:
+    def finished() -> Iterator[Instances | None]:
         """Results whose turn it is."""
         nonlocal next_out
         while next_out in done:
-            item, detections = done.pop(next_out)
+            result = done.pop(next_out)
             next_out += 1
+            if result is None:
+                yield None
+                continue
+            item, detections = result
             yield to_instances(
                 detections,
                 item.content_shape,
@@ -133,12 +247,15 @@ def _iter_detect(
                 mask_threshold,
                 origin=item.origin,
                 config=config,
-                paste=paste,
-                paste_offset=paste_offset,
+                outputs=model.config.outputs,
             )
-            advance()
+            shown.update(next_out)
 
-    for item in _read_ahead(images, batch_size, config, max_pixels):
+    for number, item in enumerate(_read_ahead(images, batch_size, reading)):
+        if item is None:
+            done[number] = None
+            yield from finished()
+            continue
         shape = item.image.shape
         buckets.setdefault(shape, []).append(item)
         if len(buckets[shape]) == batch_size:
@@ -150,21 +267,31 @@ def _iter_detect(
     for bucket in buckets.values():
         done |= _run_batch(run, bucket)
     yield from finished()
+    shown.finish()
 
 
-def _read_ahead(images: Iterable[Any], ahead: int, config: InputConfig, max_pixels: int | None) -> Iterator[Prepared]:
-    """Prepared images in order; up to `ahead` more are in the making on threads meanwhile."""
+def _read_ahead(images: Iterable[Any], ahead: int, reading: _Reading) -> Iterator[Prepared | None]:
+    """Prepared images in order, None for one to be skipped; threads work on up to `ahead` more meanwhile."""
+
+    def next_one() -> Prepared | None:
+        number, future = waiting.popleft()
+        try:
+            return future.result()
+        except MrcnnError as error:
+            reading.report(number, error)
+            return None
+
     with concurrent.futures.ThreadPoolExecutor(_READERS, "mrcnn image") as pool:
-        waiting: collections.deque[concurrent.futures.Future[Prepared]] = collections.deque()
+        waiting: collections.deque[tuple[int, concurrent.futures.Future[Prepared]]] = collections.deque()
         try:
             for number, image in enumerate(images):
-                waiting.append(pool.submit(prepare_image, image, number, config, max_pixels))
+                waiting.append((number, pool.submit(reading.prepare, image, number)))
                 if len(waiting) > ahead:
-                    yield waiting.popleft().result()
+                    yield next_one()
             while waiting:
-                yield waiting.popleft().result()
+                yield next_one()
         finally:  # also where the caller stops in between, or an image cannot be read
-            for future in waiting:
+            for _, future in waiting:
                 future.cancel()
 
 
@@ -178,7 +305,10 @@ def detect_dataset(
     max_pixels: int | None = None,
     progress: bool = False,
 ) -> Iterator[tuple[int | str, Instances]]:
-    """(image_id, instances) for each image of a `Dataset`, in its order; arguments as for `detect`."""
+    """(image_id, instances) for each image of a `Dataset`, in its order; arguments as for `detect`.
+
+    Without a `score_threshold` all detections are kept that the model's config lets through, as COCO's numbers want it.
+    """
     results = iter_detect(
         model,
         _Images(dataset),
@@ -226,11 +356,3 @@ def _run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dic
         own = {name: value[i][output["valid"][i]] for name, value in output.items()}  # copies: no other's are held
         found[item.number] = (dataclasses.replace(item, image=None), own)
     return found
-
-
-def _progress(images: Any, shown: bool) -> Callable[[], None]:
-    """To be called after each image; draws Keras' own bar, so that no further dependency is needed."""
-    if not shown:
-        return lambda: None
-    bar = keras.utils.Progbar(len(images) if hasattr(images, "__len__") else None, unit_name="image")
-    return lambda: bar.add(1)

@@ -12,10 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.inference.prepare import ImageLike, load_image
+from mrcnn.data.read_options import ReadOptions
+from mrcnn.errors import InputError
+from mrcnn.inference.prepare import SCORE_THRESHOLD, ImageLike, load_image
 from mrcnn.inference.stream import iter_detect
-from mrcnn.structures.instances import Instances
+from mrcnn.structures.instances import Instances, mask_windows
 from mrcnn.structures.masks import Window, WindowMasks
+from mrcnn.structures.outputs import HeadOutput
+
+MAX_TILED_PIXELS = 1_000_000_000
+"""Largest image that `detect_tiled` takes unless the caller says otherwise: 3 GB as RGB, of which the model sees a tile
+at a time."""
 
 
 class _Found(NamedTuple):
@@ -27,6 +34,7 @@ class _Found(NamedTuple):
     score: float
     mask: Window | None
     keypoints: np.ndarray | None
+    extra: dict[str, Any] = {}  # noqa: RUF012 - never changed; outputs of further heads, masks as windows
 
 
 def tile_frames(height: int, width: int, tile: int, overlap: int) -> list[tuple[int, int, int, int]]:
@@ -38,7 +46,7 @@ def tile_frames(height: int, width: int, tile: int, overlap: int) -> list[tuple[
         overlap: pixels that neighbors share at least, less than `tile`.
     """
     if not 0 <= overlap < tile:
-        raise ValueError(f"overlap {overlap}: expected at least 0 and less than the tile's {tile} pixels")
+        raise InputError(f"overlap {overlap}: expected at least 0 and less than the tile's {tile} pixels")
 
     def spans(size: int) -> list[tuple[int, int]]:
         if size <= tile:
@@ -59,35 +67,37 @@ def detect_tiled(
     *,
     whole: bool = True,
     merge_iou: float = 0.5,
-    score_threshold: float | None = None,
+    score_threshold: float | None = SCORE_THRESHOLD,
     mask_threshold: float = 0.5,
-    max_pixels: int | None = None,
+    max_pixels: int | None = MAX_TILED_PIXELS,
+    read_options: ReadOptions | None = None,
     progress: bool = False,
 ) -> Instances:
     """Find the instances of one large image tile by tile.
 
     Two findings of one class from different tiles are one object if, where both tiles see the image, their masks
     (boxes, for a model without masks) overlap by `merge_iou`: the masks are joined, the box is around both, the score
-    the higher one, as are the keypoints. An object larger than the overlap is joined from its parts.
+    the higher one, as are the keypoints and what further heads give. An object larger than the overlap is joined from
+    its parts.
 
     Args:
         model: see `detect`.
-        image: an array or a path.
+        image: see `detect`.
         tile: side of a tile, pixels of the image; each is resized as the model resizes images.
         overlap: pixels that neighbors share at least; as large as the objects that should be seen whole.
         batch_size: tiles at once.
         whole: also look at the image as a whole, for objects larger than tiles.
         merge_iou: see above.
-        score_threshold, mask_threshold, progress: see `detect`.
+        score_threshold, mask_threshold, read_options, progress: see `detect`.
         max_pixels: see `detect`, of the whole image; None = no bound.
 
     Returns:
         best score first, in pixels of the image; masks held in their boxes until they are read.
 
     Raises:
-        ValueError: see `detect`; an overlap not less than the tile.
+        InputError, DataError: see `detect`; an overlap not less than the tile.
     """
-    pixels = load_image(image, 0, max_pixels)
+    pixels = load_image(image, 0, max_pixels, read_options)
     height, width = pixels.shape[:2]
     frames = tile_frames(height, width, tile, overlap)
     if whole and len(frames) > 1:
@@ -107,10 +117,11 @@ def detect_tiled(
         max_pixels=None,
         progress=progress,
     )
-    with_masks = joints = None
+    with_masks = joints = empty = None
     for frame, instances in zip(frames, results, strict=True):
         with_masks = instances.has_masks
         joints = None if instances.keypoints is None else instances.keypoints.shape[1]
+        empty = instances[:0]
         found += _in_image(instances, frame)
     merged = merge_findings(found, merge_iou)
     shape = (len(merged), 4)
@@ -121,13 +132,26 @@ def detect_tiled(
         scores=np.array([f.score for f in merged], np.float32),
         masks=WindowMasks(tuple(f.mask for f in merged), height, width) if with_masks else None,
         keypoints=None if joints is None else np.array([f.keypoints for f in merged]).reshape(-1, joints, 3),
+        extra={output.name: _collect(output, merged, empty, height, width) for output in empty.outputs},
+        outputs=empty.outputs,
     )
+
+
+def _collect(output: HeadOutput, merged: list[_Found], empty: Instances, height: int, width: int) -> Any:
+    """A further head's output of all findings, as `Instances.extra` holds it."""
+    values = [f.extra[output.name] for f in merged]
+    if output.paste is not None:
+        return WindowMasks(tuple(values), height, width)
+    return np.array(values, output.dtype).reshape(-1, *empty.extra[output.name].shape[1:])
 
 
 def _in_image(instances: Instances, frame: tuple[int, int, int, int]) -> Iterator[_Found]:
     """What one tile shows, in pixels of the image."""
     top, left = frame[:2]
     windows = instances.mask_windows() if instances.has_masks else itertools.repeat(None)
+    masks = {
+        o.name: list(mask_windows(instances.extra[o.name])) for o in instances.outputs if o.paste is not None
+    }  # pasted in the tile
     for i, window in zip(range(len(instances)), windows, strict=False):
         keypoints = None
         if instances.keypoints is not None:
@@ -139,7 +163,17 @@ def _in_image(instances: Instances, frame: tuple[int, int, int, int]) -> Iterato
             float(instances.scores[i]),
             None if window is None else (window[0] + top, window[1] + left, window[2]),
             keypoints,
+            {o.name: _moved(o, masks.get(o.name, instances.extra[o.name])[i], top, left) for o in instances.outputs},
         )
+
+
+def _moved(output: HeadOutput, value: Any, top: int, left: int) -> Any:
+    """A further head's output of one instance of a tile, in pixels of the image."""
+    if output.paste is not None:
+        return value[0] + top, value[1] + left, value[2]
+    if output.frame == "image":
+        return value + np.array([left, top, *[0] * (value.shape[-1] - 2)], np.float32)
+    return value
 
 
 def merge_findings(found: list[_Found], merge_iou: float) -> list[_Found]:
@@ -221,7 +255,12 @@ def _laid(window: Window, canvas: tuple[int, int, int, int]) -> np.ndarray:
 def _joined(better: _Found, other: _Found) -> _Found:
     mask = better.mask
     if mask is not None and other.mask is not None:
-        canvas = _around(better.mask, other.mask)
-        mask = (canvas[0], canvas[1], _laid(better.mask, canvas) | _laid(other.mask, canvas))
+        mask = _united(better.mask, other.mask)
+    extra = {name: _united(v, other.extra[name]) if isinstance(v, tuple) else v for name, v in better.extra.items()}
     box = np.concatenate([np.minimum(better.box[:2], other.box[:2]), np.maximum(better.box[2:], other.box[2:])])
-    return better._replace(frames=better.frames + other.frames, box=box, mask=mask)
+    return better._replace(frames=better.frames + other.frames, box=box, mask=mask, extra=extra)
+
+
+def _united(a: Window, b: Window) -> Window:
+    canvas = _around(a, b)
+    return canvas[0], canvas[1], _laid(a, canvas) | _laid(b, canvas)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mrcnn.data.errors import DataError
 from mrcnn.drawing import draw_array, save_image
+from mrcnn.inspection.figures import SOFTWARE
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import paste_masks
 from mrcnn.text import file_stem
@@ -53,5 +54,6 @@ def inspect_batch(path: str | os.PathLike[str], out: str | os.PathLike[str] | No
         full = paste_masks(masks.astype(np.float32), boxes, *canvas)
         ground_truth = Instances(boxes, batch["gt_class_ids"][row][valid[row]], canvas, masks=full)
         drawing = draw_array(batch["image"][row].astype(np.uint8), ground_truth, class_names=about["class_names"])
-        files.append(save_image(Path(out) / f"{file_stem(path.stem)}_{row}_{file_stem(image_id)}.png", drawing))
+        name = f"{file_stem(path.stem)}_{row}_{file_stem(image_id)}.png"
+        files.append(save_image(Path(out) / name, drawing, software=SOFTWARE))
     return "\n".join(lines), files

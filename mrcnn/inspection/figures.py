@@ -15,6 +15,9 @@ from mrcnn.inspection.anchors import POOR_FIT
 from mrcnn.inspection.report import Inspection
 from mrcnn.text import file_stem
 
+SOFTWARE = "mrcnn inspect"
+"""Kept in each PNG under the key "Software": a later inspection may replace such a file."""
+
 
 def draw_box_sizes(report: Inspection, path: Path) -> Path:
     """Write histograms of box sides and ratios beside the anchors'; returns the path."""
@@ -38,7 +41,7 @@ def draw_box_sizes(report: Inspection, path: Path) -> Path:
         axis.legend(frameon=False)
     figure.suptitle(f"{len(report.sides)} objects; {report.poor_fit:.1%} fit no anchor (best IoU under {POOR_FIT:g})")
     with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=110)
+        figure.savefig(temporary, dpi=110, metadata={"Software": SOFTWARE})
     return path
 
 
@@ -73,5 +76,5 @@ def draw_samples(
             name = f"{stem}_{len(taken)}"
         taken.add(name.casefold())
         drawing = draw_array(image, ground_truth, class_names=dataset.class_names)
-        files.append(save_image(folder / f"sample_{name}.png", drawing))
+        files.append(save_image(folder / f"sample_{name}.png", drawing, software=SOFTWARE))
     return files

@@ -435,7 +435,7 @@ class MaskRCNN:
         plain = image.dtype == np.uint8 and not self.config.IMAGE_MIN_SCALE
         if channels == 3 and (plain or self.config.PAPER):
             as_uint8 = image if image.dtype == np.uint8 else np.clip(np.round(image), 0, 255).astype(np.uint8)
-            return _as_result(mrcnn.detect(self.keras_model, as_uint8)[0])
+            return _as_result(mrcnn.detect(self.keras_model, as_uint8, score_threshold=None)[0])
         # Crops are for training: what is looked for is looked for in the whole image.
         mode = "pad64" if self.config.IMAGE_RESIZE_MODE == "crop" else self.config.IMAGE_RESIZE_MODE
         resized, window, *_ = self._resized(image, mode)
@@ -465,7 +465,7 @@ class MaskRCNN:
             original_shape,
             origin=(y1, x1),
             config=self.keras_model.config.input,
-            paste="integer_resize",
+            outputs=self.keras_model.config.outputs,
         )
 
     def detect_molded(
@@ -548,7 +548,7 @@ class MaskRCNN:
             tuple(original_image_shape[:2]),
             origin=(y1, x1),
             config=native_config.MATTERPORT.input,
-            paste="integer_resize",
+            outputs=native_config.MATTERPORT.mask_head.outputs,
         )
         result = _as_result(found)
         return result["rois"], result["class_ids"], result["scores"], result["masks"]

@@ -6,12 +6,14 @@ Boxes are (y1, x1, y2, x2), y2 and x2 just outside. What the components of this 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import http.client
 import random
-import shutil
 import urllib.request
 import warnings
 import xml.etree.ElementTree  # noqa: F401 - scripts use it after importing no more than `xml.etree`
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -33,6 +35,9 @@ with contextlib.suppress(ImportError):  # scripts that import `skimage.draw` go 
     import skimage.transform  # noqa: F401
 
 COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
+_KNOWN_FILES = {COCO_MODEL_URL: (257_557_808, "e98aaff6f99e307b5e2a8a3ff741a518")}
+"""Length in bytes and MD5 digest of published files, by URL."""
+_TIMEOUT = 60.0  # seconds without a byte
 
 
 def _numpy(function: Callable[..., Any], *args: Any, **kwargs: Any) -> np.ndarray:
@@ -430,23 +435,44 @@ def batch_slice(inputs: Any, graph_fn: Callable[..., Any], batch_size: int, name
 
 
 def download_trained_weights(coco_model_path: str, verbose: int = 1) -> None:
-    """Fetch matterport's COCO weights to a path; the file appears whole or not at all.
+    """Fetch matterport's COCO weights to a path.
+
+    The file gets its name only after its length is the one that the server announced and, where the file is the
+    published one, length and MD5 digest are those of the release.
 
     Raises:
-        OSError: they cannot be fetched; says from where and what to do.
+        OSError: they cannot be fetched, or what came is not what was sent; says from where and what to do.
     """
     if verbose > 0:
         print(f"Downloading pretrained model to {coco_model_path} ...")
     try:
-        with (
-            atomic_write(coco_model_path) as temporary,
-            urllib.request.urlopen(COCO_MODEL_URL) as response,
-            open(temporary, "wb") as file,
-        ):
-            shutil.copyfileobj(response, file)
-    except OSError as error:
+        with atomic_write(coco_model_path) as temporary:
+            _fetch(COCO_MODEL_URL, temporary)
+    except (OSError, http.client.HTTPException) as error:
         raise OSError(
-            f"{COCO_MODEL_URL} cannot be fetched ({error}); put that file at {coco_model_path} by other means"
+            f"{COCO_MODEL_URL} cannot be fetched ({error or type(error).__name__}); put that file at "
+            f"{coco_model_path} by other means"
         ) from error
     if verbose > 0:
         print("... done downloading pretrained model!")
+
+
+def _fetch(url: str, path: Path) -> None:
+    """Write what lies at a URL to a file, and see that it is whole.
+
+    Raises:
+        OSError: it cannot be fetched, ended early, or is not the file that is known by this URL.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    length = 0
+    with urllib.request.urlopen(url, timeout=_TIMEOUT) as response, path.open("wb") as file:
+        announced = response.headers.get("Content-Length")
+        while block := response.read(1 << 20):
+            file.write(block)
+            digest.update(block)
+            length += len(block)
+    if announced is not None and length != int(announced):
+        raise OSError(f"the connection ended after {length} of {announced} bytes")
+    known = _KNOWN_FILES.get(url)
+    if known is not None and (length, digest.hexdigest()) != known:
+        raise OSError(f"expected {known[0]} bytes of MD5 {known[1]}, got {length} bytes of MD5 {digest.hexdigest()}")

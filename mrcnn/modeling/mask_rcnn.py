@@ -10,9 +10,10 @@ import keras
 import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
+from mrcnn.errors import InputError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.heads.base import RoiHeadConfig
+from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, check_heads
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig, content_window, detection_window, proposal_window
@@ -26,7 +27,10 @@ from mrcnn.modeling.roi_stage import RoiStageConfig
 from mrcnn.modeling.rpn import RPNConfig
 from mrcnn.modeling.train_step import COUNTS_KEY, TrainStep, loss_shares
 from mrcnn.modeling.variables import generated_names, named_variables, stable_names
+from mrcnn.structures.outputs import HeadOutput
 from mrcnn.structures.tensors import GROUND_TRUTH_KEY, Batch, Detections, LossTerm
+
+RPN_LOSSES = ("rpn_objectness", "rpn_box")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +51,15 @@ class MaskRCNNConfig(BaseConfig):
     def __post_init__(self) -> None:
         if self.num_classes < 1:
             raise ConfigError(f"num_classes: expected at least 1, got {self.num_classes}")
+        for i, head in enumerate(self.heads):
+            if isinstance(head, BoxHeadConfig):
+                raise ConfigError(f"heads.{i}: a box head belongs into box_head, got {type(head).__name__}")
+        check_heads((self.box_head, *self.heads), RPN_LOSSES)
+
+    @property
+    def outputs(self) -> tuple[HeadOutput, ...]:
+        """What the heads give for each detection, by their names in the model."""
+        return tuple(output for head in self.heads for output in head.named_outputs)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -102,8 +115,8 @@ class MaskRCNN(TrainStep):
         def pooler(head: RoiHeadConfig) -> RoiPooler:
             return RoiPooler(head.pool, strides, channels, self.roi_stage)
 
-        self.box_head = config.box_head.build(c, pooler(config.box_head), name="box_head")
-        self.heads = [head.build(c, pooler(head), name=head_name(head)) for head in config.heads]
+        self.box_head = config.box_head.build(c, pooler(config.box_head), name=config.box_head.layer_name)
+        self.heads = [head.build(c, pooler(head), name=head.layer_name) for head in config.heads]
         # Variables that do not train though their layer does; by hand, for Keras would make another kind of set of it.
         object.__setattr__(self, "frozen_paths", set())
         self.built = True
@@ -122,7 +135,8 @@ class MaskRCNN(TrainStep):
         # A deliberate exception to static shapes: empty slots of a mask head are a fifth of all arithmetic.
         detections = trim_padding(padded)
         for head in self.heads:
-            pred = head(features, detections.boxes, detections.valid, window, training=training)
+            found = (features, detections.boxes, detections.valid, window)
+            pred = head(*found, training=training, class_ids=detections.class_ids)
             detections = head.attach(detections, pred)
         return pad_to(detections, padded).to_dict()
 
@@ -160,17 +174,21 @@ class MaskRCNN(TrainStep):
         proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=True)
         rois = sample_rois(proposals, batch, self.config.roi_sampler)
         window = self.detection_window(batch)
-        for head in (self.box_head, *self.heads):
+        for k, head in enumerate((self.box_head, *self.heads)):
+            _expect_ground_truth(head, batch)
             own = trim_rois(head.rois_for(rois))
-            pred = head(features, own.boxes, own.valid, window, training=training)
-            terms |= head.loss(pred, head.targets(own, batch), own)
+            targets = head.targets(own, batch)
+            # Another stream than the RPN's and the sampler's draws from the same seed.
+            context = {"class_ids": own.class_ids, "seed": batch["seed"] + tf.constant([0, 2 + k]), "targets": targets}
+            pred = head(features, own.boxes, own.valid, window, training=training, **context)
+            terms |= _named_terms(head, head.loss(pred, targets, own))
         return terms
 
     @property
     def loss_names(self) -> tuple[str, ...]:
         """See `TrainStep.loss_names`."""
         heads = (self.config.box_head, *self.config.heads)
-        return ("rpn_objectness", "rpn_box", *(name for head in heads for name in head.loss_names))
+        return (*RPN_LOSSES, *(name for head in heads for name in head.loss_names))
 
     def batch_terms(self, batch: Batch, training: bool | None = None) -> dict[str, LossTerm]:
         """See `TrainStep.batch_terms`."""
@@ -212,7 +230,25 @@ class MaskRCNN(TrainStep):
         return {layer.name: layer for layer in self.layers} | {stable[path]: layer for path, layer in inside.items()}
 
 
-def head_name(config: RoiHeadConfig) -> str:
-    """Layer name of a head: MaskHeadConfig -> "mask_head"."""
-    name = type(config).__name__.removesuffix("Config")
-    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+def _expect_ground_truth(head: RoiHead, batch: Batch) -> None:
+    """Refuses a batch without what the head's losses are computed from.
+
+    Raises:
+        InputError: names the head and the key.
+    """
+    for loss in head.config.losses:
+        for key in loss.ground_truth:
+            if key not in batch:
+                raise InputError(f"{head.name}: its loss {loss.name!r} needs {key}, but the batch has none")
+
+
+def _named_terms(head: RoiHead, terms: dict[str, LossTerm]) -> dict[str, LossTerm]:
+    """Loss terms of a head under their names in the model.
+
+    Raises:
+        ConfigError: they are not those that its config declares.
+    """
+    declared = [loss.name for loss in head.config.losses]
+    if set(terms) != set(declared):
+        raise ConfigError(f"{head.name}: its config declares the losses {sorted(declared)}, got {sorted(terms)}")
+    return {head.config.full_name(name): term for name, term in terms.items()}

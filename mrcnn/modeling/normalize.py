@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
+from mrcnn.errors import InputError
 
 NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn", "none"]
 NUM_GROUPS = 32  # Group Normalization, section 4.1
@@ -62,7 +63,7 @@ class NormalizePixels(keras.layers.Layer):
         """
         mean, std = self.config.mean, self.config.std
         if image.shape[-1] is not None and image.shape[-1] != len(mean):
-            raise ValueError(f"image has {image.shape[-1]} channels but the pixel mean has {len(mean)} values")
+            raise InputError(f"image has {image.shape[-1]} channels but the pixel mean has {len(mean)} values")
         pixels = (tf.cast(image, tf.float32) - tf.constant(mean)) * tf.constant([1.0 / s for s in std])
         if self.config.bgr:
             pixels = tf.reverse(pixels, [-1])
@@ -196,4 +197,4 @@ def make_norm(
         )
     if kind == "gn":
         return GroupNorm(math.gcd(NUM_GROUPS, channels), epsilon=epsilon, name=name, dtype=dtype)
-    raise ValueError(f"norm: expected frozen_bn, bn, sync_bn, gn or none, got {kind!r}")
+    raise InputError(f"norm: expected frozen_bn, bn, sync_bn, gn or none, got {kind!r}")

@@ -26,7 +26,9 @@ def trim_ground_truth(batch: Batch) -> Batch:
 def trim_padding(padded: Padded) -> Padded:
     """Proposals or detections without the entries at the end that are padding in every image; at least one is kept."""
     used = count_used(padded.valid)
-    return type(padded)(*(field if field is None else field[:, :used] for field in padded))
+    if isinstance(padded, Detections):
+        return padded.map(lambda field: field[:, :used])
+    return type(padded)(*(field[:, :used] for field in padded))
 
 
 def trim_rois(rois: RoiSample, multiple: int = 8) -> RoiSample:
@@ -41,11 +43,10 @@ def trim_rois(rois: RoiSample, multiple: int = 8) -> RoiSample:
 def pad_to(detections: Detections, padded: Detections) -> Detections:
     """Detections padded with zeros to the entries of `padded`, whose fields are taken where it has them."""
 
-    def pad(field: tf.Tensor | None, whole: tf.Tensor | None) -> tf.Tensor | None:
-        if field is None or whole is not None:
-            return whole
+    def pad(field: tf.Tensor) -> tf.Tensor:
         missing = tf.shape(padded.valid)[1] - tf.shape(field)[1]
         filled = tf.pad(field, [[0, 0], [0, missing], *[[0, 0]] * (len(field.shape) - 2)])
         return tf.ensure_shape(filled, [*padded.valid.shape, *field.shape[2:]])
 
-    return Detections(*(pad(field, whole) for field, whole in zip(detections, padded, strict=True)))
+    there, added = padded.to_dict(), detections.to_dict()
+    return padded.with_outputs({name: pad(value) for name, value in added.items() if name not in there})

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from mrcnn.modeling.heads.mask import MaskHead
 from mrcnn.modeling.input import detection_window, proposal_window
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.roi_sampler import sample_rois
@@ -28,11 +27,11 @@ class Stages(NamedTuple):
 
 
 class Targets(NamedTuple):
-    """What a model is to learn from a batch."""
+    """What a model trains on in a batch."""
 
     anchors: AnchorSample
     rois: RoiSample
-    masks: tf.Tensor | None  # f32[B, F, M, M] of the first F RoIs, in the RoI's frame; None without a mask head
+    heads: dict[str, Any]  # targets of each head by its name; "mask_head": f32[B, F, M, M], the first F RoIs' masks
 
 
 def run_stages(model: MaskRCNN, batch: Batch) -> Stages:
@@ -57,7 +56,8 @@ def run_stages(model: MaskRCNN, batch: Batch) -> Stages:
     refined = tf.gather(boxes, tf.minimum(best, boxes.shape[2] - 1), batch_dims=2)
     detections = model.box_head.detect(pred, proposals, window)
     for head in model.heads:
-        found = head(features, detections.boxes, detections.valid, window, training=False)
+        rois = (features, detections.boxes, detections.valid, window)
+        found = head(*rois, training=False, class_ids=detections.class_ids)
         detections = head.attach(detections, found)
     return Stages(features, output, moved, proposals, probs, refined, detections.to_dict())
 
@@ -75,8 +75,5 @@ def training_targets(model: MaskRCNN, batch: Batch) -> Targets:
     window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], model.config.input)
     proposals = model.rpn.propose(output, window, for_training=True)
     rois = sample_rois(proposals, batch, model.config.roi_sampler)
-    masks = None
-    for head in model.heads:
-        if isinstance(head, MaskHead):
-            masks = head.targets(head.rois_for(rois), batch)
-    return Targets(model.rpn.sample_anchors(output, batch), rois, masks)
+    targets = {head.name: head.targets(head.rois_for(rois), batch) for head in model.heads}
+    return Targets(model.rpn.sample_anchors(output, batch), rois, targets)

@@ -28,6 +28,7 @@ from typing import Any, TypeAlias
 
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.native.build import BuildError, Stamp, StampError, cache_dir, current_identity, read_stamp
 
 Tensor: TypeAlias = tf.Tensor
@@ -180,13 +181,13 @@ def choose(features: Sequence[Tensor]) -> Any | None:
         features: the levels; the op takes at most MAX_LEVELS, of float32, float16 or bfloat16.
 
     Raises:
-        ValueError: MRCNN_ROI_ALIGN is neither "op" nor "python".
-        RuntimeError: it is "op", and the op cannot be loaded.
+        InputError: MRCNN_ROI_ALIGN is neither "op" nor "python".
+        BuildError: it is "op", and the op cannot be loaded.
     """
     global _warned
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", "op", "python"):
-        raise ValueError(f'{VARIABLE}: expected "op" or "python", got {wanted!r}')
+        raise InputError(f'{VARIABLE}: expected "op" or "python", got {wanted!r}')
     if wanted == "python" or _stock_depth > 0 or _in_xla():
         return None
     if len(features) > MAX_LEVELS or tf.as_dtype(features[0].dtype) not in (tf.float32, tf.float16, tf.bfloat16):
@@ -194,7 +195,7 @@ def choose(features: Sequence[Tensor]) -> Any | None:
     found = state()
     if found.library is None:
         if wanted == "op":
-            raise RuntimeError(f"{VARIABLE}=op, but {found.reason}; `mrcnn build-ops` builds the op")
+            raise BuildError(f"{VARIABLE}=op, but {found.reason}; `mrcnn build-ops` builds the op")
         with _lock:
             warn, _warned = not _warned, True
         if warn:
@@ -211,11 +212,11 @@ def require() -> Any:
     """The loaded ops.
 
     Raises:
-        RuntimeError: there are none; says why.
+        BuildError: there are none; says why.
     """
     found = state()
     if found.library is None:
-        raise RuntimeError(f"the RoIAlign op cannot be used: {found.reason}; `mrcnn build-ops` builds it")
+        raise BuildError(f"the RoIAlign op cannot be used: {found.reason}; `mrcnn build-ops` builds it")
     return found.library
 
 

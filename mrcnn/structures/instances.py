@@ -9,6 +9,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 
 from mrcnn.errors import InputError
+from mrcnn.structures.outputs import HeadOutput
 from mrcnn.structures.records import ByValue
 
 
@@ -55,7 +56,8 @@ class Instances(ByValue):
     """Objects of one image in its original pixels: one class for ground truth and for prediction.
 
     boxes f32[n, 4]; class_ids i32[n] from 1; masks bool[n, height, width] or None; keypoints f32[n, J, 3]
-    (x, y, score or visibility) or None; scores f32[n] or None (ground truth); is_crowd bool[n] or None.
+    (x, y, score or visibility) or None; scores f32[n] or None (ground truth); is_crowd bool[n] or None; extra, the
+    outputs of further heads by name, arrays [n, ...] or `LazyMasks`, described one by one in `outputs`.
     Indexing by an integer, a slice, a boolean or an index array filters every field together. Two are equal if every
     value is.
 
@@ -73,6 +75,8 @@ class Instances(ByValue):
     masks: Masks = Masks()
     keypoints: np.ndarray | None = None
     is_crowd: np.ndarray | None = None
+    extra: dict[str, np.ndarray | LazyMasks] = dataclasses.field(default_factory=dict)
+    outputs: tuple[HeadOutput, ...] = ()  # what the values of `extra` are; those without an entry are only held
 
     def __post_init__(self) -> None:
         self.image_shape = (int(self.image_shape[0]), int(self.image_shape[1]))
@@ -97,6 +101,18 @@ class Instances(ByValue):
         if self.is_crowd is not None:
             self.is_crowd = np.asarray(self.is_crowd, bool)
             self._expect("is_crowd", self.is_crowd, (n,))
+        self._check_extra()
+
+    def _check_extra(self) -> None:
+        n = len(self.boxes)
+        self.extra = {name: v if hasattr(v, "paste") else np.asarray(v) for name, v in self.extra.items()}
+        for name, value in self.extra.items():
+            lazy = not isinstance(value, np.ndarray)
+            shape = (n, *self.image_shape) if lazy else (n, *value.shape[1:])
+            self._expect(f"extra[{name!r}]", value, shape)
+        missing = [output.name for output in self.outputs if output.name not in self.extra]
+        if missing:
+            raise InputError(f"Instances.outputs: describes {missing[0]!r}, which extra does not have")
 
     def _fields(self) -> dict[str, Any]:
         """Every field as it is held: masks that nobody has asked for are not made."""
@@ -118,9 +134,7 @@ class Instances(ByValue):
     def mask_windows(self) -> Iterator[tuple[int, int, np.ndarray]]:
         """(top, left, bool[h, w]) of each mask in turn: the part of the image outside which it is empty."""
         held = self._held_masks()
-        if held is None or isinstance(held, np.ndarray):
-            return ((0, 0, mask) for mask in (() if held is None else held))
-        return held.windows()
+        return iter(()) if held is None else mask_windows(held)
 
     @property
     def has_masks(self) -> bool:
@@ -148,7 +162,9 @@ class Instances(ByValue):
             index = slice(index, index + 1 or None)
         fields = self._fields()
         for name, value in fields.items():
-            if name != "image_shape" and value is not None:
+            if name == "extra":
+                fields[name] = {key: held[index] for key, held in value.items()}
+            elif name not in ("image_shape", "outputs") and value is not None:
                 fields[name] = value[index]
         return Instances(**fields)
 
@@ -157,5 +173,10 @@ class Instances(ByValue):
 
     def __repr__(self) -> str:
         names = [name for name, value in self._fields().items() if value is not None]
-        names.remove("image_shape")
+        names = [name for name in names if name not in ("image_shape", "extra", "outputs")] + list(self.extra)
         return f"Instances(n={len(self)}, image_shape={self.image_shape}, fields={' '.join(names)})"
+
+
+def mask_windows(masks: np.ndarray | LazyMasks) -> Iterator[tuple[int, int, np.ndarray]]:
+    """(top, left, bool[h, w]) of each mask in turn: the part of the image outside which it is empty."""
+    return ((0, 0, mask) for mask in masks) if isinstance(masks, np.ndarray) else masks.windows()

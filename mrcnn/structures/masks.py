@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrcnn.structures.records import ByValue
+
 Paste = Literal["exact", "padded_integer", "integer_resize"]
 
 # Box coordinates carry rounding errors, so a sample that is exactly half covered may come out just below one half.
@@ -128,8 +130,8 @@ def _stretch(start: int, length: int, side: int, size: int, outside: Literal["ed
     return first, np.maximum(1.0 - np.abs(u[:, None] - np.arange(side)), 0.0).astype(np.float32)
 
 
-@dataclasses.dataclass(frozen=True)
-class BoxMasks:
+@dataclasses.dataclass(frozen=True, eq=False)
+class BoxMasks(ByValue):
     """Masks of one image as the model gives them, pasted when they are asked for.
 
     A hundred objects hold 0.3 MB so, and 87 MB pasted on an image of 800 x 1088.
@@ -163,8 +165,8 @@ class BoxMasks:
         return paste_windows(self.probs, self.boxes, self.height, self.width, self.threshold, self.convention)
 
 
-@dataclasses.dataclass(frozen=True)
-class WindowMasks:
+@dataclasses.dataclass(frozen=True, eq=False)
+class WindowMasks(ByValue):
     """Masks of one image held in their windows, for many small objects on a large image."""
 
     parts: tuple[Window, ...]

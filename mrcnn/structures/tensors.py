@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import tensorflow as tf
@@ -51,10 +51,23 @@ class Detections(NamedTuple):
     valid: Tensor  # bool[B, D]
     masks: Tensor | None = None  # f32[B, D, M, M], probabilities inside the box
     keypoints: Tensor | None = None  # f32[B, D, J, 3]
+    extra: dict[str, Tensor] = {}  # noqa: RUF012 - never changed; [B, D, ...], outputs of further heads by name
 
     def to_dict(self) -> dict[str, Tensor]:
-        """The fields that are set, by name."""
-        return {name: value for name, value in self._asdict().items() if value is not None}
+        """The fields that are set, and the extra outputs, by name."""
+        fields = {name: value for name, value in self._asdict().items() if name != "extra" and value is not None}
+        return {**fields, **self.extra}
+
+    def with_outputs(self, values: Mapping[str, Tensor]) -> Detections:
+        """The detections with the outputs of a head, [B, D, ...] by name, added."""
+        fields = {name: value for name, value in values.items() if name in ("masks", "keypoints")}
+        extra = {name: value for name, value in values.items() if name not in fields}
+        return self._replace(**fields, extra={**self.extra, **extra})
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Detections:
+        """The detections with a function of [B, D, ...] applied to every field and extra output."""
+        fields = {k: function(v) for k, v in self._asdict().items() if k != "extra" and v is not None}
+        return self._replace(**fields, extra={name: function(value) for name, value in self.extra.items()})
 
 
 class LossTerm(NamedTuple):

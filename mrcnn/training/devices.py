@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.errors import InputError
+
 
 def use_devices(devices: str = "1") -> tf.distribute.Strategy:
     """The strategy for a number of devices of this machine.
@@ -25,17 +27,17 @@ def use_devices(devices: str = "1") -> tf.distribute.Strategy:
         A strategy; the same object each time, for TensorFlow's collectives mix up two of one process.
 
     Raises:
-        ValueError: not of this form, or more devices than there are.
+        InputError: not of this form, or more devices than there are.
     """
     found = re.fullmatch(r"(all)|(cpu:)?([1-9]\d*)", devices.strip().lower())
     if not found:
-        raise ValueError(f"devices: expected a number, all, or cpu:2, got {devices!r}")
+        raise InputError(f"devices: expected a number, all, or cpu:2, got {devices!r}")
     gpus = tf.config.list_physical_devices("GPU")
     if found[2]:
         return _mirrored(tuple(_split_cpu(int(found[3]))))
     wanted = max(1, len(gpus)) if found[1] else int(found[3])
     if wanted > max(1, len(gpus)):
-        raise ValueError(f"devices: {wanted} GPUs wanted, {len(gpus)} found; cpu:{wanted} splits the CPU instead")
+        raise InputError(f"devices: {wanted} GPUs wanted, {len(gpus)} found; cpu:{wanted} splits the CPU instead")
     if wanted == 1:
         return tf.distribute.get_strategy()
     return _mirrored(tuple(f"/gpu:{i}" for i in range(wanted)))
@@ -49,7 +51,7 @@ def _split_cpu(number: int) -> list[str]:
             try:
                 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * number)
             except RuntimeError as error:
-                raise ValueError(f"devices: cpu:{number} must be asked for before TensorFlow is used") from error
+                raise InputError(f"devices: cpu:{number} must be asked for before TensorFlow is used") from error
     return [f"/cpu:{i}" for i in range(number)]
 
 
@@ -68,24 +70,24 @@ def join_workers(workers: Sequence[str] = (), index: int | None = None) -> tf.di
         index: which of them this machine is, from 0.
 
     Raises:
-        ValueError: an index without workers or past their end, or TF_CONFIG is absent or not JSON.
+        InputError: an index without workers or past their end, or TF_CONFIG is absent or not JSON.
     """
     if workers:
         if index is None or not 0 <= index < len(workers):
-            raise ValueError(f"index: expected 0 to {len(workers) - 1}, one per worker, got {index}")
+            raise InputError(f"index: expected 0 to {len(workers) - 1}, one per worker, got {index}")
         for worker in workers:
             if not re.fullmatch(r"[^:\s]+:\d+", worker):
-                raise ValueError(f"workers: expected host:port, got {worker!r}")
+                raise InputError(f"workers: expected host:port, got {worker!r}")
         os.environ["TF_CONFIG"] = json.dumps(
             {"cluster": {"worker": list(workers)}, "task": {"type": "worker", "index": index}}
         )
     text = os.environ.get("TF_CONFIG")
     if not text:
-        raise ValueError("workers: give host:port of every machine, or set TF_CONFIG")
+        raise InputError("workers: give host:port of every machine, or set TF_CONFIG")
     try:
         json.loads(text)
     except ValueError as error:
-        raise ValueError(f"TF_CONFIG: expected JSON, got {text[:80]!r}") from error
+        raise InputError(f"TF_CONFIG: expected JSON, got {text[:80]!r}") from error
     return _multi_worker()
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.pipeline import make_pipeline
+from mrcnn.errors import InputError
 from mrcnn.inference import detect
 from mrcnn.modeling.input import proposal_window
 from mrcnn.recipes import Recipe
@@ -67,7 +68,7 @@ def dry_run(
     *,
     index: int | None = None,
     steps: int = 300,
-    say: Callable[[str], None] | None = None,
+    log: Callable[[str], None] | None = None,
 ) -> DryRun:
     """Overfit one image, without augmentation, and look at every stage on the way.
 
@@ -77,16 +78,16 @@ def dry_run(
         recipe: its resizing and its anchors.
         index: which image; None: the first that has an object.
         steps: at most; it ends when the image is learnt.
-        say: told every few steps how far it is.
+        log: called every few steps with a line on how far it is; None: silent.
 
     Raises:
-        ValueError: no image has an object.
+        InputError: no image has an object.
         DataError: the image cannot be used.
     """
     if index is None:
         index = next((i for i in range(len(dataset)) if any(not a.is_crowd for a in dataset.annotations(i))), None)
         if index is None:
-            raise ValueError("dry run: no image of the training set has an object")
+            raise InputError("dry run: no image of the training set has an object")
     one = dataset.subset([index])
     batch = next(iter(make_pipeline(one, model, recipe.data, training=False)))
     before = _data_stages(batch, recipe, model.config.num_classes)
@@ -105,9 +106,9 @@ def dry_run(
             last = {name: float(value) for name, value in step(batch).items()}
             first = first or last
             done += 1
-        iou = _mask_iou(detect(learner, [image])[0], ground_truth)
-        if say is not None:
-            say(f"step {done}: loss {last['loss']:.3f}, mask IoU {iou:.2f}")
+        iou = _mask_iou(detect(learner, [image], score_threshold=None)[0], ground_truth)
+        if log is not None:
+            log(f"step {done}: loss {last['loss']:.3f}, mask IoU {iou:.2f}")
     stages = (*before, *_model_stages(learner, batch, recipe, image, ground_truth, first, last))
     return DryRun(dataset.image_ids[index], done, iou, stages)
 
@@ -144,7 +145,7 @@ def _model_stages(
     proposals = model.rpn.propose(output, window, for_training=False)
     found = proposals.boxes.numpy()[0][proposals.valid.numpy()[0]]
     proposed = _iou(boxes, found).max(axis=1, initial=0)
-    detections = detect(model, [image])[0]
+    detections = detect(model, [image], score_threshold=None)[0]
     things = ground_truth if ground_truth.is_crowd is None else ground_truth[~ground_truth.is_crowd]
     overlap = _iou(things.boxes, detections.boxes)
     right = (overlap >= 0.5) & (things.class_ids[:, None] == detections.class_ids[None])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from mrcnn.errors import InputError
 from mrcnn.modeling.backbones.base import stage_of
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.variables import named_variables
@@ -23,7 +24,7 @@ def set_trainable(model: MaskRCNN, which: str | Callable[[str], bool]) -> list[s
         Paths of the weights that train now.
 
     Raises:
-        ValueError: an unknown name, or nothing would train.
+        InputError: an unknown name, or nothing would train.
     """
     named, frozen = named_variables(model), _frozen_by_path(model)
     for path in frozen:  # undo an earlier choice by function
@@ -41,7 +42,7 @@ def set_trainable(model: MaskRCNN, which: str | Callable[[str], bool]) -> list[s
             named[path].trainable = False
         paths = [path for path in paths if path not in frozen]
     if not paths:
-        raise ValueError("set_trainable: no weight would train")
+        raise InputError("set_trainable: no weight would train")
     return paths
 
 
@@ -54,7 +55,7 @@ def _first_stage(model: MaskRCNN, which: str) -> int:
         return model.config.backbone.freeze_at + 1
     match = re.fullmatch(r"([2-5])\+", which)
     if not match:
-        raise ValueError(f"train_layers: expected heads, 2+, 3+, 4+, 5+, all or all_but_frozen, got {which!r}")
+        raise InputError(f"train_layers: expected heads, 2+, 3+, 4+, 5+, all or all_but_frozen, got {which!r}")
     return int(match.group(1))
 
 

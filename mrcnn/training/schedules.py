@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.recipes import REFERENCE_BATCH, TrainConfig
 
 _WARMUP_START = 1e-3
@@ -40,7 +41,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
     ) -> None:
         super().__init__()
         if kind not in ("constant", "step", "cosine", "poly"):
-            raise ValueError(f"schedule: expected constant, step, cosine or poly, got {kind!r}")
+            raise InputError(f"schedule: expected constant, step, cosine or poly, got {kind!r}")
         self.peak, self.total_steps, self.warmup_steps = float(peak), int(total_steps), int(warmup_steps)
         self.kind, self.milestones, self.power = kind, tuple(milestones), float(power)
 

@@ -1,8 +1,25 @@
-"""Weights in and out: the package's own checkpoint files and importers for those of others."""
+"""Weights in and out: the package's own checkpoint files, importers for those of others, published weights by name.
 
-from mrcnn.weights.checkpoint import load_model, load_weights, read_checkpoint, save_checkpoint
-from mrcnn.weights.imagenet import load_imagenet
-from mrcnn.weights.report import LoadReport, WeightsError
+Names are imported when they are used: looking up or downloading weights needs no TensorFlow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mrcnn.weights.checkpoint import load_model, load_weights, read_checkpoint, save_checkpoint
+    from mrcnn.weights.imagenet import load_imagenet
+    from mrcnn.weights.report import LoadReport, WeightsError
+
+_HOME = {
+    "LoadReport": "report",
+    "WeightsError": "report",
+    "load_imagenet": "imagenet",
+    "load_model": "checkpoint",
+    "load_weights": "checkpoint",
+    "read_checkpoint": "checkpoint",
+    "save_checkpoint": "checkpoint",
+}
 
 __all__ = [
     "LoadReport",
@@ -13,3 +30,9 @@ __all__ = [
     "read_checkpoint",
     "save_checkpoint",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mrcnn.weights' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"mrcnn.weights.{_HOME[name]}"), name)

@@ -1,21 +1,35 @@
-"""Reader of the .h5 weights files of Keras 1 and 2: groups with `layer_names` and `weight_names`."""
+"""Reader of the .h5 weights files of Keras 1 and 2: groups with `layer_names` and `weight_names`.
+
+The HDF5 library, and with it the process it runs in, can crash on a damaged file. So it runs in a child process, the
+program `hdf5_child.py`, whose death is an error like any other.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import math
 import os
-import re
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from mrcnn.weights.reading import reading
 from mrcnn.weights.report import WeightsError
 from mrcnn.weights.stored_array import StoredArray
 
-_MAX_EXPANSION = 16  # bytes of arrays per byte of file
-_FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}  # what h5py itself brings; others load programs
+_CHILD = Path(__file__).with_name("hdf5_child.py")
+_MAX_EXPANSION = 16  # bytes of arrays per byte of file ...
+_ALWAYS_ALLOWED = 16 << 20  # ... and so many in any file
+_OWN_MEMORY = 1 << 30  # bytes that the child may use beside the arrays; address space, most of it untouched
+_PATIENCE = 300.0  # seconds for one answer; a damaged file may send the library round in circles
+_SILENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "HDF5_PLUGIN_PRELOAD": "::"}  # no plugins of others
 
 
 def open_keras_h5(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray], dict[str, Any]]:
@@ -26,106 +40,113 @@ def open_keras_h5(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray],
 
     Returns:
         (arrays, attributes). Arrays by "layer/leaf", e.g. "conv1/kernel"; the layers of a model nested in the model
-        count as its own: "rpn_model/rpn_conv_shared/kernel:0" gives "rpn_conv_shared/kernel". Attributes: those that
-        are text, e.g. "keras_version".
+        count as its own: "rpn_model/rpn_conv_shared/kernel:0" gives "rpn_conv_shared/kernel". Attributes:
+        "keras_version" and "backend", where the file has them.
 
     Raises:
         WeightsError: no HDF5 file, a damaged one, one of another writer, or one that refers to other files.
     """
     path = Path(path)
-    with reading(path), _opened(path) as file:
-        root = _step(file, "model_weights", path) if "model_weights" in file else file
-        layers = _names(root, "layer_names") or list(root)  # a converter may have left out the lists of names
-        if {"_layer_checkpoint_dependencies", "layers"} & set(layers) and "layer_names" not in root.attrs:
-            raise WeightsError(
-                f"{path}: a Keras 3 .weights.h5 file, expected the .h5 format of Keras 2, which names its layers"
-            )
-        arrays: dict[str, StoredArray] = {}
-        size = 0
-        for layer in layers:
-            group = _step(root, layer, path)
-            for weight in _names(group, "weight_names") or _datasets(group):
-                scope, _, leaf = weight.rpartition("/")
-                own = scope.rpartition("/")[2]
-                if not own or re.fullmatch(rf"{re.escape(layer)}_\d+", own):
-                    own = layer  # TensorFlow added a number, as in conv1_2, where the name was taken
-                name = f"{own}/{leaf.partition(':')[0]}"
-                if name in arrays:
-                    raise WeightsError(f"{path}: two weights named {name}")
-                dataset = _step(group, weight, path)
-                arrays[name] = _stored(dataset, f"{layer}/{weight}", path)
-                size += dataset.size * dataset.dtype.itemsize
-        if not arrays:
-            raise WeightsError(f"{path}: an HDF5 file without the weights of a Keras model")
-        if size > _MAX_EXPANSION * path.stat().st_size:
-            raise MemoryError
-        attributes = {**file.attrs, **root.attrs}
-        return arrays, {key: _text(value) for key, value in attributes.items() if isinstance(value, (str, bytes))}
+    with reading(path):
+        max_bytes = max(_ALWAYS_ALLOWED, _MAX_EXPANSION * path.stat().st_size)
+        child = _Child(path, max_bytes)
+        arrays = {}
+        for name, full, shape, dtype in child.listed["arrays"]:
+            arrays[name] = _stored(child, full, tuple(shape), np.dtype(dtype))
+        return arrays, child.listed["attributes"]
 
 
-def _opened(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise WeightsError(f"{path}: truncated or damaged ({error})") from error
-
-
-def _step(group: h5py.Group, name: str, path: Path) -> Any:
-    """What lies below a group under a name of several parts, each of which lies in this very file."""
-    item: Any = group
-    for part in name.split("/"):
-        link = item.get(part, getlink=True) if isinstance(item, h5py.Group) else None
-        if link is None:
-            raise WeightsError(f"{path}: damaged, {name} is listed in {group.name} but not there")
-        if isinstance(link, h5py.ExternalLink):
-            raise WeightsError(f"{path}: refused, {name} is a link into another file ({link.filename})")
-        if not isinstance(link, h5py.HardLink):
-            raise WeightsError(f"{path}: refused, {name} is a symbolic link ({getattr(link, 'path', link)})")
-        item = item[part]
-    return item
-
-
-def _stored(dataset: Any, name: str, path: Path) -> StoredArray:
-    """A dataset whose numbers lie in this very file, read when asked for."""
-    if not isinstance(dataset, h5py.Dataset):
-        raise WeightsError(f"{path}: damaged, {name} is a group, expected an array")
-    if dataset.external or dataset.is_virtual:
-        raise WeightsError(f"{path}: refused, the numbers of {name} lie in another file")
-    properties = dataset.id.get_create_plist()
-    for index in range(properties.get_nfilters()):
-        code = properties.get_filter(index)[0]
-        if code not in _FILTERS:
-            raise WeightsError(f"{path}: refused, {name} is packed with HDF5 filter {code}; known: {_FILTERS}")
-    if dataset.dtype.kind not in "fiub" or dataset.shape is None:
-        raise WeightsError(f"{path}: {name} has dtype {dataset.dtype}, expected numbers")
-    full = dataset.name
-
+def _stored(child: _Child, full: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> StoredArray:
     def read() -> np.ndarray:
-        with reading(path), _opened(path) as file:
-            return np.asarray(file[full], dataset_dtype)
+        with reading(child.path):
+            data = child.read(full, math.prod(shape) * dtype.itemsize)
+            array = np.frombuffer(data, dtype).reshape(shape)
+            return array.astype(dtype.newbyteorder("="), copy=False)
 
-    dataset_dtype = dataset.dtype.newbyteorder("=")
-    return StoredArray(dataset.shape, dataset_dtype, read)
-
-
-def _datasets(group: Any) -> list[str]:
-    """Paths of all arrays below a group; links to elsewhere are not followed."""
-    found: list[str] = []
-    if isinstance(group, h5py.Group):
-        group.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
-    return found
+    return StoredArray(shape, dtype.newbyteorder("="), read)
 
 
-def _names(group: Any, attribute: str) -> list[str]:
-    """A list of names, which Keras cuts into attributes name0, name1, … where it is long; empty: there is none."""
-    if attribute in group.attrs:
-        parts = [group.attrs[attribute]]
-    else:
-        parts = []
-        while f"{attribute}{len(parts)}" in group.attrs:
-            parts.append(group.attrs[f"{attribute}{len(parts)}"])
-    return [_text(name) for part in parts for name in np.atleast_1d(part)]
+class _Child:
+    """The process that has the file open, and its answers; it ends when nobody needs its arrays any more."""
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.path, self._max_bytes, self._lock = path, max_bytes, threading.Lock()
+        self._process = self._start()
+        weakref.finalize(self, _end, self._process)
+        request = {
+            "path": os.path.abspath(path),
+            "sys_path": [os.path.abspath(entry) for entry in sys.path],
+            "max_bytes": max_bytes,
+            "memory": 3 * max_bytes + _OWN_MEMORY,
+        }
+        with self._lock, self._patience():
+            self.listed: dict[str, Any] = self._ask(request)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if not sys.executable or getattr(sys, "frozen", False):
+            raise WeightsError(f"{self.path}: HDF5 files are read in a process of their own, and there is no Python")
+        return subprocess.Popen(
+            [sys.executable, "-I", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, **_SILENT},
+        )
+
+    def read(self, full: str, size: int) -> bytearray:
+        """The bytes of an array.
+
+        Raises:
+            WeightsError: they cannot be read, or are not as many as they should be.
+        """
+        with self._lock, self._patience():
+            answer = self._ask(full)
+            if answer.get("bytes") != size:
+                raise WeightsError(f"{self.path}: damaged, {full} has {answer.get('bytes')} bytes, expected {size}")
+            data = bytearray(size)
+            if self._process.stdout is None or self._process.stdout.readinto(data) != size:  # type: ignore[attr-defined]
+                raise self._death()
+            return data
+
+    def _ask(self, request: Any) -> dict[str, Any]:
+        source, target = self._process.stdout, self._process.stdin
+        assert source is not None and target is not None  # they are pipes
+        try:
+            target.write(json.dumps(request).encode() + b"\n")
+            target.flush()
+        except OSError as error:
+            raise self._death() from error
+        line = source.readline()
+        if not line.endswith(b"\n"):
+            raise self._death()
+        answer = json.loads(line)
+        if answer.get("too large"):
+            raise MemoryError
+        if "error" in answer:
+            raise WeightsError(f"{self.path}: {answer['error']}")
+        return answer
+
+    def _death(self) -> WeightsError:
+        """The error for a child that ended; it has no words of its own."""
+        code = self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        return WeightsError(f"{self.path}: damaged, the HDF5 library crashed on it or took too long ({how})")
+
+    @contextlib.contextmanager
+    def _patience(self) -> Iterator[None]:
+        timer = threading.Timer(_PATIENCE, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value)
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            if pipe is not None:
+                pipe.close()
+    process.wait()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrcnn.modeling.initializers import blank_kernels
-from mrcnn.modeling.mask_rcnn import MaskRCNN, head_name
+from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, torchvision
 from mrcnn.weights.architecture import Architecture
@@ -229,7 +229,7 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
     shared = (str(path), contents.container)
     if foreign is None:
         config, class_names, _ = checkpoint.stored_model(contents.metadata, str(path))
-        heads = ["box", *(head_name(head).removesuffix("_head") for head in config.heads)]
+        heads = ["box", *(head.layer_name.removesuffix("_head") for head in config.heads)]
         network = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
         return WeightsDescription(*shared, config.profile, network, len(contents.arrays), values, tuple(class_names))
     network = foreign.architecture

@@ -17,5 +17,5 @@ recipe = mrcnn.recipes.get("mask_rcnn_efficientnet_lite0_fpn").override(
 train_data = mrcnn.load_via(DATA / "train/via_region_data.json", class_names=["balloon"])
 val_data = mrcnn.load_via(DATA / "val/via_region_data.json", class_names=["balloon"])
 model = recipe.build_model(train_data.class_names)
-print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn[efficientnet]"
+print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn-keras[efficientnet]"
 mrcnn.train(model, train_data, val_data, recipe=recipe, out=RUN)

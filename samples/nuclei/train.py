@@ -16,5 +16,5 @@ recipe = mrcnn.recipes.get(HERE / "run/recipe.yaml")
 train_data = mrcnn.load_coco(DATA / "annotations_train.json", DATA / "images")
 val_data = mrcnn.load_coco(DATA / "annotations_val.json", DATA / "images")
 model = recipe.build_model(train_data.class_names, train_data.category_ids)
-print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn[efficientnet]"
+print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn-keras[efficientnet]"
 mrcnn.train(model, train_data, val_data, recipe=recipe, out=RUN)

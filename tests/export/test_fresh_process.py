@@ -44,7 +44,7 @@ import sys
 import numpy as np
 import mrcnn
 loaded = getattr(mrcnn, f"load_{sys.argv[1]}")(sys.argv[2])
-(found,) = mrcnn.detect(loaded, np.load(sys.argv[3]))
+(found,) = mrcnn.detect(loaded, np.load(sys.argv[3]), score_threshold=None)
 np.savez(sys.argv[4], boxes=found.boxes, scores=found.scores, masks=found.masks if found.masks is not None else 0)
 """
 
@@ -76,7 +76,7 @@ def test_a_file_loads_and_runs(name, model, exported_file, tmp_path):
     (image,) = noise_images(1)
     np.save(tmp_path / "image.npy", image)
     run_alone(LOAD, name, exported_file(name), tmp_path / "image.npy", tmp_path / "found.npz")
-    (expected,) = detect(model, image)
+    (expected,) = detect(model, image, score_threshold=None)
     with np.load(tmp_path / "found.npz") as found:
         np.testing.assert_allclose(found["scores"], expected.scores, rtol=0, atol=1e-4)
         np.testing.assert_allclose(found["boxes"], expected.boxes, rtol=0, atol=1e-2)
@@ -97,7 +97,7 @@ def test_files_of_every_recipe_load_and_run(recipe, tmp_path):
     made = recipes.get(recipe).override(SMALL).build_model(["one", "two"])
     (image,) = noise_images(1)
     np.save(tmp_path / "image.npy", image)
-    (expected,) = detect(made, image)
+    (expected,) = detect(made, image, score_threshold=None)
     for name, (export, file, packages) in FORMATS.items():
         for package in packages:
             pytest.importorskip(package)

@@ -54,7 +54,7 @@ def test_openvino_computes_in_float32_whatever_it_would_take(model, exported, bf
     loaded = load_openvino(exported)
     (one,) = compiled
     assert one.get_property("INFERENCE_PRECISION_HINT") == openvino.Type.f32
-    difference = compare(detect(model, images), detect(loaded, images))
+    difference = compare(detect(model, images, score_threshold=None), detect(loaded, images, score_threshold=None))
     assert difference.detections > 10
     assert difference.unmatched == 0.0
     assert difference.scores < 1e-4

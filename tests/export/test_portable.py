@@ -40,9 +40,9 @@ def inputs(height=96, width=128, content=(96, 120)):
 def test_it_answers_as_the_model(model, exported):
     _, _, loaded = exported
     images = noise_images(6)
-    expected = detect(model, images)
+    expected = detect(model, images, score_threshold=None)
     assert sum(map(len, expected)) > 10
-    found = detect(loaded, images, batch_size=2)
+    found = detect(loaded, images, batch_size=2, score_threshold=None)
     difference = compare(expected, found)
     assert difference.unmatched == 0.0
     assert difference.scores < 1e-4
@@ -52,7 +52,7 @@ def test_it_answers_as_the_model(model, exported):
 
 def test_nothing_found_is_zero_rows_of_the_right_rank(model, exported):
     _, _, loaded = exported
-    found = detect(loaded, blank_image(100, 120))[0]
+    found = detect(loaded, blank_image(100, 120), score_threshold=None)[0]
     assert found.boxes.shape == (0, 4)
     assert np.asarray(found.masks).shape == (0, 100, 120)
     image, content = inputs()
@@ -127,7 +127,7 @@ def test_a_missing_package_is_named(model, exported, monkeypatch, tmp_path):
     name, path, _ = exported
     runtime = {"onnx": "onnxruntime", "openvino": "openvino"}[name]
     monkeypatch.setitem(sys.modules, runtime, None)
-    with pytest.raises(ExportError, match=rf"{runtime} cannot be imported .*pip install mrcnn\[{name}\]"):
+    with pytest.raises(ExportError, match=rf"{runtime} cannot be imported .*pip install .mrcnn-keras\[{name}\]"):
         FORMATS[name][1](path)
 
 
@@ -228,5 +228,5 @@ def test_openvino_counts_the_anchors_of_the_coarsest_level(model, tmp_path):
     rpn = dataclasses.replace(model.config.rpn, pre_nms_test=30)  # of 18 anchors on p6, 45 on p5
     resnet = MaskRCNN(dataclasses.replace(model.config, backbone=ResNetConfig(), rpn=rpn))
     path = openvino.export_openvino(resnet, tmp_path / "model.xml")
-    (found,) = detect(openvino.load_openvino(path), noise_images(1))
+    (found,) = detect(openvino.load_openvino(path), noise_images(1), score_threshold=None)
     assert found.scores.ndim == 1

@@ -113,7 +113,7 @@ def test_reloaded_elsewhere_it_answers_as_here(exported, tmp_path):
     model, path = exported
     images = [image(50, 70), image(7, 33, (0, 0, 0, 7, 33)), *mixed_images(6)]
     served = run_elsewhere(path, images, tmp_path)
-    for there, pixels, found in zip(served, images, detect(model, images), strict=True):
+    for there, pixels, found in zip(served, images, detect(model, images, score_threshold=None), strict=True):
         there = {name: value[np.newaxis] for name, value in there.items()}
         expect_same(served_instances(there, [pixels.shape[:2]])[0], found)
 
@@ -152,14 +152,14 @@ def test_other_conventions_answer_as_here(rules):
     model = BlobFinder(**rules)
     signatures = ServedModel(model, limits=Limits(50_000)).signatures
     images = [image(7, 33, (0, 0, 0, 7, 33)), image(200, 90, (1, 30, 20, 80, 70)), *mixed_images(3)]
-    for served, found in zip(by_pixels(signatures, images), detect(model, images), strict=True):
+    for served, found in zip(by_pixels(signatures, images), detect(model, images, score_threshold=None), strict=True):
         expect_same(served, found)
 
 
 def test_mixed_sizes_in_one_request_answer_as_each_alone(exported, signatures):
     model, _ = exported
     images = mixed_images(9)
-    alone = detect(model, images)
+    alone = detect(model, images, score_threshold=None)
     for served in (by_pixels(signatures, images), by_files(signatures, images)):
         for there, here in zip(served, alone, strict=True):
             expect_same(there, here)
@@ -240,7 +240,7 @@ def test_what_lies_beside_the_graph(real):
 @pytest.mark.slow
 def test_the_real_model_answers_elsewhere_as_here(real, tmp_path):
     model, images, path, _ = real
-    found = detect(model, images)
+    found = detect(model, images, score_threshold=None)
     assert sum(map(len, found)) > 10
     assert len(found[0]) == 0
     served = run_elsewhere(path, images, tmp_path)
@@ -441,5 +441,5 @@ def test_a_box_that_is_no_number_is_no_detection_as_in_python():
 
     images = [image(64, 64, (0, 5, 5, 9, 9))]
     model = Diverged()
-    assert len(detect(model, images)[0]) == 0
+    assert len(detect(model, images, score_threshold=None)[0]) == 0
     assert len(by_pixels(ServedModel(model, limits=Limits(50_000)).signatures, images)[0]) == 0

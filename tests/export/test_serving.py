@@ -71,7 +71,7 @@ def test_the_sample_client_prints_what_is_found(stand_in, blobs, tmp_path, how):
     files = [f"{i}.png" for i in range(len(images))]
     said = subprocess.run([*command, *files], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
     expected = ""
-    for file, found in zip(files, detect(blobs[0], images), strict=True):
+    for file, found in zip(files, detect(blobs[0], images, score_threshold=None), strict=True):
         expected += f"{file}: {len(found)} detections\n"
         for box, score, class_id in zip(found.boxes, found.scores, found.class_ids, strict=True):
             expected += f"  class {class_id}  score {score:.3f}  box {' '.join(f'{side:.1f}' for side in box)}\n"
@@ -104,7 +104,7 @@ def test_cpp_answers_as_python(program, tmp_path, samples_dir):
     images = [np.ascontiguousarray(tf.io.decode_png(path.read_bytes(), 3).numpy()) for path in paths]
     said = []
     version = export_saved_model(model, tmp_path / "nuclei", images=paths, log=said.append)
-    found = detect(model, paths)
+    found = detect(model, paths, score_threshold=None)
     assert sum(map(len, found)) > 20
 
     printed = run(program, version, *paths).stdout

@@ -23,7 +23,7 @@ from mrcnn.inference import detect
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from tests.tiny_model import blank_image, noise_images, tiny_model
 
-pytest.importorskip("ai_edge_litert", reason="the runtime of LiteRT files: pip install mrcnn[tflite]")
+pytest.importorskip("ai_edge_litert", reason="the runtime of LiteRT files: pip install 'mrcnn-keras[tflite]'")
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def model_with_pool(model, **changes):
 
 def test_it_answers_as_the_model(model, loaded):
     images = [*noise_images(6), *noise_images(1, seed=1, sides=(30, 40)), noise_images(1, seed=2)[0][:, :70]]
-    expected = detect(model, images)
+    expected = detect(model, images, score_threshold=None)
     assert sum(map(len, expected)) > 10
-    difference = compare(expected, detect(loaded, images, batch_size=2))
+    difference = compare(expected, detect(loaded, images, batch_size=2, score_threshold=None))
     assert difference.unmatched == 0.0
     assert difference.scores < 1e-4
     assert difference.boxes < 1e-2
@@ -71,7 +71,7 @@ def test_images_of_any_size_on_the_canvas(model, loaded, size):
 
 
 def test_nothing_found_is_zero_rows_of_the_right_rank(model, loaded):
-    found = detect(loaded, blank_image(100, 120))[0]
+    found = detect(loaded, blank_image(100, 120), score_threshold=None)[0]
     assert found.boxes.shape == (0, 4)
     assert np.asarray(found.masks).shape == (0, 100, 120)
     image, content = inputs()
@@ -112,11 +112,11 @@ def test_bad_input_is_refused_and_the_next_works(loaded):
 
 def test_threads_share_a_loaded_file(loaded):
     images = noise_images(4, seed=5)
-    expected = [detect(loaded, image)[0] for image in images]
+    expected = [detect(loaded, image, score_threshold=None)[0] for image in images]
     found = [None] * len(images)
 
     def work(place):
-        found[place] = detect(loaded, images[place])[0]
+        found[place] = detect(loaded, images[place], score_threshold=None)[0]
 
     threads = [threading.Thread(target=work, args=(place,)) for place in range(len(images))]
     for thread in threads:
@@ -181,7 +181,7 @@ def test_an_archive_around_what_is_no_model_is_named(tmp_path):
 
 def test_a_missing_package_is_named(model, path, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
-    message = r"ai_edge_litert\.interpreter cannot be imported .*pip install mrcnn\[tflite\]"
+    message = r"ai_edge_litert\.interpreter cannot be imported .*pip install .mrcnn-keras\[tflite\]"
     with pytest.raises(ExportError, match=message):
         load_tflite(path)
     with pytest.raises(ExportError, match=message):
@@ -249,7 +249,9 @@ def test_eight_bits_are_a_quarter_of_the_size_and_close(model, path, tmp_path):
     bounds = dataclasses.replace(tflite.INT8_ACCEPTED, masks=0.25)
     export_tflite(model, small, int8=True, images=images, max_difference=bounds)
     assert small.stat().st_size < 0.35 * path.stat().st_size
-    difference = compare(detect(model, images), detect(load_tflite(small), images))
+    difference = compare(
+        detect(model, images, score_threshold=None), detect(load_tflite(small), images, score_threshold=None)
+    )
     assert difference.detections > 10
     assert difference.scores > 0.0
     assert not difference.beyond(bounds)

@@ -147,7 +147,7 @@ def test_heads_on_probe_boxes(case):
 def test_detections(case):
     """From the image as it was taken, also where the input differs at ties."""
     golden, model, _ = case
-    (ours,) = mrcnn.detect(model, [golden.image()])
+    (ours,) = mrcnn.detect(model, [golden.image()], score_threshold=None)
     boxes, classes, scores = _their_detections(golden)
     partner = match(boxes, classes, scores, ours)
     missed = np.flatnonzero(partner < 0)

@@ -66,7 +66,7 @@ def test_an_object_across_all_tiles_is_joined(model):
 
 def test_objects_apart_and_objects_of_other_classes_stay_apart(model):
     blobs = ((0, 20, 5, 50, 15), (0, 20, 200, 50, 210), (2, 20, 5, 50, 15))
-    found = detect_tiled(model, image(100, 220, *blobs), 100, 40, 2, whole=False)
+    found = detect_tiled(model, image(100, 220, *blobs), 100, 40, 2, whole=False, score_threshold=None)
     assert found.scores.tolist() == pytest.approx([0.9, 0.9, 0.3])
     assert sorted(found.boxes[:, 1].tolist()) == [5, 5, 200]
     assert np.array_equal(found[found.class_ids == 3].masks.sum((1, 2)), [300])

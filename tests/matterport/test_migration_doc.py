@@ -190,7 +190,7 @@ def test_coco_by_hand_and_by_reader(tmp_path):
 @pytest.mark.slow
 def test_weights_of_matterports_layout(model, weights, image):
     native = mrcnn.load_pretrained(weights, **same_config(model))
-    found, result = mrcnn.detect(native, image)[0], model.detect([image])[0]
+    found, result = mrcnn.detect(native, image, score_threshold=None)[0], model.detect([image])[0]
     assert len(found) == len(result["scores"]) > 0
     np.testing.assert_allclose(found.scores, result["scores"], atol=1e-5)
 
@@ -222,7 +222,7 @@ def test_files_of_a_model(model, image, tmp_path):
 
 @pytest.mark.slow
 def test_detections(model, image):
-    found, result = mrcnn.detect(model.keras_model, image)[0], model.detect([image])[0]
+    found, result = mrcnn.detect(model.keras_model, image, score_threshold=None)[0], model.detect([image])[0]
     np.testing.assert_array_equal(np.around(found.boxes).astype(np.int32), result["rois"])
     np.testing.assert_array_equal(found.class_ids, result["class_ids"])
     np.testing.assert_array_equal(np.moveaxis(found.masks, 0, -1), result["masks"])
@@ -259,7 +259,7 @@ def test_images_and_truth():
 
 @pytest.mark.slow
 def test_drawings(model, image):
-    found = mrcnn.detect(model.keras_model, image)[0]
+    found = mrcnn.detect(model.keras_model, image, score_threshold=None)[0]
     names = model.keras_model.class_names
     plain = mrcnn.draw(image, found, class_names=names, as_array=True)
     both = mrcnn.draw(image, found, class_names=names, ground_truth=found, as_array=True)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import http.server
+import threading
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -225,3 +229,56 @@ def test_download_says_what_to_do_and_leaves_no_half_file(tmp_path, monkeypatch)
     (tmp_path / "none.h5").write_bytes(b"weights")
     utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
     assert (tmp_path / "coco.h5").read_bytes() == b"weights"
+
+
+class _Server(http.server.BaseHTTPRequestHandler):
+    """Announces 1,000,000 bytes and sends as many as the path says, as one piece or in chunks."""
+
+    def do_GET(self):
+        how, _, number = self.path[1:].partition("-")
+        self.send_response(200)
+        if how == "announced":
+            self.send_header("Content-Length", "1000000")
+        elif how == "chunked":
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"f4240\r\n" * (how == "chunked") + b"x" * int(number))
+        self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Server) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize("how", ["announced", "chunked"])
+def test_a_download_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, server, how):
+    monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", f"{server}/{how}-400000")
+    with pytest.raises(OSError, match=r"400000 .*cannot be fetched .*; put that file at .*coco\.h5"):
+        utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_download_that_is_whole_is_kept(tmp_path, monkeypatch, server):
+    monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", f"{server}/announced-1000000")
+    utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
+    assert (tmp_path / "coco.h5").read_bytes() == b"x" * 1_000_000
+
+
+def test_a_download_of_another_file_than_the_published_one_is_refused(tmp_path, monkeypatch, server):
+    url = f"{server}/announced-1000000"
+    monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", url)
+    monkeypatch.setattr("mrcnn.matterport.utils._KNOWN_FILES", {url: (1_000_000, "0" * 32)})
+    with pytest.raises(OSError, match=r"expected 1000000 bytes of MD5 0{32}, got 1000000 bytes of MD5 [0-9a-f]{32}"):
+        utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
+    assert not list(tmp_path.iterdir())
+    digest = hashlib.md5(b"x" * 1_000_000).hexdigest()
+    monkeypatch.setattr("mrcnn.matterport.utils._KNOWN_FILES", {url: (1_000_000, digest)})
+    utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
+    assert (tmp_path / "coco.h5").stat().st_size == 1_000_000

@@ -16,7 +16,7 @@ from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.mask import MaskHead, MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
-from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig, head_name
+from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.variables import named_variables
 from mrcnn.structures.tensors import batch_spec
@@ -144,7 +144,8 @@ def test_no_class_is_refused():
 
 
 def test_head_names():
-    assert head_name(MaskHeadConfig()) == "mask_head"
+    assert MaskHeadConfig().layer_name == "mask_head"
+    assert MaskHeadConfig(name="fine").layer_name == "fine_mask_head"
 
 
 # Independence of batch and shape

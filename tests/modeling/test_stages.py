@@ -74,7 +74,8 @@ def test_targets_are_what_a_step_trains_on(model):
         of_roi = overlap(boxes, np.asarray(data["gt_boxes"][i]))[np.arange(len(boxes)), gt_index]
         assert (of_roi[foreground] >= 0.5).all() and valid[foreground].all()
     side = model.heads[0].mask_side
-    assert targets.masks.shape == (2, model.config.heads[0].num_foreground, side, side)
-    assert set(np.unique(targets.masks)) <= {0.0, 1.0}
+    masks = targets.heads["mask_head"]
+    assert masks.shape == (2, model.config.heads[0].num_foreground, side, side)
+    assert set(np.unique(masks)) <= {0.0, 1.0}
     again = training_targets(model, data)
     np.testing.assert_array_equal(targets.anchors.index, again.anchors.index)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from mrcnn.structures.instances import Instances
+from mrcnn.structures.masks import BoxMasks
+from mrcnn.structures.outputs import HeadOutput, Pasting
 
 
 def _instances(n: int = 4) -> Instances:
@@ -127,3 +131,34 @@ def test_equal_where_every_value_is():
     assert instances != moved
     with pytest.raises(TypeError, match="unhashable"):
         hash(instances)
+
+
+def test_extra_outputs_are_indexed_with_the_rest():
+    instances = _instances()
+    masks = BoxMasks(np.ones((4, 2, 2), np.float32), instances.boxes, 6, 5)
+    fine = HeadOutput("fine", (2, 2), frame="box", paste=Pasting(), mirror="columns")
+    extra = {"quality": [0.1, 0.2, 0.3, 0.4], "fine": masks, "embedding": np.arange(8).reshape(4, 2)}
+    instances = dataclasses.replace(instances, extra=extra, outputs=(HeadOutput("quality"), fine))
+    for index, left in (
+        (2, [2]),
+        ([True, False, False, True], [0, 3]),
+        (slice(None, None, -1), [3, 2, 1, 0]),
+        ([], []),
+    ):
+        picked = instances[index]
+        assert picked.extra["quality"].tolist() == pytest.approx([0.1 * (i + 1) for i in left])
+        assert picked.extra["embedding"].tolist() == [[2 * i, 2 * i + 1] for i in left]
+        np.testing.assert_array_equal(picked.extra["fine"].paste(), masks.paste()[left])
+        assert picked.outputs == instances.outputs
+    assert instances == instances[:] != instances[::-1]
+    assert "is_crowd quality fine embedding)" in repr(instances)
+
+
+def test_extra_outputs_are_checked():
+    with pytest.raises(ValueError, match=r"extra\['quality'\]: expected shape \(2,\), got \(3,\)"):
+        Instances(np.zeros((2, 4)), [1, 2], (6, 5), extra={"quality": [1, 2, 3]})
+    other = BoxMasks(np.ones((2, 2, 2)), np.zeros((2, 4)), 5, 6)
+    with pytest.raises(ValueError, match=r"extra\['fine'\]: expected shape \(2, 6, 5\), got \(2, 5, 6\)"):
+        Instances(np.zeros((2, 4)), [1, 2], (6, 5), extra={"fine": other})
+    with pytest.raises(ValueError, match="describes 'quality', which extra does not have"):
+        Instances(np.zeros((2, 4)), [1, 2], (6, 5), outputs=(HeadOutput("quality"),))

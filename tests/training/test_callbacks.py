@@ -210,7 +210,7 @@ def test_less_may_be_better_and_any_number_decides(tmp_path, caplog):
 
 @pytest.mark.slow
 def test_weights_and_biases_by_its_own_keras_callback(tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install 'mrcnn[wandb]'")
+    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install 'mrcnn-keras[wandb]'")
     from wandb.integration.keras import WandbMetricsLogger
 
     for name, value in (("MODE", "offline"), ("SILENT", "true"), ("DIR", str(tmp_path))):

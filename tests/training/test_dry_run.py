@@ -21,7 +21,7 @@ def test_stages_are_looked_at_and_the_model_is_left_alone(tmp_path):
     data = write_set(tmp_path, num=2, side=SIDE)
     model = small_model()
     before, said = weights(model), []
-    found = dry_run(model, data, recipe_of(), steps=60, say=said.append)
+    found = dry_run(model, data, recipe_of(), steps=60, log=said.append)
     for path, value in weights(model).items():
         np.testing.assert_array_equal(value, before[path], err_msg=path)
     assert found.image_id == 100

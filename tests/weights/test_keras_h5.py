@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import contextlib
+import gc
+import signal
 from pathlib import Path
 
 import h5py
@@ -7,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.weights import keras_h5
 from mrcnn.weights.keras_h5 import open_keras_h5
 from mrcnn.weights.report import WeightsError
 from tests.reference.keras_files import write_keras_h5
@@ -93,6 +97,13 @@ def _damage(path: Path, change: str) -> None:
         elif change == "bomb":
             del group["bias:0"]
             group.create_dataset("bias:0", shape=(10**12,), dtype="f4", chunks=(10**6,), compression="gzip")
+        elif change == "chunk":  # six numbers, a chunk of a gigabyte
+            del group["bias:0"]
+            group.create_dataset("bias:0", (6,), "f4", maxshape=(None,), chunks=(1 << 28,), compression="gzip")
+        elif change == "number of names":
+            file.attrs["layer_names"] = 5
+        elif change == "root is an array":
+            file["model_weights"] = [1.0]
         elif change == "twice":
             file["rpn_model"].attrs["weight_names"] = [b"rpn_conv_shared/kernel:0", b"rpn_conv_shared/kernel:0"]
         elif change == "empty":
@@ -112,6 +123,9 @@ def _damage(path: Path, change: str) -> None:
         ("group", "bias:0 is a group"),
         ("text", "bias:0 has dtype object, expected numbers"),
         ("bomb", "unreasonable size"),
+        ("chunk", "unreasonable size"),
+        ("number of names", "layer_names of / is no list of names"),
+        ("root is an array", "model_weights is an array, expected a group"),
         ("twice", "two weights named rpn_conv_shared/kernel"),
         ("empty", "an HDF5 file without the weights of a Keras model"),
     ],
@@ -137,7 +151,7 @@ def test_files_without_the_lists_of_names(tmp_path: Path) -> None:
 def test_truncated_files_are_errors(tmp_path: Path) -> None:
     content = write_keras_h5(tmp_path / "a.h5", LAYERS).read_bytes()
     path = tmp_path / "cut.h5"
-    for length in range(9, len(content) - 1, 499):
+    for length in range(9, len(content) - 1, 997):
         path.write_bytes(content[:length])
         with pytest.raises(WeightsError, match=r"cut\.h5"):
             open_keras_h5(path)
@@ -148,3 +162,69 @@ def test_the_format_of_keras_3_is_named(tmp_path: Path) -> None:
     model.save_weights(tmp_path / "a.weights.h5")
     with pytest.raises(WeightsError, match=r"a Keras 3 \.weights\.h5 file"):
         open_keras_h5(tmp_path / "a.weights.h5")
+
+
+ASSETS = Path(__file__).parents[1] / "assets" / "hostile"
+
+
+@pytest.mark.parametrize("name", ["attributes_1.h5", "attributes_2.h5"])
+def test_a_file_that_crashes_the_library_is_an_error(name: str) -> None:
+    """Reading every attribute of these ends the process."""
+    with pytest.raises(WeightsError, match=rf"{name}: "):
+        open_keras_h5(ASSETS / name)
+
+
+def test_the_death_of_the_reader_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_keras_h5(tmp_path / "a.h5", LAYERS)
+    arrays, _ = open_keras_h5(path)
+    child = arrays["bn/gamma"]._read.__closure__[0].cell_contents
+    child._process.send_signal(signal.SIGSEGV)
+    child._process.wait()
+    with pytest.raises(WeightsError, match=r"a\.h5: damaged, the HDF5 library crashed on it .*signal 11"):
+        np.asarray(arrays["bn/gamma"])
+    program = tmp_path / "child.py"
+    program.write_text("import os; os.abort()")
+    monkeypatch.setattr(keras_h5, "_CHILD", program)
+    with pytest.raises(WeightsError, match=r"a\.h5: damaged, the HDF5 library crashed on it .*signal 6"):
+        open_keras_h5(path)
+
+
+def test_a_reader_that_does_not_answer_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "child.py"
+    program.write_text("import time; time.sleep(1000)")
+    monkeypatch.setattr(keras_h5, "_CHILD", program)
+    monkeypatch.setattr(keras_h5, "_PATIENCE", 0.5)
+    with pytest.raises(WeightsError, match=r"a\.h5: damaged, .* or took too long"):
+        open_keras_h5(write_keras_h5(tmp_path / "a.h5", LAYERS))
+
+
+def test_the_reader_ends_with_its_arrays(tmp_path: Path) -> None:
+    arrays, _ = open_keras_h5(write_keras_h5(tmp_path / "a.h5", LAYERS))
+    process = arrays["bn/gamma"]._read.__closure__[0].cell_contents._process
+    assert process.poll() is None
+    del arrays
+    gc.collect()
+    assert process.poll() is not None
+
+
+def test_other_attributes_are_not_read(tmp_path: Path) -> None:
+    path = write_keras_h5(tmp_path / "a.h5", LAYERS)
+    with h5py.File(path, "r+") as file:
+        file.attrs["training_config"] = "{}"
+        file.attrs["keras_version"] = 5
+    _, attributes = open_keras_h5(path)
+    assert set(attributes) <= {"backend"}
+
+
+def test_damaged_bytes_are_errors_or_change_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+    content = write_keras_h5(tmp_path / "a.h5", LAYERS).read_bytes()
+    path = tmp_path / "damaged.h5"
+    for _ in range(12):
+        damaged = bytearray(content)
+        for place in rng.integers(8, len(content), 8):
+            damaged[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(damaged)
+        with contextlib.suppress(WeightsError):
+            arrays, _ = open_keras_h5(path)
+            for array in arrays.values():
+                np.asarray(array)

@@ -132,7 +132,7 @@ def test_fine_tuning_at_rate_zero_changes_no_detection(tmp_path, data_dir, caplo
     overrides = {"score_threshold": 0.05, "short_side": 160, "long_side": 256, "num_classes": images.num_classes}
     model = load_pretrained(golden.write_checkpoint(tmp_path), class_names=images.class_names, **overrides)
     pixels = images.load_image(0)
-    (before,) = detect(model, pixels)
+    (before,) = detect(model, pixels, score_threshold=None)
     assert len(before)
     recipe = recipes.get("mask_rcnn_r50_fpn").override({"train.images": 2, "data.flip_horizontal": 0.0})
     train(
@@ -141,6 +141,6 @@ def test_fine_tuning_at_rate_zero_changes_no_detection(tmp_path, data_dir, caplo
     assert "the model resizes images to 160 (at most 256) pixels" in caplog.text
     for fine_tuned in (model, load_pretrained(tmp_path / "run")):
         assert fine_tuned.config.input == model.config.input
-        (after,) = detect(fine_tuned, pixels)
+        (after,) = detect(fine_tuned, pixels, score_threshold=None)
         for name in ("boxes", "scores", "class_ids", "masks"):
             np.testing.assert_array_equal(getattr(after, name), getattr(before, name), err_msg=name)

@@ -33,10 +33,12 @@ import numpy as np
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, DatasetIssue, refuse, warn
 from mrcnn.data.formats.agreement import Agreement, merge_file_issues
-from mrcnn.data.formats.base import Format, holds_keys
+from mrcnn.data.formats.base import Format, holds_keys, leave_out_records
 from mrcnn.data.formats.coco_objects import Frame, joint_names, keypoint_names, read_object
 from mrcnn.data.formats.fields import as_id, as_number, parse_json, read_text, short
+from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
+from mrcnn.data.formats.splits import canonical, in_order, is_split, name_in
 from mrcnn.data.rasterize import MAX_MASK_PIXELS
 from mrcnn.files import atomic_write
 from mrcnn.structures.records import Annotation
@@ -46,18 +48,69 @@ _KEYS = ("images", "annotations", "categories")
 
 
 class Coco(Format):
-    """COCO instances and keypoints JSON; see the module."""
+    """COCO instances and keypoints JSON, LVIS; see the module."""
 
     name = "coco"
-    looks_for = 'a JSON object with the lists "images", "annotations" and "categories"'
+    looks_for = 'a JSON object with the lists "images", "annotations" and "categories", in a file or a folder'
 
     def recognize(self, path: Path) -> bool:
-        """Whether a file holds the three lists."""
-        return holds_keys(path, *_KEYS)
+        """Whether a file, or some file of a folder, holds the three lists."""
+        return bool(_files(path))
 
-    def load(self, path: Path, images: Path | None = None, *, validate: bool = True) -> Dataset:
-        """See `load_coco`."""
-        return load_coco(path, images, validate=validate)
+    def splits(self, path: Path) -> dict[str, Path]:
+        """The files of a folder that are named as splits, or lie in folders that are."""
+        files = _files(path)
+        if path.is_file() or not files:
+            return {}
+        splits: dict[str, list[Path]] = {}
+        for file in files:
+            folders = [part for part in file.relative_to(path).parts[:-1] if is_split(part)]
+            split = canonical(folders[0]) if folders else name_in(file.stem)
+            splits.setdefault(split or "", []).append(file)
+        if list(splits) == [""]:
+            return {}
+        return {name: _chosen(path, splits[name]) for name in in_order([name for name in splits if name])}
+
+    def load(
+        self,
+        path: Path,
+        images: Path | None = None,
+        *,
+        validate: bool = True,
+        skip_crowd: bool = False,
+        keypoints: bool | None = None,
+    ) -> Dataset:
+        """See `load_coco`; records that cannot be used are left out and listed in `issues`."""
+        file = path if path.is_file() else _chosen(path, _files(path))
+        dataset = load_coco(file, images, skip_crowd=skip_crowd, keypoints=keypoints, validate=False)
+        if validate:
+            leave_out_records(dataset)
+        return dataset
+
+
+_FOLDERS_DEEP = 3
+_FEW = 50
+_NO_OBJECTS = ("captions", "image_info", "labels", "stuff", "panoptic")
+
+
+def _files(path: Path) -> list[Path]:
+    """The JSON files that hold the three lists and are not panoptic."""
+    candidates = [path] if path.is_file() else files_below(path, (".json",), _FOLDERS_DEEP, _FEW)
+    return [file for file in candidates if holds_keys(file, *_KEYS) and not holds_keys(file, "segments_info")]
+
+
+def _chosen(path: Path, files: list[Path]) -> Path:
+    """The file with objects among several of one split.
+
+    Raises:
+        DataError: there is none, or more than one.
+    """
+    with_objects = [f for f in files if not f.stem.lower().startswith(_NO_OBJECTS)] or files
+    instances = [f for f in with_objects if "instances" in f.stem.lower()] or with_objects
+    if len(instances) == 1:
+        return instances[0]
+    listed = ", ".join(str(f.relative_to(path)) for f in instances) or "none"
+    raise DataError(f"{path}: expected one COCO file for a split, found {listed}; give the path of one of them")
 
 
 def load_coco(

@@ -64,6 +64,11 @@ def read_object(
         report("keypoints", str(error), fatal=True)
         return None
     stated = _four_numbers(entry.get("bbox"))
+    if entry.get("bbox") is None and segmentation is not None and around is None:
+        report(
+            "no area", f"its mask has no area inside its image of {height} x {width}, and no box is stated{LEFT_OUT}"
+        )
+        return None
     box = _box(entry.get("bbox"), stated, around, height, width, report)
     if box is None:
         return None

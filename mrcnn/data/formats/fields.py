@@ -36,13 +36,19 @@ def read_text(path: Path, what: str = "annotation file", expected: str = "file")
         DataError: missing, a folder, a pipe, or no text.
     """
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise DataError(f"{path}: expected a {expected}, found a {'folder' if path.is_dir() else 'pipe or device'}")
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such {what}") from error
+        return read_bytes(path, what, expected).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not valid UTF-8 text ({error})") from error
+
+
+def read_bytes(path: Path, what: str = "annotation file", expected: str = "file") -> bytes:
+    """The content of a file; arguments and errors as for `read_text`."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DataError(f"{path}: expected a {expected}, found a {'folder' if path.is_dir() else 'pipe or device'}")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such {what}") from error
     except DataError:
         raise
     except (OSError, ValueError) as error:

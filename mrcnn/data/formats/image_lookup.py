@@ -9,15 +9,20 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from mrcnn.data.errors import DataError
+from mrcnn.data.formats.splits import name_in, split_folders
+
+_LABEL_FOLDERS = ("annotations", "annotation", "labels")
 
 
 class ImageLookup:
     """Finds image files by the names in an annotation file, as other programs and systems wrote them.
 
     A name is looked up in `images_dir` if that is given, in "images" beside the annotation file, and beside the file
-    itself; as it is, with "/" for the backslashes of Windows, and percent-decoded. An absolute path or a URL of another
-    machine is shortened from the front until a file is there, as long as no other image of the set has the same file
-    name.
+    itself; of a file in a folder "annotations" also beside that folder, in "images" there, and in the folders named as
+    the split that the file is named after ("train2017" of "instances_train2017.json"). It is looked up as it is, with
+    "/" for the backslashes of Windows, and percent-decoded. An absolute path or a URL of another machine is shortened
+    from the front until a file is there, as long as no other image of the set has the same file name; last, a file of
+    the same name in other case is taken, if there is one only.
 
     Args:
         path: of the annotation file.
@@ -33,10 +38,14 @@ class ImageLookup:
         if images_dir is not None:
             if not os.path.isdir(images_dir):
                 raise DataError(f"{os.fspath(images_dir)}: no such folder of images")
-            folders.insert(0, Path(images_dir))
+            folders = [Path(images_dir), *_of_split(Path(images_dir), path.stem), *folders]
+        elif path.parent.name.lower() in _LABEL_FOLDERS:
+            above = path.parent.parent
+            folders += [*_of_split(above / "images", path.stem), *_of_split(above, path.stem), above / "images", above]
         self.folders = [folder for folder in dict.fromkeys(folders) if os.path.isdir(folder)]
         self._names = list(names)
         self._counts: Counter[str] | None = None
+        self._listings: dict[Path, dict[str, list[str]]] = {}
 
     def find(self, name: str) -> Path | None:
         """The file of that name, or None."""
@@ -53,7 +62,26 @@ class ImageLookup:
                         candidate = folder.joinpath(*parts[start:])
                         if os.path.isfile(candidate):
                             return candidate
+        for form in forms:
+            for folder in self.folders:
+                match = self._other_case(folder / form)
+                if match is not None:
+                    return match
         return None
+
+    def _other_case(self, file: Path) -> Path | None:
+        """The only file of the folder whose name differs from this in case at most."""
+        folder = file.parent
+        if folder not in self._listings:
+            listing: dict[str, list[str]] = {}
+            try:
+                for name in os.listdir(folder):
+                    listing.setdefault(name.lower(), []).append(name)
+            except OSError:
+                pass
+            self._listings[folder] = listing
+        names = self._listings[folder].get(file.name.lower(), [])
+        return folder / names[0] if len(names) == 1 and (folder / names[0]).is_file() else None
 
     def missing(self, name: str) -> str:
         """The sentence for a file that is not there."""
@@ -65,6 +93,16 @@ class ImageLookup:
         if self._counts is None:
             self._counts = Counter(_base(other) for other in self._names)
         return self._counts[_base(name)] <= 1
+
+
+def _of_split(folder: Path, stem: str) -> list[Path]:
+    """The folder in a folder that is named as the split in a file's name."""
+    split = name_in(stem)
+    if split is None:
+        return []
+    whole = [folder / name for name in os.listdir(folder) if stem.endswith(name)] if folder.is_dir() else []
+    own = split_folders(folder).get(split)
+    return [*sorted((f for f in whole if f.is_dir()), key=lambda f: -len(f.name)), *([own] if own else [])]
 
 
 def _forms(name: str) -> list[str]:

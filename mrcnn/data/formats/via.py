@@ -32,8 +32,9 @@ import numpy as np
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, DatasetIssue, refuse, warn
 from mrcnn.data.formats.agreement import LEFT_OUT, Agreement, has_area, merge_file_issues
-from mrcnn.data.formats.base import Format, holds_keys
+from mrcnn.data.formats.base import Format, holds_keys, leave_out_records
 from mrcnn.data.formats.fields import as_number, as_numbers, parse_json, read_text, short
+from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
 from mrcnn.data.images import image_shape
 from mrcnn.data.polygons import MAX_OUTLINE, clip_polygons, outline_length
@@ -55,19 +56,40 @@ class Via(Format):
     looks_for = 'VGG Image Annotator JSON ("filename", "regions" and "shape_attributes") or CSV (#filename,...)'
 
     def recognize(self, path: Path) -> bool:
-        """Whether a file is JSON or CSV as VIA writes it."""
-        if holds_keys(path, "filename", "regions") or holds_keys(path, "_via_img_metadata"):
-            return True
-        try:
-            with open(path, "rb") as file:
-                start = file.read(_SNIFFED).decode("utf-8-sig", "replace")
-        except OSError:
-            return False
-        return all(name in start for name in _CSV) and not start.lstrip().startswith(("{", "["))
+        """Whether a file, or one in a folder, is JSON or CSV as VIA writes it."""
+        return bool(_files(path))
 
-    def load(self, path: Path, images: Path | None = None, *, validate: bool = True) -> Dataset:
-        """See `load_via`."""
-        return load_via(path, images, validate=validate)
+    def load(
+        self, path: Path, images: Path | None = None, *, validate: bool = True, class_attribute: str | None = None
+    ) -> Dataset:
+        """See `load_via`; records that cannot be used are left out and listed in `issues`."""
+        dataset = load_via(_file(path), images, class_attribute=class_attribute, validate=False)
+        return leave_out_records(dataset) if validate else dataset
+
+
+def _file(path: Path) -> Path:
+    """The only file of VIA in a folder, or the file itself."""
+    files = [path] if path.is_file() else _files(path)
+    if len(files) == 1:
+        return files[0]
+    listed = ", ".join(file.name for file in files) or "none"
+    raise DataError(f"{path}: expected one file of VIA, found {listed}; give the path of one of them")
+
+
+def _files(path: Path) -> list[Path]:
+    candidates = [path] if path.is_file() else files_below(path, (".json", ".csv"), 0, 20)
+    return [file for file in candidates if _is_via(file)]
+
+
+def _is_via(path: Path) -> bool:
+    if holds_keys(path, "filename", "regions") or holds_keys(path, "_via_img_metadata"):
+        return True
+    try:
+        with open(path, "rb") as file:
+            start = file.read(_SNIFFED).decode("utf-8-sig", "replace")
+    except OSError:
+        return False
+    return all(name in start for name in _CSV) and not start.lstrip().startswith(("{", "["))
 
 
 def load_via(

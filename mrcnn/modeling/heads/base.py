@@ -3,31 +3,107 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from mrcnn.base_config import BaseConfig
+from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
+from mrcnn.structures.outputs import HeadOutput, Pasting
 from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
+
+__all__ = [
+    "HeadLoss",
+    "HeadOutput",
+    "Pasting",
+    "RoiHead",
+    "RoiHeadConfig",
+    "foreground_rois",
+    "merge_rois",
+    "select_class",
+    "split_rois",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadLoss:
+    """One loss term of a RoI head.
+
+    Attributes:
+        name: under which `RoiHead.loss` returns it. A head with a `name` of its own puts that before it.
+        ground_truth: keys of the batch it is computed from, beside those that every batch with ground truth has.
+    """
+
+    name: str
+    ground_truth: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class RoiHeadConfig(BaseConfig):
-    """Base of the config of RoI heads."""
+    """Base of the config of RoI heads.
+
+    A head is one file: a config that declares `losses` and `outputs`, and a `RoiHead`. All else follows from what is
+    declared: the names of the model's losses and outputs, how `Instances` holds an output, and how it is pasted,
+    exported, written and drawn. docs/extending/head.md shows one.
+    """
 
     components: ClassVar[str | None] = "mrcnn.modeling.heads"
     abstract: ClassVar[bool] = True
 
     pool: RoiPoolConfig = RoiPoolConfig()
     loss_weight: float = 1.0
+    # Put before the names of the head's layer, losses and outputs: "fine" makes "fine_mask_head", "fine_roi_mask" and
+    # "fine_masks". Two heads of one class in one model need different names.
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.name and not self.name.isidentifier():
+            raise ConfigError(f"{type(self).__name__}.name: expected letters, digits and _, got {self.name!r}")
+
+    @property
+    def losses(self) -> tuple[HeadLoss, ...]:
+        """The loss terms of the head, under their plain names."""
+        raise NotImplementedError
+
+    @property
+    def outputs(self) -> tuple[HeadOutput, ...]:
+        """What the head gives for each detection, under plain names."""
+        return ()
+
+    @property
+    def averaged(self) -> tuple[HeadOutput, ...]:
+        """What is averaged over the views of test-time augmentation, see `RoiHead.to_average`; by default `outputs`."""
+        return self.outputs
+
+    @property
+    def layer_name(self) -> str:
+        """Name of the head's layer, of which the names of its variables begin: MaskHeadConfig -> "mask_head"."""
+        name = type(self).__name__.removesuffix("Config")
+        return self.full_name("".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_"))
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """Names of the loss terms of the head."""
-        raise NotImplementedError
+        """Names of the head's loss terms in the model."""
+        return tuple(self.full_name(loss.name) for loss in self.losses)
+
+    @property
+    def named_outputs(self) -> tuple[HeadOutput, ...]:
+        """The outputs under their names in the model."""
+        return tuple(
+            dataclasses.replace(
+                output,
+                name=self.full_name(output.name),
+                result_key=output.result_key and self.full_name(output.result_key),
+            )
+            for output in self.outputs
+        )
+
+    def full_name(self, plain: str) -> str:
+        """The name in the model of what the head calls `plain`."""
+        return f"{self.name}_{plain}" if self.name else plain
 
     def build(self, num_classes: int, pooler: RoiPooler, name: str) -> RoiHead:
         """The head with its weights created.
@@ -43,8 +119,8 @@ class RoiHeadConfig(BaseConfig):
 class RoiHead(keras.layers.Layer):
     """A branch of the second stage. Subclasses add a file, not a case elsewhere.
 
-    In training the model calls `call` on the RoIs of `rois_for`, then `loss` against `targets`. In inference it calls
-    `call` on the detections' boxes, then `attach`.
+    In training the model calls `targets` for the RoIs of `rois_for`, then `call`, then `loss`. In inference it calls
+    `call` on the detections' boxes, then `predict`, which returns the declared outputs.
     """
 
     config: RoiHeadConfig
@@ -62,6 +138,9 @@ class RoiHead(keras.layers.Layer):
         valid: tf.Tensor,
         window: tf.Tensor,
         training: bool | None = None,
+        class_ids: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+        targets: Any = None,
     ) -> Any:
         """Predictions of the head for each RoI.
 
@@ -71,7 +150,14 @@ class RoiHead(keras.layers.Layer):
             valid: bool[B, S]; the others are padding: what is predicted for them means nothing, and they take no part
                 in batch statistics.
             window: f32[B, 4], (y1, x1, y2, x2) of the image inside the padding; boxes a head makes are clipped to it.
-            training: whether batch norm uses, and learns from, the statistics of this batch.
+            training: whether batch norm uses, and updates, the statistics of this batch.
+            class_ids: i32[B, S], the class of each RoI: of the object it was matched to, 0 for background, where there
+                is ground truth, else the detected one. None for the box head without ground truth.
+            seed: i32[B, 2], stateless seed of each image, another one for every head; only with ground truth.
+            targets: what `targets` returned for these RoIs; only with ground truth.
+
+        Returns:
+            What `loss` and `predict` take: a tensor or a structure of tensors [B, S, ...].
         """
         raise NotImplementedError
 
@@ -84,12 +170,81 @@ class RoiHead(keras.layers.Layer):
         raise NotImplementedError
 
     def loss(self, pred: Any, targets: Any, rois: RoiSample) -> dict[str, LossTerm]:
-        """Loss terms by name, each as sum and count."""
+        """Loss terms by the names that `config.losses` declares, each as sum and count."""
+        raise NotImplementedError
+
+    def predict(self, pred: Any, detections: Detections) -> dict[str, tf.Tensor]:
+        """The declared outputs.
+
+        Args:
+            pred: of `call` on `detections.boxes`.
+            detections: B images with D detections each.
+
+        Returns:
+            [B, D, *shape] for each of `config.outputs`, by name. What it is for padding does not matter.
+        """
         raise NotImplementedError
 
     def attach(self, detections: Detections, pred: Any) -> Detections:
-        """The detections with this head's predictions added; `pred` was computed on `detections.boxes`."""
-        raise NotImplementedError
+        """The detections with this head's outputs added under their names in the model, zero for padding.
+
+        Raises:
+            ConfigError: `predict` returned other outputs than the config declares.
+        """
+        values = self.predict(pred, detections)
+        declared = {output.name for output in self.config.outputs}
+        if set(values) != declared:
+            raise ConfigError(
+                f"{type(self).__name__}.predict: {type(self.config).__name__}.outputs declares {sorted(declared)},"
+                f" got {sorted(values)}"
+            )
+        return detections.with_outputs(
+            {self.config.full_name(name): _zero_padding(value, detections.valid) for name, value in values.items()}
+        )
+
+    def to_average(self, pred: Any, detections: Detections) -> dict[str, tf.Tensor]:
+        """What to average over the views of test-time augmentation, as `config.averaged` declares it; as `predict`."""
+        return self.predict(pred, detections)
+
+    def from_average(self, values: Mapping[str, np.ndarray], detections: Detections) -> Mapping[str, np.ndarray]:
+        """The declared outputs made of averages over views.
+
+        Args:
+            values: the mean of `to_average` over the views, by plain name; what is of the frame "image" in pixels of
+                the original image.
+            detections: in pixels of the original image, B = 1.
+        """
+        return values
+
+
+def check_heads(heads: Sequence[RoiHeadConfig], losses: Sequence[str] = ()) -> None:
+    """Refuses heads whose names collide.
+
+    Args:
+        heads: of one model.
+        losses: names that other components use.
+
+    Raises:
+        ConfigError: two heads have a name of a layer, a loss or an output in common, or an output has the name of a
+            field of its own with another meaning.
+    """
+    layers = [head.layer_name for head in heads]
+    outputs = [name for head in heads for output in head.named_outputs for name in _names_of(output)]
+    terms = [*losses, *(name for head in heads for name in head.loss_names)]
+    for what, names in (("layer", layers), ("output", outputs), ("loss", terms)):
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(f"heads: two of them have the {what} {name!r}; give one of them another `name`")
+
+
+def _names_of(output: HeadOutput) -> tuple[str, ...]:
+    return (output.name, output.boxes_name) if output.paste is not None else (output.name,)
+
+
+def _zero_padding(value: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+    """[B, D, ...] with zeros where bool[B, D] is False."""
+    there = tf.reshape(valid, [*_dynamic_shape(valid), *[1] * (len(value.shape) - 2)])
+    return tf.where(there, value, tf.zeros([], value.dtype))
 
 
 def foreground_rois(rois: RoiSample, num: int) -> RoiSample:

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
-from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, merge_rois, select_class, split_rois
+from mrcnn.modeling.heads.base import HeadLoss, RoiHead, RoiHeadConfig, merge_rois, select_class, split_rois
 from mrcnn.modeling.initializers import first_kernel, normal_initializer
 from mrcnn.modeling.layers import ConvStack, float32_output, norm_of_rois
 from mrcnn.modeling.normalize import NormKind, make_norm
@@ -49,15 +49,21 @@ class BoxHeadConfig(RoiHeadConfig):
     box_loss_weight: float | None = None  # of the box term alone; None: loss_weight
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.focal_gamma < 0:
             raise ConfigError(f"box_head.focal_gamma: expected at least 0, got {self.focal_gamma}")
         if any(not 0 <= weight < math.inf for weight in self.class_weights):
             raise ConfigError(f"box_head.class_weights: expected numbers from 0, got {list(self.class_weights)}")
 
     @property
-    def loss_names(self) -> tuple[str, ...]:
-        """See `RoiHeadConfig.loss_names`."""
-        return ("roi_class", "roi_box")
+    def layer_name(self) -> str:
+        """See `RoiHeadConfig.layer_name`: the same for every kind of box head, as a model has one."""
+        return self.full_name("box_head")
+
+    @property
+    def losses(self) -> tuple[HeadLoss, ...]:
+        """See `RoiHeadConfig.losses`."""
+        return (HeadLoss("roi_class"), HeadLoss("roi_box"))
 
     def build(self, num_classes: int, pooler: RoiPooler, name: str = "box_head") -> BoxHead:
         """See `RoiHeadConfig.build`."""
@@ -140,6 +146,9 @@ class BoxHead(RoiHead):
         valid: tf.Tensor,
         window: tf.Tensor,
         training: bool | None = None,
+        class_ids: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+        targets: Any = None,
     ) -> BoxPrediction:
         """Class and deltas of each RoI; see `RoiHead.call`."""
         x = merge_rois(self.pooler(features, boxes, valid, training=training))

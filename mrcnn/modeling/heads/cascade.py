@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
-from mrcnn.modeling.heads.base import RoiHead
+from mrcnn.modeling.heads.base import HeadLoss, RoiHead
 from mrcnn.modeling.heads.box import BoxHead, BoxHeadConfig, BoxPrediction, detections_of
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.ops import boxes as box_ops
@@ -44,9 +44,10 @@ class CascadeBoxHeadConfig(BoxHeadConfig):
             raise ConfigError("box_head.class_agnostic: a cascade refines one box per RoI, expected true")
 
     @property
-    def loss_names(self) -> tuple[str, ...]:
-        """See `RoiHeadConfig.loss_names`."""
-        return tuple(f"{name}_{k}" for k in range(1, len(self.stage_ious) + 1) for name in ("roi_class", "roi_box"))
+    def losses(self) -> tuple[HeadLoss, ...]:
+        """See `RoiHeadConfig.losses`: those of a box head for each stage, from 1."""
+        stages = range(1, len(self.stage_ious) + 1)
+        return tuple(HeadLoss(f"{name}_{k}") for k in stages for name in ("roi_class", "roi_box"))
 
     def build(self, num_classes: int, pooler: RoiPooler, name: str = "box_head") -> CascadeBoxHead:
         """See `RoiHeadConfig.build`."""
@@ -113,6 +114,9 @@ class CascadeBoxHead(RoiHead):
         valid: tf.Tensor,
         window: tf.Tensor,
         training: bool | None = None,
+        class_ids: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+        targets: Batch | None = None,
     ) -> list[StagePrediction]:
         """What each stage says, on the boxes of the stage before; see `RoiHead.call`."""
         found: list[StagePrediction] = []

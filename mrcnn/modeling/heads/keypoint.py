@@ -7,15 +7,26 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, foreground_rois, merge_rois, split_rois
+from mrcnn.errors import InputError
+from mrcnn.modeling.heads.base import (
+    HeadLoss,
+    HeadOutput,
+    RoiHead,
+    RoiHeadConfig,
+    foreground_rois,
+    merge_rois,
+    split_rois,
+)
 from mrcnn.modeling.initializers import fan_out_initializer
 from mrcnn.modeling.layers import ConvStack, float32_output
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import keypoints as keypoint_ops
 from mrcnn.ops import losses
+from mrcnn.structures.outputs import KEYPOINTS
 from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
 
 
@@ -32,9 +43,19 @@ class KeypointHeadConfig(RoiHeadConfig):
     score: Literal["logit", "prob"] = "prob"  # third number of a predicted keypoint, see `ops.keypoints`
 
     @property
-    def loss_names(self) -> tuple[str, ...]:
-        """See `RoiHeadConfig.loss_names`."""
-        return ("roi_keypoint",)
+    def losses(self) -> tuple[HeadLoss, ...]:
+        """See `RoiHeadConfig.losses`."""
+        return (HeadLoss("roi_keypoint", ground_truth=("gt_keypoints",)),)
+
+    @property
+    def outputs(self) -> tuple[HeadOutput, ...]:
+        """See `RoiHeadConfig.outputs`: (x, y, score) of each joint."""
+        return (dataclasses.replace(KEYPOINTS, shape=(self.num_joints, 3)),)
+
+    @property
+    def averaged(self) -> tuple[HeadOutput, ...]:
+        """See `RoiHeadConfig.averaged`: the maps before their softmax, as in Detectron."""
+        return (HeadOutput("maps", (None, None, self.num_joints), frame="box", mirror="joints"),)
 
     def build(self, num_classes: int, pooler: RoiPooler, name: str = "keypoint_head") -> KeypointHead:
         """See `RoiHeadConfig.build`; the joints are the same for all classes."""
@@ -86,6 +107,9 @@ class KeypointHead(RoiHead):
         valid: tf.Tensor,
         window: tf.Tensor,
         training: bool | None = None,
+        class_ids: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+        targets: KeypointTarget | None = None,
     ) -> tf.Tensor:
         """Heatmap logits f32[B, S, N, N, J], N = map_side; see `RoiHead.call`."""
         pooled = merge_rois(self.pooler(features, boxes, valid, training=training))
@@ -103,10 +127,10 @@ class KeypointHead(RoiHead):
             ValueError: the batch has no keypoints, or not as many joints as the head.
         """
         if "gt_keypoints" not in batch:
-            raise ValueError("the keypoint head trains on gt_keypoints, but the batch has none: the data has no joints")
+            raise InputError("the keypoint head trains on gt_keypoints, but the batch has none: the data has no joints")
         found = batch["gt_keypoints"].shape[2]
         if found != self.config.num_joints:
-            raise ValueError(f"gt_keypoints: expected {self.config.num_joints} joints per object, got {found}")
+            raise InputError(f"gt_keypoints: expected {self.config.num_joints} joints per object, got {found}")
         keypoints = tf.gather(batch["gt_keypoints"], rois.gt_index, batch_dims=1)  # [B, F, J, 3]
         cells, usable = keypoint_ops.keypoint_cells(keypoints, rois.boxes, self.map_side)
         return KeypointTarget(cells, usable & rois.foreground[..., tf.newaxis])
@@ -120,7 +144,14 @@ class KeypointHead(RoiHead):
         total = self.config.loss_weight * losses.masked_sum(values, targets.usable)
         return {"roi_keypoint": LossTerm(total, count)}
 
-    def attach(self, detections: Detections, pred: tf.Tensor) -> Detections:
-        """Adds the place and the score of every joint of each detection."""
-        keypoints = keypoint_ops.decode_keypoints(pred, detections.boxes, detections.valid, self.config.score)
-        return detections._replace(keypoints=keypoints)
+    def predict(self, pred: tf.Tensor, detections: Detections) -> dict[str, tf.Tensor]:
+        """The place and the score of every joint of each detection."""
+        return {"keypoints": keypoint_ops.decode_keypoints(pred, detections.boxes, detections.valid, self.config.score)}
+
+    def to_average(self, pred: tf.Tensor, detections: Detections) -> dict[str, tf.Tensor]:
+        """See `RoiHead.to_average`."""
+        return {"maps": pred}
+
+    def from_average(self, values: Mapping[str, np.ndarray], detections: Detections) -> Mapping[str, np.ndarray]:
+        """See `RoiHead.from_average`."""
+        return {name: np.asarray(value) for name, value in self.predict(values["maps"], detections).items()}

@@ -9,13 +9,24 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
-from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, foreground_rois, merge_rois, select_class, split_rois
+from mrcnn.modeling.heads.base import (
+    HeadLoss,
+    HeadOutput,
+    Pasting,
+    RoiHead,
+    RoiHeadConfig,
+    foreground_rois,
+    merge_rois,
+    select_class,
+    split_rois,
+)
 from mrcnn.modeling.initializers import fan_out_initializer, first_kernel, normal_initializer
 from mrcnn.modeling.layers import ConvNorm, ConvStack, float32_output
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import losses
 from mrcnn.ops import masks as mask_ops
+from mrcnn.structures.outputs import MASKS
 from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
 
 
@@ -42,9 +53,15 @@ class MaskHeadConfig(RoiHeadConfig):
     paste: Literal["exact", "padded_integer", "integer_resize"] = "exact"
 
     @property
-    def loss_names(self) -> tuple[str, ...]:
-        """See `RoiHeadConfig.loss_names`."""
-        return ("roi_mask",)
+    def losses(self) -> tuple[HeadLoss, ...]:
+        """See `RoiHeadConfig.losses`."""
+        return (HeadLoss("roi_mask", ground_truth=("gt_masks",)),)
+
+    @property
+    def outputs(self) -> tuple[HeadOutput, ...]:
+        """See `RoiHeadConfig.outputs`: the mask of each detection, as probabilities."""
+        pasting = Pasting(self.paste, self.pool.end_offset if self.paste == "padded_integer" else 0.0)
+        return (dataclasses.replace(MASKS, paste=pasting),)
 
     def build(self, num_classes: int, pooler: RoiPooler, name: str = "mask_head") -> MaskHead:
         """See `RoiHeadConfig.build`."""
@@ -116,6 +133,9 @@ class MaskHead(RoiHead):
         valid: tf.Tensor,
         window: tf.Tensor,
         training: bool | None = None,
+        class_ids: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+        targets: tf.Tensor | None = None,
     ) -> tf.Tensor:
         """Mask logits f32[B, S, M, M, C], or 1 when class-agnostic, and 1 more with softmax; see `RoiHead.call`."""
         pooled = merge_rois(self.pooler(features, boxes, valid, training=training))
@@ -159,14 +179,14 @@ class MaskHead(RoiHead):
         total = self.config.loss_weight * losses.masked_sum(per_roi, rois.foreground)
         return {"roi_mask": LossTerm(total, count)}
 
-    def attach(self, detections: Detections, pred: tf.Tensor) -> Detections:
-        """Adds the k-th mask of each detection of class k, as probabilities."""
+    def predict(self, pred: tf.Tensor, detections: Detections) -> dict[str, tf.Tensor]:
+        """The k-th mask of each detection of class k, as probabilities."""
         channel = self._channel(detections.class_ids)
         if self.config.loss == "softmax":
             probs = select_class(tf.nn.softmax(pred), channel)  # [B, D, M, M]
         else:
             probs = tf.sigmoid(select_class(pred, channel))
-        return detections._replace(masks=tf.where(detections.valid[..., tf.newaxis, tf.newaxis], probs, 0.0))
+        return {"masks": probs}
 
     def _channel(self, class_ids: tf.Tensor) -> tf.Tensor:
         """Where in the prediction the mask of a class from 1 lies, i32 as `class_ids`; some channel for background."""

@@ -119,3 +119,24 @@ def test_keys_are_found_across_the_pieces_a_file_is_read_in(tmp_path: Path, monk
         path.write_text(text)
         assert not holds_keys(path, "images")
     assert not holds_keys(tmp_path, "images")
+
+
+@pytest.mark.parametrize(
+    "start, kind",
+    [(b"PK\x03\x04", "a zip archive"), (b"\x1f\x8b\x08", "a gzip archive"), (b"7z\xbc\xaf\x27\x1c", "a 7z")],
+)
+def test_archives_are_to_be_unpacked(tmp_path: Path, start: bytes, kind: str) -> None:
+    (tmp_path / "set.zip").write_bytes(start + b"\0" * 20)
+    with pytest.raises(DataError, match=f"it is {kind}.*: unpack it and give the folder"):
+        load_dataset(tmp_path / "set.zip")
+
+
+def test_two_formats_in_one_folder(tmp_path: Path) -> None:
+    path = write(tmp_path, objects(1))
+    (tmp_path / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    with pytest.raises(DataError, match=r"may be .* or yolo; choose one by format="):
+        load_dataset(tmp_path)
+    assert len(load_dataset(tmp_path, format="yolo", classes=["nut"])) == 1
+    assert mrcnn.dataset_splits(path) == ()
+    with pytest.raises(DataError, match="split='train', but this coco data set has no splits"):
+        load_dataset(path, split="train")

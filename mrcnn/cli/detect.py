@@ -1,0 +1,196 @@
+"""`mrcnn detect`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+import mrcnn
+from mrcnn.cli.console import (
+    BAD_INPUT,
+    SOME_FAILED,
+    console,
+    is_quiet,
+    print_error,
+    print_note,
+    print_written,
+    short,
+    start,
+)
+from mrcnn.cli.options import BatchSize, Imports, Model, Out, Score, Threads
+from mrcnn.cli.outputs import DRAWN_BY, RESULTS_FILE, drawing_paths, expect_replaceable, made_folder
+from mrcnn.data.intensity import parse_in_range
+
+_LISTED = 20
+
+
+@dataclasses.dataclass
+class _Failures:
+    """Images that could not be used, by their place; `--strict` raises at the first."""
+
+    strict: bool
+    by_number: dict[int, mrcnn.MrcnnError] = dataclasses.field(default_factory=dict)
+
+    def add(self, number: int, error: mrcnn.MrcnnError) -> None:
+        if self.strict:
+            raise error
+        self.by_number.setdefault(number, error)
+
+
+def detect(
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE|DIR|GLOB...", help="The images.")],
+    model: Model,
+    out: Out,
+    score: Score = 0.5,
+    batch_size: BatchSize = 1,
+    threads: Threads = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="PIXELS", help="Cut images into overlapping tiles of this side, and merge."),
+    ] = None,
+    augment: Annotated[
+        bool,
+        typer.Option("--augment", help="At several sizes and mirrored; takes 12 times as long."),
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Refuse larger images; default: 100 million, with --tile 1000 million."),
+    ] = None,
+    in_range: Annotated[
+        str,
+        typer.Option(
+            metavar="dtype|image|bits|N|LOW:HIGH",
+            help="Values that become black and white in images of more than 8 bits; N: a bit depth, such as 12.",
+        ),
+    ] = "dtype",
+    bands: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,N", help="Bands that are red, green and blue, from 1 or by name; one: gray."),
+    ] = None,
+    page: Annotated[int | None, typer.Option(min=1, help="Page of files of several; default: the first.")] = None,
+    imports: Imports = None,
+) -> None:
+    """Find the instances in images; writes each image with its instances drawn, and detections.json.
+
+    detections.json is in COCO results format; image_id counts the images from 1, file_name says which one. Images that
+    cannot be read are named at the end, and the exit code is 3. A file of yours is never replaced: where a name is
+    taken the drawing gets a number.
+    """
+    if augment and tile is not None:
+        raise typer.BadParameter("--augment and --tile exclude each other; pass one of them")
+    options = mrcnn.ReadOptions(in_range=parse_in_range(in_range), bands=_bands(bands), page=page)
+    limits = {} if max_pixels is None else {"max_pixels": max_pixels}
+    files = mrcnn.list_images(images)
+    network = load_for_inference(model, threads)
+    arguments: dict[str, Any] = {"score_threshold": score, "read_options": options, **limits}
+
+    def one(file: Path) -> mrcnn.Instances:
+        if tile is not None:
+            return mrcnn.detect_tiled(network, file, tile, tile // 4, batch_size, **arguments)
+        return mrcnn.detect_augmented(network, file, **arguments)
+
+    failures = _Failures(strict)
+    if tile is not None or augment:
+        results = _one_by_one(one, files, failures)
+    else:
+        results = mrcnn.iter_detect(
+            network, files, batch_size, on_error=failures.add, progress=not is_quiet(), **arguments
+        )
+    read = dataclasses.replace(options, max_pixels=None)  # detection has refused what is too large
+    with made_folder(out):
+        _write(results, files, network, out, read, failures)
+    _end(files, failures, out)
+
+
+def _one_by_one(
+    run: Callable[[Path], mrcnn.Instances], files: Sequence[Path], failures: _Failures
+) -> Iterator[mrcnn.Instances | None]:
+    for number, file in enumerate(files):
+        try:
+            result = run(file)
+        except mrcnn.MrcnnError as error:
+            failures.add(number, error)
+            yield None
+        else:
+            yield result
+
+
+def _write(
+    results: Iterator[mrcnn.Instances | None],
+    files: Sequence[Path],
+    network: Any,
+    out: Path,
+    read: mrcnn.ReadOptions,
+    failures: _Failures,
+) -> None:
+    """Draw each result as it comes; at the end, or where it is stopped, write detections.json."""
+    expect_replaceable(out / RESULTS_FILE)
+    targets = drawing_paths(out, files)
+    table = Table("image", "instances", "drawn as", box=None)
+    records: list[dict[str, Any]] = []
+    done = 0
+    try:
+        for number, (file, target, instances) in enumerate(zip(files, targets, results, strict=True)):
+            try:
+                pixels = None if instances is None else _read(file, read)
+            except mrcnn.MrcnnError as error:  # it was whole a moment ago
+                failures.add(number, error)
+                pixels = None
+            if instances is None or pixels is None:
+                table.add_row(short(file), "-", "not read")
+                continue
+            drawing = mrcnn.draw(pixels, instances, class_names=network.class_names, as_array=True)
+            mrcnn.save_image(target, drawing, software=DRAWN_BY)
+            for record in mrcnn.to_coco_results(number + 1, instances, network.category_ids):
+                records.append({**record, "file_name": str(file)})
+            table.add_row(short(file), str(len(instances)), short(target))
+            done += 1
+    finally:
+        if done:
+            mrcnn.save_json(records, out / RESULTS_FILE)
+    if done:
+        console.print(table)
+
+
+def _read(file: Path, options: mrcnn.ReadOptions) -> np.ndarray:
+    return mrcnn.read_image(
+        file, in_range=options.in_range, bands=options.bands, page=options.page, max_pixels=options.max_pixels
+    )
+
+
+def _end(files: Sequence[Path], failures: _Failures, out: Path) -> None:
+    """Name what was written and what could not be read; ends in the exit code."""
+    errors = [str(error) for _, error in sorted(failures.by_number.items())]
+    if len(errors) == len(files):
+        more = f"; and {len(errors) - _LISTED} more" if len(errors) > _LISTED else ""
+        print_error("; ".join(errors[:_LISTED]) + more)
+        raise typer.Exit(BAD_INPUT)
+    print_written(out / RESULTS_FILE)
+    if not errors:
+        return
+    print_error(f"{len(errors)} of {len(files)} images could not be read; there are no results for them:")
+    for error in errors[:_LISTED]:
+        print_error(error)
+    if len(errors) > _LISTED:
+        print_error(f"and {len(errors) - _LISTED} more")
+    print_note("--strict stops at the first image that cannot be read")
+    raise typer.Exit(SOME_FAILED)
+
+
+def _bands(text: str | None) -> tuple[int | str, ...] | None:
+    if text is None:
+        return None
+    return tuple(int(band) if band.strip().isdecimal() else band.strip() for band in text.split(","))
+
+
+def load_for_inference(model: Path, threads: int | None) -> mrcnn.MaskRCNN:
+    """The model of a file, its batch norm folded, with so many threads to run on."""
+    start(None if threads is None else lambda: mrcnn.set_threads(threads))
+    return mrcnn.fold_batch_norm(mrcnn.load_pretrained(model))

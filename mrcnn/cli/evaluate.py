@@ -1,0 +1,21 @@
+"""`mrcnn evaluate`."""
+
+from __future__ import annotations
+
+import mrcnn
+from mrcnn.cli.console import is_quiet, print_result, print_written, start
+from mrcnn.cli.options import Annotations, BatchSize, Images, Imports, Model, Out
+from mrcnn.cli.outputs import RESULTS_FILE, staged
+
+
+def evaluate(
+    model: Model, data: Annotations, out: Out, images: Images = None, batch_size: BatchSize = 1, imports: Imports = None
+) -> None:
+    """Measure a model: the COCO numbers for boxes and masks, as metrics.json and detections.json."""
+    start()
+    dataset = mrcnn.load_coco(data, images)
+    network = mrcnn.load_pretrained(model)
+    with staged(out, "metrics.json", RESULTS_FILE) as files:
+        result = mrcnn.evaluate(network, dataset, batch_size=batch_size, out=files.folder, progress=not is_quiet())
+    print_result(result)
+    print_written(*files.written)

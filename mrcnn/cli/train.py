@@ -1,0 +1,144 @@
+"""`mrcnn train`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import mrcnn
+from mrcnn.cli.console import BAD_INPUT, is_quiet, print_note, print_result, print_written, start
+from mrcnn.cli.options import Imports
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def train(
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="A name of `mrcnn recipes`, or a YAML or JSON file.")
+    ],
+    train: Annotated[Path, typer.Option(metavar="ANN.json", help="Training annotations in COCO format.")],
+    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run: weights, recipe, history, curves.")],
+    train_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of --train.")] = None,
+    val: Annotated[Path | None, typer.Option(metavar="ANN.json", help="Validation annotations.")] = None,
+    val_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of --val.")] = None,
+    epochs: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="Length of the run in passes over the training set, instead of train.images."),
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a field of the recipe, e.g. train.images=4000. Repeatable."
+        ),
+    ] = None,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="imagenet|none|FILE",
+            help="What to start from: ImageNet weights of an installed package, random weights, or a file: a "
+            "checkpoint, a run's folder, another program's detector, an ImageNet classifier.",
+        ),
+    ] = "imagenet",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume from the last checkpoint in --out; start where there is none.")
+    ] = False,
+    devices: Annotated[
+        str,
+        typer.Option(metavar="N|all|cpu:N", help="GPUs of this machine, or parts of its CPU; batch_size is of each."),
+    ] = "1",
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT,...", help="All machines of the run, in the same order on each; or TF_CONFIG."),
+    ] = None,
+    index: Annotated[int | None, typer.Option(min=0, help="Which of --workers this machine is.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Overfit one image and report which stage fails.")] = False,
+    imports: Imports = None,
+) -> None:
+    """Train a model on a COCO data set and keep the run in a folder.
+
+    SIGTERM and ctrl-C write a checkpoint before the run ends; the same command with --resume continues from there.
+    """
+    several = workers is not None or "TF_CONFIG" in os.environ
+    if (out / "model.safetensors").exists() and not (overwrite or resume or several or dry_run):
+        raise typer.BadParameter(f"{out} holds a run already; choose another folder, or pass --resume or --overwrite")
+    if val_images is not None and val is None:
+        raise typer.BadParameter("--val-images without --val")
+    if several and devices != "1":
+        raise typer.BadParameter("--devices is for one machine; several use all of their GPUs")
+    fields = parse_changes(changes or [])
+    if epochs is not None and epochs <= 0:
+        raise typer.BadParameter(f"expected more than 0, got {epochs:g}", param_hint="--epochs")
+    if epochs is not None and "train.images" in fields:
+        raise typer.BadParameter("--epochs and --set train.images both state the length of the run; pass one of them")
+
+    def choose() -> tf.distribute.Strategy:
+        if several:
+            return mrcnn.join_workers(workers.split(",") if workers else (), index)
+        return mrcnn.use_devices(devices)
+
+    strategy = start(choose)  # only before anything is computed can the CPU be split, or others be joined
+    config = mrcnn.recipes.get(recipe).override(fields)
+    train_data = mrcnn.load_coco(train, train_images)
+    val_data = mrcnn.load_coco(val, val_images) if val is not None else None
+    model = config.build_model(train_data.class_names, train_data.category_ids)
+    load_initial_weights(model, weights)
+    if dry_run:
+        report = mrcnn.dry_run(model, train_data, config, log=print_note)
+        print_result(report)
+        raise typer.Exit(0 if report.ok else BAD_INPUT)
+    mrcnn.train(
+        model,
+        train_data,
+        val_data,
+        recipe=config,
+        out=out,
+        epochs=epochs,
+        progress=not is_quiet(),
+        strategy=strategy,
+        resume=resume or (several and not overwrite),
+        overwrite=overwrite,
+    )
+    print_written(*(out / name for name in ("model.safetensors", "best.safetensors", "recipe.yaml", "history.csv")))
+
+
+def parse_changes(items: Sequence[str]) -> dict[str, object]:
+    """{"train.images": 4000} of ["train.images=4000"]; values are read as YAML."""
+    import yaml
+
+    changes: dict[str, object] = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not (key and equals):
+            raise typer.BadParameter(f"--set {item}: expected KEY=VALUE")
+        try:
+            changes[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"--set {item}: the value is not YAML") from error
+    return changes
+
+
+def load_initial_weights(model: mrcnn.MaskRCNN, weights: str) -> None:
+    """Load the weights to start from; whether a file is a detector's or a classifier's, its content says."""
+    if weights == "none":
+        return
+    file = None if weights == "imagenet" else weights
+    try:
+        if file is not None:
+            print_note(mrcnn.load_weights(model, file))
+            return
+    except mrcnn.UnknownNetworkError:
+        pass
+    try:
+        mrcnn.load_imagenet(model.backbone, model.config.backbone, file, roi_stage=model.roi_stage)
+    except mrcnn.WeightsError as error:
+        if file is not None:
+            raise
+        raise mrcnn.WeightsError(
+            f"{error}; --weights takes a file of weights to start from, or none for random weights"
+        ) from error

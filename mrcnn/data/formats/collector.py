@@ -1,0 +1,325 @@
+"""What the readers of formats share: a data set gathered image by image, its class table, its issues.
+
+Kinds of issues, beside those of `formats.coco`: "missing image", "damaged image", "image size", "orientation",
+"unknown class", "no area" (points, lines), "image without label", "label without image", "damaged label".
+None of them stops: the record is corrected or left out. A set of which nothing can be used is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.errors import DataError, DatasetIssue, refuse, warn
+from mrcnn.data.formats.agreement import LEFT_OUT, Agreement, merge_file_issues
+from mrcnn.data.formats.coco_objects import Frame, read_object
+from mrcnn.data.formats.fields import short
+from mrcnn.data.images import stored_shape
+from mrcnn.data.rasterize import MAX_MASK_PIXELS
+from mrcnn.data.rgb import shown_shape
+from mrcnn.data.rle import window_to_rle
+from mrcnn.structures.records import RLE, Annotation
+from mrcnn.text import printable
+
+Record = int | str
+
+
+class Collector:
+    """A data set while its files are read.
+
+    Args:
+        path: what `Dataset.path` will be.
+        source: name of the format.
+        class_names: of the classes 1..C; None: those that occur, by name.
+        keypoint_names: of the joints; empty: keypoints are not kept.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        source: str,
+        class_names: Sequence[str] | None = None,
+        keypoint_names: Sequence[str] = (),
+    ) -> None:
+        self.path, self.source = path, source
+        self.dataset = Dataset()
+        self.dataset.path = str(path)
+        self.dataset.keypoint_names = tuple(map(str, keypoint_names))
+        self.issues = self.dataset.issues
+        self.agreement = Agreement()
+        self.num_objects = 0
+        self.is_open = class_names is None
+        self._class_ids: dict[str, int] = {}
+        self._category_ids: dict[str, int] = {}
+        self._images: list[ImageObjects] = []
+        self._image_ids: set[Record] = set()
+        self._names: dict[str, str] = {}
+        for name in class_names or ():
+            self.add_class(name)
+
+    def add_class(self, name: str, category_id: int | None = None) -> int:
+        """The class id of a name, which is added if it is new; until `finish` it may be provisional."""
+        if name not in self._names:
+            clean = printable(name)
+            if clean != name:
+                self.report("class name", f"class {short(clean)} holds control characters; escaped")
+            self._names[name] = clean
+        name = self._names[name]
+        if name not in self._class_ids:
+            self._class_ids[name] = len(self._class_ids) + 1
+            if category_id is not None:
+                self._category_ids[name] = category_id
+        return self._class_ids[name]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """So far."""
+        return tuple(self._class_ids)
+
+    def report(
+        self,
+        kind: str,
+        message: str,
+        image_id: Record | None = None,
+        record: Record | None = None,
+        path: Path | str | None = None,
+        fatal: bool = False,
+    ) -> None:
+        """Keep an issue."""
+        where = self.dataset.path if path is None else str(path)
+        self.issues.append(DatasetIssue(kind, message, image_id, record, where, fatal))
+
+    def image(
+        self,
+        image_id: Record,
+        file: Path | None,
+        *,
+        stated: tuple[int, int] | None = None,
+        label: Path | None = None,
+        missing: str = "",
+        file_name: str | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> ImageObjects | None:
+        """Begin an image; None where it cannot be used, which is reported.
+
+        Args:
+            image_id: unique; a further image of one id is left out.
+            file: of the image; None: it was not found.
+            stated: (height, width) as the label says.
+            label: the file of its objects, for messages.
+            missing: the sentence for an image that was not found.
+            file_name: as the label says it.
+            extra: of the record.
+        """
+        if file is None:
+            self.report("missing image", f"{missing or 'no such image'}{LEFT_OUT}", image_id, path=label)
+            return None
+        if image_id in self._image_ids:
+            self.report("image id twice", f"image {image_id} is given twice; the first is kept", image_id, path=label)
+            return None
+        try:
+            stored, orientation = stored_shape(file)
+        except DataError as error:
+            self.report("damaged image", f"{error}{LEFT_OUT}", image_id, path=label or file)
+            return None
+        shape = shown_shape(stored, orientation)
+        if stated is not None and tuple(stated) != shape:
+            if tuple(stated) == stored:
+                shape = stored
+                self.report(
+                    "orientation",
+                    f"its orientation tag is {orientation}; the size is stated without it, pixels are left as stored",
+                    image_id,
+                    path=label or file,
+                )
+            else:
+                self.report(
+                    "image size",
+                    f"the image is {shape[0]} x {shape[1]} (height x width), its label says {stated[0]} x {stated[1]}"
+                    f"{LEFT_OUT}",
+                    image_id,
+                    path=label or file,
+                )
+                return None
+        if shape[0] * shape[1] > MAX_MASK_PIXELS:
+            self.report(
+                "image size", f"{shape[0]} x {shape[1]}, expected at most {MAX_MASK_PIXELS} pixels{LEFT_OUT}", image_id
+            )
+            return None
+        self._image_ids.add(image_id)
+        kept = {"file_name": file_name or file.name, **(extra or {})}
+        objects = ImageObjects(self, image_id, file, shape, label or file, kept)
+        self._images.append(objects)
+        return objects
+
+    def finish(self, *, validate: bool = True, by_name: bool = True) -> Dataset:
+        """The data set.
+
+        Args:
+            validate: refuse a set of which nothing can be used, and issues that are fatal.
+            by_name: where no classes were given, put those that occur in the order of their names.
+
+        Raises:
+            DataError: see `validate`.
+        """
+        names = list(self._class_ids)
+        order = sorted(names) if self.is_open and by_name else names
+        final = {self._class_ids[name]: number for number, name in enumerate(order, start=1)}
+        for number, name in enumerate(order, start=1):
+            self.dataset.add_class(self.source, self._category_ids.get(name, number), name)
+        for image in self._images:
+            annotations = [
+                a if a.class_id == final[a.class_id] else dataclasses.replace(a, class_id=final[a.class_id])
+                for a in image.annotations
+            ]
+            self.dataset.add_image(
+                self.source,
+                image.image_id,
+                str(image.file),
+                height=image.height,
+                width=image.width,
+                annotations=annotations,
+                extra=image.extra,
+            )
+        self._images.clear()
+        merge_file_issues(self.issues, self.agreement, self.num_objects, str(self.path))
+        if not len(self.dataset):
+            self._refuse_nothing()
+        if validate:
+            refuse(self.issues)
+        warn(self.issues, self.path)
+        return self.dataset
+
+    def _refuse_nothing(self) -> None:
+        reasons = [issue for issue in self.issues if issue.kind != "class name"]
+        why = f"; {len(reasons)} issue{'s' * (len(reasons) != 1)}, the first: {reasons[0]}" if reasons else ""
+        self.report("no image", f"no image can be used{why}", fatal=True)
+
+
+class ImageObjects:
+    """The objects of one image while its label is read; coordinates are pixels of the image, x before y."""
+
+    def __init__(
+        self,
+        collector: Collector,
+        image_id: Record,
+        file: Path,
+        shape: tuple[int, int],
+        label: Path,
+        extra: dict[str, Any],
+    ) -> None:
+        self.collector, self.image_id, self.file, self.label, self.extra = collector, image_id, file, label, extra
+        self.height, self.width = shape
+        self.annotations: list[Annotation] = []
+        self._number = 0
+
+    def report(self, kind: str, message: str, record: Record | None = None) -> None:
+        """Keep an issue of this image."""
+        self.collector.report(kind, message, self.image_id, record, self.label)
+
+    def leave_out(self, kind: str, message: str, record: Record | None = None) -> None:
+        """Keep an issue for an object that is left out."""
+        self.collector.num_objects += 1
+        record = self._next() if record is None else record
+        self.report(kind, f"{message}{LEFT_OUT}", record)
+
+    def discard(self, kind: str, message: str) -> None:
+        """Keep an issue for this image, which is left out: without its objects it would be background."""
+        self.report(kind, f"{message}; its image is left out")
+        self.collector.num_objects -= len(self.annotations)
+        self.collector._images.remove(self)
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def add(
+        self,
+        class_name: str | None,
+        *,
+        polygons: Sequence[Any] | None = None,
+        rle: RLE | None = None,
+        box: Sequence[float] | None = None,
+        keypoints: np.ndarray | None = None,
+        is_crowd: bool = False,
+        record: Record | None = None,
+    ) -> Annotation | None:
+        """Add an object; None where it is left out, which is reported.
+
+        Args:
+            class_name: empty or None, or not in the class table where that is closed: left out.
+            polygons: its outlines, each of points (x, y).
+            rle: or its mask.
+            box: (x1, y1, x2, y2); without polygons and rle it is the mask.
+            keypoints: f[J, 3] of (x, y, visibility).
+            is_crowd: a region of many.
+            record: its line or id in the label, for messages; default: its number.
+        """
+        collector = self.collector
+        collector.num_objects += 1
+        record = self._next() if record is None else record
+        name = None if class_name is None else class_name.strip() or None
+        if name is None or (not collector.is_open and collector._names.get(name, name) not in collector._class_ids):
+            known = ", ".join(map(repr, collector.class_names[:10]))
+            wrong = f"class {short(name)}, expected one of {known}" if name else "no class is named"
+            self.report("unknown class", f"{wrong}{LEFT_OUT}", record)
+            return None
+        entry: dict[str, Any] = {"iscrowd": int(is_crowd)}
+        if rle is not None:
+            entry["segmentation"] = rle
+        elif polygons is not None:
+            entry["segmentation"] = [p if isinstance(p, list) else np.asarray(p).tolist() for p in polygons] or [[]]
+        if box is not None:
+            x1, y1, x2, y2 = (float(v) for v in box)
+            entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]
+        if keypoints is not None:
+            entry["keypoints"] = np.asarray(keypoints, float).ravel().tolist()
+        joints = len(collector.dataset.keypoint_names)
+        frame = Frame(self.height, self.width, 0, joints or None)
+
+        def report(kind: str, message: str, fatal: bool = False) -> None:
+            left_out = LEFT_OUT if fatal and not message.endswith(LEFT_OUT) else ""
+            self.report(kind, f"{message}{left_out}", record)
+
+        annotation = read_object(entry, frame, record, collector.agreement, report)
+        if annotation is None:
+            return None
+        annotation = dataclasses.replace(annotation, class_id=collector.add_class(name))
+        self.annotations.append(annotation)
+        return annotation
+
+    def add_mask(
+        self,
+        class_name: str | None,
+        bits: np.ndarray,
+        top: int = 0,
+        left: int = 0,
+        *,
+        is_crowd: bool = False,
+        keypoints: np.ndarray | None = None,
+        record: Record | None = None,
+    ) -> Annotation | None:
+        """Add an object by its mask bool[h, w] in a window of the image; what lies outside the image is cut off."""
+        bits = np.asarray(bits, bool)
+        y, x = max(-top, 0), max(-left, 0)
+        bits = bits[y : max(self.height - top, 0), x : max(self.width - left, 0)]
+        if not bits.any():
+            self.leave_out("mask without a pixel", "mask without a pixel", record)
+            return None
+        rle = window_to_rle(max(top, 0), max(left, 0), bits, self.height, self.width)
+        return self.add(class_name, rle=rle, is_crowd=is_crowd, keypoints=keypoints, record=record)
+
+
+def relative_id(file: Path, root: Path) -> str:
+    """An image id from a file: its path below a folder, "/" between the parts, without suffix."""
+    try:
+        relative = file.relative_to(root)
+    except ValueError:
+        relative = Path(os.path.basename(file))
+    return relative.with_suffix("").as_posix()

@@ -1,0 +1,374 @@
+"""Pascal VOC: instance maps in SegmentationObject, classes and boxes in an XML file for each image.
+
+Instance k of a map is the object of the XML whose box it fills, the k-th where several do; without an XML the class is
+that of most of its pixels in SegmentationClass, by labelmap.txt or the twenty classes of VOC. Value 255 is void.
+Objects without a mask are left out ("no mask"), unless `boxes=True` reads them as rectangles. Boxes name their last
+pixel: xmax 10 is the edge 10.0 after pixel 10, counted from 1.
+
+Layouts: a VOCdevkit, one of its years, or a folder of XML files with the images beside them, or in images/ or
+JPEGImages/. Splits are the lists of ImageSets/Segmentation, else of ImageSets/Main.
+
+Ref: Everingham et al., "The PASCAL Visual Object Classes Challenge 2012 Development Kit".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.errors import DataError
+from mrcnn.data.formats.agreement import iou
+from mrcnn.data.formats.base import Format
+from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
+from mrcnn.data.formats.fields import read_text
+from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.label_map import Region, packed_colors, read_values, regions
+from mrcnn.data.formats.splits import canonical, in_order
+from mrcnn.data.formats.xml_text import Element, read_xml, xml_root_tag
+
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+VOID = 255
+_BACKGROUND = ("background", "ignored", "__background__", "void")
+_SAMPLED = 20
+_SAME_OBJECT = 0.5
+_LISTS = ("Segmentation", "Main")
+_IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "PNGImages", "img")
+_XML_FOLDERS = ("Annotations", "annotations", "xml", "labels")
+
+
+class Voc(Format):
+    """Pascal VOC; see the module."""
+
+    name = "voc"
+    looks_for = "a folder with SegmentationObject, or of XML files with <annotation><object><bndbox>"
+    states_classes = False
+
+    def recognize(self, path: Path) -> bool:
+        """Whether a folder has VOC's maps, or XML files as VOC has them."""
+        return path.is_dir() and _root(path) is not None
+
+    def splits(self, path: Path) -> dict[str, Path]:
+        """The lists of ImageSets."""
+        root = _root(path) or path
+        for kind in _LISTS:
+            lists = files_below(root / "ImageSets" / kind, (".txt",), 0)
+            named = {canonical(f.stem): f for f in lists if f.stat().st_size and not _is_list_of_class(f)}
+            if named:
+                if len(named) > 1:
+                    named = {name: f for name, f in named.items() if name != "trainval"}
+                return {name: named[name] for name in in_order(list(named))}
+        return {}
+
+    def load_split(
+        self, path: Path, split: str, images: Path | None = None, *, validate: bool = True, **options: Any
+    ) -> Dataset:
+        """The images of a list."""
+        root = path.parents[2]
+        if path.is_dir():
+            return self.load(path, images, validate=validate, **options)
+        stems = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
+        return _load(root, path, stems, images, validate, **options)
+
+    def load(self, path: Path, images: Path | None = None, *, validate: bool = True, boxes: bool = False) -> Dataset:
+        """The data set of a folder without ImageSets.
+
+        Args:
+            path, images, validate: see `Format.load`.
+            boxes: read objects that have a box and no mask as rectangles.
+
+        Raises:
+            DataError: see `Format.load`.
+        """
+        return _load(_root(path) or path, path, None, images, validate, boxes)
+
+
+class _Object(NamedTuple):
+    name: str
+    box: tuple[float, float, float, float] | None  # y1, x1, y2, x2
+
+
+def _root(path: Path) -> Path | None:
+    """The folder of a year: the folder itself, or the only one below VOCdevkit."""
+    for base in (path, path / "VOCdevkit"):
+        if _is_root(base):
+            return base
+        years = sorted(f for f in base.glob("VOC*") if f.is_dir() and _is_root(f)) if base.is_dir() else []
+        if years:
+            return years[-1]
+    return None
+
+
+def _is_root(path: Path) -> bool:
+    if (path / "SegmentationObject").is_dir():
+        return True
+    samples = [f for folder in (path, *(path / n for n in _XML_FOLDERS)) for f in files_below(folder, (".xml",), 0, 5)]
+    return any(_is_voc(file) for file in samples)
+
+
+def _is_voc(file: Path) -> bool:
+    if xml_root_tag(file) != "annotation":
+        return False
+    try:
+        root = read_xml(file)
+    except DataError:
+        return True  # cut off or with an entity: one of this format, which its reader says
+    return root.find("object/polygon") is None and root.find("object/segm") is None  # those are LabelMe's
+
+
+def _is_list_of_class(file: Path) -> bool:
+    """aeroplane_train.txt: each line names an image and whether the class is in it."""
+    try:
+        lines = read_text(file).splitlines()
+    except DataError:
+        return True
+    first = next((line for line in lines if line.strip()), "")
+    return len(first.split()) > 1 or ("_" in file.stem and not first)
+
+
+def _load(
+    root: Path, path: Path, stems: Sequence[str] | None, images: Path | None, validate: bool, boxes: bool = False
+) -> Dataset:
+    labelmap = _labelmap(root / "labelmap.txt")
+    names = None if labelmap is None else [name for name, _ in labelmap if name.lower() not in _BACKGROUND]
+    collector = Collector(path, "voc", names)
+    folders = [images] if images is not None else [root / n for n in _IMAGE_FOLDERS if (root / n).is_dir()]
+    files = ImageFiles(folders or [root], depth=6 if folders else 0)
+    labels = {
+        relative_id(f, folder): f
+        for folder in (root, *(root / n for n in _XML_FOLDERS))
+        for f in files_below(folder, (".xml",), 0 if folder == root else 6)
+    }
+    maps = {relative_id(f, root / "SegmentationObject"): f for f in files_below(root / "SegmentationObject", (".png",))}
+    listed = stems
+    if listed is None:
+        listed = sorted(maps) if maps else sorted({*labels, *(relative_id(f, _below(f, files)) for f in files.files)})
+    for stem in listed:
+        _read_image(collector, root, stem, files, labels.get(stem), maps.get(stem), labelmap, boxes)
+    if not boxes and collector.num_objects and not any(image.annotations for image in collector._images):
+        kinds = {issue.kind for issue in collector.issues if issue.annotation_id is not None}
+        if kinds == {"no mask"}:
+            message = (
+                f"{collector.num_objects} objects have boxes and no mask; boxes=True reads them as rectangles"
+                " (load_dataset(..., boxes=True))"
+            )
+            collector.issues[:] = [issue for issue in collector.issues if issue.kind != "no mask"]
+            collector.report("no mask", message, fatal=True)
+            collector.num_objects = 0
+    return collector.finish(validate=validate)
+
+
+def _below(file: Path, files: ImageFiles) -> Path:
+    return next(folder for folder in files.folders if folder in file.parents)
+
+
+def _read_image(
+    collector: Collector,
+    root: Path,
+    stem: str,
+    files: ImageFiles,
+    label: Path | None,
+    instance_map: Path | None,
+    labelmap: list[tuple[str, tuple[int, int, int]]] | None,
+    boxes: bool,
+) -> None:
+    named, stated, objects = None, None, []
+    if label is not None:
+        try:
+            named, stated, objects = _read_label(label)
+        except DataError as error:
+            collector.report("damaged label", str(error), stem, path=label)
+            if instance_map is None:
+                return
+    file = files.find(stem) or (files.find(named) if named else None)
+    if label is None and instance_map is None:
+        collector.report("image without label", f"{stem} has no label; kept without objects", stem, path=file)
+    image = collector.image(
+        stem, file, stated=stated, label=label or instance_map, missing=files.missing(named or stem)
+    )
+    if image is None:
+        return
+    with_mask: set[int] = set()
+    if instance_map is not None:
+        try:
+            with_mask = _add_map(image, instance_map, root, stem, objects, labelmap)
+        except DataError as error:
+            image.discard("damaged label", str(error))
+            return
+    for number, entry in enumerate(objects, start=1):
+        if number in with_mask:
+            continue
+        if entry.box is None:
+            image.leave_out("no box", "expected <bndbox> with four numbers", number)
+        elif boxes:
+            y1, x1, y2, x2 = entry.box
+            image.add(entry.name, box=(x1, y1, x2, y2), record=number)
+        else:
+            image.leave_out("no mask", f"{entry.name!r} has a box and no mask", number)
+
+
+def _read_label(label: Path) -> tuple[str | None, tuple[int, int] | None, list[_Object]]:
+    """File name, (height, width) and objects of an XML file."""
+    tree = read_xml(label)
+    if tree.tag != "annotation":
+        raise DataError(f"{label}: expected <annotation>, got <{tree.tag}>; left out")
+    sizes = [_number(tree.find("size"), key) for key in ("height", "width")]
+    stated = (int(sizes[0]), int(sizes[1])) if sizes[0] and sizes[1] else None
+    objects = []
+    for entry in tree.findall("object"):
+        corners = [_number(entry.find("bndbox"), key) for key in ("ymin", "xmin", "ymax", "xmax")]
+        box = None
+        if None not in corners:
+            y1, x1, y2, x2 = (float(v) for v in corners if v is not None)
+            # VOC counts pixels from 1 and names the last one; tools that count from 0 write a 0 at the edge.
+            box = (max(y1 - 1, 0.0) if y1 > 0 else y1, max(x1 - 1, 0.0) if x1 > 0 else x1, y2, x2)
+        objects.append(_Object((entry.findtext("name") or "").strip(), box))
+    return tree.findtext("filename"), stated, objects
+
+
+def _number(element: Element | None, key: str) -> float | None:
+    text = None if element is None else element.findtext(key)
+    try:
+        value = float(text) if text else None
+    except ValueError:
+        return None
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _add_map(
+    image: ImageObjects,
+    instance_map: Path,
+    root: Path,
+    stem: str,
+    objects: list[_Object],
+    labelmap: list[tuple[str, tuple[int, int, int]]] | None,
+) -> set[int]:
+    """Add the objects of a map; the numbers of those of the XML that are among them."""
+    values = _indices(read_values(instance_map))
+    if values.shape != (image.height, image.width):
+        raise DataError(
+            f"{instance_map}: {values.shape[0]} x {values.shape[1]}, its image is {image.height} x {image.width}"
+        )
+    class_map = root / "SegmentationClass" / f"{stem}.png"
+    classes = read_values(class_map) if class_map.is_file() else None
+    if classes is not None and classes.shape[:2] != values.shape:
+        image.report(
+            "damaged label", f"{class_map}: {classes.shape[0]} x {classes.shape[1]}, not the size of its image"
+        )
+        classes = None
+    taken: set[int] = set()
+    for region in regions(values, (0, VOID)):
+        number = _object_of(region, objects, taken)
+        name = objects[number - 1].name if number else None
+        if number:
+            taken.add(number)
+        elif classes is not None:
+            name = _class_of(region, classes, labelmap)
+        image.add_mask(name, region.bits, region.top, region.left, record=f"instance {region.value}")
+    return taken
+
+
+def _object_of(region: Region, objects: list[_Object], taken: set[int]) -> int | None:
+    """The number of the XML's object that a region is the mask of."""
+    rows, columns = region.bits.shape
+    around = (float(region.top), float(region.left), float(region.top + rows), float(region.left + columns))
+    overlaps = {n: iou(around, o.box) for n, o in enumerate(objects, start=1) if o.box is not None and n not in taken}
+    if overlaps.get(region.value, 0.0) >= _SAME_OBJECT:
+        return region.value
+    best = max(overlaps, key=overlaps.__getitem__, default=None)
+    if best is not None and overlaps[best] >= _SAME_OBJECT:
+        return best
+    # A part of an object that others hide has a smaller box than the XML says.
+    return region.value if overlaps.get(region.value, 0.0) > 0 else None
+
+
+def _class_of(
+    region: Region, classes: np.ndarray, labelmap: list[tuple[str, tuple[int, int, int]]] | None
+) -> str | None:
+    rows, columns = region.bits.shape
+    window = classes[region.top : region.top + rows, region.left : region.left + columns][region.bits]
+    if classes.ndim == 3:
+        colors, counts = np.unique(window[:, :3], axis=0, return_counts=True)
+        color = tuple(int(v) for v in colors[counts.argmax()])
+        if labelmap is not None:
+            return next((name for name, own in labelmap if own == color), None)
+        number = _PALETTE.get(color)
+    else:
+        numbers, counts = np.unique(window, return_counts=True)
+        number = int(numbers[counts.argmax()])
+        if labelmap is not None:
+            by_color = {own: name for name, own in labelmap}
+            by_number = labelmap[number][0] if number < len(labelmap) else None
+            return by_color.get(voc_color(number), by_number)
+    return VOC_CLASSES[number - 1] if number is not None and 0 < number <= len(VOC_CLASSES) else None
+
+
+def _indices(values: np.ndarray) -> np.ndarray:
+    """A map whose values are ids: those of a palette, or colors of VOC's palette taken back to its indices."""
+    if values.ndim == 2:
+        return values
+    packed = packed_colors(values)
+    colors, inverse = np.unique(packed, return_inverse=True)
+    by_color = {r + 256 * g + 65536 * b: index for (r, g, b), index in _PALETTE.items()}
+    unknown = iter(range(256, 256 + len(colors)))
+    ids = np.array([by_color[c] if c in by_color else next(unknown) for c in colors.tolist()], np.int64)
+    return ids[inverse.reshape(packed.shape)]
+
+
+def voc_color(index: int) -> tuple[int, int, int]:
+    """The color of an index in VOC's palette.
+
+    Example:
+        >>> voc_color(1), voc_color(15)
+        ((128, 0, 0), (192, 128, 128))
+    """
+    color = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            color[channel] |= ((index >> channel) & 1) << (7 - bit)
+        index >>= 3
+    return color[0], color[1], color[2]
+
+
+_PALETTE = {voc_color(index): index for index in range(256)}
+
+
+def _labelmap(file: Path) -> list[tuple[str, tuple[int, int, int]]] | None:
+    """The names and colors of labelmap.txt: "name:r,g,b:parts:actions" lines."""
+    if not file.is_file():
+        return None
+    entries = []
+    for number, line in enumerate(read_text(file).splitlines()):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, _, rest = line.partition(":")
+        try:
+            r, g, b = (int(v) for v in rest.partition(":")[0].split(","))
+        except ValueError:
+            r, g, b = voc_color(number)
+        entries.append((name.strip(), (r, g, b)))
+    return entries or None

@@ -1,0 +1,78 @@
+"""Outputs that heads declare, on their way through exports."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from mrcnn.export.compare import compare
+from mrcnn.export.portable import PortableModel, describe, portable_graph, stand_in
+from mrcnn.export.saved_model import served_instances
+from mrcnn.export.served import canvas_function
+from mrcnn.inference import detect, prepare_image
+from mrcnn.inference.prepare import make_batch
+from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.modeling.roi_pooling import RoiPoolConfig
+from mrcnn.modeling.variables import named_variables
+from tests.modeling.heads import ProbeHeadConfig
+from tests.tiny_model import noise_images, tiny_model
+
+
+@pytest.fixture(scope="module")
+def model() -> MaskRCNN:
+    small = tiny_model()
+    fine = MaskHeadConfig(
+        name="fine",
+        pool=RoiPoolConfig(size=4, end_offset=-1.0),
+        conv_dims=(8,),
+        deconv_dim=8,
+        paste="padded_integer",
+    )
+    probe = ProbeHeadConfig(pool=RoiPoolConfig(size=2))
+    larger = MaskRCNN(dataclasses.replace(small.config, heads=(*small.config.heads, fine, probe)), small.class_names)
+    own = named_variables(larger)
+    for path, variable in named_variables(small).items():
+        own[path].assign(variable)
+    return larger
+
+
+def test_a_served_model_gives_what_detect_gives(model: MaskRCNN) -> None:
+    (pixels,) = noise_images(1, seed=8)
+    (expected,) = detect(model, pixels)
+    batch = make_batch([prepare_image(pixels, 0, model.config.input)])
+    given = {name: batch[name] for name in ("image", "original_shape", "content_shape")}
+    outputs = {name: value.numpy() for name, value in canvas_function(model)(**given).items()}
+    assert "secret" not in outputs and {"mask_boxes", "fine_mask_boxes"} <= outputs.keys()
+    assert (outputs["mask_boxes"] - outputs["fine_mask_boxes"])[outputs["valid"]].mean(0).tolist() == [0, 0, 1, 1]
+    outputs["num_detections"] = outputs.pop("valid").sum(1)
+    (found,) = served_instances(outputs, [pixels.shape[:2]], declared=model.config.outputs)
+    assert [output.name for output in found.outputs] == ["fine_masks", "quality", "kind", "heat", "middle"]
+    difference = compare([expected], [found])
+    assert not difference.beyond(dataclasses.replace(difference, unmatched=0, scores=1e-5, boxes=1e-3, extra=1e-4))
+    assert difference.masks < 1e-3 and difference.detections > 2
+    found.extra["quality"] = found.extra["quality"] + 0.1
+    assert compare([expected], [found]).extra > 0.05
+
+
+def test_a_portable_model_gives_what_detect_gives(model: MaskRCNN) -> None:
+    (pixels,) = noise_images(1, seed=8)
+    graph = portable_graph(model, stand_in)
+    assert sorted(graph.outputs) == [
+        *("boxes", "class_ids", "fine_masks", "heat", "kind", "masks", "middle", "quality", "scores")
+    ]
+
+    def run(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
+        found = model({"image": image, "content_shape": content_shape}, training=False)
+        return {name: found[name].numpy()[0][found["valid"][0]] for name in graph.outputs}
+
+    loaded = PortableModel(describe(model), run, "here")
+    (found,) = detect(loaded, pixels)
+    (expected,) = detect(model, pixels)
+    assert list(found.extra) == ["fine_masks", "quality", "kind", "heat", "middle"]
+    assert found.extra["kind"].dtype == np.int32
+    np.testing.assert_allclose(found.extra["middle"], expected.extra["middle"], atol=1e-3)
+    difference = compare([expected], [found])
+    assert difference.extra < 1e-4 and difference.masks < 1e-3

@@ -1,0 +1,115 @@
+import hashlib
+import json
+
+import pytest
+
+from mrcnn.errors import MrcnnError
+from mrcnn.recipes import named
+from mrcnn.weights.zoo import Checksum, ZooError, find_entry, is_name, read_zoo
+
+ROW = {
+    "name": "lab/cells",
+    "url": "http://127.0.0.1/cells.safetensors",
+    "sha256": hashlib.sha256(b"cells").hexdigest(),
+    "size": 5,
+    "license": "CC0",
+    "family": "mrcnn",
+}
+
+
+def table(tmp_path, monkeypatch, rows):
+    path = tmp_path / "zoo.json"
+    path.write_text(rows if isinstance(rows, str) else json.dumps(rows))
+    monkeypatch.setenv("MRCNN_ZOO", str(path))
+    return path
+
+
+def test_every_row_is_whole():
+    entries = read_zoo()
+    assert len(entries) == 85
+    for name, entry in entries.items():
+        assert name == entry.name and name.startswith(f"{entry.family}/")
+        assert entry.url.startswith("https://") and entry.license
+        assert entry.task in ("masks", "keypoints", "boxes")
+        assert not entry.recipe or entry.recipe in named()
+        assert set(entry.ap) <= {"box", "box_50", "mask", "keypoints"}
+
+
+def test_checksums_are_those_of_the_file_names():
+    for entry in read_zoo().values():
+        if entry.family == "torchvision":
+            assert entry.checksum == Checksum("sha256", entry.url.removesuffix(".pth").rsplit("-", 1)[1])
+        if entry.family == "detectron2" and "model_final_" in entry.url:
+            assert entry.checksum == Checksum("md5", entry.url.removesuffix(".pkl").rsplit("_", 1)[1])
+
+
+def test_published_numbers_by_hand():
+    entry = find_entry("detectron2/mask_rcnn_r50_fpn_3x")
+    assert entry.ap == {"box": 41.0, "mask": 37.2} and entry.id == "137849600"
+    assert entry.filename == "model_final_f10217.pkl"
+    assert find_entry("torchvision/keypointrcnn_resnet50_fpn").ap == {"box": 54.6, "keypoints": 65.0}
+
+
+@pytest.mark.parametrize(
+    "name, suggested",
+    [
+        ("detectron2/mask_rcnn_r50_fpn_4x", "detectron2/mask_rcnn_r50_fpn_3x"),
+        ("maskrcnn_resnet50_fpn", "torchvision/maskrcnn_resnet50_fpn"),
+        ("detectron/mask_rcnn_r101_fpn_3x", "detectron2/mask_rcnn_r101_fpn_3x"),
+    ],
+)
+def test_an_unknown_name_suggests_three(name, suggested):
+    with pytest.raises(ZooError, match="nearest") as error:
+        find_entry(name)
+    listed = str(error.value).split("nearest: ")[1].split(" (")[0].split(", ")
+    assert suggested in listed and len(listed) == 3
+    assert isinstance(error.value, MrcnnError) and isinstance(error.value, ValueError)
+
+
+def test_a_lab_adds_rows_and_replaces_some(tmp_path, monkeypatch):
+    table(tmp_path, monkeypatch, [ROW, {**ROW, "name": "matterport/mask_rcnn_coco"}])
+    assert find_entry("lab/cells").checksum == Checksum("sha256", ROW["sha256"])
+    assert find_entry("lab/cells").size == 5
+    assert find_entry("matterport/mask_rcnn_coco").url == ROW["url"]
+    assert len(read_zoo()) == 86
+
+
+@pytest.mark.parametrize(
+    "rows, what",
+    [
+        ("[", "not JSON"),
+        ({"name": 1}, "expected a list"),
+        ([1], "row 0: expected an object"),
+        ([{"name": "a/b"}], "row 0: lacks 'url'"),
+        ([{**ROW, "name": ""}], "name: expected text"),
+        ([{**ROW, "name": "../../etc"}], "name: expected letters"),
+        ([{**ROW, "name": "a b"}], "name: expected letters"),
+        ([{**ROW, "url": 5}], "url: expected text"),
+        ([{**ROW, "sha256": "12"}], "sha256: expected 64"),
+        ([{**ROW, "sha256": "x" * 64}], "expected hexadecimal"),
+        ([{**ROW, "size": "5"}], "size: expected the number of bytes"),
+        ([{**ROW, "size": True}], "size: expected the number of bytes"),
+        ([{**ROW, "licence": "x"}], "unknown field 'licence'"),
+        ([ROW, ROW], "row 1: the name 'lab/cells' stands twice"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path, monkeypatch, rows, what):
+    path = table(tmp_path, monkeypatch, rows)
+    with pytest.raises(ZooError, match="MRCNN_ZOO=") as error:
+        read_zoo()
+    assert what in str(error.value) and str(path) in str(error.value)
+
+
+def test_a_missing_table_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("MRCNN_ZOO", str(tmp_path / "none.json"))
+    with pytest.raises(ZooError, match=r"none\.json: cannot be read"):
+        read_zoo()
+
+
+def test_names_and_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_name("detectron2/mask_rcnn_r50_fpn_3x")
+    assert not is_name("model.pth") and not is_name("runs/a/model.pth") and not is_name("/abs/model")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "shapes").touch()
+    assert not is_name("runs/shapes")

@@ -39,13 +39,25 @@ class Limits:
     max_pixels: int  # height x width of an image; of a file, as its header states it, before it is decoded
     min_side: int = 2  # pixels
     max_batch_size: int = 16  # images in a request
+    max_request_pixels: int | None = None  # of all images of a request together; None: twice `max_pixels`
 
     def __post_init__(self) -> None:
+        if self.max_request_pixels is None:
+            object.__setattr__(self, "max_request_pixels", 2 * self.max_pixels)
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 1:
                 raise InputError(f"{field.name}: expected at least 1, got {getattr(self, field.name)}")
+        if self.request_pixels < self.max_pixels:
+            raise InputError(
+                f"max_request_pixels: expected at least max_pixels, {self.max_pixels}, got {self.request_pixels}"
+            )
         if self.min_side**2 > self.max_pixels:
             raise InputError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
+
+    @property
+    def request_pixels(self) -> int:
+        """`max_request_pixels` as a number."""
+        return self.max_request_pixels or 2 * self.max_pixels
 
     def allow(self, height: int, width: int) -> bool:
         """Whether an image of that size is accepted."""
@@ -142,7 +154,7 @@ class ServedModel:
         return tf.debugging.Assert((num >= 1) & (num <= most), [f"expected 1 to {most} images in a request, got", num])
 
     def _accepted(self, shape: Tensor) -> Tensor:
-        """i32[B, 2], the same; an error that names the first image beyond the limits."""
+        """i32[B, 2], the same; an error that names the first image beyond the limits, or what all are together."""
         limits = self._limits
         sides = tf.cast(shape, tf.int64)
         wrong = (tf.reduce_min(sides, axis=1) < limits.min_side) | (tf.reduce_prod(sides, axis=1) > limits.max_pixels)
@@ -153,6 +165,13 @@ class ServedModel:
             (first, sides[first, 0], sides[first, 1]),
         )
         with tf.control_dependencies([tf.debugging.Assert(~tf.reduce_any(wrong), [message])]):
+            total = tf.reduce_sum(tf.reduce_prod(sides, axis=1))
+        message = tf.strings.format(
+            "the images of this request have {} pixels together; "
+            f"at most {limits.request_pixels} are accepted: send fewer images",
+            total,
+        )
+        with tf.control_dependencies([tf.debugging.Assert(total <= limits.request_pixels, [message])]):
             return tf.identity(shape)
 
     def _serve(self, pixels: Callable[[Tensor], Tensor], shape: Tensor, frame: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 LARGEST = float(np.finfo(np.float32).max)
-ENDS = np.float32([-LARGEST, -1e30, -1.9e19, -1, 0, 1.2e-38, 1e-3, 56, 224, 1e5, 1.8e19, 1.9e19, 1e30, LARGEST])
+ENDS = np.float32([-LARGEST, -1e30, -1.9e19, -1, 0, 1e-30, 1e-3, 56, 224, 1e5, 1.8e19, 1.9e19, 1e30, LARGEST])
 
 
 def extreme_boxes() -> np.ndarray:

@@ -17,7 +17,7 @@ help:
 	@echo "make lint       ruff, formatting, import layers, types"
 	@echo "make format     let ruff mend what it can"
 	@echo "make notebooks  run the notebooks and keep their output"
-	@echo "make bench      benchmarks"
+	@echo "make bench      benchmarks; writes bench_out/*.json"
 	@echo "make house      draw docs/images/house.svg, the layers and what imports what"
 	@echo "make ops        build the RoIAlign op (optional, needs a C++ compiler) into the user's cache"
 	@echo "make clean      remove what these targets wrote, the environment included"
@@ -46,9 +46,10 @@ notebooks: $(VENV)/.installed-dev
 	$(BIN)/python notebooks/run.py
 
 bench: $(VENV)/.installed-dev
-	@set -- benchmarks/*.py; \
-	if [ ! -e "$$1" ]; then echo "no benchmarks yet"; exit 0; fi; \
-	for script in "$$@"; do echo "== $$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $$(grep -l "harness.run(BENCHMARK)" benchmarks/*.py); do \
+		echo "== $$script"; \
+		$(BIN)/python "$$script" --json "bench_out/$$(basename "$$script" .py).json" || exit 1; \
+	done
 
 house: $(VENV)/.installed-dev
 	$(BIN)/python docs/house.py
@@ -70,4 +71,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) demo_out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache
+	rm -rf $(VENV) demo_out bench_out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache

@@ -1,13 +1,13 @@
 """Ways to compute a grouped 3x3 convolution, against a dense one of as many channels.
 
-Prints, per layer of ResNeXt-50-32x4d, the time of the forward pass and of forward and both gradients, as a multiple of
-the dense convolution's. Times are processor time on one thread, the least of several interleaved runs, so a busy
-machine disturbs them little.
+Per layer of ResNeXt-50-32x4d, the time of the forward pass and of forward and both gradients. Times are processor time
+on one thread, so a busy machine disturbs them little; ratios are to the dense convolution.
 
-    python benchmarks/grouped_convolution.py [--runs 10] [--chunks 16,32,64,128] [--keras]
+    python benchmarks/grouped_convolution.py [--case SIDE:CHANNELS:GROUPS ...] [--rounds 10] [--chunks 16 32 64 128]
+                                             [--keras]
 
 "stock" is TensorFlow's operation: the package's choice where it has a gradient (oneDNN, GPU), else "diagonal 32" is.
-`--keras` adds the way of Keras' layers, whose gradient takes seconds.
+--keras adds the way of Keras' layers, whose gradient takes seconds.
 """
 
 from __future__ import annotations
@@ -16,20 +16,23 @@ import argparse
 import functools
 import time
 from collections.abc import Callable
+from typing import Any
 
-import keras
+import harness
 import numpy as np
 import tensorflow as tf
 
 from mrcnn.ops import convolution
+from mrcnn.structures.tensors import Tensor
 
-LAYERS = ((56, 128, 32), (28, 256, 32), (14, 512, 32), (7, 1024, 32))
+LAYERS = ("56:128:32", "28:256:32", "14:512:32", "7:1024:32")
 """Side, channels and groups of stages 2 to 5 at 224 x 224 pixels."""
+CHUNKS = (16, 32, 64, 128)
 
-Convolve = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+Convolve = Callable[[Tensor, Tensor], Tensor]
 
 
-def taps(x: tf.Tensor, kernel: tf.Tensor, groups: int, chunk: int) -> tf.Tensor:
+def taps(x: Tensor, kernel: Tensor, groups: int, chunk: int) -> Tensor:
     """Stride 1: one batched matrix product per tap, groups (put together to `chunk` channels) along the batch."""
     per_group, outputs = kernel.shape[2], kernel.shape[3]
     together = max(1, min(groups, chunk // per_group))
@@ -49,7 +52,7 @@ def taps(x: tf.Tensor, kernel: tf.Tensor, groups: int, chunk: int) -> tf.Tensor:
     return tf.reshape(tf.transpose(total, [1, 2, 3, 0, 4]), [batch, height, width, outputs])
 
 
-def diagonal(x: tf.Tensor, kernel: tf.Tensor, groups: int, chunk: int) -> tf.Tensor:
+def diagonal(x: Tensor, kernel: Tensor, groups: int, chunk: int) -> Tensor:
     """Dense convolutions with the groups' kernels on the diagonal, of `chunk` channels each."""
     kept, convolution.CHUNK = convolution.CHUNK, chunk
     try:
@@ -58,80 +61,83 @@ def diagonal(x: tf.Tensor, kernel: tf.Tensor, groups: int, chunk: int) -> tf.Ten
         convolution.CHUNK = kept
 
 
-def by_keras(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def by_keras(x: Tensor, kernel: Tensor) -> Tensor:
     """What a Keras layer calls, which compiles grouped convolutions with XLA."""
+    import keras
+
     return keras.ops.conv(x, kernel, padding="same")
 
 
-def stock(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def stock(x: Tensor, kernel: Tensor) -> Tensor:
     """TensorFlow's operation, grouped or not by the kernel's shape."""
     return tf.nn.conv2d(x, kernel, 1, "SAME")
 
 
-def passes(convolve: Convolve, x: tf.Tensor, kernel: tf.Tensor) -> tuple[Callable, Callable]:
-    """Compiled forward pass, and forward pass with both gradients."""
-    upstream = tf.random.stateless_normal((*x.shape[:3], kernel.shape[3]), [0, 1])
+def engine(name: str, case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
+    """One way on one layer: its forward pass, and forward pass with both gradients."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    side, channels, groups = (int(v) for v in case.split(":"))
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.normal(size=(1, side, side, channels)).astype(np.float32))
+    dense = rng.normal(size=(3, 3, channels, channels)).astype(np.float32)
+    kernel = tf.constant(dense if name == "dense" else dense[:, :, : channels // groups])
+    upstream = tf.random.stateless_normal((*x.shape[:3], channels), [0, 1])
+    way, _, chunk = name.partition(" ")
+    convolve: Convolve
+    if way in ("diagonal", "taps"):
+        convolve = functools.partial({"diagonal": diagonal, "taps": taps}[way], groups=groups, chunk=int(chunk))
+    else:
+        convolve = by_keras if way == "keras" else stock
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def forward(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    @tf.function(autograph=False)
+    def forward(x: Tensor, kernel: Tensor) -> Tensor:
         return convolve(x, kernel)
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def both(x: tf.Tensor, kernel: tf.Tensor) -> list[tf.Tensor]:
+    @tf.function(autograph=False)
+    def both(x: Tensor, kernel: Tensor) -> list[Tensor]:
         with tf.GradientTape() as tape:
             tape.watch([x, kernel])
             y = convolve(x, kernel)
         return [y, *tape.gradient(y, [x, kernel], upstream)]
 
-    return functools.partial(forward, x, kernel), functools.partial(both, x, kernel)
+    def run() -> harness.Answer:
+        start = time.process_time()
+        forward(x, kernel)
+        seconds = time.process_time() - start
+        if way == "stock" and not convolution.has_gradient("float32", groups, 1):
+            return {"seconds": seconds}
+        start = time.process_time()
+        both(x, kernel)
+        return {"seconds": seconds, "with gradients": time.process_time() - start}
+
+    return run
 
 
-def least_times(ways: dict[str, Callable], runs: int) -> dict[str, float]:
-    """Seconds of processor time of each, the least of `runs` rounds."""
-    least = dict.fromkeys(ways, float("inf"))
-    for _ in range(runs + 1):  # the first also compiles
-        for name, way in ways.items():
-            start = time.process_time()
-            way()
-            least[name] = min(least[name], time.process_time() - start)
-    return least
+def choose(case: str, options: argparse.Namespace) -> list[str]:
+    """The ways of a layer: chunks between the channels of a group and all of them."""
+    _, channels, groups = (int(v) for v in case.split(":"))
+    chunks = [chunk for chunk in options.chunks if channels // groups <= chunk <= channels]
+    return ["dense", *(f"{way} {chunk}" for chunk in chunks for way in ("diagonal", "taps")), "stock"] + (
+        ["keras"] if options.keras else []
+    )
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=10)
-    parser.add_argument("--chunks", default="16,32,64,128")
+def arguments(parser: argparse.ArgumentParser) -> Any:
+    """The script's own."""
+    parser.add_argument("--chunks", type=int, nargs="+", default=list(CHUNKS), choices=CHUNKS)
     parser.add_argument("--keras", action="store_true")
-    arguments = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    chunks = [int(chunk) for chunk in arguments.chunks.split(",")]
-    rng = np.random.default_rng(0)
-    for side, channels, groups in LAYERS:
-        x = tf.constant(rng.normal(size=(1, side, side, channels)).astype(np.float32))
-        dense = tf.constant(rng.normal(size=(3, 3, channels, channels)).astype(np.float32))
-        kernel = dense[:, :, : channels // groups]
-        forward, both = {}, {}
-        forward["dense"], both["dense"] = passes(stock, x, dense)
-        for chunk in (c for c in chunks if channels // groups <= c <= channels):
-            for name, way in ((f"diagonal {chunk}", diagonal), (f"taps {chunk}", taps)):
-                convolve = functools.partial(way, groups=groups, chunk=chunk)
-                forward[name], both[name] = passes(convolve, x, kernel)
-        forward["stock"], both["stock"] = passes(stock, x, kernel)
-        if not convolution.has_gradient("float32", groups, 1):
-            del both["stock"]
-        if arguments.keras:
-            forward["keras"], both["keras"] = passes(by_keras, x, kernel)
-        forward_times, both_times = least_times(forward, arguments.runs), least_times(both, arguments.runs)
-        print(
-            f"{side} x {side} x {channels}, {groups} groups; dense: forward {forward_times['dense'] * 1e3:.1f} ms, "
-            f"with gradients {both_times['dense'] * 1e3:.1f} ms"
-        )
-        for name, seconds in forward_times.items():
-            ratio = f"{both_times[name] / both_times['dense']:6.2f}" if name in both_times else "     -"
-            print(f"  {name:<14} forward {seconds / forward_times['dense']:6.2f}   with gradients {ratio}", flush=True)
 
+
+WAYS = ("dense", "stock", "keras", *(f"{way} {chunk}" for way in ("diagonal", "taps") for chunk in CHUNKS))
+BENCHMARK = harness.Benchmark(
+    __doc__,
+    engines={name: functools.partial(engine, name) for name in WAYS},
+    cases=LAYERS,
+    rounds=10,
+    arguments=arguments,
+    choose=choose,
+)
 
 if __name__ == "__main__":
-    main()
+    harness.run(BENCHMARK)

@@ -1,11 +1,11 @@
 """Time and memory of loading a checkpoint of 44 million parameters, in every container.
 
-Writes checkpoints with drawn weights (or takes the files named on the command line) and loads each in a process of
-its own. Columns: size of the file; seconds to build the model; seconds and memory, in multiples of the file's size,
-to load the file into it; the same for `load_pretrained`, which does both. Memory is the highest above the start, so
-`load_pretrained` cannot do with less than 1: the model itself.
+Writes checkpoints with random weights from a fixed seed (or takes the files named as cases) and loads each in a process
+of its own. Numbers: seconds to load the file into a model; seconds to build that model; seconds of `load_pretrained`,
+which does both; and for loading and for `load_pretrained` the memory, in multiples of the file's size. Memory is the
+highest above the start, so `load_pretrained` cannot do with less than 1: the model itself.
 
-    python benchmarks/load_weights.py [FILE ...] [--runs 3]
+    python benchmarks/load_weights.py [--case FILE ...] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
-import statistics
-import subprocess
-import sys
-import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import harness
 import numpy as np
 import psutil
 
-ROOT = Path(__file__).parents[1]
-GOLDEN = ROOT / "tests" / "golden" / "data"
+GOLDEN = harness.ROOT / "tests" / "golden" / "data"
+CASES = ("torch_zip.pth", "torch_legacy.pth", "pickle.pkl", "python2_pickle.pkl", "keras.h5")
 
 
 class PeakMemory:
@@ -62,8 +60,10 @@ def _state(golden: str) -> dict[str, np.ndarray]:
     }
 
 
-def write_all(folder: Path) -> list[Path]:
+def write_all(options: argparse.Namespace, folder: Path) -> None:
     """One file per container, in the layout of the family that uses it."""
+    if not set(options.case) & set(CASES):
+        return
     from tests.reference.containers import write_torch_legacy, write_torch_zip
     from tests.reference.keras_files import write_keras_h5
     from tests.reference.python2_pickle import python2_pickle
@@ -77,55 +77,40 @@ def write_all(folder: Path) -> list[Path]:
     for name, value in matterport.items():
         layers.setdefault(name.split("/")[0], {})[f"{name}:0"] = value
     write_keras_h5(folder / "keras.h5", layers)
-    return sorted(folder.iterdir())
 
 
-def measure(path: Path) -> dict[str, float]:
-    """Numbers of one file, in this process."""
+def ours(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
+    """One file, loaded both ways."""
     import keras
 
     import mrcnn
     from mrcnn.weights.pretrained import load_pretrained, load_weights
 
     keras.layers.Dense(2)(np.ones((1, 2), np.float32))  # TensorFlow's own memory is not the checkpoint's
+    path = options.folder / case if case in CASES else Path(case)
     size = path.stat().st_size
-    with PeakMemory() as memory:
+
+    def run() -> harness.Answer:
+        with PeakMemory() as memory:
+            start = time.perf_counter()
+            model = load_pretrained(path)
+            both = time.perf_counter() - start
+        whole = memory.extra / size
         start = time.perf_counter()
-        model = load_pretrained(path)
-        both = time.perf_counter() - start
-    whole = memory.extra / size
-    start = time.perf_counter()
-    mrcnn.MaskRCNN(model.config, model.class_names)
-    build = time.perf_counter() - start
-    with PeakMemory() as memory:
-        start = time.perf_counter()
-        load_weights(model, path)
-        load = time.perf_counter() - start
-    return {"MB": size / 1e6, "build": build, "load": load, "memory": memory.extra / size, "both": both, "whole": whole}
+        mrcnn.MaskRCNN(model.config, model.class_names)
+        build = time.perf_counter() - start
+        with PeakMemory() as memory:
+            start = time.perf_counter()
+            load_weights(model, path)
+            load = time.perf_counter() - start
+        own = memory.extra / size
+        note = f"{size / 1e6:.0f} MB"
+        return {"seconds": load, "build": build, "both": both, "memory": own, "memory of both": whole, "note": note}
+
+    return run
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="*", type=Path)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT))  # for tests.reference, and for mrcnn where it is not installed
-    if arguments.measure:
-        print(json.dumps(measure(arguments.measure)))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        print(f"{'file':<24}{'MB':>8}{'build s':>10}{'load s':>10}{'x size':>10}{'both s':>10}{'x size':>10}")
-        for path in arguments.files or write_all(Path(folder)):
-            command = [sys.executable, __file__, "--measure", str(path)]
-            runs = [
-                json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-                for _ in range(arguments.runs)
-            ]
-            middle = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-            print(f"{path.name:<24}{middle['MB']:>8.1f}" + "".join(f"{x:>10.2f}" for x in list(middle.values())[1:]))
-
+BENCHMARK = harness.Benchmark(__doc__, engines={"ours": ours}, cases=CASES, rounds=3, fresh=True, prepare=write_all)
 
 if __name__ == "__main__":
-    main()
+    harness.run(BENCHMARK)

@@ -39,7 +39,22 @@ def _padding_is_spelled_center(data: dict[str, Any]) -> None:
         section["padding"] = "center"
 
 
-MODEL_CHANGES: tuple[Callable[[dict[str, Any]], None], ...] = (_padding_is_spelled_center,)
+def _losses_are_components(data: dict[str, Any]) -> None:
+    """Parameters of a head's losses belong to the losses; what makes probabilities of a mask is `activation`."""
+    heads = data.get("heads")
+    for head in [data.get("box_head"), *(heads if isinstance(heads, list) else [])]:
+        if not isinstance(head, dict):
+            continue
+        if "smooth_l1_beta" in head:
+            head["box_loss"] = {"kind": "SmoothL1", "beta": head.pop("smooth_l1_beta")}
+        focal = {name: head.pop(name) for name in ("focal_gamma", "class_weights") if name in head}
+        if focal:
+            head["class_loss"] = {"kind": "ClassCrossEntropy", **focal}
+        if head.get("loss") in ("sigmoid", "softmax"):
+            head["activation"], head["loss"] = head["loss"], {"kind": "MaskCrossEntropy"}
+
+
+MODEL_CHANGES: tuple[Callable[[dict[str, Any]], None], ...] = (_padding_is_spelled_center, _losses_are_components)
 """Changes of the model's config, the oldest first."""
 
 

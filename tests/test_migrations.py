@@ -9,7 +9,10 @@ import yaml
 
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
-from mrcnn.migrations import migrate_overrides, migrate_recipe
+from mrcnn.migrations import migrate_model, migrate_overrides, migrate_recipe
+from mrcnn.modeling.losses.cross_entropy import ClassCrossEntropy, MaskCrossEntropy
+from mrcnn.modeling.losses.smooth_l1 import SmoothL1
+from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.recipes import Recipe
 from tests.conftest import ASSETS
 
@@ -159,3 +162,25 @@ def test_a_wrong_override_names_the_field():
         recipes.get(LITE).override({"data.short_sides": ["x"]})
     with pytest.raises(ConfigError, match=r"data\.short_sides: expected a list, got 256"):
         recipes.get(LITE).override({"data.short_sides": 256})
+
+
+def test_parameters_of_losses_belong_to_the_losses():
+    plain = Recipe().model.to_dict()
+    box, mask = plain["box_head"], plain["heads"][0]
+    for name in ("class_loss", "box_loss"):
+        del box[name]
+    box |= {"smooth_l1_beta": 0.5, "focal_gamma": 2.0, "class_weights": [1.0] * 81}
+    del mask["activation"]
+    mask["loss"] = "softmax"
+    before = copy.deepcopy(plain)
+    model = MaskRCNNConfig.from_dict(plain)  # as a checkpoint's config is read
+    assert plain == before
+    assert model.box_head.box_loss == SmoothL1(0.5)
+    assert model.box_head.class_loss == ClassCrossEntropy(2.0, (1.0,) * 81)
+    assert (model.heads[0].activation, model.heads[0].loss) == ("softmax", MaskCrossEntropy())
+    assert migrate_model(model.to_dict()) == model.to_dict()
+    assert Recipe.from_dict({**Recipe().to_dict(), "model": plain}).model == model
+    del box["focal_gamma"], box["class_weights"]
+    assert MaskRCNNConfig.from_dict(plain).box_head.class_loss == ClassCrossEntropy()
+    with pytest.raises(ConfigError, match=r"box_head\.box_loss\.beta: expected float, got 'x'"):
+        MaskRCNNConfig.from_dict({**plain, "box_head": {**box, "smooth_l1_beta": "x"}})

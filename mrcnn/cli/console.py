@@ -113,11 +113,11 @@ def plain(text: object) -> str:
 
 
 def short(path: object) -> str:
-    """A path for a table: `plain`, its middle left out where it is very long."""
+    """A path on one line, its middle left out where it is very long."""
     text = printable(path)
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2 - 2]}...{text[-_LONGEST // 2 + 1 :]}"
-    return escape(text)
+    return text
 
 
 def print_result(text: object) -> None:

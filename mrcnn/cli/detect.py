@@ -9,16 +9,15 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.table import Table
 
 import mrcnn
 from mrcnn.cli.console import (
     BAD_INPUT,
     SOME_FAILED,
-    console,
     is_quiet,
     print_error,
     print_note,
+    print_result,
     print_written,
     short,
     start,
@@ -106,7 +105,7 @@ def detect(
     read = dataclasses.replace(options, max_pixels=None)  # detection has refused what is too large
     with made_folder(out):
         _write(results, files, network, out, read, failures)
-    _end(files, failures, out)
+        _end(files, failures, out)
 
 
 def _one_by_one(
@@ -133,7 +132,7 @@ def _write(
     """Draw each result as it comes; at the end, or where it is stopped, write detections.json."""
     expect_replaceable(out / RESULTS_FILE)
     targets = drawing_paths(out, files)
-    table = Table("image", "instances", "drawn as", box=None)
+    lines: list[str] = []
     records: list[dict[str, Any]] = []
     done = 0
     try:
@@ -144,19 +143,20 @@ def _write(
                 failures.add(number, error)
                 pixels = None
             if instances is None or pixels is None:
-                table.add_row(short(file), "-", "not read")
+                lines.append(f"{short(file)}: not read")
                 continue
             drawing = mrcnn.draw(pixels, instances, class_names=network.class_names, as_array=True)
             mrcnn.save_image(target, drawing, software=DRAWN_BY)
             for record in mrcnn.to_coco_results(number + 1, instances, network.category_ids):
                 records.append({**record, "file_name": str(file)})
-            table.add_row(short(file), str(len(instances)), short(target))
+            found = f"{len(instances)} instance{'s' * (len(instances) != 1)}"
+            lines.append(f"{short(file)}: {found}, drawn as {short(target)}")
             done += 1
     finally:
         if done:
             mrcnn.save_json(records, out / RESULTS_FILE)
     if done:
-        console.print(table)
+        print_result("\n".join(lines))
 
 
 def _read(file: Path, options: mrcnn.ReadOptions) -> np.ndarray:

@@ -185,7 +185,7 @@ def _label(instances: Instances, i: int, class_names: Sequence[str] | None, scor
         name = ("" if single else class_names[class_id - 1]) if 1 <= class_id <= len(class_names) else str(class_id)
     score = f"{instances.scores[i]:.2f}" if scores and instances.scores is not None else ""
     numbers = [
-        f"{output.name} {_number(instances.extra[output.name][i])}"
+        f"{output.name} {_number(instances.extra_array(output.name)[i])}"
         for output in instances.outputs
         if output.draw == "label"
     ]
@@ -232,7 +232,7 @@ def _draw(
         for box, color in zip(on_canvas, colors, strict=True):
             draw_box(canvas, box, color, max(1, thickness // 2))
     joints = [] if instances.keypoints is None else [instances.keypoints]
-    joints += [instances.extra[output.name] for output in instances.outputs if output.draw == "points"]
+    joints += [instances.extra_array(output.name) for output in instances.outputs if output.draw == "points"]
     for of_all in joints if keypoints else []:
         for points, color in zip(of_all, colors, strict=True):
             draw_keypoints(canvas, points, color, scale, thickness)

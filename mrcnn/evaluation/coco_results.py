@@ -64,9 +64,9 @@ def to_coco_results(
 
 def _plain(instances: Instances, output: HeadOutput) -> list[Any]:
     """An output of each instance as JSON has it: a mask as compressed RLE, points as one list, numbers to 1e-6."""
-    value = instances.extra[output.name]
     if output.paste is not None:
-        return encode_masks(dataclasses.replace(instances, masks=value))
+        return encode_masks(dataclasses.replace(instances, masks=instances.extra[output.name]))
+    value = instances.extra_array(output.name)
     if output.frame == "image":
         return [[round(v, 3) for v in points.ravel().tolist()] for points in value]
     return np.round(np.asarray(value, np.float64), 6).tolist() if value.dtype.kind == "f" else value.tolist()

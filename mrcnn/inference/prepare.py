@@ -11,8 +11,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from mrcnn.data.errors import DataError
 from mrcnn.data.images import as_rgb, image_shape, read_image
 from mrcnn.data.read_options import ReadOptions
+from mrcnn.data.rgb import as_array
 from mrcnn.errors import InputError
 from mrcnn.preprocessing import InputConfig, preprocess
 from mrcnn.structures.tensors import batch_spec
@@ -74,6 +76,13 @@ def load_image(
         )
     if not isinstance(image, (np.ndarray, tf.Tensor, Image.Image)) and callable(image):
         image = image()
+    if not isinstance(image, Image.Image) and options.in_range == "dtype":
+        image = as_array(image, name)
+        if image.dtype not in (np.uint8, np.uint16, bool) and image.dtype.kind in "iu":
+            raise DataError(
+                f"{name}: expected uint8, got {image.dtype} of shape {image.shape}, whose range is unknown; convert it"
+                " to uint8, or name the range, such as read_options=ReadOptions(in_range=12)"
+            )
     pixels = as_rgb(image, name=name, in_range=options.in_range, bands=options.bands)
     _check_size(pixels.shape[:2], max_pixels, name)
     return pixels

@@ -21,7 +21,7 @@ class Config:
 
     PAPER = False
 
-    NAME = None  # starts the names of folders and checkpoints, in lower case
+    NAME: str | None = None  # starts the names of folders and checkpoints, in lower case
     GPU_COUNT = 1  # with IMAGES_PER_GPU only the number of images in a batch
     IMAGES_PER_GPU = 2
     STEPS_PER_EPOCH = 1000  # independent of the number of images
@@ -81,14 +81,14 @@ class Config:
     TRAIN_BN = False  # None or True: batch norm uses and learns the statistics of the batch
     GRADIENT_CLIP_NORM = 5.0
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.BATCH_SIZE = self.IMAGES_PER_GPU * self.GPU_COUNT
         side = self.IMAGE_MIN_DIM if self.IMAGE_RESIZE_MODE == "crop" else self.IMAGE_MAX_DIM
         self.IMAGE_SHAPE = np.array([side, side, self.IMAGE_CHANNEL_COUNT])
         # Id, original shape, shape, window, scale, one flag per class; see `model.compose_image_meta`.
         self.IMAGE_META_SIZE = 1 + 3 + 3 + 4 + 1 + self.NUM_CLASSES
 
-    def display(self):
+    def display(self) -> None:
         """Print every attribute, those of subclasses and instances too."""
         print("\nConfigurations:")
         for name in dir(self):

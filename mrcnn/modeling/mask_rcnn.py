@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.errors import InputError
+from mrcnn.migrations import migrate_model
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, check_heads
@@ -56,6 +58,11 @@ class MaskRCNNConfig(BaseConfig):
                 raise ConfigError(f"heads.{i}: a box head belongs into box_head, got {type(head).__name__}")
         check_heads((self.box_head, *self.heads), RPN_LOSSES)
 
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> MaskRCNNConfig:
+        """As `BaseConfig.from_dict`, of data that an earlier version wrote too; see `mrcnn.migrations`."""
+        return super().from_dict(migrate_model(data) if isinstance(data, dict) else data)
+
     @property
     def outputs(self) -> tuple[HeadOutput, ...]:
         """What the heads give for each detection, by their names in the model."""
@@ -83,7 +90,7 @@ class MaskRCNN(TrainStep):
         category_ids: ids of the classes in the annotation file they came from, for results in its terms.
 
     Raises:
-        ValueError: `class_names` or `category_ids` do not have `config.num_classes` entries.
+        InputError: `class_names` or `category_ids` do not have `config.num_classes` entries.
     """
 
     def __init__(
@@ -103,7 +110,7 @@ class MaskRCNN(TrainStep):
         self.category_ids = tuple(int(k) for k in (range(1, c + 1) if category_ids is None else category_ids))
         for name in ("class_names", "category_ids"):
             if len(getattr(self, name)) != c:
-                raise ValueError(f"{name}: expected {c} entries, one per class, got {len(getattr(self, name))}")
+                raise InputError(f"{name}: expected {c} entries, one per class, got {len(getattr(self, name))}")
 
         self.normalize = NormalizePixels(config.backbone.pixel_norm, name="normalize")
         self.backbone = config.backbone.build("backbone")
@@ -126,6 +133,7 @@ class MaskRCNN(TrainStep):
 
     def call(self, batch: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Losses where the batch carries ground truth, detections where it does not; see the class."""
+        _expect_batch(batch)
         features = self.extract_features(batch, training)
         if GROUND_TRUTH_KEY in batch:
             terms = self.loss_terms(features, self.rpn(features, training=training), batch, training)
@@ -195,6 +203,27 @@ class MaskRCNN(TrainStep):
         features = self.extract_features(batch, training)
         return self.loss_terms(features, self.rpn(features, training=training), batch, training)
 
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Keras' `predict` for batches, such as those of `mrcnn.make_pipeline`; `mrcnn.detect` takes images.
+
+        Raises:
+            InputError: `x` is images, not batches.
+        """
+        if not isinstance(x, Mapping):
+            _refuse_images(x)
+        return super().predict(x, *args, **kwargs)
+
+    def export(self, *_: Any, **__: Any) -> None:
+        """Refused: Keras' `export` would write a graph that resizes no image and gives boxes of the padded canvas.
+
+        Raises:
+            InputError: always; names the functions to call.
+        """
+        raise InputError(
+            "call mrcnn.export_saved_model(model, path) in place of model.export(path): it takes images of any size and"
+            " gives boxes in their pixels; mrcnn.export_onnx, export_openvino and export_tflite write other formats"
+        )
+
     def get_config(self) -> dict[str, Any]:
         """Plain data from which Keras rebuilds the model."""
         return {
@@ -228,6 +257,25 @@ class MaskRCNN(TrainStep):
         inside = {f"{self.backbone.name}/{layer.name}": layer for layer in self.backbone.layers}
         stable = stable_names(inside, generated_names(self.backbone))
         return {layer.name: layer for layer in self.layers} | {stable[path]: layer for path, layer in inside.items()}
+
+
+def _expect_batch(batch: Any) -> None:
+    if not isinstance(batch, Mapping):
+        _refuse_images(batch)
+        raise InputError(f"the model takes batches, see structures.batch_spec; got {type(batch).__name__}")
+
+
+def _refuse_images(x: Any) -> None:
+    """Refuse what holds images and no batches: an array, a tensor, a path, a PIL image, or several of these.
+
+    Raises:
+        InputError: names the function to call.
+    """
+    if isinstance(x, (str, os.PathLike, list, tuple)) or (hasattr(x, "shape") and hasattr(x, "dtype")):
+        raise InputError(
+            "the model takes batches of padded images; call mrcnn.detect(model, images), which takes arrays, paths and"
+            " folders and gives boxes in their pixels"
+        )
 
 
 def _expect_ground_truth(head: RoiHead, batch: Batch) -> None:

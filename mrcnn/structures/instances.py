@@ -122,6 +122,11 @@ class Instances(ByValue):
         held: Held = self.__dict__["masks"]
         return held
 
+    def extra_array(self, name: str) -> np.ndarray:
+        """The output `extra[name]` as an array [n, ...]; lazy masks are made."""
+        values = self.extra[name]
+        return values if isinstance(values, np.ndarray) else values.paste()
+
     def iter_masks(self) -> Iterator[np.ndarray]:
         """Each mask bool[height, width] in turn; of lazy masks one at a time is held. Without masks: nothing."""
         held = self._held_masks()

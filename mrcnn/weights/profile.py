@@ -21,6 +21,7 @@ from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
+from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.base import NeckConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
@@ -148,9 +149,9 @@ class Profile(BaseConfig):
     def _box_head(self, network: Architecture, pool: RoiPoolConfig) -> BoxHeadConfig:
         head = network.box_head
         on_res5 = network.neck.kind == "c4"
-        beta = self.box_head.smooth_l1_beta
+        box_loss = self.box_head.box_loss
         if network.keypoint_head is not None and self.keypoint_box_beta is not None:
-            beta = self.keypoint_box_beta
+            box_loss = SmoothL1(self.keypoint_box_beta)
         changes = {
             "pool": replace(pool, size=14 if on_res5 else head.pool_size),
             "conv_dims": head.conv_dims,
@@ -160,7 +161,7 @@ class Profile(BaseConfig):
             "norm_epsilon": head.norm_epsilon,
             "reduce": "flatten" if head.fc_dims else "mean",
             "class_agnostic": head.class_agnostic,
-            "smooth_l1_beta": beta,
+            "box_loss": box_loss,
         }
         config = replace(self.box_head, **changes)
         if head.num_stages == 1:
@@ -180,7 +181,7 @@ TORCHVISION = Profile(
         normalizer="sampled",
     ),
     pool=RoiPoolConfig(level_rule="floor_after", level_epsilon=1e-6),
-    box_head=BoxHeadConfig(smooth_l1_beta=1.0 / 9.0, min_size=1e-2),
+    box_head=BoxHeadConfig(box_loss=SmoothL1(1.0 / 9.0), min_size=1e-2),
     mask_head=MaskHeadConfig(paste="padded_integer", target="project_soft"),
     keypoint_head=KeypointHeadConfig(score="logit"),
     norm_epsilon=0.0,
@@ -194,7 +195,7 @@ DETECTRON2 = Profile(
     input=InputConfig(),
     rpn=RPNConfig(smooth_l1_beta=0.0, post_nms_train=1000),
     pool=RoiPoolConfig(sampling_ratio=0, aligned=True, level_epsilon=1e-8),
-    box_head=BoxHeadConfig(smooth_l1_beta=0.0),
+    box_head=BoxHeadConfig(box_loss=SmoothL1(0.0)),
     mask_head=MaskHeadConfig(target="project"),
     keypoint_box_beta=0.5,
     keypoint_post_nms_train=1500,
@@ -253,7 +254,6 @@ MATTERPORT = Profile(
         nms_iou=0.3,
         max_log_scale=None,
         min_size=-1.0,
-        smooth_l1_beta=1.0,
     ),
     mask_head=MaskHeadConfig(paste="integer_resize"),
     norm_epsilon=1e-3,  # Keras' own

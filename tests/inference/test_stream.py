@@ -18,6 +18,7 @@ from PIL import Image
 from mrcnn import inference
 from mrcnn.data.errors import DataError
 from mrcnn.data.rasterize import encode_masks, rle_to_mask
+from mrcnn.data.read_options import ReadOptions
 from mrcnn.inference import detect, detect_dataset, iter_detect, set_threads, stream, to_instances
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
@@ -441,3 +442,52 @@ def test_memory_stays_flat_over_2000_images():
     _, grown, _, traces = done.stdout.split()[-4:]
     assert float(grown) < 50  # MiB
     assert int(traces) == 1
+
+
+def test_an_image_that_cannot_be_used_is_raised_skipped_or_handed_over(model, tmp_path, caplog):
+    whole = image(60, 80, (0, 10, 10, 40, 50))
+    Image.fromarray(whole).save(tmp_path / "a.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    images = [whole, tmp_path / "cut.png", tmp_path / "a.png", np.zeros((4, 4, 2), np.uint8), whole]
+    with pytest.raises(DataError, match=r"cut\.png"):
+        detect(model, images)
+    for batch_size in (1, 2, 5):
+        errors = {}
+        results = detect(model, images, batch_size, on_error=errors.__setitem__)
+        assert [result is None for result in results] == [False, True, False, True, False]
+        assert list(errors) == [1, 3] and "cut.png" in str(errors[1]) and "image 3" in str(errors[3])
+        same(results[0], results[4])
+    assert caplog.records == []
+    assert [result is None for result in iter_detect(model, images, on_error="skip")] == [
+        False,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert ["cut.png" in record.getMessage() for record in caplog.records] == [True, False]
+    assert detect(model, [images[1], images[3]], on_error="skip") == [None, None]
+    with pytest.raises(ValueError, match="on_error 'ignore'"):
+        detect(model, whole, on_error="ignore")
+
+
+def test_skipping_does_not_hide_what_is_no_fault_of_an_image(model):
+    def breaks():
+        yield image(40, 40)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        detect(model, breaks(), on_error="skip")
+    with pytest.raises(TypeError):
+        detect(model, [lambda: 1 + "1"], on_error="skip")
+
+
+def test_read_options_reach_the_reader(model, tmp_path):
+    deep = image(60, 80, (0, 10, 10, 40, 50))[..., 0].astype(np.uint16) * 16  # 12 bits of 16
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for holder in (tmp_path / "deep.png", deep):
+        assert len(detect(model, holder)[0]) == 0
+        assert len(detect(model, holder, read_options=ReadOptions(in_range=12))[0]) == 2
+    bands = np.zeros((60, 80, 6), np.uint8)
+    bands[10:40, 10:50, 5] = 255
+    assert detect(model, bands, read_options=ReadOptions(bands=(6, 1, 2)))[0].class_ids.tolist() == [1]

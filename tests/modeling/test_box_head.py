@@ -12,8 +12,9 @@ import tensorflow as tf
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.base import select_class
 from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, BoxTarget
-from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.layers import norm_of_rois
+from mrcnn.modeling.losses.cross_entropy import ClassCrossEntropy
+from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.normalize import make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.structures.tensors import Proposals, RoiSample
@@ -232,17 +233,21 @@ def test_focal_and_weighted_class_loss_by_hand():
         ({"focal_gamma": 2.0}, 0.5**2 * of_class + 0.75**2 * of_background),
         ({"focal_gamma": 1.0, "class_weights": (1.0, 2.0, 1.0, 1.0)}, 2 * 0.5 * of_class + 0.75 * of_background),
     ):
-        found = values(head_of(**config).loss(pred, BoxTarget(rois.class_ids, tf.zeros([1, 3, 4])), rois))
+        found = values(
+            head_of(class_loss=ClassCrossEntropy(**config)).loss(
+                pred, BoxTarget(rois.class_ids, tf.zeros([1, 3, 4])), rois
+            )
+        )
         assert found["roi_class"] == pytest.approx(expected / 2, rel=1e-5), config
 
 
 def test_class_weights_and_gamma_are_checked():
     with pytest.raises(ConfigError, match=r"class_weights: expected 4, background first .*, got 3"):
-        head_of(class_weights=(1.0, 2.0, 3.0))
+        head_of(class_loss=ClassCrossEntropy(class_weights=(1.0, 2.0, 3.0)))
     with pytest.raises(ConfigError, match="class_weights: expected numbers from 0"):
-        head_of(class_weights=(1.0, -2.0, 3.0, 1.0))
+        ClassCrossEntropy(class_weights=(1.0, -2.0, 3.0, 1.0))
     with pytest.raises(ConfigError, match="focal_gamma: expected at least 0"):
-        CascadeBoxHeadConfig(focal_gamma=-1.0)
+        ClassCrossEntropy(focal_gamma=-1.0)
 
 
 @pytest.mark.parametrize("beta", [1.0, 0.1])
@@ -256,7 +261,7 @@ def test_losses_equal_the_slow_ones(rng, beta, class_agnostic):
     deltas = rng.normal(size=(2, 7, 4, 1 if class_agnostic else 3)).astype(np.float32)
     boxes, gt_index = random_boxes(rng, 2, 7), rng.integers(0, 4, (2, 7))
     ground_truths = [ground_truth([{"box": box} for box in random_boxes(rng, 4)]) for _ in range(2)]
-    head = head_of(smooth_l1_beta=beta, class_agnostic=class_agnostic, loss_weight=2.0)
+    head = head_of(box_loss=SmoothL1(beta), class_agnostic=class_agnostic, loss_weight=2.0)
     rois = rois_of(class_ids, valid, boxes, gt_index)
     pred = BoxPrediction(tf.constant(logits), tf.constant(deltas))
     found = values(head.loss(pred, head.targets(rois, stack(ground_truths)), rois))

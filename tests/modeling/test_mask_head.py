@@ -239,7 +239,7 @@ def test_no_foreground_is_zero_with_zero_gradient(rng):
 @pytest.mark.parametrize("class_agnostic", [False, True])
 def test_softmax_lets_classes_compete_for_pixels(rng, class_agnostic):
     """Ref: Mask R-CNN, table 2b."""
-    head = head_of(loss="softmax", class_agnostic=class_agnostic)
+    head = head_of(activation="softmax", class_agnostic=class_agnostic)
     channels = 2 if class_agnostic else NUM_CLASSES + 1
     assert tuple(head.mask_logits.kernel.shape) == (1, 1, 8, channels)
     class_ids = np.array([[3, 1, 0]])

@@ -11,11 +11,13 @@ import tensorflow as tf
 
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
+from mrcnn.errors import InputError
 from mrcnn.modeling import mask_rcnn
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.mask import MaskHead, MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
+from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.variables import named_variables
@@ -388,7 +390,7 @@ def test_recipe_is_the_papers():
     assert (sampler.num_rois, sampler.positive_fraction, sampler.fg_iou) == (512, 0.25, 0.5)
     assert (sampler.append_gt, sampler.num_foreground) == (True, 128)
     assert (box.pool.size, box.fc_dims, box.conv_dims, box.class_agnostic) == (7, (1024, 1024), (), False)
-    assert (box.delta_weights, box.smooth_l1_beta) == ((10, 10, 5, 5), 1.0)
+    assert (box.delta_weights, box.box_loss) == ((10, 10, 5, 5), SmoothL1(1.0))
     assert (box.score_threshold, box.nms_iou, box.max_detections) == (0.05, 0.5, 100)
     assert (mask.pool.size, mask.num_foreground) == (14, 128)
     assert (mask.conv_dims, mask.conv_norm, mask.deconv_dim, mask.class_agnostic) == ((256,) * 4, "none", 256, False)
@@ -435,3 +437,15 @@ def test_true_boxes_name_their_last_pixel_where_the_models_do(monkeypatch):
     model(ground_truth)
     used = seen[0].shape[1]
     np.testing.assert_array_equal(seen[0], ground_truth["gt_boxes"].numpy()[:, :used] - [0, 0, 1, 1])
+
+
+def test_images_given_to_keras_own_methods_are_one_sentence():
+    model = tiny_model()
+    pixels = np.zeros((1, 64, 64, 3), np.uint8)
+    for images in (pixels, tf.constant(pixels), [pixels], "photo.jpg"):
+        with pytest.raises(InputError, match=r"call mrcnn\.detect\(model, images\)"):
+            model.predict(images)
+    with pytest.raises(InputError, match=r"call mrcnn\.detect\(model, images\)"):
+        model(pixels)
+    with pytest.raises(InputError, match=r"call mrcnn\.export_saved_model\(model, path\)"):
+        model.export("served")

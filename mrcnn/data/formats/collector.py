@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,17 +38,19 @@ class Collector:
         source: name of the format.
         class_names: of the classes 1..C; None: those that occur, by name.
         keypoint_names: of the joints; empty: keypoints are not kept.
+        dataset: to fill; None: a plain one.
     """
 
     def __init__(
         self,
         path: Path,
         source: str,
-        class_names: Sequence[str] | None = None,
+        class_names: Iterable[str] | None = None,
         keypoint_names: Sequence[str] = (),
+        dataset: Dataset | None = None,
     ) -> None:
         self.path, self.source = path, source
-        self.dataset = Dataset()
+        self.dataset = Dataset() if dataset is None else dataset
         self.dataset.path = str(path)
         self.dataset.keypoint_names = tuple(map(str, keypoint_names))
         self.issues = self.dataset.issues
@@ -101,6 +103,7 @@ class Collector:
         file: Path | None,
         *,
         stated: tuple[int, int] | None = None,
+        shape: tuple[int, int] | None = None,
         label: Path | None = None,
         missing: str = "",
         file_name: str | None = None,
@@ -112,51 +115,61 @@ class Collector:
             image_id: unique; a further image of one id is left out.
             file: of the image; None: it was not found.
             stated: (height, width) as the label says.
+            shape: of an image without a file.
             label: the file of its objects, for messages.
             missing: the sentence for an image that was not found.
             file_name: as the label says it.
             extra: of the record.
         """
-        if file is None:
+        if file is None and shape is None:
             self.report("missing image", f"{missing or 'no such image'}{LEFT_OUT}", image_id, path=label)
             return None
         if image_id in self._image_ids:
             self.report("image id twice", f"image {image_id} is given twice; the first is kept", image_id, path=label)
             return None
-        try:
-            stored, orientation = stored_shape(file)
-        except DataError as error:
-            self.report("damaged image", f"{error}{LEFT_OUT}", image_id, path=label or file)
+        if file is not None:
+            shape = self._shape(image_id, file, stated, label)
+        if shape is None:
             return None
-        shape = shown_shape(stored, orientation)
-        if stated is not None and tuple(stated) != shape:
-            if tuple(stated) == stored:
-                shape = stored
-                self.report(
-                    "orientation",
-                    f"its orientation tag is {orientation}; the size is stated without it, pixels are left as stored",
-                    image_id,
-                    path=label or file,
-                )
-            else:
-                self.report(
-                    "image size",
-                    f"the image is {shape[0]} x {shape[1]} (height x width), its label says {stated[0]} x {stated[1]}"
-                    f"{LEFT_OUT}",
-                    image_id,
-                    path=label or file,
-                )
-                return None
         if shape[0] * shape[1] > MAX_MASK_PIXELS:
             self.report(
                 "image size", f"{shape[0]} x {shape[1]}, expected at most {MAX_MASK_PIXELS} pixels{LEFT_OUT}", image_id
             )
             return None
         self._image_ids.add(image_id)
-        kept = {"file_name": file_name or file.name, **(extra or {})}
-        objects = ImageObjects(self, image_id, file, shape, label or file, kept)
+        kept = {"file_name": file_name or (file.name if file is not None else str(image_id)), **(extra or {})}
+        objects = ImageObjects(self, image_id, file, shape, label or file or self.path, kept)
         self._images.append(objects)
         return objects
+
+    def _shape(
+        self, image_id: Record, file: Path, stated: tuple[int, int] | None, label: Path | None
+    ) -> tuple[int, int] | None:
+        """(height, width) of an image file in the frame of its label; None where it cannot be used."""
+        try:
+            stored, orientation = stored_shape(file)
+        except DataError as error:
+            self.report("damaged image", f"{error}{LEFT_OUT}", image_id, path=label or file)
+            return None
+        shape = shown_shape(stored, orientation)
+        if stated is None or tuple(stated) == shape:
+            return shape
+        if tuple(stated) == stored:
+            self.report(
+                "orientation",
+                f"its orientation tag is {orientation}; the size is stated without it, pixels are left as stored",
+                image_id,
+                path=label or file,
+            )
+            return stored
+        self.report(
+            "image size",
+            f"the image is {shape[0]} x {shape[1]} (height x width), its label says {stated[0]} x {stated[1]}"
+            f"{LEFT_OUT}",
+            image_id,
+            path=label or file,
+        )
+        return None
 
     def finish(self, *, validate: bool = True, by_name: bool = True) -> Dataset:
         """The data set.
@@ -181,7 +194,7 @@ class Collector:
             self.dataset.add_image(
                 self.source,
                 image.image_id,
-                str(image.file),
+                None if image.file is None else str(image.file),
                 height=image.height,
                 width=image.width,
                 annotations=annotations,
@@ -209,7 +222,7 @@ class ImageObjects:
         self,
         collector: Collector,
         image_id: Record,
-        file: Path,
+        file: Path | None,
         shape: tuple[int, int],
         label: Path,
         extra: dict[str, Any],

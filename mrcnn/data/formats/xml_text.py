@@ -84,11 +84,7 @@ def xml_root_tag(path: Path) -> str | None:
         tags.append(tag)
         raise _Refused
 
-    def refuse(*_: object) -> None:
-        raise _Refused
-
     parser.StartElementHandler = first
-    parser.EntityDeclHandler = refuse
     with contextlib.suppress(_Refused, expat.ExpatError, ValueError):
         parser.Parse(start, False)
     return tags[0] if tags else None

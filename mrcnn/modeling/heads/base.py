@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
+from mrcnn.ops.classes import known_shape, select_class
 from mrcnn.structures.outputs import HeadOutput, Pasting
 from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
 
@@ -243,7 +244,7 @@ def _names_of(output: HeadOutput) -> tuple[str, ...]:
 
 def _zero_padding(value: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
     """[B, D, ...] with zeros where bool[B, D] is False."""
-    there = tf.reshape(valid, [*_dynamic_shape(valid), *[1] * (len(value.shape) - 2)])
+    there = tf.reshape(valid, [*known_shape(valid), *[1] * (len(value.shape) - 2)])
     return tf.where(there, value, tf.zeros([], value.dtype))
 
 
@@ -253,31 +254,6 @@ def foreground_rois(rois: RoiSample, num: int) -> RoiSample:
     return first._replace(valid=first.valid & first.foreground)
 
 
-def select_class(values: tf.Tensor, class_index: tf.Tensor) -> tf.Tensor:
-    """The predictions for one class per RoI.
-
-    Args:
-        values: [B, S, ..., K] with K classes last.
-        class_index: i32[B, S], 0 .. K - 1.
-
-    Returns:
-        [B, S, ...].
-    """
-    num_classes = values.shape[-1]
-    if num_classes == 1:
-        return tf.squeeze(values, -1)
-    inner = len(values.shape) - 3
-    # A product with one-hot rows reads the map once and, unlike a gather, has a cheap gradient.
-    one_hot = tf.one_hot(class_index, num_classes, dtype=values.dtype)
-    one_hot = tf.reshape(one_hot, [*_dynamic_shape(class_index), *[1] * inner, num_classes])
-    return tf.reduce_sum(values * one_hot, axis=-1)
-
-
-def _dynamic_shape(x: tf.Tensor) -> list[Any]:
-    shape = tf.shape(x)
-    return [shape[i] if size is None else size for i, size in enumerate(x.shape)]
-
-
 def merge_rois(x: tf.Tensor) -> tf.Tensor:
     """[B, S, ...] -> [B * S, ...], so that layers for images serve RoIs."""
     return tf.reshape(x, [-1, *x.shape[2:]])
@@ -285,5 +261,5 @@ def merge_rois(x: tf.Tensor) -> tf.Tensor:
 
 def split_rois(x: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """[B * S, ...] -> [B, S, ...] with B and S of `like` [B, S, ...]."""
-    shape = _dynamic_shape(like)
+    shape = known_shape(like)
     return tf.reshape(x, [*shape[:2], *x.shape[1:]])

@@ -10,10 +10,12 @@ from typing import Any, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
-from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.base import HeadLoss, RoiHead, RoiHeadConfig, merge_rois, select_class, split_rois
 from mrcnn.modeling.initializers import first_kernel, normal_initializer
 from mrcnn.modeling.layers import ConvStack, float32_output, norm_of_rois
+from mrcnn.modeling.losses.base import BoxLoss, ClassLoss
+from mrcnn.modeling.losses.cross_entropy import ClassCrossEntropy
+from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.normalize import NormKind, make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import boxes as box_ops
@@ -36,9 +38,8 @@ class BoxHeadConfig(RoiHeadConfig):
     class_agnostic: bool = False  # one box per RoI instead of one per class
     delta_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # (dy, dx, dh, dw)
     max_log_scale: float | None = box_ops.MAX_LOG_SCALE  # bound of log dh and log dw; None: no bound
-    smooth_l1_beta: float = 1.0
-    focal_gamma: float = 0.0  # of the class loss, which it weights by (1 - p)^gamma; 0: cross-entropy; RetinaNet: 2
-    class_weights: tuple[float, ...] = ()  # of the class loss: background, class 1, ..., class C; (): all 1
+    class_loss: ClassLoss = ClassCrossEntropy()
+    box_loss: BoxLoss = SmoothL1()
     # "per_class": every class whose score is above the threshold may give a detection; "best_class": only the most
     # probable one, if it is a thing and its score reaches the threshold.
     detection_rule: Literal["per_class", "best_class"] = "per_class"
@@ -47,13 +48,6 @@ class BoxHeadConfig(RoiHeadConfig):
     nms_iou: float = 0.5  # within a class
     max_detections: int = 100  # per image, over all classes
     box_loss_weight: float | None = None  # of the box term alone; None: loss_weight
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.focal_gamma < 0:
-            raise ConfigError(f"box_head.focal_gamma: expected at least 0, got {self.focal_gamma}")
-        if any(not 0 <= weight < math.inf for weight in self.class_weights):
-            raise ConfigError(f"box_head.class_weights: expected numbers from 0, got {list(self.class_weights)}")
 
     @property
     def layer_name(self) -> str:
@@ -93,11 +87,7 @@ class BoxHead(RoiHead):
 
     def __init__(self, config: BoxHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
         super().__init__(config, pooler, **kwargs)
-        if config.class_weights and len(config.class_weights) != num_classes + 1:
-            raise ConfigError(
-                f"box_head.class_weights: expected {num_classes + 1}, background first and then one for each class, "
-                f"got {len(config.class_weights)}"
-            )
+        config.class_loss.check(num_classes)
         self.num_classes = num_classes
         self.num_boxes = 1 if config.class_agnostic else num_classes
         self.convs = None
@@ -191,10 +181,8 @@ class BoxHead(RoiHead):
         """Both terms are divided by the number of sampled RoIs, however they are weighted. Ref: Fast R-CNN, eq. 1."""
         count = tf.reduce_sum(tf.cast(rois.valid, tf.float32))
         deltas = select_class(pred.deltas, tf.maximum(targets.class_ids - 1, 0))  # [B, S, 4]
-        box = tf.reduce_sum(losses.smooth_l1(deltas, targets.deltas, self.config.smooth_l1_beta), -1)
-        classes = losses.softmax_focal_loss(pred.class_logits, targets.class_ids, self.config.focal_gamma)
-        if self.config.class_weights:
-            classes *= tf.gather(tf.constant(self.config.class_weights, tf.float32), targets.class_ids)
+        box = self.config.box_loss(deltas, targets.deltas)
+        classes = self.config.class_loss(pred.class_logits, targets.class_ids)
         weight = self.config.loss_weight
         box_weight = weight if self.config.box_loss_weight is None else self.config.box_loss_weight
         return {

@@ -17,11 +17,12 @@ from mrcnn.modeling.heads.base import (
     RoiHeadConfig,
     foreground_rois,
     merge_rois,
-    select_class,
     split_rois,
 )
 from mrcnn.modeling.initializers import fan_out_initializer, first_kernel, normal_initializer
 from mrcnn.modeling.layers import ConvNorm, ConvStack, float32_output
+from mrcnn.modeling.losses.base import Activation, MaskLogits, MaskLoss
+from mrcnn.modeling.losses.cross_entropy import MaskCrossEntropy
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import losses
@@ -44,7 +45,8 @@ class MaskHeadConfig(RoiHeadConfig):
     class_agnostic: bool = False  # one mask per RoI instead of one per class. Ref: section 4.2
     # "sigmoid": every class has a mask of its own; "softmax": the classes, and background, compete for each pixel.
     # Ref: table 2b
-    loss: Literal["sigmoid", "softmax"] = "sigmoid"
+    activation: Activation = "sigmoid"
+    loss: MaskLoss = MaskCrossEntropy()
     # What the mask should be. "grid": the object's mask in its box (gt_masks), seen through the RoI. "project": where
     # RoIAlign of the mask in the image is at least one half; "project_soft": what RoIAlign gives. Both need batches
     # that hold gt_full_masks (`DataConfig.full_masks`) and are as "grid" without them.
@@ -73,7 +75,7 @@ class MaskHeadConfig(RoiHeadConfig):
 class MaskHead(RoiHead):
     """Pooling, convolutions, a transposed convolution that doubles the resolution, one mask logit per class.
 
-    Sigmoid per class: masks of different classes do not compete, the box head alone decides the class.
+    With sigmoid, masks of different classes do not compete: the box head alone decides the class.
     """
 
     config: MaskHeadConfig
@@ -81,7 +83,7 @@ class MaskHead(RoiHead):
     def __init__(self, config: MaskHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
         super().__init__(config, pooler, **kwargs)
         num_masks = 1 if config.class_agnostic else num_classes
-        self.num_masks = num_masks + (config.loss == "softmax")  # background first
+        self.num_masks = num_masks + (config.activation == "softmax")  # background first
         small = normal_initializer(0.001)
         if config.mlp_dims:
             self.fcs = [
@@ -168,28 +170,23 @@ class MaskHead(RoiHead):
         )
 
     def loss(self, pred: tf.Tensor, targets: tf.Tensor, rois: RoiSample) -> dict[str, LossTerm]:
-        """Average cross-entropy over the pixels of foreground RoIs; with sigmoid, of the true class' mask alone."""
-        if self.config.loss == "softmax":
-            channel = self._channel(rois.class_ids)[..., tf.newaxis, tf.newaxis]  # [B, F, 1, 1]
-            per_pixel = losses.softmax_cross_entropy(pred, tf.where(targets >= 0.5, channel, 0))
-        else:
-            per_pixel = losses.sigmoid_cross_entropy(select_class(pred, self._channel(rois.class_ids)), targets)
-        per_roi = tf.reduce_mean(per_pixel, [-2, -1])  # [B, F]
+        """The configured loss of each mask, averaged over the foreground RoIs."""
+        per_roi = self.config.loss(self.masks_of(pred, rois.class_ids), targets)  # [B, F]
         count = tf.reduce_sum(tf.cast(rois.foreground, tf.float32))
         total = self.config.loss_weight * losses.masked_sum(per_roi, rois.foreground)
         return {"roi_mask": LossTerm(total, count)}
 
     def predict(self, pred: tf.Tensor, detections: Detections) -> dict[str, tf.Tensor]:
         """The k-th mask of each detection of class k, as probabilities."""
-        channel = self._channel(detections.class_ids)
-        if self.config.loss == "softmax":
-            probs = select_class(tf.nn.softmax(pred), channel)  # [B, D, M, M]
-        else:
-            probs = tf.sigmoid(select_class(pred, channel))
-        return {"masks": probs}
+        return {"masks": self.masks_of(pred, detections.class_ids).probs()}
 
-    def _channel(self, class_ids: tf.Tensor) -> tf.Tensor:
-        """Where in the prediction the mask of a class from 1 lies, i32 as `class_ids`; some channel for background."""
-        first = 1 if self.config.loss == "softmax" else 0
+    def masks_of(self, pred: tf.Tensor, class_ids: tf.Tensor) -> MaskLogits:
+        """Which of the predicted masks counts for each RoI.
+
+        Args:
+            pred: of `call`.
+            class_ids: i32[B, S], from 1; for background it is some mask.
+        """
+        first = 1 if self.config.activation == "softmax" else 0
         index = tf.zeros_like(class_ids) if self.config.class_agnostic else tf.maximum(class_ids - 1, 0)
-        return index + first
+        return MaskLogits(pred, index + first, self.config.activation)

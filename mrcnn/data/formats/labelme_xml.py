@@ -1,0 +1,137 @@
+"""LabelMe of MIT, the older program: an XML file for each image in Annotations/, the images in Images/.
+
+Polygons, and masks in Masks/ (`<segm>`). Objects that are deleted are passed over; those of one name that are parts of
+one another are one object.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from mrcnn.data.dataset import Dataset
+from mrcnn.data.errors import DataError
+from mrcnn.data.formats.base import Format
+from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
+from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.label_map import read_values
+from mrcnn.data.formats.xml_text import Element, read_xml, xml_root_tag
+from mrcnn.data.rasterize import polygons_to_mask
+
+_SAMPLED = 5
+
+
+class LabelMeXml(Format):
+    """LabelMe XML; see the module."""
+
+    name = "labelme_xml"
+    looks_for = "XML files with <annotation><object><polygon> in Annotations/ or beside the images"
+
+    def recognize(self, path: Path) -> bool:
+        """Whether a folder holds such files."""
+        return path.is_dir() and any(_is_label(file) for file in files_below(path, (".xml",), 3, _SAMPLED))
+
+    def load(self, path: Path, images: Path | None = None, *, validate: bool = True) -> Dataset:
+        """The data set of a folder.
+
+        Raises:
+            DataError: see `Format.load`.
+        """
+        root = path / "Annotations" if (path / "Annotations").is_dir() else path
+        collector = Collector(path, self.name)
+        folder = images or (path / "Images" if (path / "Images").is_dir() else path)
+        files = ImageFiles([folder])
+        for label in files_below(root, (".xml",)):
+            image_id = relative_id(label, root)
+            try:
+                tree = read_xml(label)
+            except DataError as error:
+                collector.report("damaged label", f"{error}; its image is left out", image_id, path=label)
+                continue
+            if tree.tag != "annotation":
+                continue
+            name = (tree.findtext("filename") or "").strip()
+            sub = (tree.findtext("folder") or "").strip()
+            file = (files.find(f"{sub}/{name}") if sub else None) or files.find(name) or files.find(image_id)
+            sizes = [_number(tree.find("imagesize"), key) for key in ("nrows", "ncols")]
+            stated = (int(sizes[0]), int(sizes[1])) if sizes[0] and sizes[1] else None
+            image = collector.image(image_id, file, stated=stated, label=label, missing=files.missing(name or image_id))
+            if image is not None:
+                _add_objects(image, tree, path / "Masks" / Path(image_id).parent)
+        return collector.finish(validate=validate)
+
+
+def _is_label(file: Path) -> bool:
+    if xml_root_tag(file) != "annotation":
+        return False
+    try:
+        tree = read_xml(file)
+    except DataError:
+        return False
+    return tree.find("object/polygon") is not None or tree.find("object/segm") is not None
+
+
+def _number(element: Element | None, key: str) -> float | None:
+    try:
+        value = float((element.findtext(key) if element is not None else None) or "")
+    except ValueError:
+        return None
+    return value if np.isfinite(value) else None
+
+
+def _add_objects(image: ImageObjects, tree: Element, masks: Path) -> None:
+    entries = {}
+    for number, entry in enumerate(tree.findall("object")):
+        if (entry.findtext("deleted") or "0").strip() != "1":
+            entries[(entry.findtext("id") or str(number)).strip()] = entry
+    owner = {key: key for key in entries}
+    for key, entry in entries.items():
+        for part in (entry.findtext("parts/hasparts") or "").split(","):
+            part = part.strip()
+            same = part in entries and part != key
+            if same and (entries[part].findtext("name") or "").strip() == (entry.findtext("name") or "").strip():
+                owner[part] = key
+    groups: dict[str, list[str]] = {}
+    for key in entries:
+        top, seen = key, {key}
+        while owner[top] != top and owner[top] not in seen:
+            top = owner[top]
+            seen.add(top)
+        groups.setdefault(top, []).append(key)
+    for top, keys in groups.items():
+        _add(image, top, [entries[key] for key in keys], masks)
+
+
+def _add(image: ImageObjects, record: str, entries: list[Element], masks: Path) -> None:
+    name = (entries[0].findtext("name") or "").strip()
+    polygons, whole = [], None
+    for entry in entries:
+        polygon, file = entry.find("polygon"), (entry.findtext("segm/mask") or "").strip()
+        try:
+            if polygon is not None:
+                polygons.append(_points(polygon))
+            elif file:
+                values = read_values(masks / Path(file).name)
+                bits = values.any(axis=2) if values.ndim == 3 else values > 0
+                if bits.shape != (image.height, image.width):
+                    raise DataError(f"{file}: {bits.shape[0]} x {bits.shape[1]}, not the size of its image")
+                whole = bits if whole is None else whole | bits
+            else:
+                raise DataError("expected <polygon> or <segm><mask>")
+        except DataError as error:
+            image.leave_out("shape", str(error), record)
+            return
+    if whole is None:
+        image.add(name, polygons=polygons, record=record)
+        return
+    if polygons:
+        whole = whole | polygons_to_mask(polygons, image.height, image.width)
+    image.add_mask(name, whole, record=record)
+
+
+def _points(polygon: Element) -> np.ndarray:
+    points = [(_number(pt, "x"), _number(pt, "y")) for pt in polygon.findall("pt")]
+    if any(v is None for point in points for v in point):
+        raise DataError("polygon: a point without two finite numbers")
+    return np.array(points, np.float64).reshape(-1, 2)

@@ -1,0 +1,1 @@
+"""Losses of the RoI heads, chosen by a head's config. Found by `mrcnn.components`."""

@@ -38,6 +38,7 @@ from mrcnn.data.formats.coco_objects import Frame, joint_names, keypoint_names, 
 from mrcnn.data.formats.fields import as_id, as_number, parse_json, read_text, short
 from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order, is_split, name_in
 from mrcnn.data.images import image_shape
 from mrcnn.data.rasterize import MAX_MASK_PIXELS
@@ -87,6 +88,18 @@ class Coco(Format):
         if validate:
             leave_out_records(dataset)
         return dataset
+
+    def save(self, saver: Saver, **options: Any) -> None:
+        """annotations.json beside images/; or a .json file alone."""
+        content = dataset_to_coco(saver.dataset)
+        if saver.path.suffix.lower() == ".json":
+            save_json(content, saver.path)
+            return
+        for index, entry in enumerate(content["images"]):
+            saver.put_image(index, saver.path / "images")
+            if saver.copy_images:
+                entry["file_name"] = saver.name(index)
+        save_json(content, saver.path / "annotations.json")
 
 
 _FOLDERS_DEEP = 3

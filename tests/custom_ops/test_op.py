@@ -14,11 +14,12 @@ from tests.ops.execution import random_boxes
 from tests.ops.extremes import extreme_boxes
 from tests.reference import roi_align as reference
 from tests.tiny_model import tiny_model
+from tests.tolerances import tolerance_of
 
 pytestmark = pytest.mark.slow
 
-# What one rounding of the result to its dtype can differ by, relative; sums are float32 everywhere.
-ROUNDING = {tf.float32: 0.0, tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7}
+# Sums are float32 everywhere; only the result is rounded to its dtype.
+ROUNDING = {dtype: tolerance_of(dtype).rounding for dtype in (tf.float32, tf.float16, tf.bfloat16)}
 
 
 def value_and_gradient(method, features, boxes, upstream=None, **options):

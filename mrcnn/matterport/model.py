@@ -19,6 +19,7 @@ import tensorflow as tf
 
 import mrcnn
 from mrcnn.data import augmenters
+from mrcnn.data.rgb import turned
 from mrcnn.inference import to_instances
 from mrcnn.matterport import native_config, targets, training, utils, weights_file
 from mrcnn.matterport.eager import eagerly
@@ -159,6 +160,8 @@ def load_image_gt(
     image = dataset.load_image(image_id)
     mask, class_ids = dataset.load_mask(image_id)
     class_ids = np.asarray(class_ids)
+    if getattr(dataset, "turn_exif", False) and dataset.image_info[image_id]["path"] is not None:
+        mask = turned(np.asarray(mask), dataset.exif_orientation(image_id))
     original_shape = image.shape
     image, window, scale, padding, crop = utils.resize_image(
         image,

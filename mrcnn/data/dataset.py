@@ -342,10 +342,11 @@ class Dataset:
     def nothing_to_train_on(self) -> str | None:
         """Why there is nothing to train on in this set, in one sentence; None where an object is usable.
 
-        Objects are looked at until one is found that is no crowd region and whose mask has a pixel. Images that cannot
-        be read are passed over: training names them.
+        Objects are looked at until one is found that is no crowd region and whose mask has a pixel. An image that
+        cannot be read might have one: None then, too, for training names the image.
         """
         num_crowd = num_empty = 0
+        is_known = True
         for index in range(len(self)):
             try:
                 for annotation in self.annotations(index):
@@ -356,7 +357,9 @@ class Dataset:
                     else:
                         num_empty += 1
             except DataError:
-                continue
+                is_known = False
+        if not is_known:
+            return None
         parts = [f"{num_crowd} crowd region{'s' * (num_crowd != 1)}, no object"] if num_crowd else []
         if num_empty:
             parts = [f"{num_empty} object{'s' * (num_empty != 1)}, none of whose masks has a pixel"]

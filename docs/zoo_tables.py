@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from mrcnn.weights.zoo import ZooEntry, read_zoo
+from mrcnn.weights.zoo import ZooEntry, published_weights
 
 PAGE = Path(__file__).with_name("model_zoo.md")
 _TABLE = re.compile(r"<!-- table: (.+?) -->\n.*?<!-- end of table -->", re.DOTALL)
@@ -30,7 +30,7 @@ def row(entry: ZooEntry) -> str:
 
 def table(group: str) -> str:
     """The table of a group of entries, between its markers."""
-    rows = [row(entry) for entry in read_zoo().values() if entry.group == group]
+    rows = [row(entry) for entry in published_weights().values() if entry.group == group]
     if not rows:
         raise ValueError(f"{PAGE}: no entry of zoo.json has the group {group!r}")
     return f"<!-- table: {group} -->\n{_HEAD}{''.join(rows)}<!-- end of table -->"

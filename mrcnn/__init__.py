@@ -72,12 +72,16 @@ if TYPE_CHECKING:
     from mrcnn.training.freezing import set_trainable as set_trainable
     from mrcnn.weights.checkpoint import load_model as load_model
     from mrcnn.weights.checkpoint import save_checkpoint as save_checkpoint
+    from mrcnn.weights.download import download_weights as download_weights
+    from mrcnn.weights.download import downloaded_weights as downloaded_weights
+    from mrcnn.weights.download import remove_download as remove_download
     from mrcnn.weights.imagenet import load_imagenet as load_imagenet
     from mrcnn.weights.pretrained import UnknownNetworkError as UnknownNetworkError
     from mrcnn.weights.pretrained import describe_weights as describe_weights
     from mrcnn.weights.pretrained import load_pretrained as load_pretrained
     from mrcnn.weights.pretrained import load_weights as load_weights
     from mrcnn.weights.report import WeightsError as WeightsError
+    from mrcnn.weights.zoo import published_weights as published_weights
 
 _HOME = {
     "Annotation": "mrcnn.structures.records",
@@ -102,6 +106,8 @@ _HOME = {
     "detect_augmented": "mrcnn.inference",
     "detect_tiled": "mrcnn.inference",
     "diagnose": "mrcnn.doctor",
+    "download_weights": "mrcnn.weights.download",
+    "downloaded_weights": "mrcnn.weights.download",
     "draw": "mrcnn.drawing",
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",
@@ -131,9 +137,11 @@ _HOME = {
     "load_via": "mrcnn.data.formats.via",
     "load_weights": "mrcnn.weights.pretrained",
     "make_pipeline": "mrcnn.data.pipeline",
+    "published_weights": "mrcnn.weights.zoo",
     "quiet_start": "mrcnn.quiet",
     "read_image": "mrcnn.data.images",
     "recipes": "mrcnn.recipes",
+    "remove_download": "mrcnn.weights.download",
     "run_stages": "mrcnn.modeling.stages",
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_image": "mrcnn.drawing",

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import math
 import types
 import typing
+from collections.abc import Iterable
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from mrcnn import components
@@ -118,7 +120,8 @@ def _from_dict(cls: type[T], data: dict[str, Any], path: str) -> T:
     fields = {f.name: f for f in dataclasses.fields(target) if f.init}
     for name in data:
         if name not in fields:
-            raise ConfigError(f"{at}{target.__name__} has no field {name!r}; it has {', '.join(sorted(fields))}")
+            known = ", ".join(sorted(fields))
+            raise ConfigError(f"{at}{target.__name__} has no field {name!r}; it has {known}{_hint(name, '', fields)}")
     values = {n: _convert(v, hints[n], f"{inside}{n}") for n, v in data.items()}
     missing = [
         n
@@ -175,30 +178,85 @@ class BaseConfig:
             node: Any = data
             *parents, last = path.split(".")
             for step in parents:
-                node = _step(node, step, path)
+                node = _step(node, step, path, data)
             if isinstance(node, list):
-                _step(node, last, path)
+                _step(node, last, path, data)
                 node[int(last)] = _plain(value)
             elif isinstance(node, dict) and last in node and last != KIND:
                 node[last] = _plain(value)
             else:
-                raise ConfigError(_no_such_field(path, last, node))
+                raise ConfigError(_no_such_field(path, last, node, data))
         return type(self).from_dict(data)
 
 
-def _no_such_field(path: str, step: str, node: Any) -> str:
+def _no_such_field(path: str, step: str, node: Any, root: Any) -> str:
     if isinstance(node, dict):
         names = ", ".join(k for k in node if k != KIND)
-        return f"{path}: no field {step!r} in {node.get(KIND, 'it')}; there are {names}"
+        hint = _hint(path, path.rpartition(".")[0], _dotted_keys(root))
+        return f"{path}: no field {step!r} in {node.get(KIND, 'it')}; there are {names}{hint}"
     if isinstance(node, list):
         indices = f" (0 to {len(node) - 1})" if node else ""
         return f"{path}: no item {step!r}, there are {len(node)}{indices}"
     return f"{path}: {step!r} leads below a plain value ({node!r})"
 
 
-def _step(node: Any, step: str, path: str) -> Any:
+def _step(node: Any, step: str, path: str, root: Any) -> Any:
     if isinstance(node, list) and step.isdigit() and int(step) < len(node):
         return node[int(step)]
     if isinstance(node, dict) and step in node and step != KIND:
         return node[step]
-    raise ConfigError(_no_such_field(path, step, node))
+    raise ConfigError(_no_such_field(path, step, node, root))
+
+
+_SYNONYMS = {  # names that other programs have -> ours
+    **dict.fromkeys(("lr", "lr0", "base_lr", "rate"), "learning_rate"),
+    **dict.fromkeys(("batch", "bs", "ims_per_batch", "images_per_gpu", "samples_per_gpu"), "batch_size"),
+    **dict.fromkeys(("epochs", "num_epochs", "max_epochs", "steps", "max_iter", "iterations"), "images"),
+    **dict.fromkeys(("wd", "decay", "l2"), "weight_decay"),
+    **dict.fromkeys(("imgsz", "img_size", "image_size", "min_size"), "short_side"),
+    **dict.fromkeys(("amp", "fp16", "mixed_precision"), "precision"),
+    **dict.fromkeys(("warmup", "warmup_steps", "warmup_iters"), "warmup_images"),
+    **dict.fromkeys(("grad_clip", "clip_gradients", "clipnorm", "max_norm"), "clip_norm"),
+    "ema": "weight_average",
+    "patience": "stop_after",
+    "max_size": "long_side",
+}
+_EXPLAINED = {"images": " (images seen in all: epochs x images of the training set)"}
+
+
+def _dotted_keys(node: Any, path: str = "") -> list[str]:
+    """Dotted path of every field in plain data, those that hold further fields too."""
+    if isinstance(node, list):
+        items: list[tuple[Any, Any]] = list(enumerate(node))
+    elif isinstance(node, dict):
+        items = [(key, value) for key, value in node.items() if key != KIND]
+    else:
+        return []
+    return [key for name, value in items for key in (f"{path}{name}", *_dotted_keys(value, f"{path}{name}."))]
+
+
+def _hint(path: str, parent: str, keys: Iterable[str]) -> str:
+    """ "; did you mean learning_rate?" for the dotted path "train.lr" of a field that does not exist, or nothing.
+
+    Args:
+        path: as the user has it.
+        parent: what comes before its last part; a field of the same parent is named without it.
+        keys: dotted paths of the fields there are.
+    """
+    keys, last = list(keys), path.rpartition(".")[2]
+    names = [key.rpartition(".")[2] for key in keys]
+    wanted = _SYNONYMS.get(last.lower(), last)
+    matches = [key for key, name in zip(keys, names, strict=True) if name == wanted]
+    if not matches:
+        near = [key for key in keys if key.rpartition(".")[0] == parent]
+        close = difflib.get_close_matches(last, [key.rpartition(".")[2] for key in near], 1)
+        matches = [f"{parent}.{name}".strip(".") for name in close] or difflib.get_close_matches(path, keys, 1, 0.7)
+    if not matches:
+        return ""
+    siblings = [key for key in matches if key.rpartition(".")[0] == parent]
+    found = (
+        siblings[0].rpartition(".")[2]
+        if siblings
+        else max(matches, key=lambda key: difflib.SequenceMatcher(None, path, key).ratio())
+    )
+    return f"; did you mean {found}?{_EXPLAINED.get(wanted, '') if wanted != last else ''}"

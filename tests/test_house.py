@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -63,3 +64,11 @@ def test_boxes_are_as_wide_as_they_have_lines(house: ModuleType) -> None:
 def test_a_layer_that_does_not_fit_is_refused_by_name(house: ModuleType) -> None:
     with pytest.raises(ValueError, match=r"first \| second"):
         house.place_boxes([["first", "second"]], {"first": 20_000, "second": 20_000})
+
+
+def test_the_table_of_layers_in_the_docs_is_the_contract(house: ModuleType) -> None:
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", text, re.MULTILINE)
+    *layers, _ = house.read_layers(ROOT / "pyproject.toml")
+    stated = {int(number): re.findall(r"`(\w+)`", modules) for number, modules in rows}
+    assert stated == dict(enumerate(layers[::-1])), "docs/architecture.md and [tool.importlinter] differ"

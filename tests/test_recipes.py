@@ -255,3 +255,37 @@ def test_lengths_of_the_public_models(suffix: str, steps: int, milestones: list[
     assert recipe.train.images == 16 * steps
     assert [round(part * steps) for part in recipe.train.milestones] == milestones
     assert recipe.model == recipes.get("mask_rcnn_r50_fpn").model
+
+
+@pytest.mark.parametrize(
+    "key, meant",
+    [
+        ("train.lr", "learning_rate?"),
+        ("train.batch", "batch_size?"),
+        ("train.epochs", "images? (images seen in all: epochs x images of the training set)"),
+        ("train.learning_rat", "learning_rate?"),
+        ("learning_rate", "train.learning_rate?"),
+        ("lr", "train.learning_rate?"),
+        ("model.lr", "train.learning_rate?"),
+        ("data.imgsz", "model.input.short_side?"),
+        ("data.flip_horizontl", "flip_horizontal?"),
+        ("modle.rpn.nms_iou", "model.rpn.nms_iou?"),
+        ("trian", "train?"),
+    ],
+)
+def test_a_name_that_does_not_exist_brings_the_one_that_was_meant(key: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipes.get("mask_rcnn_r50_fpn").override({key: 1})
+    assert str(caught.value).startswith(f"{key}: no field ")
+    assert str(caught.value).endswith(f"; did you mean {meant}")
+
+
+def test_a_name_like_no_other_brings_no_guess() -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipes.get("mask_rcnn_r50_fpn").override({"train.xyzzy": 1})
+    assert "did you mean" not in str(caught.value)
+
+
+def test_a_file_s_unknown_field_brings_a_guess_too() -> None:
+    with pytest.raises(ConfigError, match=r"^train: TrainConfig has no field 'lr'; .*; did you mean learning_rate\?$"):
+        recipes.Recipe.from_dict({"train": {"lr": 0.1}})

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import mrcnn
-from mrcnn.cli import data, detect, evaluate, export, machine, recipes, train, video, weights
+from mrcnn.cli import data, detect, download, evaluate, export, machine, recipes, train, video, weights
 from mrcnn.cli.console import BAD_INPUT, STOPPED, begin, print_error
 from mrcnn.cli.options import Imports
 
@@ -102,6 +102,7 @@ for _command in (
     data.inspect,
     weights.convert,
     weights.weights,
+    download.download,
 ):
     app.command(no_args_is_help=True)(_command)
 app.command()(recipes.recipes)

@@ -9,15 +9,15 @@ import typer
 
 import mrcnn
 from mrcnn.cli.console import print_note, print_result, print_written, start
+from mrcnn.cli.download import list_weights
 from mrcnn.cli.options import Imports, Overwrite
 from mrcnn.cli.outputs import expect_free
 
-_File = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE", help="Weights of torchvision, detectron2, Detectron, matterport or mrcnn, or a run's folder."
-    ),
-]
+_ARGUMENT = typer.Argument(
+    metavar="FILE",
+    help="Weights of torchvision, detectron2, Detectron, matterport or mrcnn, a run's folder, or a name of --list.",
+)
+_File = Annotated[Path, _ARGUMENT]
 
 
 def convert(
@@ -39,13 +39,25 @@ def convert(
 
 
 def weights(
-    file: _File,
+    file: Annotated[Path | None, _ARGUMENT] = None,
+    list_all: Annotated[bool, typer.Option("--list", help="List published weights, which have names.")] = False,
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="With --list: masks, keypoints or boxes only.")
+    ] = None,
+    license_text: Annotated[
+        str | None, typer.Option("--license", metavar="TEXT", help="With --list: licenses that hold this text only.")
+    ] = None,
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME|FILE", help="Say what a model of this recipe would take from the file.")
     ] = None,
     imports: Imports = None,
 ) -> None:
-    """Describe a weights file: family, backbone, classes, heads, and arrays that no model uses."""
+    """Describe a weights file (family, backbone, classes, heads, unused arrays), or list published weights."""
+    if list_all == (file is not None):
+        raise typer.BadParameter("give a file, or --list")
+    if file is None:
+        list_weights(task, license_text)
+        return
     start()
     print_result(mrcnn.describe_weights(file))
     if recipe is not None:

@@ -26,10 +26,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Union
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
@@ -44,6 +45,10 @@ from mrcnn.data.validation import validate
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import Annotation, ImageRecord
 from mrcnn.text import printable
+
+if TYPE_CHECKING:
+    from mrcnn.data.formats.saving import Saved
+    from mrcnn.data.statistics import DatasetStats
 
 logger = logging.getLogger("mrcnn")
 
@@ -339,10 +344,11 @@ class Dataset:
     def nothing_to_train_on(self) -> str | None:
         """Why there is nothing to train on in this set, in one sentence; None where an object is usable.
 
-        Objects are looked at until one is found that is no crowd region and whose mask has a pixel. Images that cannot
-        be read are passed over: training names them.
+        Objects are looked at until one is found that is no crowd region and whose mask has a pixel. An image that
+        cannot be read might have one: None then, too, for training names the image.
         """
         num_crowd = num_empty = 0
+        is_known = True
         for index in range(len(self)):
             try:
                 for annotation in self.annotations(index):
@@ -353,7 +359,9 @@ class Dataset:
                     else:
                         num_empty += 1
             except DataError:
-                continue
+                is_known = False
+        if not is_known:
+            return None
         parts = [f"{num_crowd} crowd region{'s' * (num_crowd != 1)}, no object"] if num_crowd else []
         if num_empty:
             parts = [f"{num_empty} object{'s' * (num_empty != 1)}, none of whose masks has a pixel"]
@@ -421,6 +429,112 @@ class Dataset:
         if len(set(indices)) < len(indices):
             raise DataError("subset: an image is given twice")
         return Subset(self, indices)
+
+    def filter(self, predicate: Callable[[ImageRecord, Annotation], bool]) -> Dataset:
+        """The same images with the objects that a function of (record, annotation) accepts, as a view.
+
+        Images without such objects stay; `subset` leaves images out.
+
+        Example:
+            >>> dataset = Dataset()
+            >>> dataset.add_class("mine", 1, "square")
+            >>> boxes = [(0, 0, 2, 2), (0, 0, 8, 8)]
+            >>> dataset.add_image("mine", 7, "a.png", height=8, width=9, annotations=[Annotation(1, b) for b in boxes])
+            >>> [a.box for a in dataset.filter(lambda record, a: a.box[2] > 4).annotations(0)]
+            [(0, 0, 8, 8)]
+        """
+        from mrcnn.data import views
+
+        return views.filter_objects(self, predicate)
+
+    def split(
+        self,
+        fractions: Mapping[str, float],
+        *,
+        seed: int = 0,
+        stratify: bool = True,
+        groups: Sequence[Hashable] | Callable[[ImageRecord], Hashable] | None = None,
+    ) -> dict[str, Dataset]:
+        """This set divided at random, as views.
+
+        Args:
+            fractions: of the images in each part; together at most 1.
+            seed: of the choice; one seed gives the same parts on every machine.
+            stratify: give each part its share of the images of every class, the rarest first.
+            groups: a label for each image, or a function of its record: images of one label stay together, such as
+                frames of a video or slices of a sample.
+
+        Returns:
+            {"train": ..., "val": ...}. Without groups the numbers of images are exact to one.
+
+        Raises:
+            DataError: fractions that are not positive or exceed 1; another number of groups than images.
+
+        Example:
+            >>> parts = data.split({"train": 0.8, "val": 0.2}, groups=lambda r: r.extra["video"])  # doctest: +SKIP
+        """
+        from mrcnn.data import splitting
+
+        return splitting.split(self, fractions, seed=seed, stratify=stratify, groups=groups)
+
+    def stats(self) -> DatasetStats:
+        """Numbers of images, objects and sizes; `print` shows them as a table."""
+        from mrcnn.data import statistics
+
+        return statistics.stats(self)
+
+    def check(
+        self, others: Mapping[str, Dataset] | None = None, *, name: str = "", pixels: bool = True
+    ) -> list[DatasetIssue]:
+        """The issues that `validate` lists, and what is suspicious: duplicates, tiny objects, class names.
+
+        `mrcnn.data.check` lists the kinds.
+
+        Args:
+            others: further splits by their names; images that this set and they share are listed.
+            name: of this split.
+            pixels: look for near-duplicate images, for which every image is decoded.
+
+        Example:
+            >>> for issue in train.check({"val": val}, name="train"):  # doctest: +SKIP
+            ...     print(issue)
+        """
+        from mrcnn.data import check
+
+        return check.check(self, others, name=name, pixels=pixels)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        format: str = "coco",
+        *,
+        copy_images: bool = True,
+        strict: bool = False,
+        **options: Any,
+    ) -> Saved:
+        """Write this set in another format, images and labels.
+
+        Args:
+            path: of the new folder (coco also: a .json file, without images); must be free, nothing is replaced.
+            format: "coco", "yolo", "labelme", "voc", "cvat", "instance_map", "object_masks", "tfrecord".
+            copy_images: put the images beside the labels: copies of their files, PNG where there is none.
+            strict: refuse to write what the format cannot hold, before anything is written.
+            **options: of the format: `task="segment"` or "pose" (yolo), `shards=8` (tfrecord), `split="train"` (yolo,
+                voc).
+
+        Returns:
+            path, number of images, and an issue for each object that the format could not hold.
+
+        Raises:
+            DataError: the path is taken; an image cannot be read; with `strict`, something would be lost.
+
+        Example:
+            >>> print(mrcnn.load_dataset("train.json").save("nuts_yolo", "yolo"))  # doctest: +SKIP
+            nuts_yolo: 6 images; nothing is lost
+        """
+        from mrcnn.data.formats import saving
+
+        return saving.save(self, path, format, copy_images=copy_images, strict=strict, **options)
 
     def rename_classes(self, names: Mapping[str, str]) -> Dataset:
         """The same images under other class names, as a view.

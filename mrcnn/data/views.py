@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, DatasetIssue
+from mrcnn.data.rasterize import annotation_mask
 from mrcnn.structures.records import Annotation, ImageRecord
 
 Class = tuple[str, int, str]
 """Source, id there, name."""
+Predicate = Callable[[ImageRecord, Annotation], bool]
 
 
 class Item(NamedTuple):
@@ -105,6 +107,40 @@ def mapped(dataset: Dataset, classes: Sequence[Class], class_ids: Sequence[int])
     ids = tuple(class_ids)
     items = [Item(dataset, i, ids, record.image_id) for i, record in enumerate(dataset._records)]
     return View(items, classes, dataset, dataset.issues)
+
+
+class Filtered(View):
+    """The objects of a data set that a function accepts."""
+
+    def __init__(self, dataset: Dataset, predicate: Predicate) -> None:
+        items = [Item(dataset, i, None, record.image_id) for i, record in enumerate(dataset._records)]
+        super().__init__(items, dataset._classes, dataset, dataset.issues)
+        self._predicate = predicate
+        for i, record in enumerate(self._records):
+            kept = tuple(a for a in record.annotations if predicate(record, a))
+            self._records[i] = dataclasses.replace(record, annotations=kept)
+
+    def annotations(self, index: int) -> tuple[Annotation, ...]:
+        """Those that are accepted."""
+        annotations = super().annotations(index)
+        if not self.items[index].parent._derives_annotations:
+            return annotations
+        record = self._records[index]
+        return tuple(a for a in annotations if self._predicate(record, a))
+
+    def load_mask(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Those of `annotations`."""
+        height, width = self.image_shape(index)
+        annotations = self.annotations(index)
+        masks = np.zeros((height, width, len(annotations)), bool)
+        for i, annotation in enumerate(annotations):
+            masks[:, :, i] = annotation_mask(annotation, height, width)
+        return masks, np.array([a.class_id for a in annotations], np.int32)
+
+
+def filter_objects(dataset: Dataset, predicate: Predicate) -> Dataset:
+    """See `Dataset.filter`."""
+    return Filtered(dataset, predicate)
 
 
 def rename_classes(dataset: Dataset, names: Mapping[str, str]) -> Dataset:

@@ -14,15 +14,8 @@ from mrcnn.matterport.config import Config
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes import REFERENCE_BATCH, Recipe, TrainConfig
-from mrcnn.weights.architecture import (
-    Architecture,
-    BackboneArchitecture,
-    BoxHeadArchitecture,
-    MaskHeadArchitecture,
-    NeckArchitecture,
-    RPNArchitecture,
-)
-from mrcnn.weights.matterport import EPSILON
+from mrcnn.weights.matterport import network_overrides
+from mrcnn.weights.network import Network
 from mrcnn.weights.profile import MATTERPORT
 
 _log = logging.getLogger("mrcnn")
@@ -32,7 +25,7 @@ _NO_LIMIT = 1_000_000  # pixels: longer than any image
 _STRIDES = (4, 8, 16, 32, 64)
 
 
-def architecture(config: Any) -> Architecture:
+def network(config: Any) -> Network:
     """The network of matterport's that a `Config` describes.
 
     Raises:
@@ -47,27 +40,27 @@ def architecture(config: Any) -> Architecture:
     norm = "frozen_bn" if config.TRAIN_BN is False else "bn"
     side = config.FPN_CLASSIF_FC_LAYERS_SIZE
     ratios = tuple(float(ratio) for ratio in config.RPN_ANCHOR_RATIOS)
-    channels = config.TOP_DOWN_PYRAMID_SIZE
-    return Architecture(
-        family="matterport",
-        num_classes=config.NUM_CLASSES - 1,
-        backbone=BackboneArchitecture(_DEPTHS[config.BACKBONE], norm=norm, epsilon=EPSILON, stride_in_1x1=True),
-        neck=NeckArchitecture("fpn", channels),
-        rpn=RPNArchitecture(
-            len(ratios), 1, 512, tuple((float(scale),) for scale in config.RPN_ANCHOR_SCALES), anchor_ratios=ratios
-        ),
-        box_head=BoxHeadArchitecture(
-            fc_dims=(side, side), fc_norm=norm, norm_epsilon=EPSILON, pool_size=config.POOL_SIZE
-        ),
-        mask_head=MaskHeadArchitecture((256,) * 4, norm, EPSILON),
+    overrides = network_overrides(
+        _DEPTHS[config.BACKBONE],
+        config.NUM_CLASSES - 1,
+        config.TOP_DOWN_PYRAMID_SIZE,
+        (side, side),
+        config.POOL_SIZE,
+        norm,
+        has_mask=True,
     )
+    anchors = {
+        "rpn.anchors.sizes": tuple((float(scale),) for scale in config.RPN_ANCHOR_SCALES),
+        "rpn.anchors.ratios": ratios,
+    }
+    return Network("matterport", {**overrides, **anchors}, len(ratios))
 
 
 def model_config(config: Any) -> MaskRCNNConfig:
     """Configuration of the model that a `Config` describes; see `Config.PAPER`."""
     _refuse(config)
     if not config.PAPER:
-        base, counts = MATTERPORT.model_config(architecture(config)), _Attributes(config, changed_only=False)
+        base, counts = MATTERPORT.model_config(network(config).overrides), _Attributes(config, changed_only=False)
     else:
         name = config.PAPER if isinstance(config.PAPER, str) else _paper_recipe(config)
         base, counts = recipes.get(name).model, _Attributes(config, changed_only=True)

@@ -11,11 +11,11 @@ import h5py
 import numpy as np
 
 from mrcnn.files import atomic_write
-from mrcnn.matterport.native_config import architecture
+from mrcnn.matterport.native_config import network
 from mrcnn.weights import matterport
 from mrcnn.weights.checkpoint import save_checkpoint
 from mrcnn.weights.open_file import read_arrays
-from mrcnn.weights.report import LoadReport, WeightsError, assign, named_variables
+from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
 
 _RPN = ("rpn_conv_shared", "rpn_class_raw", "rpn_bbox_pred")
 """Layers that lie in a model of their own, `rpn_model`."""
@@ -33,7 +33,7 @@ class _Everything(dict):
 
 def layer_names(model: Any, config: Any) -> dict[str, str]:
     """Our variable's path -> the layer of matterport's that holds it; a path without one stands for itself."""
-    known = matterport.to_ours(_Everything(), architecture(config))
+    known = matterport.to_ours(_Everything(), network(config))
     sources = {path: known.source_of(path) for path in named_variables(model)}
     return {path: names[0].split("/")[0] if names else path for path, names in sources.items()}
 
@@ -56,10 +56,10 @@ def load(model: Any, config: Any, path: str | os.PathLike[str], by_name: bool, e
     excluded = {name for layer in exclude for name in (_RPN if layer == "rpn_model" else (layer,))}
     layers = layer_names(model, config)
     variables = {name: v for name, v in named_variables(model).items() if layers[name] not in excluded}
-    arrays: Any = contents.arrays
+    arrays: Any = by_stable_names(contents.arrays, model)
     if contents.container != "mrcnn":
         stored = {_modern(name): array for name, array in contents.arrays.items()}
-        converted = matterport.to_ours(stored, architecture(config))
+        converted = matterport.to_ours(stored, network(config))
         arrays = {name: converted[name] for name in converted if all(s in stored for s in converted.source_of(name))}
     for name, variable in variables.items():
         if name in arrays and tuple(arrays[name].shape) != tuple(variable.shape):
@@ -83,7 +83,7 @@ def save(model: Any, config: Any, path: str | os.PathLike[str]) -> None:
     Biases that a batch norm has taken over, and whatever belongs to the background's box and mask, are written as 0.
     """
     variables = named_variables(model)
-    known = matterport.to_ours(_Everything(), architecture(config))
+    known = matterport.to_ours(_Everything(), network(config))
     if set(variables) != set(known):
         save_checkpoint(model, path)
         return

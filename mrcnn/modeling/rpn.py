@@ -22,6 +22,10 @@ from mrcnn.ops.pyramid import gather_patches
 from mrcnn.ops.sampling import sample_labels
 from mrcnn.structures.tensors import Batch, LossTerm, Proposals, RPNOutput
 
+# A config comes from a file as well, and a number in it must not decide how much memory is taken.
+_MAX_CONVS = 64
+_MAX_PER_CELL = 10_000
+
 
 @dataclasses.dataclass(frozen=True)
 class AnchorConfig(BaseConfig):
@@ -42,6 +46,8 @@ class AnchorConfig(BaseConfig):
         counts = {len(level) for level in self.sizes}
         if len(counts) != 1 or not self.ratios or 0 in counts:
             raise ConfigError(f"anchors: every level needs the same number of sizes, at least one; got {self.sizes}")
+        if self.per_cell > _MAX_PER_CELL:
+            raise ConfigError(f"anchors: {self.per_cell} for each feature cell, expected at most {_MAX_PER_CELL}")
 
     @property
     def per_cell(self) -> int:
@@ -86,8 +92,8 @@ class RPNConfig(BaseConfig):
     def __post_init__(self) -> None:
         if len(self.anchors.sizes) != len(self.levels):
             raise ConfigError(f"rpn: {len(self.levels)} levels but anchor sizes for {len(self.anchors.sizes)}")
-        if self.num_convs < 1:
-            raise ConfigError(f"rpn.num_convs: expected at least 1, got {self.num_convs}")
+        if not 1 <= self.num_convs <= _MAX_CONVS:
+            raise ConfigError(f"rpn.num_convs: expected 1 to {_MAX_CONVS}, got {self.num_convs}")
 
     def on_one_map(self, level: str) -> RPNConfig:
         """The same network on a single map, which has the anchors of all levels.

@@ -1,24 +1,16 @@
-"""Callbacks of a training run: data-wait share, evaluation, checkpoints, history and curves."""
+"""Callbacks of a training run: the share of time waiting for data, evaluation, early stopping."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import keras
-import safetensors
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.files import atomic_write
 from mrcnn.training.evaluation_run import evaluate
-from mrcnn.weights.checkpoint import save_checkpoint
-
-logger = logging.getLogger("mrcnn")
 
 
 class Resumable(keras.callbacks.Callback):
@@ -160,79 +152,3 @@ class Evaluation(keras.callbacks.Callback):
         result = evaluate(self.model, self.dataset, batch_size=self.batch_size, progress=self.progress, log=self.log)
         numbers = result.numbers
         logs.update({f"val_{name}": numbers[name] for name in self.names if name in numbers})
-
-
-def _is_due(best_by: str, row: Mapping[str, Any]) -> bool:
-    """Whether an epoch's log ought to have the number: one of an evaluation only where there was one."""
-    return not best_by.lstrip("-").startswith("val_") or any(name.startswith("val_") for name in row)
-
-
-class RunDirectory(Resumable):
-    """Keeps a run in a folder: model.safetensors (last), best.safetensors, history.csv, curves.png."""
-
-    def __init__(self, path: Path, extra: dict[str, Any], best_by: str = "val_mask/AP") -> None:
-        super().__init__()
-        self.path, self.extra, self.best_by = path, extra, best_by
-        self.best = float("-inf")
-        self.is_best = False  # whether the last epoch was the best so far
-        self.rows: list[dict[str, Any]] = []
-        self._warned = False
-
-    def get_state(self) -> dict[str, Any]:
-        """See `Resumable`."""
-        return {"rows": self.rows}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """See `Resumable`."""
-        self.rows = list(state["rows"])  # the best is found anew, for it may be best in something else now
-        self.best = max((s for row in self.rows if (s := score_of(row, self.best_by)) is not None), default=self.best)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Write everything; each file is replaced as a whole. What a full disk refuses is logged, not raised."""
-        row = {"epoch": epoch + 1, **{k: float(v) for k, v in (logs or {}).items()}}
-        self.rows.append(row)
-        score = score_of(row, self.best_by)
-        self.is_best = score is not None and score > self.best
-        if score is not None and self.is_best:
-            self.best = score
-        if score is None and not self._warned and _is_due(self.best_by, row):
-            self._warned = True
-            logger.warning("train.best_by: this run logs no %s; it logs %s", self.best_by.lstrip("-"), ", ".join(row))
-        try:
-            self._write()
-        except (OSError, safetensors.SafetensorError) as error:
-            logger.error("%s: not all of the run could be written (%s); training goes on", self.path, error)
-
-    def _write(self) -> None:
-        save_checkpoint(self.model, self.path / "model.safetensors", extra=self.extra)
-        if self.is_best:
-            save_checkpoint(self.model, self.path / "best.safetensors", extra=self.extra)
-        columns = list(dict.fromkeys(name for r in self.rows for name in r))
-        with (
-            atomic_write(self.path / "history.csv") as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
-        self._draw_curves()
-
-    def _draw_curves(self) -> None:
-        from matplotlib.figure import Figure  # heavy, and only needed here
-
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        epochs = [row["epoch"] for row in self.rows]
-        for name in [n for n in self.rows[0] if n == "loss" or n.startswith(("rpn_", "roi_"))]:
-            left.plot(epochs, [row.get(name) for row in self.rows], label=name, lw=2.5 if name == "loss" else 1.2)
-        left.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
-        left.legend(fontsize=7)
-        for name in ("val_box/AP", "val_mask/AP", "val_mask/AP50", "val_keypoints/AP"):
-            points = [(row["epoch"], row[name]) for row in self.rows if name in row]
-            if points:
-                right.plot(*zip(*points, strict=True), marker=".", label=name.removeprefix("val_"))
-        right.set(xlabel="epoch", ylabel="validation", ylim=(0, 1))
-        if right.lines:
-            right.legend(fontsize=7)
-        with atomic_write(self.path / "curves.png") as temporary:
-            figure.savefig(temporary, dpi=110)

@@ -1,8 +1,8 @@
-"""Checkpoints of a run: everything a training run is, in one file, so that it goes on as if it had never stopped.
+"""Checkpoints of a run: everything a training run is, in one file, so that it resumes as if it had never stopped.
 
 RUN/checkpoints/step_00001234.safetensors holds every variable of model, optimizer and running means, bit for bit, and
-as JSON what the rest of the program needs to know. A file appears whole or not at all, and carries a checksum of each
-array: what a disk damaged is passed over for the checkpoint before.
+as JSON what the rest of the program needs to know. A file appears whole or not at all, and carries a checksum of the
+JSON and of each array: what a disk damaged is set aside, and the checkpoint before is taken.
 """
 
 from __future__ import annotations
@@ -21,14 +21,17 @@ import safetensors
 import safetensors.numpy
 
 from mrcnn.errors import MrcnnError
-from mrcnn.files import atomic_write, remove_leftovers
+from mrcnn.files import atomic_write
 from mrcnn.modeling.variables import named_variables
 
 logger = logging.getLogger("mrcnn")
 
 FORMAT = "mrcnn-run/1"
 FOLDER = "checkpoints"
+DAMAGED = ".damaged"
+"""Added to the name of a checkpoint that was found damaged."""
 _KEY = "mrcnn"
+_SUM_KEY = "mrcnn_crc32"
 _NAME = re.compile(r"step_(\d+)\.safetensors")
 
 
@@ -92,8 +95,9 @@ class Checkpoints:
     def __init__(self, run: str | os.PathLike[str], keep: int = 3, writes: bool = True) -> None:
         self.folder, self.keep, self.writes = Path(run) / FOLDER, max(1, keep), writes
         self.best: int | None = None  # step of the best checkpoint
-        if writes:
-            remove_leftovers(self.folder)  # of a process that was killed while it wrote
+        if writes and self.folder.is_dir():
+            for leftover in self.folder.glob(".*.part.*"):  # of a training that was killed: one at a time writes here
+                leftover.unlink(missing_ok=True)
 
     def path(self, step: int) -> Path:
         """The file of a step."""
@@ -115,11 +119,12 @@ class Checkpoints:
         if not self.writes:
             return None
         best = step if is_best else self.best
-        sums = {name: zlib.crc32(memoryview(value).cast("B")) if value.size else 0 for name, value in state.items()}
+        sums = {name: _checksum(value) for name, value in state.items()}
         text = json.dumps({**metadata, "format": FORMAT, "step": step, "best_step": best, "crc32": sums})
+        header = {_KEY: text, _SUM_KEY: str(zlib.crc32(text.encode()))}
         try:
             with atomic_write(self.path(step)) as temporary:
-                safetensors.numpy.save_file(state, temporary, metadata={_KEY: text})
+                safetensors.numpy.save_file(state, temporary, metadata=header)
                 with temporary.open("rb+") as file:
                     os.fsync(file.fileno())
         except (OSError, safetensors.SafetensorError) as error:
@@ -140,17 +145,49 @@ class Checkpoints:
     def newest(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
         """Metadata and arrays of the latest checkpoint that is whole; None if there is none.
 
-        Damaged ones are passed over with a warning.
+        Damaged ones, later and earlier, are set aside under another name with a warning, so that only whole ones are
+        counted when old ones are removed.
         """
+        latest: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None
         for step in self.steps():
             try:
                 found = read_checkpoint(self.path(step))
             except CheckpointError as error:
-                logger.warning("%s; trying the checkpoint before", error)
+                self._set_aside(step, error)
                 continue
-            self.best = found[0].get("best_step")
-            return found
-        return None
+            if latest is None:
+                latest = found
+                self.best = found[0].get("best_step")
+            if not self.writes:
+                break  # the machine that writes looks at the others
+        return latest
+
+    def damaged(self) -> list[int]:
+        """Steps whose checkpoint was set aside, the latest first."""
+        if not self.folder.is_dir():
+            return []
+        names = (name.name.split(DAMAGED)[0] for name in self.folder.iterdir() if DAMAGED in name.name)
+        return sorted((int(m[1]) for name in names if (m := _NAME.fullmatch(name))), reverse=True)
+
+    def _set_aside(self, step: int, error: CheckpointError) -> None:
+        """Rename a damaged checkpoint; nothing is overwritten."""
+        path = self.path(step)
+        if not self.writes:
+            logger.warning("%s; trying the checkpoint before", error)
+            return
+        try:
+            target = set_aside(path)
+        except OSError as reason:
+            raise CheckpointError(f"{error}, and cannot be renamed: {reason.strerror or reason}") from reason
+        logger.warning("%s; it is set aside as %s", error, target.name)
+
+
+def set_aside(path: Path) -> Path:
+    """Give a damaged file another name, without replacing any; returns that name."""
+    target, number = path.with_name(path.name + DAMAGED), 1
+    while target.exists():
+        target, number = path.with_name(f"{path.name}{DAMAGED}{number}"), number + 1
+    return path.rename(target)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -162,17 +199,51 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     path = Path(path)
     try:
         with safetensors.safe_open(path, "numpy") as file:
-            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            header = file.metadata() or {}
+            text = header.get(_KEY, "{}")
+            metadata = json.loads(text)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the checkpoint is damaged ({error})") from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: no checkpoint of a training run, expected format {FORMAT!r}")
+    if _SUM_KEY in header and header[_SUM_KEY] != str(zlib.crc32(text.encode())):  # absent in files of before
+        raise CheckpointError(f"{path}: the checkpoint is damaged (its metadata is not what was written)")
+    _check_metadata(metadata, str(path))
     sums = metadata.pop("crc32")
     for name, value in state.items():
-        if value.size and zlib.crc32(memoryview(np.ascontiguousarray(value)).cast("B")) != sums.get(name):
+        if value.size and sums.get(name) not in (_checksum(value), _checksum_of_bytes(value)):
             raise CheckpointError(f"{path}: the checkpoint is damaged ({name} is not what was written)")
+    missing = next((name for name in sums if name not in state), None)
+    if missing is not None:
+        raise CheckpointError(f"{path}: the checkpoint is damaged ({missing} is missing)")
     return metadata, state
+
+
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    "crc32": dict,
+    "step": int,
+    "best_step": (int, type(None)),
+}
+
+
+def _check_metadata(metadata: Mapping[str, Any], source: str) -> None:
+    """Refuse metadata without what every checkpoint has."""
+    for name, kind in _FIELDS.items():
+        if not isinstance(metadata.get(name), kind):
+            raise CheckpointError(
+                f"{source}: the checkpoint is damaged ({name} of its metadata is {metadata.get(name)!r:.40})"
+            )
+
+
+def _checksum(value: np.ndarray) -> int:
+    """Of an array's type, shape and content."""
+    return zlib.crc32(f"{value.dtype.str}{list(value.shape)}".encode(), _checksum_of_bytes(value))
+
+
+def _checksum_of_bytes(value: np.ndarray) -> int:
+    """Of its content alone, as earlier versions have it."""
+    return zlib.crc32(memoryview(np.ascontiguousarray(value)).cast("B")) if value.size else 0
 
 
 def restore(model: Any, state: Mapping[str, np.ndarray], source: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from mrcnn.errors import InputError
-from mrcnn.evaluation import CocoMetric, EvaluationResult, compare_class_names
+from mrcnn.evaluation import CocoMetric, EvaluationResult, Metric, compare_class_names
 from mrcnn.evaluation.coco import MAX_DETS
 from mrcnn.inference import detect_dataset
 from mrcnn.progress import Progress
@@ -27,6 +27,7 @@ def evaluate(
     mask_threshold: float = 0.5,
     max_dets: Sequence[int] = MAX_DETS,
     keypoint_sigmas: Sequence[float] | None = None,
+    metrics: Sequence[Metric] = (),
     progress: bool = False,
     log: Callable[[str], None] | None = None,
 ) -> EvaluationResult:
@@ -48,15 +49,17 @@ def evaluate(
         max_dets: cuts of detections an image and class; see `CocoMetric`. The model's own number of detections an
             image limits what a larger cut can find.
         keypoint_sigmas: f[J], for other joints than COCO's 17.
+        metrics: further metrics, which see the same detections; each is reset first.
         progress: report how far it is: a bar where standard error is a terminal, else a line every 30 seconds.
         log: called with each such line, in place of standard error.
 
     Returns:
-        numbers "box/AP", "mask/AP50", ..., per-class table, precision-recall curves, detections; printable.
-        Empty: no images or no objects give -1 throughout.
+        numbers "box/AP", "mask/AP50", ..., and those of `metrics` as "name/key"; per-class table, precision-recall
+        curves, detections; printable. Empty: no images or no objects give -1 throughout.
 
     Raises:
-        InputError: the data set's classes are not those of the model.
+        InputError: the data set's classes are not those of the model; two metrics of one name; or, on several machines,
+            a metric without `get_state` and `merge`.
     """
     difference = compare_class_names(model.class_names, dataset.class_names)
     if difference is not None:
@@ -68,6 +71,10 @@ def evaluate(
     if local > 1:
         network, batch_size = _OnLocalReplicas(model, strategy, local), batch_size * local
     metric = CocoMetric(dataset.class_names, dataset.category_ids, max_dets=max_dets, keypoint_sigmas=keypoint_sigmas)
+    every = (metric, *metrics)
+    _check_metrics(metrics, machines)
+    for further in metrics:
+        further.reset()
     part = own_part(dataset, worker_index(strategy), machines)
     found = detect_dataset(
         network,
@@ -78,18 +85,36 @@ def evaluate(
     )
     shown = Progress("evaluation", len(part), log=log, shown=progress)
     for index, (image_id, instances) in enumerate(found):
-        metric.update(image_id, part.record(index), instances)
+        for one in every:
+            one.update(image_id, part.record(index), instances)
         shown.update(index + 1)
     shown.finish()
     if machines > 1:
-        states = gather_bytes(strategy, pickle.dumps(metric.get_state()))
-        metric.reset()
-        for state in states:  # in the order of the images, so that no machine's result differs from another's
-            metric.merge(pickle.loads(state))
+        for one in every:
+            states = gather_bytes(strategy, pickle.dumps(one.get_state()))  # type: ignore[attr-defined]  # checked above
+            one.reset()
+            for state in states:  # in the order of the images, so that no machine's result differs from another's
+                one.merge(pickle.loads(state))  # type: ignore[attr-defined]
     result = metric.result()
+    for further in metrics:
+        result.numbers |= {
+            f"{further.name or type(further).__name__}/{key}": value for key, value in further.compute().items()
+        }
     if out is not None and worker_index(strategy) == 0:
         result.save(out)
     return result
+
+
+def _check_metrics(metrics: Sequence[Metric], machines: int) -> None:
+    names = [metric.name or type(metric).__name__ for metric in metrics]
+    taken = [name for name in names if names.count(name) > 1 or name in ("box", "mask", "keypoints")]
+    if taken:
+        raise InputError(f"evaluate: the metric name {taken[0]!r} is taken; each metric needs a name of its own")
+    for metric in metrics:
+        if machines > 1 and not (hasattr(metric, "get_state") and hasattr(metric, "merge")):
+            raise InputError(
+                f"evaluate: {type(metric).__name__} needs get_state() and merge(state) on several machines"
+            )
 
 
 def own_part(dataset: Any, index: int, of: int) -> Any:

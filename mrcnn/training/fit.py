@@ -19,15 +19,17 @@ from mrcnn.errors import InputError
 from mrcnn.evaluation import compare_class_names
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.recipes import Recipe
-from mrcnn.training.callbacks import EarlyStop, Evaluation, RunDirectory, WaitTimer
+from mrcnn.training.callbacks import EarlyStop, Evaluation, WaitTimer
 from mrcnn.training.devices import is_multi_worker
 from mrcnn.training.events import Events
 from mrcnn.training.faults import TrainingError
 from mrcnn.training.handover import Handover
+from mrcnn.training.lock import lock_run
 from mrcnn.training.loop import Loop
 from mrcnn.training.plan import make_plan
 from mrcnn.training.progress_log import ProgressLog
 from mrcnn.training.run import Run
+from mrcnn.training.run_folder import RunFolder
 from mrcnn.training.setup import compile_model, model_for
 
 
@@ -75,9 +77,10 @@ def train(
 
     Raises:
         InputError: a ValueError. The data set is empty, its classes do not fit the model, or `out` holds another run.
-        DataError: an image or an annotation cannot be used; names the image and the file, in the step that would
-            have shown it.
+        DataError: the training set has no object to train on; or an image or an annotation cannot be used: names the
+            image and the file, in the step that would have shown it.
         CheckpointError: the run in `out` cannot be resumed with these arguments.
+        RunLockedError: another training writes to `out`.
         TrainingError: a loss or gradient is not finite and `train.on_nonfinite` is "stop"; or another machine is gone.
         SystemExit, KeyboardInterrupt: the process was told to end (SIGTERM, Ctrl-C); a checkpoint was written first.
 
@@ -109,7 +112,8 @@ def train(
         None if out is None else Path(out),
     )
     try:
-        with _clear_errors(strategy):
+        locked = lock_run(run.folder) if run.folder is not None and run.is_chief else contextlib.nullcontext()
+        with locked, _clear_errors(strategy):
             history = _train(run, callbacks, log, progress, resume, overwrite, augmentation)
         if config.weight_average:
             trained.optimizer.finalize_variable_values(variables)
@@ -136,6 +140,7 @@ def _check_arguments(model: MaskRCNN, train_data: Dataset, val_data: Dataset | N
         difference = compare_class_names(model.class_names, data.class_names, data=f"the {role} set")
         if difference is not None:
             raise InputError(f"train: {difference}")
+    train_data.check_trainable()
     config = recipe.train
     if config.stop_after and val_data is None and config.best_by.lstrip("-").startswith("val_"):
         raise InputError(f"train.stop_after: {config.best_by} is never measured without a validation set")
@@ -160,7 +165,7 @@ def _train(
         callbacks.append(Evaluation(run.val_data, every, wanted=config.best_by, progress=shown, log=log))
     keeper = None
     if run.folder is not None and run.is_chief:
-        keeper = RunDirectory(run.folder, extra={"recipe": run.recipe.to_dict()}, best_by=config.best_by)
+        keeper = RunFolder(run.folder, extra={"recipe": run.recipe.to_dict()}, best_by=config.best_by)
         callbacks.append(keeper)
     if config.stop_after:
         callbacks.append(EarlyStop(config.stop_after, config.best_by))

@@ -10,12 +10,16 @@ from typing import Any
 import keras
 
 from mrcnn.errors import InputError
+from mrcnn.evaluation import compare_class_names
 from mrcnn.recipes import Recipe
 from mrcnn.training.callbacks import Resumable
 from mrcnn.training.checkpoints import CheckpointError, Checkpoints, restore, weights_metadata
+from mrcnn.training.data_digest import data_digest
 from mrcnn.training.devices import num_workers
 from mrcnn.training.provenance import record_start
 from mrcnn.training.run import Position, Run
+from mrcnn.training.run_folder import BEST_FILE
+from mrcnn.weights.checkpoint import MODEL_FILE
 
 logger = logging.getLogger("mrcnn")
 
@@ -44,6 +48,7 @@ class Handover:
         self.run, self.history = run, history
         self.resumable = {type(c).__name__: c for c in callbacks if isinstance(c, Resumable)}
         self.position = Position()
+        self.digest = data_digest(run.train_data)
         self.checkpoints: Checkpoints | None = None
         if run.folder is not None:
             self.checkpoints = Checkpoints(run.folder, run.recipe.train.keep_checkpoints, writes=run.is_chief)
@@ -65,6 +70,8 @@ class Handover:
         found = self.checkpoints.newest() if resume else None
         if found is not None:
             self._restore(*found)
+        elif resume and self.run.is_chief:
+            self._keep_models_of_lost_run()
         if self.run.is_chief:
             self._record_start()
 
@@ -77,6 +84,7 @@ class Handover:
             "recipe": run.recipe.to_dict(),
             "batch": run.plan.batch_size,
             "images": len(run.train_data),
+            "data_digest": self.digest,
             **weights_metadata(run.model, run.variables if run.recipe.train.weight_average else ()),
             "callbacks": {name: callback.get_state() for name, callback in self.resumable.items()},
             "history": {name: [float(v) for v in values] for name, values in self.history.history.items()},
@@ -89,7 +97,7 @@ class Handover:
     def _restore(self, metadata: dict[str, Any], state: dict[str, Any]) -> None:
         run, config = self.run, self.run.recipe.train
         source = str(self.checkpoints.path(metadata["step"]))
-        check_same_run(metadata, run, source)
+        check_same_run(metadata, run, self.digest, source)
         restore(run.model, state, source)
         self.position.step, self.position.epochs_done = metadata["step"], metadata["epochs_done"]
         stored = metadata["recipe"]["train"]
@@ -100,6 +108,25 @@ class Handover:
                 callback.set_state(metadata["callbacks"][name])
         self.history.history, self.history.epoch = metadata["history"], metadata["epochs"]
         logger.info("%s: resuming after step %d of %d", source, self.position.step, run.plan.total_steps)
+
+    def _keep_models_of_lost_run(self) -> None:
+        """A run all of whose checkpoints are damaged starts anew: say so, and keep what it had trained."""
+        damaged = self.checkpoints.damaged()
+        if not damaged:
+            return
+        kept = []
+        for name in (MODEL_FILE, BEST_FILE):
+            path = self.run.folder / name
+            target = path.with_name(f"{path.stem}_before_step_{damaged[0]:08d}{path.suffix}")
+            if path.exists() and not target.exists():
+                path.rename(target)
+                kept.append(target.name)
+        logger.warning(
+            "%s: no whole checkpoint is left, %d damaged one%s set aside; the run starts anew at step 0, and its %d"
+            " steps are lost%s",
+            *(self.checkpoints.folder, len(damaged), " is" if len(damaged) == 1 else "s are", damaged[0]),
+            f"; what they had trained is kept as {' and '.join(kept)}" if kept else "",
+        )
 
     def _record_start(self) -> None:
         run = self.run
@@ -119,26 +146,37 @@ class Handover:
         )
 
 
-def check_same_run(metadata: Mapping[str, Any], run: Run, source: str) -> None:
+def check_same_run(metadata: Mapping[str, Any], run: Run, digest: str, source: str) -> None:
     """Refuse to resume a run as another one.
 
     Args:
-        metadata: of the checkpoint.
+        metadata: of the checkpoint. Those of earlier versions have neither class names nor a digest of the data.
         run: what would be resumed with it.
+        digest: of its training set, see `data_digest`.
         source: what messages call the checkpoint.
 
     Raises:
-        CheckpointError: the recipes differ, or what each step is made of; names every difference.
+        CheckpointError: the recipes differ, or the classes, or what each step is made of; names every difference.
     """
+    names = compare_class_names(
+        metadata.get("class_names", run.model.class_names), run.model.class_names, "the run", "this model"
+    )
+    if names is not None:
+        raise CheckpointError(f"{source}: cannot resume: {names}")
     theirs, ours = Recipe.from_dict(metadata["recipe"]).to_dict(), run.recipe.to_dict()
     differing = [path for path in _differences(theirs, ours) if path.rsplit(".", 1)[-1] not in _MAY_CHANGE]
     if metadata["batch"] != run.plan.batch_size:
-        differing.append(f"images per step ({metadata['batch']}, now {run.plan.batch_size})")
+        differing.append(f"images a step ({metadata['batch']}, now {run.plan.batch_size})")
     if metadata["images"] != len(run.train_data):
         differing.append(f"images in the training set ({metadata['images']}, now {len(run.train_data)})")
     if differing:
         raise CheckpointError(
             f"{source}: cannot resume: these fields differ from the run's recipe: {', '.join(differing)}"
+        )
+    if metadata.get("data_digest", digest) != digest:
+        raise CheckpointError(
+            f"{source}: cannot resume: the training set is another one (ids, sizes, classes or boxes differ from those "
+            f"that the run was started with); train on {run.train_data.path or 'this data set'} in another folder"
         )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import keras
 
-from mrcnn.training.callbacks import RunDirectory, WaitTimer
+from mrcnn.training.callbacks import WaitTimer
 from mrcnn.training.faults import log_if_stalled
 from mrcnn.training.freezing import set_trainable
 from mrcnn.training.handover import Handover
 from mrcnn.training.nonfinite import NonfiniteSteps
 from mrcnn.training.run import Run
+from mrcnn.training.run_folder import RunFolder
 from mrcnn.training.setup import averaged_weights
 from mrcnn.training.signals import StopSignals
 from mrcnn.training.step import Step, make_step, open_batches
@@ -35,13 +37,14 @@ class Loop:
         handover: Handover,
         callbacks: keras.callbacks.CallbackList,
         timer: WaitTimer,
-        keeper: RunDirectory | None = None,
+        keeper: RunFolder | None = None,
         augmentation: Any = None,
     ) -> None:
         self.run, self.handover, self.callbacks, self.timer, self.keeper = run, handover, callbacks, timer, keeper
         self.position = handover.position
         self.signals = StopSignals(handover.checkpoints is not None, self._describe_stop)
-        self.nonfinite = NonfiniteSteps(run, handover.save)
+        self.nonfinite = NonfiniteSteps(run, lambda: self._save(leaving=True))
+        self._logs: dict[str, float] = {}  # of the epoch so far
         self._batches, self._spec = open_batches(
             run.train_data,
             run.recipe,
@@ -81,18 +84,17 @@ class Loop:
         if begin == 0:
             model.reset_metrics()
         self.callbacks.on_epoch_begin(epoch)
-        logs: dict[str, float] = {}
+        self._logs = {}
         for number in range(begin, plan.steps_per_epoch):
-            logs = self._one_step(number)
+            self._logs = self._one_step(number)
             if number + 1 < plan.steps_per_epoch:  # else the epoch's end saves, and leaves
-                saved = self._is_checkpoint_due()
-                if saved:
-                    self.handover.save()
                 if signals.number is not None:
-                    self._leave(saved)
+                    self._leave()
+                if self._is_checkpoint_due():
+                    self._save(leaving=False)
             if model.stop_training:
                 break
-        return {**logs, **{name: float(value) for name, value in model.get_metrics_result().items()}}
+        return {**self._logs, **{name: float(value) for name, value in model.get_metrics_result().items()}}
 
     def _one_step(self, number: int) -> dict[str, float]:
         self._start_phase()
@@ -109,17 +111,19 @@ class Loop:
 
     def _end_epoch(self, epoch: int, logs: dict[str, float]) -> None:
         """Evaluation, files and checkpoint of an epoch."""
-        run, evaluates = self.run, self.run.val_data is not None
+        evaluates = self.run.val_data is not None
         if evaluates:  # it can take long; what was trained must not wait for it
-            self.handover.save()
+            self._logs = logs
+            self._save(leaving=True)
+            if self.signals.number is not None:
+                self.signals.leave()
         all_is_saved = evaluates and self.handover.checkpoints is not None
-        averaged = averaged_weights(run.model, run.variables, run.recipe.train.weight_average)
-        with averaged, self.signals.leaving_at_once(all_is_saved):
+        with self._averaged_weights(), self.signals.leaving_at_once(all_is_saved):
             self.callbacks.on_epoch_end(epoch, logs)
         self.position.epochs_done = epoch + 1
         self.handover.save(is_best=self.keeper is not None and self.keeper.is_best)
         if self.signals.number is not None:
-            self._leave(saved=True)
+            self.signals.leave()
 
     def _start_phase(self) -> None:
         """Choose what trains from the current step on; make the step anew where that changes."""
@@ -132,10 +136,24 @@ class Loop:
         every = self.run.recipe.train.checkpoint_images // self.run.plan.batch_size
         return every > 0 and self.position.step % every == 0
 
-    def _leave(self, saved: bool) -> None:
-        if not saved:
-            self.handover.save()
+    def _leave(self) -> None:
+        self._save(leaving=True)
         self.signals.leave()
+
+    def _save(self, leaving: bool) -> None:
+        """A checkpoint between two ends of epochs, and the files beside it: the folder is usable from the first on."""
+        self.handover.save()
+        with self._averaged_weights():  # on every machine
+            if self.keeper is not None:
+                self.keeper.write_between(self._epochs(), self._logs, leaving)
+
+    def _epochs(self) -> float:
+        """How many are done, such as 2.25."""
+        epochs = round(self.position.step / self.run.plan.steps_per_epoch, 4)
+        return int(epochs) if epochs.is_integer() else epochs
+
+    def _averaged_weights(self) -> contextlib.AbstractContextManager[None]:
+        return averaged_weights(self.run.model, self.run.variables, self.run.recipe.train.weight_average)
 
     def _describe_stop(self) -> str:
         where = "" if self.run.folder is None else f"; resume the run in {self.run.folder}"

@@ -27,7 +27,7 @@ from urllib.parse import urljoin, urlsplit
 from mrcnn.errors import MrcnnError
 from mrcnn.files import atomic_write
 from mrcnn.text import file_stem, printable
-from mrcnn.weights.zoo import Checksum, ZooEntry, file_name
+from mrcnn.weights.zoo import Checksum, ZooEntry, file_name, find_entry, is_name
 
 if TYPE_CHECKING:
     import requests
@@ -77,6 +77,70 @@ def cache_folder() -> Path:
         return Path(folder).expanduser() / "weights"
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "mrcnn" / "weights"
+
+
+def local_file(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """What stands for weights, as a file here: a name and an address are downloaded, a path stays as it is.
+
+    Args:
+        source: a path; a name of `mrcnn weights --list`, "detectron2/mask_rcnn_r50_fpn_3x"; or "https://...".
+
+    Returns:
+        A path. One that does not exist is returned too: whoever reads it says so.
+
+    Raises:
+        ZooError: a name of the form "family/network" of a known family, but no such weights.
+        DownloadError: see `download`.
+
+    Example:
+        >>> local_file("model.safetensors")
+        'model.safetensors'
+    """
+    text = os.fspath(source)
+    if re.match(r"https?:/", text) or is_name(text):
+        return download_weights(text)
+    return source
+
+
+def download_weights(name: str, *, progress: Progress | None = None, log: Callable[[str], None] | None = None) -> Path:
+    """Published weights as a file here, fetched once and checked.
+
+    Args:
+        name: one of `published_weights()`, or an https address.
+        progress: see `download`.
+        log: see `download`.
+
+    Returns:
+        The path of the file, for `load_pretrained`, which also takes the name itself.
+
+    Raises:
+        ZooError: no such name; the nearest are suggested.
+        DownloadError: see `download`.
+    """
+    return download(_entry_of(name), progress=progress, log=log)
+
+
+def remove_download(name: str) -> list[Path]:
+    """Delete what was downloaded under a name or from an address.
+
+    Returns:
+        The files that are gone.
+
+    Raises:
+        DownloadError: nothing of this name has been downloaded.
+    """
+    chosen = [stored for stored in downloaded_weights() if name in (stored.name, stored.url)]
+    if not chosen:
+        raise DownloadError(f"{printable(name)} has not been downloaded (see: mrcnn download --list)")
+    for stored in chosen:
+        remove(stored)
+    return [stored.path for stored in chosen]
+
+
+def _entry_of(name: str) -> ZooEntry:
+    """An entry by its name or address; a `Path` holds one slash of the two after https."""
+    match = re.match(r"(https?):/+", name)
+    return entry_of_url(f"{match[1]}://{name[match.end() :]}") if match else find_entry(name)
 
 
 def entry_of_url(url: str) -> ZooEntry:
@@ -140,7 +204,7 @@ def download(entry: ZooEntry, *, progress: Progress | None = None, log: Callable
     return path
 
 
-def stored_files() -> list[Stored]:
+def downloaded_weights() -> list[Stored]:
     """What the cache holds, by path."""
     records = sorted(cache_folder().glob("*/*.json")) if cache_folder().is_dir() else []
     candidates = (_stored(record.with_name(record.name[: -len(".json")])) for record in records)

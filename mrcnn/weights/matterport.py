@@ -12,16 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mrcnn.modeling.backbones.resnet import BLOCKS
-from mrcnn.weights.architecture import (
-    Architecture,
-    BackboneArchitecture,
-    BoxHeadArchitecture,
-    MaskHeadArchitecture,
-    NeckArchitecture,
-    RPNArchitecture,
-)
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.name_map import Conversion, Converted
+from mrcnn.weights.network import Network
 from mrcnn.weights.profile import MATTERPORT
 from mrcnn.weights.report import WeightsError
 
@@ -70,7 +63,7 @@ def matches(arrays: Mapping[str, Any]) -> bool:
 
 def describe(
     arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, source: str = "matterport weights"
-) -> Architecture:
+) -> Network:
     """The network that the weights are of.
 
     Args:
@@ -110,42 +103,69 @@ def describe(
     shape("mrcnn_bbox_fc/kernel", second, 4 * num_outputs)
     if num_outputs < 2:
         raise WeightsError(f"{source}: mrcnn_class_logits has {num_outputs} outputs, expected background and a thing")
-    mask_head = None
+    mask_head: dict[str, Any] = {}
     if has_mask:
         dims = [channels]
         for i in (1, 2, 3, 4):
             dims.append(shape(f"mrcnn_mask_conv{i}/kernel", 3, 3, dims[-1], None)[-1])
         deconv = shape("mrcnn_mask_deconv/kernel", 2, 2, None, dims[-1])[2]
         shape("mrcnn_mask/kernel", 1, 1, deconv, num_outputs)
-        mask_head = MaskHeadArchitecture(tuple(dims[1:]), "frozen_bn", EPSILON, deconv)
+        mask_head = {"mask_head.conv_dims": tuple(dims[1:]), "mask_head.deconv_dim": deconv}
     classes = coco_classes(num_outputs - 1)
-    return Architecture(
-        family="matterport",
-        num_classes=num_outputs - 1,
-        backbone=BackboneArchitecture(depth, norm="frozen_bn", epsilon=EPSILON, stride_in_1x1=True),
-        neck=NeckArchitecture("fpn", channels),
-        rpn=RPNArchitecture(anchors, 1, rpn_channels),
-        box_head=BoxHeadArchitecture(
-            fc_dims=(first, second), fc_norm="frozen_bn", norm_epsilon=EPSILON, pool_size=pool
-        ),
-        mask_head=mask_head,
+    overrides = network_overrides(depth, num_outputs - 1, channels, (first, second), pool, "frozen_bn", has_mask)
+    return Network(
+        "matterport",
+        {**overrides, "rpn.channels": rpn_channels, **mask_head},
+        anchors,
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=("anchors, thresholds and image sizes of matterport's default configuration",),
     )
 
 
-def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
+def network_overrides(
+    depth: int, num_classes: int, channels: int, fc_dims: tuple[int, int], pool_size: int, norm: str, has_mask: bool
+) -> dict[str, Any]:
+    """A network of matterport's as changes of its family's config.
+
+    Args:
+        depth: of the ResNet, 50 or 101.
+        num_classes: C, things only.
+        channels: of the pyramid.
+        fc_dims: channels of the box head's two layers.
+        pool_size: bins per axis of the box head.
+        norm: of backbone and heads.
+        has_mask: False: a network of boxes only.
+    """
+    mask_head = {"mask_head.conv_dims": (256,) * 4, "mask_head.conv_norm": norm, "mask_head.norm_epsilon": EPSILON}
+    return {
+        "num_classes": num_classes,
+        "backbone.depth": depth,
+        "backbone.norm": norm,
+        "backbone.epsilon": EPSILON,
+        "backbone.stride_in_1x1": True,
+        "neck": "fpn",
+        "neck.channels": channels,
+        "rpn.channels": 512,
+        "box_head.fc_dims": fc_dims,
+        "box_head.fc_norm": norm,
+        "box_head.norm_epsilon": EPSILON,
+        "box_head.pool.size": pool_size,
+        **(mask_head if has_mask else {}),
+    }
+
+
+def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
     """The weights by our variable names, in our layouts; see `Converted`.
 
     A batch norm takes the bias of the convolution before it into its mean, which is exact while it uses its mean.
 
     Args:
         arrays: as for `describe`.
-        architecture: what `describe` gave.
+        network: what `describe` gave.
     """
     conversions: dict[str, Conversion] = {}
-    for layer in _layers(architecture.backbone.depth, architecture.mask_head is not None):
+    for layer in _layers(network["backbone.depth"], network.has_head("mask_head")):
         convert = _CONVERSIONS.get(layer.theirs, _same)
         conversions[f"{layer.ours}/kernel"] = Conversion((f"{layer.theirs}/kernel",), convert)
         bias = f"{layer.theirs}/bias"

@@ -22,7 +22,7 @@ from mrcnn.text import printable
 VARIABLE = "MRCNN_ZOO"
 """Environment variable: a JSON file, a list of objects, whose rows come before the built-in ones of the same name."""
 
-_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")
+_NAME = re.compile(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*")  # of the built-in rows: family/network
 _HEX = re.compile(r"[0-9a-f]+")
 _ALGORITHMS = {"sha256": 64, "md5": 32}  # hexadecimal digits of each
 
@@ -104,14 +104,14 @@ def file_name(url: str) -> str:
     return re.sub(r"[^\w.-]", "_", re.sub(r"[?#].*", "", url).rsplit("/", 1)[-1]) or "weights"
 
 
-def read_zoo() -> dict[str, ZooEntry]:
+def published_weights() -> dict[str, ZooEntry]:
     """All published weights by name: the rows of `MRCNN_ZOO`, then the built-in ones.
 
     Raises:
         ZooError: the file of `MRCNN_ZOO` cannot be read, or a row lacks a field or has one of a wrong type.
 
     Example:
-        >>> read_zoo()["detectron2/mask_rcnn_r50_fpn_3x"].ap["mask"]
+        >>> published_weights()["detectron2/mask_rcnn_r50_fpn_3x"].ap["mask"]
         37.2
     """
     text = resources.files("mrcnn.weights").joinpath("zoo.json").read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ def find_entry(name: str) -> ZooEntry:
         >>> find_entry("torchvision/maskrcnn_resnet50_fpn").checksum
         Checksum(algorithm='sha256', prefix='bf2d0c1e')
     """
-    entries = read_zoo()
+    entries = published_weights()
     if name in entries:
         return entries[name]
     near = difflib.get_close_matches(name, entries, n=3, cutoff=0.0)
@@ -147,8 +147,16 @@ def find_entry(name: str) -> ZooEntry:
 
 
 def is_name(text: str) -> bool:
-    """True if a text may be a name of weights rather than a path: "family/network", no such file, no suffix of one."""
-    return bool(_NAME.fullmatch(text)) and text.count("/") == 1 and not os.path.exists(text)
+    """True if a text is a name of weights rather than a path: it begins with a family, and no such file exists.
+
+    Example:
+        >>> is_name("detectron2/mask_rcnn_r50_fpn_3x"), is_name("runs/nuts")
+        (True, False)
+    """
+    if not _NAME.fullmatch(text) or "/" not in text or os.path.exists(text):
+        return False
+    entries = published_weights()
+    return text in entries or text.split("/")[0] in {entry.family for entry in entries.values()}
 
 
 def _parse(text: str, source: str) -> dict[str, ZooEntry]:

@@ -96,3 +96,11 @@ def test_classes_asked_for() -> None:
         with_classes(data, ["cat", "cat"])
     with pytest.raises(DataError, match="has 2 classes; classes= names 1"):
         with_classes(data, ["cat"], by_name=False)
+
+
+def test_objects_are_filtered() -> None:
+    data = make(("cat", "dog"))
+    kept = data.filter(lambda record, a: a.class_id == record.image_id)
+    assert [class_names(kept, i) for i in range(2)] == [["cat"], ["dog"]] and kept.class_names == ("cat", "dog")
+    drawn = Drawn().filter(lambda record, a: a.box[3] > 4)
+    assert class_names(drawn, 0) == ["dog"] and drawn.load_mask(0)[0].shape == (6, 6, 1)

@@ -75,7 +75,7 @@ def test_folders_patterns_and_batches_are_several(model, pixels, folder):
     assert len(detect(model, str(folder))) == 3
     assert len(detect(model, str(folder / "*.png"), batch_size=2)) == 2
     assert len(detect(model, np.stack([pixels] * 2))) == 2
-    assert len(detect(model, tf.stack([pixels] * 3))) == 3
+    assert len(detect(model, tf.stack([tf.constant(pixels)] * 3))) == 3
     assert len(detect(model, [folder, pixels, str(folder / "*.bmp"), np.stack([pixels] * 2)])) == 7
     assert len(list(iter_detect(model, iter([folder, tf.constant(pixels)])))) == 4
     assert len(detect(model, tf.data.Dataset.from_tensors(pixels).repeat(2))) == 2

@@ -78,7 +78,7 @@ def test_defaults_are_the_profile_of_matterports_weights():
         BACKBONE = "resnet50"
 
     made = native_config.model_config(Coco())
-    profile = MATTERPORT.model_config(native_config.architecture(Coco()))
+    profile = MATTERPORT.model_config(native_config.network(Coco()).overrides)
     assert made.override({"heads.0.num_foreground": 128}) == profile
     assert made.profile == "matterport" and made.backbone.stride_in_1x1 and made.backbone.epsilon == 1e-3
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig, freeze_stages, frozen_layers
 from mrcnn.modeling.layers import ConvNorm, _large_depthwise
+from tests.tolerances import assert_close
 
 
 def _slow_conv(x: np.ndarray, kernel: np.ndarray, stride: int, before: int, depthwise: bool) -> np.ndarray:
@@ -134,7 +135,7 @@ def test_half_precision_computes_close_to_single(policy: str) -> None:
     half.set_weights(single.get_weights())
     out = half(x)
     assert out.dtype == policy.removeprefix("mixed_") and half.kernel.dtype == "float32"
-    np.testing.assert_allclose(tf.cast(out, tf.float32), single(x), rtol=0.05, atol=0.05)
+    assert_close(out, single(x))
 
 
 def test_layer_config_round_trip() -> None:

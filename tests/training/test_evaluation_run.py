@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.evaluation import evaluate_coco_files
+from mrcnn.errors import InputError
+from mrcnn.evaluation import Metric, evaluate_coco_files
 from mrcnn.structures.records import Annotation, ImageRecord
 from mrcnn.training.evaluation_run import evaluate, own_part
 from tests.blob_finder import BlobFinder, image
@@ -114,3 +115,36 @@ def test_every_image_is_in_one_part(machines):
     seen = [part.record(i).image_id for part in parts for i in range(len(part))]
     assert seen == [dataset.record(i).image_id for i in range(5)]
     assert max(len(part) for part in parts) - min(len(part) for part in parts) <= 1
+
+
+class Count(Metric):
+    """How many detections there are, a stand-in for a metric of the user's own."""
+
+    name = "count"
+
+    def __init__(self):
+        self.seen = [99]
+
+    def reset(self):
+        self.seen = []
+
+    def update(self, image_id, ground_truth, prediction):
+        self.seen.append((image_id, len(ground_truth.annotations), len(prediction)))
+
+    def compute(self):
+        return {"images": len(self.seen), "objects": sum(n for _, n, _ in self.seen)}
+
+
+def test_further_metrics_see_every_image(tmp_path):
+    count = Count()
+    result = evaluate(BlobFinder(), Blobs(), metrics=[count], out=tmp_path)
+    assert [image_id for image_id, _, _ in count.seen] == [10, 11, 12, 13, 14]
+    assert result["count/images"] == 5 and result["count/objects"] == result.num_objects
+    assert "count" in str(result)
+    assert json.loads((tmp_path / "metrics.json").read_text())["numbers"]["count/images"] == 5
+    assert result["box/AP"] == evaluate(BlobFinder(), Blobs())["box/AP"]
+
+
+def test_metrics_need_names_of_their_own():
+    with pytest.raises(InputError, match="name 'count' is taken"):
+        evaluate(BlobFinder(), Blobs(), metrics=[Count(), Count()])

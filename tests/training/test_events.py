@@ -1,9 +1,7 @@
-"""What a run tells TensorBoard, and where it came from."""
+"""What a run tells TensorBoard."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import types
 
 import cv2
@@ -11,7 +9,6 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.training.events import Events
-from mrcnn.training.provenance import git_revision, record_start
 from tests.mean_color import write_set
 from tests.training.drawn import SIDE, small_model
 from tests.training.test_resume import recipe_of
@@ -70,31 +67,3 @@ def test_a_full_disk_is_reported_once_and_training_goes_on(tmp_path, monkeypatch
     events.on_train_end()
     said = [record.getMessage() for record in caplog.records]
     assert said == [f"{tmp_path}: events could not be written (No space left on device); training goes on"]
-
-
-def test_every_start_is_recorded(tmp_path):
-    record_start(tmp_path, {"seed": 3})
-    record_start(tmp_path, {"seed": 3, "first_step": 7})
-    first, second = json.loads((tmp_path / "run.json").read_text())
-    assert (first["seed"], second["first_step"]) == (3, 7)
-    assert first["versions"]["tensorflow"] == tf.__version__
-    assert first["command"]
-    (tmp_path / "run.json").write_text("{")
-    record_start(tmp_path, {})
-    assert len(json.loads((tmp_path / "run.json").read_text())) == 1
-
-
-def test_the_revision_of_the_user_s_code(tmp_path):
-    assert git_revision(tmp_path) is None
-
-    def git(*words):
-        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True)
-
-    git("init", "-q")
-    (tmp_path / "a.py").write_text("1")
-    git("add", "a.py")
-    git("commit", "-q", "-m", "a")
-    revision = git_revision(tmp_path)
-    assert len(revision["revision"]) == 40 and revision["changed"] is False
-    (tmp_path / "a.py").write_text("2")
-    assert git_revision(tmp_path) == {**revision, "changed": True}

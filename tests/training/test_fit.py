@@ -213,6 +213,29 @@ def test_an_empty_training_set_is_refused(tmp_path):
         train(MeanColor(), write_set(tmp_path, num=0), recipe=_recipe())
 
 
+def _crowds(data: Dataset) -> str:
+    for index, record in enumerate(data._records):
+        crowds = tuple(dataclasses.replace(a, is_crowd=True) for a in record.annotations)
+        data._records[index] = dataclasses.replace(record, annotations=crowds)
+    return "nothing to train on: 8 crowd regions, no object"
+
+
+def _none(data: Dataset) -> str:
+    data._records[:] = [dataclasses.replace(record, annotations=()) for record in data._records]
+    return "nothing to train on: no object in 4 images"
+
+
+@pytest.mark.parametrize("spoil", [_crowds, _none])
+def test_data_without_anything_to_train_on_are_refused_before_the_first_step(tmp_path, spoil):
+    data = write_set(tmp_path / "images", side=16)
+    message = spoil(data)
+    with pytest.raises(DataError, match=message):
+        train(MeanColor(), data, recipe=_recipe(), out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    some = write_set(tmp_path / "images", side=16)
+    train(MeanColor(), some, recipe=_recipe(), progress=False)
+
+
 def _cut_off(path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])

@@ -1,7 +1,8 @@
-"""A run that was cut short and gone on with is the run that was not, bit for bit."""
+"""A run that was cut short and resumed is the run that was not, bit for bit."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -213,7 +214,7 @@ def test_another_run_is_not_resumed(tmp_path):
         _color_run(tmp_path, 3)
     with pytest.raises(CheckpointError, match=r"cannot resume: these fields differ .*: train\.learning_rate$"):
         _color_run(tmp_path, resume=True, changes={"train__learning_rate": 0.5})
-    with pytest.raises(CheckpointError, match=r"train\.batch_size, images per step \(2, now 4\)"):
+    with pytest.raises(CheckpointError, match=r"train\.batch_size, images a step \(2, now 4\)"):
         _color_run(tmp_path, resume=True, changes={"train__batch_size": 4})
     _color_run(tmp_path, resume=True, changes={"train__keep_checkpoints": 1, "train__on_nonfinite": "skip"})
 
@@ -236,7 +237,56 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage: str):
     with caplog.at_level(logging.WARNING, "mrcnn"):
         _same(_color_run(tmp_path, resume=True), whole)
     assert f"{kept.path(7)}: the checkpoint is damaged" in caplog.text
-    assert "trying the checkpoint before" in caplog.text
+    assert f"it is set aside as {kept.path(7).name}.damaged" in caplog.text
+    assert (kept.folder / f"{kept.path(7).name}.damaged").read_bytes() == bytes(content)
+    assert kept.steps() == [10, 8, 6]  # whole ones; the damaged one is not counted
+
+
+@pytest.mark.parametrize("keep", [1, 3])
+def test_where_all_checkpoints_are_damaged_the_run_starts_anew_and_says_so(tmp_path, caplog, keep: int):
+    """Once: what it writes then is kept, though the damaged ones are of later steps."""
+    changes = {"train__keep_checkpoints": keep, "train__images": 40}
+    with pytest.raises(SystemExit):
+        _color_run(tmp_path, 15, changes=changes)
+    kept = Checkpoints(tmp_path / "run")
+    lost = kept.steps()
+    for step in lost:
+        kept.path(step).write_bytes(kept.path(step).read_bytes()[:-40])
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    with caplog.at_level(logging.WARNING, "mrcnn"), pytest.raises(SystemExit):
+        _color_run(tmp_path, 5, changes=changes, resume=True)
+    assert f"the run starts anew at step 0, and its {lost[0]} steps are lost" in caplog.text
+    assert kept.steps()[0] == 5
+    assert kept.damaged() == lost
+    assert (tmp_path / "run" / f"model_before_step_{lost[0]:08d}.safetensors").read_bytes() == before
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        resumed = _color_run(tmp_path, changes=changes, resume=True)
+    assert not [m for m in caplog.messages if "damaged" in m or "anew" in m]
+    _same(resumed, _color_run(tmp_path / "again", changes=changes))
+    assert kept.steps()[0] == 20
+    assert len(kept.steps()) == keep
+
+
+@pytest.mark.parametrize("classes", [["other", "thing"], ["thing", "another"], ["thing"]])
+def test_other_classes_are_not_resumed(tmp_path, classes: list[str]):
+    with pytest.raises(SystemExit):
+        _color_run(tmp_path, 3)
+    data = write_set(tmp_path / "images", side=16)
+    data._classes = [("shapes", number, name) for number, name in enumerate(classes, start=1)]
+    recipe = recipe_of(train__images=20, train__unfreeze=[], train__train_layers="all", data__crop=None)
+    with pytest.raises(CheckpointError, match=r"cannot resume: .*class.* in the run"):
+        train(MeanColor(classes), data, recipe=recipe, out=tmp_path / "run", resume=True, progress=False)
+
+
+def test_other_data_of_the_same_length_are_not_resumed(tmp_path):
+    with pytest.raises(SystemExit):
+        _color_run(tmp_path, 3)
+    data = write_set(tmp_path / "images", side=16)
+    data._records[1] = dataclasses.replace(data._records[1], annotations=data._records[1].annotations[:1])
+    recipe = recipe_of(train__images=20, train__unfreeze=[], train__train_layers="all", data__crop=None)
+    with pytest.raises(CheckpointError, match=r"cannot resume: the training set is another one"):
+        train(MeanColor(), data, recipe=recipe, out=tmp_path / "run", resume=True, progress=False)
 
 
 def test_a_full_disk_is_reported_and_training_goes_on(tmp_path, monkeypatch, caplog):
@@ -312,7 +362,7 @@ def _drill(folder: str) -> None:
 
 
 def _chain(forks, folder: Path, whole: Path, kills: int, seed: int) -> int:
-    """A run killed and gone on with so many times, then left to end; returns how often a half-written file was left."""
+    """A run killed and resumed so many times, then left to end; returns how often a half-written file was left."""
     rng, kept, seen, torn = np.random.default_rng(seed), Checkpoints(folder / "run", writes=False), -1, 0
     for kill in range(kills):
         process = _start(forks, folder)

@@ -8,12 +8,21 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from mrcnn.weights import download as module
-from mrcnn.weights.download import DownloadError, download, entry_of_url, place_of, remove, stored_files
-from mrcnn.weights.zoo import Checksum, ZooEntry
+from mrcnn.weights.download import (
+    DownloadError,
+    download,
+    downloaded_weights,
+    entry_of_url,
+    local_file,
+    place_of,
+    remove,
+)
+from mrcnn.weights.zoo import Checksum, ZooEntry, ZooError
 from tests.weights.file_server import Behavior, serve
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -45,7 +54,7 @@ def test_a_file_is_fetched_once():
         assert logged == ["lab/net: license of these weights: CC0"]
         again = download(entry_of(server), log=logged.append)
         assert again == path and len(server.requests) == 1 and len(logged) == 1
-        [stored] = stored_files()
+        [stored] = downloaded_weights()
         assert stored.size == len(CONTENT) and stored.sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -125,9 +134,9 @@ def test_a_file_without_checksum_is_pinned():
     behavior = Behavior(CONTENT)
     with serve(behavior) as server:
         download(entry_of(server))
-        [stored] = stored_files()
+        [stored] = downloaded_weights()
         remove(stored)
-        assert stored_files() == [] and not stored.path.exists()
+        assert downloaded_weights() == [] and not stored.path.exists()
         behavior.content, behavior.etag = b"other" + CONTENT, '"2"'
         with pytest.raises(DownloadError, match=r"the file there has changed.*pins\.json"):
             download(entry_of(server))
@@ -149,7 +158,7 @@ def test_offline(monkeypatch):
         path = download(entry_of(server))
         monkeypatch.setenv("MRCNN_OFFLINE", "1")
         assert download(entry_of(server)) == path
-        remove(stored_files()[0])
+        remove(downloaded_weights()[0])
         with pytest.raises(DownloadError) as error:
             download(entry_of(server, size_mb=12.0))
         assert server.url in str(error.value) and "about 12 MB" in str(error.value) and str(path) in str(error.value)
@@ -227,7 +236,7 @@ def test_a_cache_that_cannot_be_written_is_named(monkeypatch, tmp_path):
 
 def test_progress_is_two_lines_where_there_is_no_terminal(capsys):
     with serve(Behavior(CONTENT)) as server:
-        download(entry_of(server))
+        download(entry_of(server), log=lambda line: None)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"downloading lab/net (1.0 MB) from {server.url}", "downloaded lab/net"]
 
@@ -235,6 +244,19 @@ def test_progress_is_two_lines_where_there_is_no_terminal(capsys):
 def test_files_of_one_name_have_places_of_their_own():
     places = {place_of(entry_of_url(f"https://example.com/{i}/model_final.pkl")) for i in range(3)}
     assert len(places) == 3 and {path.name for path in places} == {"model_final.pkl"}
+
+
+def test_a_path_stays_and_names_and_addresses_become_files(tmp_path, monkeypatch):
+    assert local_file(tmp_path / "none.pth") == tmp_path / "none.pth"
+    with serve(Behavior(CONTENT)) as server:
+        rows = [{"name": "lab/net", "family": "lab", "url": server.url, "license": "CC0", "size": len(CONTENT)}]
+        (tmp_path / "zoo.json").write_text(json.dumps(rows))
+        monkeypatch.setenv("MRCNN_ZOO", str(tmp_path / "zoo.json"))
+        assert Path(local_file("lab/net")).read_bytes() == CONTENT
+        assert Path(local_file(server.url)).read_bytes() == CONTENT
+        assert local_file(Path(server.url)) == local_file(server.url), "a Path drops a slash"
+    with pytest.raises(ZooError, match="nearest: lab/net"):
+        local_file("lab/nets")
 
 
 def test_threads_download_once():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mrcnn.weights import matterport
-from mrcnn.weights.architecture import BackboneArchitecture, BoxHeadArchitecture, MaskHeadArchitecture
+from mrcnn.weights.profile import MATTERPORT
 from mrcnn.weights.report import WeightsError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data" / "mp_mask_r50.npz"
@@ -31,11 +31,18 @@ def test_architecture_of_the_reference() -> None:
     assert matterport.matches(arrays)
     found = matterport.describe(arrays)
     assert found.family == "matterport" and found.num_classes == 80
-    assert found.backbone == BackboneArchitecture(50, norm="frozen_bn", epsilon=1e-3, stride_in_1x1=True)
-    assert (found.neck.kind, found.neck.channels) == ("fpn", 256)
-    assert (found.rpn.anchors_per_cell, found.rpn.num_convs, found.rpn.channels) == (3, 1, 512)
-    assert found.box_head == BoxHeadArchitecture(fc_dims=(1024, 1024), fc_norm="frozen_bn", norm_epsilon=1e-3)
-    assert found.mask_head == MaskHeadArchitecture(norm="frozen_bn", norm_epsilon=1e-3)
+    model = MATTERPORT.model_config(found.overrides)
+    backbone = model.backbone
+    assert (backbone.depth, backbone.groups, backbone.width_per_group) == (50, 1, 64)
+    assert (backbone.norm, backbone.epsilon, backbone.stride_in_1x1) == ("frozen_bn", 1e-3, True)
+    assert (found["neck"], found["neck.channels"]) == ("fpn", 256)
+    assert (found.anchors_per_cell, model.rpn.num_convs, found["rpn.channels"]) == (3, 1, 512)
+    box = model.box_head
+    assert (box.fc_dims, box.fc_norm, box.norm_epsilon) == ((1024, 1024), "frozen_bn", 1e-3)
+    assert (box.conv_dims, box.conv_norm, box.pool.size, box.class_agnostic) == ((), "none", 7, False)
+    (mask,) = model.heads
+    assert (mask.conv_dims, mask.conv_norm, mask.norm_epsilon) == ((256,) * 4, "frozen_bn", 1e-3)
+    assert (mask.deconv_dim, mask.class_agnostic) == (256, False)
     assert found.class_names[0] == "person" and found.category_ids[-1] == 90
 
 
@@ -45,7 +52,7 @@ def test_own_classes_and_deeper_backbones() -> None:
         for name in [name for name in arrays if "4b_branch" in name]:
             arrays[name.replace("4b_branch", f"4{block}_branch")] = arrays[name]
     found = matterport.describe(arrays)
-    assert found.num_classes == 1 and found.class_names is None and found.backbone.depth == 101
+    assert found.num_classes == 1 and found.class_names is None and found["backbone.depth"] == 101
 
 
 def test_every_array_is_used_and_shapes_are_ours() -> None:
@@ -131,7 +138,7 @@ def test_convolution_over_the_roi_as_a_dense_layer() -> None:
 
 def test_a_network_without_masks() -> None:
     arrays = {name: value for name, value in _state().items() if not name.startswith("mrcnn_mask")}
-    assert matterport.describe(arrays).mask_head is None
+    assert not matterport.describe(arrays).has_head("mask_head")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from mrcnn.errors import MrcnnError
 from mrcnn.recipes import named
-from mrcnn.weights.zoo import Checksum, ZooError, find_entry, is_name, read_zoo
+from mrcnn.weights.zoo import Checksum, ZooError, find_entry, is_name, published_weights
 
 ROW = {
     "name": "lab/cells",
@@ -25,7 +25,7 @@ def table(tmp_path, monkeypatch, rows):
 
 
 def test_every_row_is_whole():
-    entries = read_zoo()
+    entries = published_weights()
     assert len(entries) == 85
     for name, entry in entries.items():
         assert name == entry.name and name.startswith(f"{entry.family}/")
@@ -36,7 +36,7 @@ def test_every_row_is_whole():
 
 
 def test_checksums_are_those_of_the_file_names():
-    for entry in read_zoo().values():
+    for entry in published_weights().values():
         if entry.family == "torchvision":
             assert entry.checksum == Checksum("sha256", entry.url.removesuffix(".pth").rsplit("-", 1)[1])
         if entry.family == "detectron2" and "model_final_" in entry.url:
@@ -71,7 +71,7 @@ def test_a_lab_adds_rows_and_replaces_some(tmp_path, monkeypatch):
     assert find_entry("lab/cells").checksum == Checksum("sha256", ROW["sha256"])
     assert find_entry("lab/cells").size == 5
     assert find_entry("matterport/mask_rcnn_coco").url == ROW["url"]
-    assert len(read_zoo()) == 86
+    assert len(published_weights()) == 86
 
 
 @pytest.mark.parametrize(
@@ -96,20 +96,22 @@ def test_a_lab_adds_rows_and_replaces_some(tmp_path, monkeypatch):
 def test_a_bad_row_is_named(tmp_path, monkeypatch, rows, what):
     path = table(tmp_path, monkeypatch, rows)
     with pytest.raises(ZooError, match="MRCNN_ZOO=") as error:
-        read_zoo()
+        published_weights()
     assert what in str(error.value) and str(path) in str(error.value)
 
 
 def test_a_missing_table_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MRCNN_ZOO", str(tmp_path / "none.json"))
     with pytest.raises(ZooError, match=r"none\.json: cannot be read"):
-        read_zoo()
+        published_weights()
 
 
 def test_names_and_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert is_name("detectron2/mask_rcnn_r50_fpn_3x")
     assert not is_name("model.pth") and not is_name("runs/a/model.pth") and not is_name("/abs/model")
-    (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "shapes").touch()
-    assert not is_name("runs/shapes")
+    assert is_name("detectron2/mask_rcnn_r50_fpn_4x"), "a mistyped name is one, so that the nearest are suggested"
+    assert not is_name("runs/shapes") and not is_name("detectron2")
+    (tmp_path / "detectron2").mkdir()
+    (tmp_path / "detectron2" / "mask_rcnn_r50_fpn_3x").touch()
+    assert not is_name("detectron2/mask_rcnn_r50_fpn_3x"), "a file comes first"

@@ -12,17 +12,9 @@ from mrcnn import recipes
 from mrcnn.data.pipeline import DataConfig
 from mrcnn.matterport.config import Config
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
-from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes import REFERENCE_BATCH, Recipe, TrainConfig
-from mrcnn.weights.architecture import (
-    Architecture,
-    BackboneArchitecture,
-    BoxHeadArchitecture,
-    MaskHeadArchitecture,
-    NeckArchitecture,
-    RPNArchitecture,
-)
-from mrcnn.weights.matterport import EPSILON
+from mrcnn.weights.matterport import network_overrides
+from mrcnn.weights.network import Network
 from mrcnn.weights.profile import MATTERPORT
 
 _log = logging.getLogger("mrcnn")
@@ -32,7 +24,7 @@ _NO_LIMIT = 1_000_000  # pixels: longer than any image
 _STRIDES = (4, 8, 16, 32, 64)
 
 
-def architecture(config: Any) -> Architecture:
+def network(config: Any) -> Network:
     """The network of matterport's that a `Config` describes.
 
     Raises:
@@ -44,30 +36,32 @@ def architecture(config: Any) -> Architecture:
         raise ValueError(
             f"NUM_CLASSES: expected background and at least one class, so 2 or more; got {config.NUM_CLASSES}"
         )
-    norm = "frozen_bn" if config.TRAIN_BN is False else "bn"
+    # In the paper's network norms are frozen as a whole, in matterport's only their statistics are.
+    norm = "bn" if config.TRAIN_BN is not False else "frozen_bn" if config.PAPER else "affine_bn"
     side = config.FPN_CLASSIF_FC_LAYERS_SIZE
     ratios = tuple(float(ratio) for ratio in config.RPN_ANCHOR_RATIOS)
-    channels = config.TOP_DOWN_PYRAMID_SIZE
-    return Architecture(
-        family="matterport",
-        num_classes=config.NUM_CLASSES - 1,
-        backbone=BackboneArchitecture(_DEPTHS[config.BACKBONE], norm=norm, epsilon=EPSILON, stride_in_1x1=True),
-        neck=NeckArchitecture("fpn", channels),
-        rpn=RPNArchitecture(
-            len(ratios), 1, 512, tuple((float(scale),) for scale in config.RPN_ANCHOR_SCALES), anchor_ratios=ratios
-        ),
-        box_head=BoxHeadArchitecture(
-            fc_dims=(side, side), fc_norm=norm, norm_epsilon=EPSILON, pool_size=config.POOL_SIZE
-        ),
-        mask_head=MaskHeadArchitecture((256,) * 4, norm, EPSILON),
+    overrides = network_overrides(
+        _DEPTHS[config.BACKBONE],
+        config.NUM_CLASSES - 1,
+        config.TOP_DOWN_PYRAMID_SIZE,
+        (side, side),
+        config.POOL_SIZE,
+        norm,
+        "sigmoid" if config.PAPER else "softmax",
+        has_mask=True,
     )
+    anchors = {
+        "rpn.anchors.sizes": tuple((float(scale),) for scale in config.RPN_ANCHOR_SCALES),
+        "rpn.anchors.ratios": ratios,
+    }
+    return Network("matterport", {**overrides, **anchors}, len(ratios))
 
 
 def model_config(config: Any) -> MaskRCNNConfig:
     """Configuration of the model that a `Config` describes; see `Config.PAPER`."""
     _refuse(config)
     if not config.PAPER:
-        base, counts = MATTERPORT.model_config(architecture(config)), _Attributes(config, changed_only=False)
+        base, counts = MATTERPORT.model_config(network(config).overrides), _Attributes(config, changed_only=False)
     else:
         name = config.PAPER if isinstance(config.PAPER, str) else _paper_recipe(config)
         base, counts = recipes.get(name).model, _Attributes(config, changed_only=True)
@@ -112,7 +106,7 @@ def model_config(config: Any) -> MaskRCNNConfig:
 
 
 def recipe(config: Any, learning_rate: float, layers: str = "all") -> Recipe:
-    """Data and training config of a `Config`. Images come resized from `training.NativeDataset`, except crops.
+    """What a `Config` says as a recipe, for `mrcnn.train` on a data set of this package.
 
     Args:
         config: the script's.
@@ -126,15 +120,13 @@ def recipe(config: Any, learning_rate: float, layers: str = "all") -> Recipe:
         flip_horizontal=0.0,  # matterport leaves it to the `augmentation` argument
         max_instances=int(config.MAX_GT_INSTANCES),
         mask_side=int(mini),
-        keep_empty=True,  # `training.NativeDataset` shows another image instead
-        aspect_grouping=False,  # an image that is shown in place of another fits the one canvas
     )
     train = TrainConfig(
         batch_size=int(config.BATCH_SIZE),
         learning_rate=float(learning_rate) * REFERENCE_BATCH / int(config.BATCH_SIZE),  # scaled back with the batch
         momentum=float(config.LEARNING_MOMENTUM),
-        # matterport divides each weight's decay by the size of its array, which leaves nothing of it.
-        weight_decay=float(config.WEIGHT_DECAY) if config.PAPER else 0.0,
+        weight_decay=float(config.WEIGHT_DECAY),
+        decay="l2" if config.PAPER else "mean_square",
         schedule="constant",
         warmup_images=0,
         clip_norm=float(config.GRADIENT_CLIP_NORM) if config.GRADIENT_CLIP_NORM else None,
@@ -162,8 +154,6 @@ class _Attributes:
 
 def _refuse(config: Any) -> None:
     """What has no counterpart here ends with one clear line instead of another network than was asked for."""
-    if not config.USE_RPN_ROIS:
-        raise ValueError("USE_RPN_ROIS = False: heads cannot be trained on RoIs from outside; leave it True")
     if tuple(config.BACKBONE_STRIDES) != _STRIDES or config.RPN_ANCHOR_STRIDE != 1:
         raise ValueError(
             f"BACKBONE_STRIDES, RPN_ANCHOR_STRIDE: expected {list(_STRIDES)} and 1, the backbone's own, got "
@@ -204,11 +194,6 @@ def _loss_weights(config: Any) -> dict[str, float]:
         changes[f"{component}.loss_weight"] = first
         changes[f"{component}.box_loss_weight"] = None if second == first else second
     return changes
-
-
-def as_resized(base: InputConfig) -> InputConfig:
-    """The input config under which images that `training.NativeDataset` has resized keep their size."""
-    return replace(base, short_side=1, long_side=_NO_LIMIT, divisor=64, never_shrink_for_short=True, canvas="divisor")
 
 
 def _input(base: Any, config: Any, counts: _Attributes) -> Any:

@@ -7,16 +7,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mrcnn.weights.checkpoint import load_model, load_weights, read_checkpoint, save_checkpoint
+    from mrcnn.weights.checkpoint import load_model, read_checkpoint, save_checkpoint
     from mrcnn.weights.imagenet import load_imagenet
+    from mrcnn.weights.pretrained import describe_weights, load_pretrained, load_weights
     from mrcnn.weights.report import LoadReport, WeightsError
 
 _HOME = {
     "LoadReport": "report",
     "WeightsError": "report",
+    "describe_weights": "pretrained",
     "load_imagenet": "imagenet",
     "load_model": "checkpoint",
-    "load_weights": "checkpoint",
+    "load_pretrained": "pretrained",
+    "load_weights": "pretrained",
     "read_checkpoint": "checkpoint",
     "save_checkpoint": "checkpoint",
 }
@@ -24,8 +27,10 @@ _HOME = {
 __all__ = [
     "LoadReport",
     "WeightsError",
+    "describe_weights",
     "load_imagenet",
     "load_model",
+    "load_pretrained",
     "load_weights",
     "read_checkpoint",
     "save_checkpoint",

@@ -1,29 +1,42 @@
 """The package's own checkpoint: one .safetensors file that holds the weights and all that is needed to rebuild.
 
-The file's metadata has one entry, "mrcnn", a JSON object: format ("mrcnn/1"), model (the config of
-`MaskRCNNConfig`), class_names, category_ids, and whatever the writer added (recipe, step, scores, ...).
+The file's metadata has an entry "mrcnn", a JSON object: format ("mrcnn/1"), model (the config of `MaskRCNNConfig`),
+class_names, category_ids, and whatever the writer added (recipe, step, scores, ...); and a checksum, see
+`safetensors_file`. Checkpoints of a training run (`run_checkpoint`) are read as well.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import logging
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+import tensorflow as tf
 
 from mrcnn.files import atomic_write
-from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
+from mrcnn.migrations import migrate_model
+from mrcnn.modeling.initializers import blank_kernels
+from mrcnn.modeling.limits import TooManyVariablesError, limited_variables
+from mrcnn.weights import run_checkpoint
+from mrcnn.weights.containers import short
+from mrcnn.weights.file_format import EXPECTED
+from mrcnn.weights.reading import reading, regular_file
+from mrcnn.weights.report import WeightsError, assign, by_stable_names, named_variables
+from mrcnn.weights.safetensors_file import checked, header_metadata, open_safetensors
 from mrcnn.weights.stored_array import StoredArray
 
 FORMAT = "mrcnn/1"
 MODEL_FILE = "model.safetensors"
 """The file in a run's folder that holds the model."""
-_KEY = "mrcnn"
+_SPARE_VALUES = 1 << 22  # that a model may have beyond those of its file
+_log = logging.getLogger(__name__)
 
 
 def save_checkpoint(
@@ -68,37 +81,20 @@ def save_checkpoint(
         "category_ids": None if category_ids is None else [int(i) for i in category_ids],
     }
     try:
-        text = json.dumps(metadata)
-    except TypeError as error:
+        header = header_metadata(metadata, arrays)
+    except (TypeError, ValueError, RecursionError) as error:
         raise WeightsError(f"{path}: not written, extra is not plain data ({error})") from error
     with atomic_write(path) as temporary:
-        safetensors.numpy.save_file(arrays, temporary, metadata={_KEY: text})
+        safetensors.numpy.save_file(arrays, temporary, metadata=header)
     return path
-
-
-_DTYPES = {
-    **{f"F{8 * size}": f"f{size}" for size in (2, 4, 8)},
-    **{f"{letter}{8 * size}": f"{kind}{size}" for letter, kind in (("I", "i"), ("U", "u")) for size in (1, 2, 4, 8)},
-    "BOOL": "?",
-}
-
-
-def _stored(path: Path, name: str, shape: list[int], dtype: str) -> StoredArray:
-    """One array of a safetensors file; what NumPy has no type for, such as bfloat16, becomes float32."""
-
-    def read() -> np.ndarray:
-        with safetensors.safe_open(path, "numpy") as file:
-            value = file.get_tensor(name)
-        return value if dtype in _DTYPES else value.astype(np.float32)
-
-    return StoredArray(tuple(shape), _DTYPES.get(dtype, "f4"), read)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, StoredArray]]:
     """Metadata and lazily read arrays of a checkpoint.
 
     Args:
-        path: the file, or a run's folder (then its model.safetensors).
+        path: a file of `save_checkpoint` or of a training run (then the model's arrays alone are given), or a run's
+            folder (then its model.safetensors, or its latest checkpoint while it has none).
 
     Returns:
         (metadata, arrays by name). Metadata is empty for a safetensors file of another writer.
@@ -107,23 +103,17 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
         WeightsError: no such file, not a safetensors file, damaged, or of a later format.
     """
     path = checkpoint_path(path)
-    try:
-        with safetensors.safe_open(path, "numpy") as file:
-            text = (file.metadata() or {}).get(_KEY, "{}")
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            tensors = {
-                name: _stored(path, name, part.get_shape(), str(part.get_dtype())) for name, part in slices.items()
-            }
-    except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path}: not a safetensors file, or a damaged one ({error})") from error
-    try:
-        metadata = json.loads(text)
-    except ValueError as error:
-        raise WeightsError(f"{path}: its {_KEY} metadata is not JSON ({error})") from error
-    if not isinstance(metadata, dict):
-        raise WeightsError(f"{path}: its {_KEY} metadata is not a JSON object")
+    metadata, tensors = open_safetensors(path)
+    if metadata.get("format") == run_checkpoint.FORMAT:
+        return run_checkpoint.weights_of_run(metadata, tensors, path)
     if metadata and metadata.get("format") != FORMAT:
-        raise WeightsError(f"{path}: format {metadata.get('format')!r}, this version reads {FORMAT!r}")
+        raise WeightsError(
+            f"{path}: format {short(metadata.get('format'))}, this version reads {FORMAT!r} and "
+            f"{run_checkpoint.FORMAT!r}"
+        )
+    sums = metadata.pop("crc32", None)
+    if isinstance(sums, dict):
+        tensors = {name: checked(tensor, sums.get(name), name, path) for name, tensor in tensors.items()}
     return metadata, tensors
 
 
@@ -134,27 +124,95 @@ def checkpoint_path(path: str | os.PathLike[str]) -> Path:
         WeightsError: there is none.
     """
     path = Path(path)
-    if path.is_dir():
-        if not (path / MODEL_FILE).is_file():
-            raise WeightsError(f"{path}: a folder without {MODEL_FILE}")
-        return path / MODEL_FILE
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file")
-    return path
+    if not path.is_dir():
+        return regular_file(path)
+    if (path / MODEL_FILE).exists():
+        return regular_file(path / MODEL_FILE)
+    newest = run_checkpoint.newest_checkpoint(path)
+    if newest is None:
+        raise WeightsError(f"{path}: a folder without {MODEL_FILE}, expected {EXPECTED}, or the folder of a run")
+    _log.info("%s has no %s yet, %s is taken", path, MODEL_FILE, newest)
+    return newest
 
 
-def stored_model(metadata: Mapping[str, Any], source: str) -> tuple[Any, list[str], list[int] | None]:
-    """What a checkpoint's metadata say of its model: config (a MaskRCNNConfig), class names, category ids.
+class StoredModel(NamedTuple):
+    """What a checkpoint's metadata say of its model: a MaskRCNNConfig, C class names, C category ids."""
+
+    config: Any
+    class_names: list[str]
+    category_ids: list[int] | None
+
+
+def stored_model(metadata: Mapping[str, Any], source: str) -> StoredModel:
+    """What a checkpoint's metadata say of its model.
 
     Raises:
-        WeightsError: they say nothing of a model; names the file `source`.
+        WeightsError: they say nothing of a model, or what cannot be; names the file `source`.
     """
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 
     for key in ("model", "class_names"):
         if key not in metadata:
             raise WeightsError(f"{source}: no checkpoint of mrcnn, its metadata has no {key!r}")
-    return MaskRCNNConfig.from_dict(metadata["model"]), metadata["class_names"], metadata.get("category_ids")
+    if not isinstance(metadata["model"], dict):
+        raise WeightsError(f"{source}: its model is {short(metadata['model'])}, expected a mapping of fields")
+    with reading(Path(source)):
+        config = MaskRCNNConfig.from_dict(migrate_model(metadata["model"]))
+    lists: dict[str, tuple[Any, type]] = {
+        "class_names": (metadata["class_names"], str),
+        "category_ids": (metadata.get("category_ids"), int),
+    }
+    number = getattr(config, "num_classes", None)
+    for key, (values, kind) in lists.items():
+        if values is None and key == "category_ids":
+            continue
+        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+            raise WeightsError(f"{source}: its {key} are {short(values)}, expected a list of {kind.__name__}")
+        if number not in (None, len(values)):
+            raise WeightsError(f"{source}: {len(values)} {key} for {number} classes")
+    return StoredModel(config, metadata["class_names"], metadata.get("category_ids"))
+
+
+def build_model(
+    config: Any,
+    class_names: Sequence[str] | None,
+    category_ids: Sequence[int] | None,
+    arrays: Mapping[str, Any],
+    source: str,
+    *,
+    num_values: int | None = None,
+    is_blank: bool = True,
+    is_changed: bool = False,
+) -> Any:
+    """The MaskRCNN of a config that came with arrays; never much larger than the arrays allow.
+
+    Args:
+        config: a MaskRCNNConfig.
+        class_names, category_ids: as for MaskRCNN.
+        arrays: of the file, anything with `shape`.
+        source: the file, for messages.
+        num_values: that the model may have; None: as many as the arrays.
+        is_blank: kernels are zero, as they are all read from the file.
+        is_changed: the caller has changed the config, whose errors then stay what they are.
+
+    Raises:
+        WeightsError: a model of this config has many more variables than the file has arrays, or more values in them,
+            which are not allocated; or no model can be built of it.
+    """
+    from mrcnn.modeling.mask_rcnn import MaskRCNN
+
+    limit = num_values or sum(math.prod(array.shape) for array in arrays.values())
+    # Somewhat more is let through, for a comparison of names and shapes says best what does not fit.
+    number, limit = 2 * len(arrays) + 1000, limit + _SPARE_VALUES
+    try:
+        with blank_kernels() if is_blank else contextlib.nullcontext(), limited_variables(number, limit):
+            return MaskRCNN(config, class_names, category_ids)
+    except TooManyVariablesError as error:
+        raise WeightsError(f"{source}: does not fit its own config, which has {error}") from error
+    except (ValueError, TypeError, ArithmeticError, LookupError, MemoryError, RuntimeError, tf.errors.OpError) as error:
+        if is_changed:
+            raise
+        raise WeightsError(f"{source}: no model can be built of its config ({str(error)[:500]})") from error
 
 
 def load_model(path: str | os.PathLike[str]) -> Any:
@@ -163,36 +221,20 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     What became of every array is in the model's `load_report`.
 
     Args:
-        path: a file of `save_checkpoint`, or a run's folder.
+        path: a file of `save_checkpoint`, a checkpoint of a training run, or a run's folder (its model.safetensors, or
+            its latest checkpoint while it has none).
 
     Raises:
         WeightsError: the file is no checkpoint, or its weights do not all fit its own config.
-    """
-    from mrcnn.modeling.initializers import blank_kernels
-    from mrcnn.modeling.mask_rcnn import MaskRCNN
 
-    metadata, tensors = read_checkpoint(path)
-    source = str(checkpoint_path(path))
-    stored = stored_model(metadata, source)
-    with blank_kernels():
-        model = MaskRCNN(*stored)
-    model.load_report = assign(named_variables(model), by_stable_names(tensors, model), source, strict=True)
+    Example:
+        >>> model = load_model("runs/nuclei")  # doctest: +SKIP
+        >>> model.load_report.is_complete  # doctest: +SKIP
+        True
+    """
+    source = checkpoint_path(path)
+    metadata, tensors = read_checkpoint(source)
+    model = build_model(*stored_model(metadata, str(source)), tensors, str(source))
+    report = assign(named_variables(model), by_stable_names(tensors, model), str(source), strict=True)
+    model.load_report = report
     return model
-
-
-def load_weights(model: Any, path: str | os.PathLike[str]) -> LoadReport:
-    """Load what fits of a checkpoint into a model that may differ, e.g. in its number of classes.
-
-    Args:
-        model: a MaskRCNN, or any Keras model whose variables have the same names.
-        path: a file of `save_checkpoint`, or a run's folder.
-
-    Returns:
-        Which variables were set, which were skipped for their shape, which the file lacks, which of its arrays were
-        of no use.
-
-    Raises:
-        WeightsError: the file cannot be read, or nothing in it fits.
-    """
-    _, tensors = read_checkpoint(path)
-    return assign(named_variables(model), by_stable_names(tensors, model), str(checkpoint_path(path)))

@@ -5,22 +5,20 @@ Ref: Detectron, modeling/{ResNet,FPN,rpn_heads,fast_rcnn_heads,mask_rcnn_heads,k
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mrcnn.weights.architecture import Architecture
 from mrcnn.weights.coco_classes import coco_classes
+from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.name_map import (
     ROI_STAGE,
     Converted,
     convert_all,
-    expect_standard_anchors,
-    infer,
     leaf_of,
     refuse_unsupported,
 )
+from mrcnn.weights.network import Network
 from mrcnn.weights.profile import DETECTRON
 
 _IGNORED = r"_momentum$|^lr$|^kps_score_[wb]$|^conv1_b$|^(fc1000|pred)_[wb]$"
@@ -61,7 +59,7 @@ def matches(arrays: Mapping[str, Any]) -> bool:
 
 def describe(
     arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, source: str = "Detectron weights"
-) -> Architecture:
+) -> Network:
     """The network that the weights are of.
 
     Where the stride is, the file's own config say (`cfg`); without them it is in the 1x1, as in MSRA's ResNets,
@@ -84,13 +82,12 @@ def describe(
     assumptions = ["pixels, anchors and RoIAlign as in the published baselines"]
     stride_in_1x1 = _stride_in_1x1((metadata or {}).get("cfg"))
     if stride_in_1x1 is None:
-        stride_in_1x1 = found.backbone.groups == 1 and norm != "gn"
+        stride_in_1x1 = found["backbone.groups"] == 1 and norm != "gn"
         assumptions.append(f"stride in the {'1x1' if stride_in_1x1 else '3x3'} convolution, as in the baselines")
-    classes = coco_classes(found.num_classes, found.keypoint_head is not None)
-    return dataclasses.replace(
-        found,
+    classes = coco_classes(found.num_classes, found.has_head("keypoint_head"))
+    return found.changed(
+        {"backbone.norm": norm, "backbone.stride_in_1x1": stride_in_1x1},
         family="detectron",
-        backbone=dataclasses.replace(found.backbone, norm=norm, stride_in_1x1=stride_in_1x1),
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=tuple(assumptions),
@@ -103,16 +100,16 @@ def _stride_in_1x1(cfg: Any) -> bool | None:
     return None if match is None else match[1].lower() == "true"
 
 
-def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
+def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
     """The weights by our variable names, in our layouts; see `Converted`.
 
     Norms are a scale and a shift here; our moving statistics are set so that they change nothing.
 
     Args:
         arrays: as for `describe`.
-        architecture: what `describe` gave.
+        network: what `describe` gave.
     """
-    return convert_all(arrays, _ours(arrays), architecture, DETECTRON.background, _IGNORED)
+    return convert_all(arrays, _ours(arrays), network, DETECTRON.background, _IGNORED)
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:

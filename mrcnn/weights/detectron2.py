@@ -5,24 +5,22 @@ Ref: detectron2, modeling/backbone, proposal_generator/rpn.py, roi_heads; config
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from mrcnn.weights.architecture import Architecture, Family, RPNArchitecture
 from mrcnn.weights.coco_classes import coco_classes
+from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.name_map import (
     ROI_STAGE,
     Converted,
     convert_all,
-    expect_standard_anchors,
-    infer,
     leaf_of,
     refuse_unsupported,
 )
+from mrcnn.weights.network import Family, Network
 from mrcnn.weights.profile import DETECTRON2
 from mrcnn.weights.report import WeightsError
 
@@ -77,7 +75,7 @@ def matches(arrays: Mapping[str, Any]) -> bool:
 
 def describe(
     arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, source: str = "detectron2 weights"
-) -> Architecture:
+) -> Network:
     """The network that the weights are of.
 
     What names and shapes do not tell is decided as the published configurations do: ResNeXt: ImageNet's standard
@@ -97,44 +95,41 @@ def describe(
     found = infer(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, DETECTRON2.background, source
     )
-    backbone, neck, box_head, mask_head = found.backbone, found.neck, found.box_head, found.mask_head
-    norm = backbone.norm
-    if norm == "gn" and neck.norm == "none":
+    norm, groups, neck_norm = found["backbone.norm"], found["backbone.groups"], found["neck.norm"]
+    if norm == "gn" and neck_norm == "none":
         norm = "frozen_bn"  # early files leave out the statistics, which are folded into scale and shift
     elif norm == "bn":
-        is_live = neck.norm == "bn" or any(name.endswith(".num_batches_tracked") for name in arrays)
+        is_live = neck_norm == "bn" or any(name.endswith(".num_batches_tracked") for name in arrays)
         norm = "sync_bn" if is_live else "frozen_bn"
-    stride_in_1x1 = backbone.groups == 1 and norm != "gn"
-    kind = _published_kind(norm, backbone.groups)
+    stride_in_1x1 = groups == 1 and norm != "gn"
+    kind = _published_kind(norm, groups)
     assumptions = [f"stride in the {'1x1' if stride_in_1x1 else '3x3'} convolution, as in {kind}"]
-    family: Family = "detectron2_imagenet_pixels" if backbone.groups > 1 else "detectron2"
+    family: Family = "detectron2_imagenet_pixels" if groups > 1 else "detectron2"
     std = arrays.get("pixel_std")
     if std is not None:
         family = "detectron2_imagenet_pixels" if float(np.max(np.asarray(std))) > 2.0 else "detectron2"
     else:
         divided = "divided by ImageNet's standard deviation" if family.endswith("pixels") else "not divided"
         assumptions.append(f"pixels {divided}, as in {kind}")
-    rpn = _with_anchors(found.rpn, arrays, source)
-    if rpn.anchor_sizes is None:
+    anchors = _anchors(found.anchors_per_cell, arrays, source)
+    if not anchors:
         expect_standard_anchors(found, source)
         assumptions.append("anchors as in the base configuration")
-    classes = coco_classes(found.num_classes, found.keypoint_head is not None)
-    return dataclasses.replace(
-        found,
+    classes = coco_classes(found.num_classes, found.has_head("keypoint_head"))
+    # Batch norm outside the backbone is the synchronized one in all published models.
+    norms = ("neck.norm", "box_head.conv_norm", "mask_head.conv_norm")
+    live = {path: "sync_bn" for path in norms if found.overrides.get(path) == "bn"}
+    return found.changed(
+        {"backbone.norm": norm, "backbone.stride_in_1x1": stride_in_1x1, **live, **anchors},
         family=family,
-        backbone=dataclasses.replace(backbone, norm=norm, stride_in_1x1=stride_in_1x1),
-        neck=dataclasses.replace(neck, norm=_live(neck.norm)),
-        rpn=rpn,
-        box_head=dataclasses.replace(box_head, conv_norm=_live(box_head.conv_norm)),
-        mask_head=mask_head and dataclasses.replace(mask_head, norm=_live(mask_head.norm)),
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=(*assumptions, "RoIAlign as in the base configuration"),
     )
 
 
-def _with_anchors(rpn: RPNArchitecture, arrays: Mapping[str, Any], source: str) -> RPNArchitecture:
-    """With the sizes and ratios of the anchors, which many files hold as boxes (x1, y1, x2, y2) around a cell."""
+def _anchors(per_cell: int, arrays: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Sizes and ratios of the anchors, which many files hold as boxes (x1, y1, x2, y2) around a cell; else nothing."""
     sizes: list[tuple[float, ...]] = []
     ratios: set[tuple[float, ...]] = set()
     while f"{_ANCHORS}{len(sizes)}" in arrays:
@@ -144,23 +139,18 @@ def _with_anchors(rpn: RPNArchitecture, arrays: Mapping[str, Any], source: str) 
             "size": tuple(dict.fromkeys(np.sqrt(width * height).round(2).tolist())),
             "ratio": tuple(dict.fromkeys((height / width).round(4).tolist())),
         }
-        if len(ours["size"]) * len(ours["ratio"]) != len(boxes) or len(boxes) != rpn.anchors_per_cell:
+        if len(ours["size"]) * len(ours["ratio"]) != len(boxes) or len(boxes) != per_cell:
             raise WeightsError(
-                f"{source}: {_ANCHORS}{len(sizes)} has {len(boxes)} anchors, expected {rpn.anchors_per_cell}, "
+                f"{source}: {_ANCHORS}{len(sizes)} has {len(boxes)} anchors, expected {per_cell}, "
                 "each of its sizes in each of its ratios"
             )
         sizes.append(ours["size"])
         ratios.add(ours["ratio"])
     if not sizes:
-        return rpn
+        return {}
     if len(ratios) > 1:
         raise WeightsError(f"{source}: anchors of other ratios on other levels are not supported")
-    return dataclasses.replace(rpn, anchor_sizes=tuple(sizes), anchor_ratios=ratios.pop())
-
-
-def _live(norm: Any) -> Any:
-    """Batch norm outside the backbone is the synchronized one in all published models."""
-    return "sync_bn" if norm == "bn" else norm
+    return {"rpn.anchors.sizes": tuple(sizes), "rpn.anchors.ratios": ratios.pop()}
 
 
 def _published_kind(norm: str, groups: int) -> str:
@@ -172,14 +162,14 @@ def _published_kind(norm: str, groups: int) -> str:
     )
 
 
-def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
+def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
     """The weights by our variable names, in our layouts; see `Converted`.
 
     Args:
         arrays: as for `describe`.
-        architecture: what `describe` gave.
+        network: what `describe` gave.
     """
-    return convert_all(arrays, _ours(arrays), architecture, DETECTRON2.background, _IGNORED)
+    return convert_all(arrays, _ours(arrays), network, DETECTRON2.background, _IGNORED)
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
+from mrcnn.weights.reading import regular_file
 from mrcnn.weights.report import WeightsError
 
 Kind = Literal["torch_zip", "torch_legacy", "pickle", "hdf5", "safetensors"]
@@ -48,8 +49,7 @@ def file_format(path: str | os.PathLike[str]) -> Kind:
     path = Path(path)
     if path.is_dir():
         raise WeightsError(f"{path}: a folder without model.safetensors, expected {EXPECTED}")
-    if not path.exists():
-        raise WeightsError(f"{path}: no such file")
+    regular_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -82,7 +82,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, LookupError, RuntimeError) as error:
         raise WeightsError(f"{path}: truncated or damaged (a zip archive without its directory: {error})") from error
     if sum(name.count("/") == 1 and name.endswith("/data.pkl") for name in names) == 1:
         return

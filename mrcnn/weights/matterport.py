@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mrcnn.modeling.backbones.resnet import BLOCKS
-from mrcnn.weights.architecture import (
-    Architecture,
-    BackboneArchitecture,
-    BoxHeadArchitecture,
-    MaskHeadArchitecture,
-    NeckArchitecture,
-    RPNArchitecture,
-)
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.name_map import Conversion, Converted
+from mrcnn.weights.network import Network
 from mrcnn.weights.profile import MATTERPORT
 from mrcnn.weights.report import WeightsError
 
@@ -70,7 +64,7 @@ def matches(arrays: Mapping[str, Any]) -> bool:
 
 def describe(
     arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, source: str = "matterport weights"
-) -> Architecture:
+) -> Network:
     """The network that the weights are of.
 
     Args:
@@ -110,43 +104,84 @@ def describe(
     shape("mrcnn_bbox_fc/kernel", second, 4 * num_outputs)
     if num_outputs < 2:
         raise WeightsError(f"{source}: mrcnn_class_logits has {num_outputs} outputs, expected background and a thing")
-    mask_head = None
+    mask_head: dict[str, Any] = {}
     if has_mask:
         dims = [channels]
         for i in (1, 2, 3, 4):
             dims.append(shape(f"mrcnn_mask_conv{i}/kernel", 3, 3, dims[-1], None)[-1])
         deconv = shape("mrcnn_mask_deconv/kernel", 2, 2, None, dims[-1])[2]
         shape("mrcnn_mask/kernel", 1, 1, deconv, num_outputs)
-        mask_head = MaskHeadArchitecture(tuple(dims[1:]), "frozen_bn", EPSILON, deconv)
+        mask_head = {"mask_head.conv_dims": tuple(dims[1:]), "mask_head.deconv_dim": deconv}
     classes = coco_classes(num_outputs - 1)
-    return Architecture(
-        family="matterport",
-        num_classes=num_outputs - 1,
-        backbone=BackboneArchitecture(depth, norm="frozen_bn", epsilon=EPSILON, stride_in_1x1=True),
-        neck=NeckArchitecture("fpn", channels),
-        rpn=RPNArchitecture(anchors, 1, rpn_channels),
-        box_head=BoxHeadArchitecture(
-            fc_dims=(first, second), fc_norm="frozen_bn", norm_epsilon=EPSILON, pool_size=pool
-        ),
-        mask_head=mask_head,
+    overrides = network_overrides(
+        depth, num_outputs - 1, channels, (first, second), pool, "affine_bn", "softmax", has_mask
+    )
+    return Network(
+        "matterport",
+        {**overrides, "rpn.channels": rpn_channels, **mask_head},
+        anchors,
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=("anchors, thresholds and image sizes of matterport's default configuration",),
     )
 
 
-def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
+def network_overrides(
+    depth: int,
+    num_classes: int,
+    channels: int = 256,
+    fc_dims: tuple[int, int] = (1024, 1024),
+    pool_size: int = 7,
+    norm: str = "affine_bn",
+    objectness: str = "softmax",
+    has_mask: bool = True,
+) -> dict[str, Any]:
+    """A network of matterport's as changes of its family's config.
+
+    Args:
+        depth: of the ResNet, 50 or 101.
+        num_classes: C, things only.
+        channels: of the pyramid.
+        fc_dims: channels of the box head's two layers.
+        pool_size: bins per axis of the box head.
+        norm: of backbone and heads.
+        objectness: "softmax": background and object compete, as there; "sigmoid": one logit for each anchor.
+        has_mask: False: a network of boxes only.
+    """
+    mask_head = {"mask_head.conv_dims": (256,) * 4, "mask_head.conv_norm": norm, "mask_head.norm_epsilon": EPSILON}
+    return {
+        "num_classes": num_classes,
+        "backbone.depth": depth,
+        "backbone.norm": norm,
+        "backbone.epsilon": EPSILON,
+        "backbone.stride_in_1x1": True,
+        "neck": "fpn",
+        "neck.channels": channels,
+        "rpn.channels": 512,
+        "rpn.objectness": objectness,
+        "box_head.fc_dims": fc_dims,
+        "box_head.fc_norm": norm,
+        "box_head.norm_epsilon": EPSILON,
+        "box_head.pool.size": pool_size,
+        **(mask_head if has_mask else {}),
+    }
+
+
+def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
     """The weights by our variable names, in our layouts; see `Converted`.
 
-    A batch norm takes the bias of the convolution before it into its mean, which is exact while it uses its mean.
+    A batch norm takes the bias of the convolution before it: as a vector of its own ("affine_bn"), or, as every other
+    norm, into its mean, which is exact while it uses its mean.
 
     Args:
         arrays: as for `describe`.
-        architecture: what `describe` gave.
+        network: what `describe` gave.
     """
     conversions: dict[str, Conversion] = {}
-    for layer in _layers(architecture.backbone.depth, architecture.mask_head is not None):
+    for layer in _layers(network["backbone.depth"], network.has_head("mask_head")):
         convert = _CONVERSIONS.get(layer.theirs, _same)
+        if layer.theirs == "rpn_class_raw" and network["rpn.objectness"] == "softmax":
+            convert = _same
         conversions[f"{layer.ours}/kernel"] = Conversion((f"{layer.theirs}/kernel",), convert)
         bias = f"{layer.theirs}/bias"
         if not layer.norm:
@@ -154,10 +189,30 @@ def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
             continue
         for leaf in _NORM:
             conversions[f"{layer.our_norm}/{leaf}"] = Conversion((f"{layer.norm}/{leaf}",), _same)
-        if bias in arrays:
+        if network["backbone.norm"] == "affine_bn":
+            # A file without biases was made of a network without them.
+            source = (bias, _same) if bias in arrays else (f"{layer.norm}/beta", np.zeros_like)
+            conversions[f"{layer.our_norm}/bias"] = Conversion((source[0],), source[1])
+        elif bias in arrays:
             mean = f"{layer.norm}/moving_mean"
             conversions[f"{layer.our_norm}/moving_mean"] = Conversion((mean, bias), np.subtract)
     return Converted(arrays, conversions, ignored=r"^training/|optimizer|^anchors/")
+
+
+def fitted(network: Network, model: Mapping[str, Any]) -> Network:
+    """The network with the norms and the objectness of a model, so that `to_ours` makes arrays that fit it.
+
+    Args:
+        network: what `describe` gave.
+        model: the model's variables by path.
+    """
+    changes: dict[str, Any] = {}
+    if not any(path.endswith("norm/bias") for path in model):
+        changes = {name: "frozen_bn" for name in network.overrides if name.endswith("norm")}
+    logits = model.get("rpn/objectness/bias")
+    if logits is not None and int(logits.shape[-1]) == network.anchors_per_cell:
+        changes["rpn.objectness"] = "sigmoid"
+    return replace(network, overrides={**network.overrides, **changes})
 
 
 def _depth(arrays: Mapping[str, Any], source: str) -> int:

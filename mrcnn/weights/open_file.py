@@ -51,8 +51,8 @@ def read_arrays(path: str | os.PathLike[str]) -> FileContents:
             more than arrays and plain containers.
     """
     path = Path(path)
-    if path.is_dir() and (path / checkpoint.MODEL_FILE).is_file():
-        path = path / checkpoint.MODEL_FILE
+    if path.is_dir():
+        path = checkpoint.checkpoint_path(path)
     kind = file_format(path)
     if kind == "safetensors":
         return _safetensors(path)

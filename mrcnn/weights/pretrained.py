@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.modeling.initializers import blank_kernels
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, torchvision
-from mrcnn.weights.architecture import Architecture
 from mrcnn.weights.coco_classes import NOT_A_CLASS
 from mrcnn.weights.name_map import Converted
+from mrcnn.weights.network import Network
 from mrcnn.weights.open_file import FileContents, read_arrays
 from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.reading import reading
 from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
 
 _log = logging.getLogger(__name__)
 
 IMPORTERS: tuple[ModuleType, ...] = (torchvision, detectron2, detectron, matterport)
-"""One module per code base: `matches(arrays)`, `describe(arrays, plain, source)`, `to_ours(arrays, architecture)`."""
+"""One module per code base: `matches(arrays)`, `describe(arrays, plain, source)`, `to_ours(arrays, network)`."""
 
 _SHORT_NAMES = {
     "short_side": "input.short_side",
@@ -38,6 +38,9 @@ _SHORT_NAMES = {
 }
 
 
+_SPARE_VALUES = 1 << 24  # that a model with other classes may have beyond those of its file
+
+
 class UnknownNetworkError(WeightsError):
     """A readable weights file that is of no detector this package knows, such as that of a classifier."""
 
@@ -45,7 +48,7 @@ class UnknownNetworkError(WeightsError):
 class Foreign(NamedTuple):
     """Weights of another program: the network they are of, and the arrays by our names, in our layouts."""
 
-    architecture: Architecture
+    network: Network
     arrays: Converted
 
 
@@ -57,16 +60,29 @@ def read_foreign(path: str | os.PathLike[str]) -> tuple[FileContents, Foreign | 
         UnknownNetworkError: a whole file, of no detector.
     """
     contents = read_arrays(path)
+    foreign = _foreign(contents, path)
+    if foreign is None and contents.container != "mrcnn":
+        raise _unknown(contents, path)
+    return contents, foreign
+
+
+def _foreign(contents: FileContents, path: str | os.PathLike[str]) -> Foreign | None:
+    """Whose network a file holds; None: this package's, or one of a code base it does not know."""
     if contents.container == "mrcnn":
-        return contents, None
-    for importer in IMPORTERS:
-        if importer.matches(contents.arrays):
-            architecture = importer.describe(contents.arrays, contents.metadata, str(path))
-            return contents, Foreign(architecture, importer.to_ours(contents.arrays, architecture))
-    names = ", ".join(list(contents.arrays)[:3])
-    raise UnknownNetworkError(
-        f"{path}: {contents.container} weights of an unknown network; expected a Mask, Faster or Keypoint R-CNN of"
-        f" torchvision, detectron2, Detectron, matterport/Mask_RCNN or this package. It has {names}, ..."
+        return None
+    with reading(Path(path)):
+        for importer in IMPORTERS:
+            if importer.matches(contents.arrays):
+                network = importer.describe(contents.arrays, contents.metadata, str(path))
+                return Foreign(network, importer.to_ours(contents.arrays, network))
+    return None
+
+
+def _unknown(contents: FileContents, path: str | os.PathLike[str], also: str = "") -> UnknownNetworkError:
+    names = ", ".join(name[:80] for name in list(contents.arrays)[:3])
+    return UnknownNetworkError(
+        f"{path}: {contents.container} weights of an unknown network; {also}expected a Mask, Faster or Keypoint R-CNN"
+        f" of torchvision, detectron2, Detectron, matterport/Mask_RCNN or this package. It has {names}, ..."
         f" ({len(contents.arrays)} arrays)"
     )
 
@@ -107,15 +123,24 @@ def load_pretrained(
         arrays: Mapping[str, Any] = contents.arrays
         unused: tuple[str, ...] = ()
     else:
-        network = foreign.architecture
-        config = PROFILES[network.family].model_config(network)
+        network = foreign.network
+        config = PROFILES[network.family].model_config(network.overrides)
         names, ids, arrays, unused = network.class_names, network.category_ids, foreign.arrays, foreign.arrays.unused
     in_file = config.num_classes
     config = config.override(changes | ({} if num_classes is None else {"num_classes": num_classes}))
-    if config.num_classes != in_file:
+    is_same = config.num_classes == in_file
+    if not is_same:
         names = ids = None
-    with blank_kernels() if config.num_classes == in_file else contextlib.nullcontext():
-        model = MaskRCNN(config, names if class_names is None else class_names, ids)
+    model = checkpoint.build_model(
+        config,
+        names if class_names is None else class_names,
+        ids,
+        arrays,
+        str(path),
+        num_values=None if is_same else _allowed_values(arrays, config.num_classes / in_file),
+        is_blank=is_same,
+        is_changed=foreign is not None or class_names is not None or bool(changes),
+    )
     if foreign is None:
         arrays = by_stable_names(arrays, model)
     report = assign(named_variables(model), arrays, str(path), strict=config.num_classes == in_file)
@@ -123,6 +148,12 @@ def load_pretrained(
         raise WeightsError(f"{path}: does not fit the model\n{report}")
     model.load_report = dataclasses.replace(report, unused=(*report.unused, *unused))
     return model
+
+
+def _allowed_values(arrays: Mapping[str, Any], more_classes: float) -> int:
+    """How many values a model with another number of classes than the file, or wider heads, may reasonably have."""
+    values = sum(math.prod(array.shape) for array in arrays.values())
+    return int(values * max(1.0, more_classes)) + _SPARE_VALUES
 
 
 def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int | None = None) -> LoadReport:
@@ -141,18 +172,26 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
     Raises:
         WeightsError: the file cannot be read, neither it nor the model has that many classes, or nothing in it fits.
     """
-    contents, foreign = read_foreign(path)
+    contents = read_arrays(path)
+    foreign = _foreign(contents, path)
     if foreign is None:
-        in_file = len(contents.metadata["class_names"]) if "class_names" in contents.metadata else None
+        names = contents.metadata.get("class_names")
+        in_file = len(names) if isinstance(names, (list, tuple)) else None
     else:
-        in_file = foreign.architecture.num_classes
+        in_file = foreign.network.num_classes
     in_model = getattr(getattr(model, "config", None), "num_classes", None)
     if num_classes is not None and num_classes not in (in_file, in_model):
         raise WeightsError(f"{path}: weights for {in_file} classes and a model for {in_model}, expected {num_classes}")
     if foreign is None:
-        return checkpoint.load_weights(model, path)
+        variables, arrays = named_variables(model), by_stable_names(contents.arrays, model)
+        if contents.container != "mrcnn" and not any(name in variables for name in arrays):
+            raise _unknown(contents, path, "nothing in it fits the model; ")
+        return assign(variables, arrays, str(path))
+    if foreign.network.family == "matterport":  # whose weights two kinds of norm and of objectness can hold
+        fitted = matterport.fitted(foreign.network, named_variables(model))
+        foreign = Foreign(foreign.network, matterport.to_ours(contents.arrays, fitted))
     report = assign(named_variables(model), foreign.arrays, str(path))
-    differing = _other_conventions(model, foreign.architecture)
+    differing = _other_conventions(model, foreign.network)
     if differing:
         _log.warning(
             "%s: made for other values of %s than the model's; load_pretrained(path, num_classes=...) takes them over",
@@ -162,10 +201,10 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
     return dataclasses.replace(report, unused=(*report.unused, *foreign.arrays.unused))
 
 
-def _other_conventions(model: Any, network: Architecture) -> list[str]:
+def _other_conventions(model: Any, network: Network) -> list[str]:
     """Configuration of the first layers in which the model and the family of the weights differ."""
     mine = getattr(getattr(model, "config", None), "backbone", None)
-    theirs = PROFILES[network.family].model_config(network).backbone
+    theirs = PROFILES[network.family].model_config(network.overrides).backbone
     names = ("pixel_norm", "stride_in_1x1", "stem_pool")
     return [
         f"backbone.{name}"
@@ -186,7 +225,7 @@ class WeightsDescription:
     """What a weights file is; `str` of it is meant to be read.
 
     container: how it is written. family: whose conventions it follows. network: one line on its parts. class_names,
-    assumptions: see `Architecture`. unused: names of arrays no variable is made of.
+    assumptions: see `Network`. unused: names of arrays no variable is made of.
     """
 
     source: str
@@ -232,7 +271,7 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
         heads = ["box", *(head.layer_name.removesuffix("_head") for head in config.heads)]
         network = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
         return WeightsDescription(*shared, config.profile, network, len(contents.arrays), values, tuple(class_names))
-    network = foreign.architecture
+    network = foreign.network
     return WeightsDescription(
         *shared,
         network.family,

@@ -1,8 +1,8 @@
 """Profiles: what a family of weights fixes beyond its arrays, one frozen value per family.
 
 Two programs that share every array still see different images, lay different anchors and paste masks differently.
-A profile states all of that in terms of the components' own config; a network's architecture (depth, heads, classes) is
-filled in by `Profile.model_config`. No other place knows a family by name.
+A profile states all of that in terms of the components' own config, over which `Profile.model_config` lays what a
+network's arrays say (depth, heads, classes). No other place knows a family by name.
 
 Sources: the public code and configuration files of torchvision (models/detection), detectron2 (config/defaults.py,
 the Base-*.yaml files), Detectron (core/config.py, the 12_2017 baselines) and matterport/Mask_RCNN (config.py).
@@ -11,11 +11,13 @@ the Base-*.yaml files), Detectron (core/config.py, the 12_2017 baselines) and ma
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
-from mrcnn.base_config import BaseConfig
+from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.heads.base import RoiHeadConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
@@ -23,7 +25,6 @@ from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
-from mrcnn.modeling.necks.base import NeckConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
 from mrcnn.modeling.normalize import PixelNorm
@@ -31,15 +32,15 @@ from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
-from mrcnn.weights.architecture import Architecture, Family
+from mrcnn.weights.network import Family, Overrides
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile(BaseConfig):
     """The conventions of one family of weights, as config of the components.
 
-    Fields that an architecture decides (sizes, channels, numbers of layers and classes) hold the family's most common
-    value here.
+    Fields that the arrays decide (sizes, channels, numbers of layers and classes) hold the family's most common value
+    here.
     """
 
     family: Family
@@ -59,114 +60,93 @@ class Profile(BaseConfig):
     stem_pool: str = "symmetric"
     freeze_at: int = 2
 
-    def model_config(self, network: Architecture) -> MaskRCNNConfig:
+    def model_config(self, overrides: Overrides) -> MaskRCNNConfig:
         """Configuration of a model of this family.
 
         Args:
-            network: what the arrays say about it.
+            overrides: what the arrays say about it, see `Overrides`.
+
+        Raises:
+            ConfigError: an override names no field, or has a value that cannot be.
         """
+        kind, own = overrides["neck"], _by_component(overrides)
+        map_name = kind.removeprefix("d")  # c4 or c5, where there is no pyramid
         backbone = ResNetConfig(
-            depth=network.backbone.depth,
-            groups=network.backbone.groups,
-            width_per_group=network.backbone.width_per_group,
-            norm=network.backbone.norm,
-            epsilon=network.backbone.epsilon,
-            stride_in_1x1=network.backbone.stride_in_1x1,
-            last_stage=4 if network.neck.kind == "c4" else 5,
-            dilate_c5=network.neck.kind == "dc5",
             stem_pool=self.stem_pool,
             pixel_norm=self.pixel_norm,
             freeze_at=self.freeze_at,
+            last_stage=4 if kind == "c4" else 5,
+            dilate_c5=kind == "dc5",
+            **own["backbone"],
         )
         stage = None
-        if network.neck.kind == "c4":
-            stage = Res5Config(
-                norm=backbone.norm,
-                epsilon=backbone.epsilon,
-                stride_in_1x1=backbone.stride_in_1x1,
-                groups=backbone.groups,
-                width_per_group=backbone.width_per_group,
-            )
-        pool = self._pool(network)
-        heads = []
-        if network.mask_head is not None:
-            heads.append(
-                replace(
-                    self.mask_head,
-                    pool=replace(pool, size=14),
-                    conv_dims=network.mask_head.conv_dims,
-                    conv_norm=network.mask_head.norm,
-                    norm_epsilon=network.mask_head.norm_epsilon,
-                    deconv_dim=network.mask_head.deconv_dim,
-                    class_agnostic=network.mask_head.class_agnostic,
-                )
-            )
-        if network.keypoint_head is not None:
-            heads.append(
-                replace(
-                    self.keypoint_head,
-                    pool=replace(pool, size=14),
-                    num_joints=network.keypoint_head.num_keypoints,
-                    conv_dims=network.keypoint_head.conv_dims,
-                )
-            )
+        if kind == "c4":
+            shared = ("norm", "epsilon", "stride_in_1x1", "groups", "width_per_group")
+            stage = Res5Config(**{name: getattr(backbone, name) for name in shared})
+        pool = self.pool
+        if kind != "fpn":
+            pool = replace(pool, levels=(map_name,), sampling_ratio=self.single_map_sampling_ratio)
+        heads: list[RoiHeadConfig] = []
+        if own["mask_head"]:
+            norms = {"conv_norm": "none", "norm_epsilon": 1e-5}
+            heads.append(replace(self.mask_head, pool=replace(pool, size=14), **norms | own["mask_head"]))
+        if own["keypoint_head"]:
+            heads.append(replace(self.keypoint_head, pool=replace(pool, size=14), **own["keypoint_head"]))
+        is_pyramid = kind == "fpn"
         return MaskRCNNConfig(
-            num_classes=network.num_classes,
+            num_classes=overrides["num_classes"],
             backbone=backbone,
-            neck=self._neck(network),
-            rpn=self._rpn(network),
+            neck=FPNConfig(**own["neck"]) if is_pyramid else PassThroughConfig(levels=(map_name,)),
+            rpn=self._rpn(own, map_name, is_pyramid),
             roi_sampler=self.roi_sampler,
             roi_stage=stage,
-            box_head=self._box_head(network, pool),
+            box_head=self._box_head(own, pool, on_res5=kind == "c4"),
             heads=tuple(heads),
-            input=self.input if network.neck.kind == "fpn" else replace(self.input, divisor=1),
+            input=self.input if is_pyramid else replace(self.input, divisor=1),
             profile=self.family,
         )
 
-    def _neck(self, network: Architecture) -> NeckConfig:
-        if network.neck.kind == "fpn":
-            return FPNConfig(channels=network.neck.channels, norm=network.neck.norm, epsilon=network.neck.epsilon)
-        return PassThroughConfig(levels=(network.neck.kind.removeprefix("d"),))
-
-    def _rpn(self, network: Architecture) -> RPNConfig:
-        rpn = self.rpn
-        if network.neck.kind != "fpn":
-            rpn = rpn.on_one_map(network.neck.kind.removeprefix("d"))
-        anchors = {"sizes": network.rpn.anchor_sizes, "ratios": network.rpn.anchor_ratios}
+    def _rpn(self, own: Mapping[str, dict[str, Any]], map_name: str, is_pyramid: bool) -> RPNConfig:
+        rpn = self.rpn if is_pyramid else self.rpn.on_one_map(map_name)
+        changes = dict(own["rpn"])
+        anchors = {name: changes.pop(f"anchors.{name}", None) for name in ("sizes", "ratios")}
         stated = {name: values for name, values in anchors.items() if values is not None}
-        rpn = replace(rpn, anchors=replace(rpn.anchors, **stated))
-        if network.keypoint_head is not None and self.keypoint_post_nms_train is not None:
-            rpn = replace(rpn, post_nms_train=self.keypoint_post_nms_train)
-        return replace(rpn, channels=network.rpn.channels, num_convs=network.rpn.num_convs)
+        if own["keypoint_head"] and self.keypoint_post_nms_train is not None:
+            changes["post_nms_train"] = self.keypoint_post_nms_train
+        return replace(rpn, anchors=replace(rpn.anchors, **stated), **changes)
 
-    def _pool(self, network: Architecture) -> RoiPoolConfig:
-        if network.neck.kind == "fpn":
-            return self.pool
-        return replace(
-            self.pool, levels=(network.neck.kind.removeprefix("d"),), sampling_ratio=self.single_map_sampling_ratio
-        )
-
-    def _box_head(self, network: Architecture, pool: RoiPoolConfig) -> BoxHeadConfig:
-        head = network.box_head
-        on_res5 = network.neck.kind == "c4"
-        box_loss = self.box_head.box_loss
-        if network.keypoint_head is not None and self.keypoint_box_beta is not None:
-            box_loss = SmoothL1(self.keypoint_box_beta)
-        changes = {
-            "pool": replace(pool, size=14 if on_res5 else head.pool_size),
-            "conv_dims": head.conv_dims,
-            "conv_norm": head.conv_norm,
-            "fc_dims": head.fc_dims,
-            "fc_norm": head.fc_norm,
-            "norm_epsilon": head.norm_epsilon,
-            "reduce": "flatten" if head.fc_dims else "mean",
-            "class_agnostic": head.class_agnostic,
-            "box_loss": box_loss,
+    def _box_head(self, own: Mapping[str, dict[str, Any]], pool: RoiPoolConfig, on_res5: bool) -> BoxHeadConfig:
+        changes: dict[str, Any] = {"fc_norm": "none", "norm_epsilon": 1e-5} | own["box_head"]
+        num_stages, size = changes.pop("num_stages", 1), changes.pop("pool.size", 7)
+        changes |= {
+            "pool": replace(pool, size=14 if on_res5 else size),
+            "reduce": "flatten" if changes["fc_dims"] else "mean",  # without layers, the mean over the RoI
         }
+        if own["keypoint_head"] and self.keypoint_box_beta is not None:
+            changes["box_loss"] = SmoothL1(self.keypoint_box_beta)
         config = replace(self.box_head, **changes)
-        if head.num_stages == 1:
+        if num_stages == 1:
             return config
         return CascadeBoxHeadConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+
+
+_COMPONENTS = ("backbone", "neck", "rpn", "box_head", "mask_head", "keypoint_head")
+
+
+def _by_component(overrides: Overrides) -> dict[str, dict[str, Any]]:
+    """The overrides of each component, by the path below it.
+
+    Raises:
+        ConfigError: an override of no component.
+    """
+    own: dict[str, dict[str, Any]] = {name: {} for name in _COMPONENTS}
+    for path, value in overrides.items():
+        component, dot, field = path.partition(".")
+        if dot and component in own:
+            own[component][field] = value
+        elif path not in ("num_classes", "neck"):
+            raise ConfigError(f"{path}: no field of a network; there are {', '.join(_COMPONENTS)}")
+    return own
 
 
 TORCHVISION = Profile(
@@ -243,19 +223,25 @@ MATTERPORT = Profile(
         pre_nms_test=6000,
         min_size=-1.0,
         smooth_l1_beta=1.0,
-        normalizer="sampled",
+        normalizer="means",
+        objectness="softmax",
+        crowd_iou=0.001,
+        match_edges=True,
         channels=512,
     ),
     pool=RoiPoolConfig(op="crop", level_rule="round_image_area"),
-    roi_sampler=RoiSamplerConfig(num_rois=200, positive_fraction=0.33),
+    roi_sampler=RoiSamplerConfig(
+        num_rois=200, positive_fraction=0.33, append_gt=False, background="ratio", crowd_iou=0.001
+    ),
     box_head=BoxHeadConfig(
         detection_rule="best_class",
         score_threshold=0.7,
         nms_iou=0.3,
         max_log_scale=None,
         min_size=-1.0,
+        box_normalizer="elements",
     ),
-    mask_head=MaskHeadConfig(paste="integer_resize"),
+    mask_head=MaskHeadConfig(paste="integer_resize", target="corners"),
     norm_epsilon=1e-3,  # Keras' own
     stem_pool="same",
     freeze_at=0,

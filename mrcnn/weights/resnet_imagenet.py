@@ -21,8 +21,8 @@ import keras
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import detectron, detectron2, torchvision
-from mrcnn.weights.architecture import Architecture, BackboneArchitecture
 from mrcnn.weights.name_map import ROI_STAGE, Converted
+from mrcnn.weights.network import Network
 from mrcnn.weights.open_file import read_arrays
 from mrcnn.weights.report import LoadReport, WeightsError, assign
 
@@ -38,7 +38,7 @@ class _Source(NamedTuple):
     title: str
     sign: str
     prefix: str
-    to_ours: Callable[[Mapping[str, Any], Architecture], Converted]
+    to_ours: Callable[[Mapping[str, Any], Network], Converted]
 
 
 _SOURCES = (
@@ -82,7 +82,7 @@ def load_resnet(
         raise WeightsError(f"{path}: these weights have {has}; backbone.norm is {config.norm}")
     _check_conventions(source.title, is_gn, config, path)
     theirs = {source.prefix + name: array for name, array in contents.arrays.items()}
-    converted = source.to_ours(theirs, _architecture(config))
+    converted = source.to_ours(theirs, _network(config))
     variables = {f"backbone/{v.path}": v for v in backbone.weights}
     if roi_stage is not None:
         variables |= {f"{ROI_STAGE}/{v.path}": v for v in roi_stage.weights}
@@ -98,12 +98,11 @@ def load_resnet(
     return assign(variables, arrays, str(path), strict=True)
 
 
-def _architecture(config: ResNetConfig) -> Architecture:
+def _network(config: ResNetConfig) -> Network:
     """As much of the config as a conversion of names and layouts asks for."""
-    backbone = BackboneArchitecture(
-        config.depth, config.groups, config.width_per_group, config.norm, config.epsilon, config.stride_in_1x1
-    )
-    return Architecture("detectron2", 1, backbone)
+    fields = ("depth", "groups", "width_per_group", "norm", "epsilon", "stride_in_1x1")
+    backbone = {f"backbone.{name}": getattr(config, name) for name in fields}
+    return Network("detectron2", {"num_classes": 1, **backbone})
 
 
 def _component(name: str, config: ResNetConfig) -> str:

@@ -5,22 +5,20 @@ Ref: torchvision, models/detection/{mask_rcnn,faster_rcnn,keypoint_rcnn,backbone
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mrcnn.weights.architecture import Architecture
 from mrcnn.weights.coco_classes import coco_classes
+from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.name_map import (
     Converted,
     convert_all,
-    expect_standard_anchors,
-    infer,
     leaf_of,
     lone_conv,
     refuse_unsupported,
 )
+from mrcnn.weights.network import Network
 from mrcnn.weights.profile import TORCHVISION, TORCHVISION_V2
 
 _IGNORED = r"\.num_batches_tracked$"
@@ -71,7 +69,7 @@ def matches(arrays: Mapping[str, Any]) -> bool:
 
 def describe(
     arrays: Mapping[str, Any], metadata: Mapping[str, Any] | None = None, source: str = "torchvision weights"
-) -> Architecture:
+) -> Network:
     """The network that the weights are of.
 
     What names and shapes do not tell is decided as torchvision's constructors do: norms in the pyramid mean version 2,
@@ -92,7 +90,7 @@ def describe(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, TORCHVISION.background, source
     )
     expect_standard_anchors(found, source)
-    is_v2 = found.neck.norm == "bn"
+    is_v2 = found["neck.norm"] == "bn"
     assumptions = ["pixels, anchors and RoIAlign as in torchvision's constructors"]
     if is_v2:
         norm, epsilon = "bn", TORCHVISION_V2.norm_epsilon
@@ -102,25 +100,24 @@ def describe(
     else:
         norm, epsilon = "frozen_bn", TORCHVISION.norm_epsilon
         assumptions.append("frozen batch norm with epsilon 0, as with the COCO weights; 1e-5 if begun from ImageNet's")
-    classes = coco_classes(found.num_classes, found.keypoint_head is not None)
-    return dataclasses.replace(
-        found,
+    classes = coco_classes(found.num_classes, found.has_head("keypoint_head"))
+    return found.changed(
+        {"backbone.norm": norm, "backbone.epsilon": epsilon},
         family="torchvision_v2" if is_v2 else "torchvision",
-        backbone=dataclasses.replace(found.backbone, norm=norm, epsilon=epsilon),
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=tuple(assumptions),
     )
 
 
-def to_ours(arrays: Mapping[str, Any], architecture: Architecture) -> Converted:
+def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
     """The weights by our variable names, in our layouts; see `Converted`.
 
     Args:
         arrays: as for `describe`.
-        architecture: what `describe` gave.
+        network: what `describe` gave.
     """
-    return convert_all(arrays, _ours(arrays), architecture, TORCHVISION.background, _IGNORED)
+    return convert_all(arrays, _ours(arrays), network, TORCHVISION.background, _IGNORED)
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:

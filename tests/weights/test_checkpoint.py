@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import struct
 import sys
 import types
@@ -200,7 +201,109 @@ def test_checkpoints_named_by_an_earlier_version_load(tmp_path: Path) -> None:
     components = {id(v): part.name for part in model.layers for v in part.weights}
     arrays = {f"{components[id(v)]}/{v.path}": np.asarray(v) for v in model.weights}
     assert any("variable_" in name for name in arrays)
-    safetensors.numpy.save_file(arrays, path, metadata={"mrcnn": metadata["mrcnn"]})
+    content = {key: value for key, value in json.loads(metadata["mrcnn"]).items() if key != "crc32"}
+    safetensors.numpy.save_file(arrays, path, metadata={"mrcnn": json.dumps(content)})
     assert load_weights(other, path).is_complete
     for ours, theirs in zip(model.weights, other.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("old, new", [(b"nucleus", b"nucleuS"), (b'\\"width\\": 3', b'\\"width\\": 7')])
+def test_a_changed_header_is_noticed(tmp_path: Path, rebuild: None, old: bytes, new: bytes) -> None:
+    path = save_checkpoint(_randomised(_Model(_Config())), tmp_path / "m.safetensors")
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(WeightsError, match=r"m\.safetensors: damaged, its header is not what was written"):
+        load_model(path)
+
+
+def test_a_changed_number_is_noticed(tmp_path: Path, rebuild: None) -> None:
+    path = save_checkpoint(_randomised(_Model(_Config())), tmp_path / "m.safetensors")
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"m\.safetensors: damaged, .* is not what was written"):
+        load_model(path)
+
+
+def _without_checksums(path: Path, change: dict[str, Any]) -> Path:
+    with safetensors.safe_open(path, "numpy") as file:
+        metadata = json.loads(file.metadata()["mrcnn"])
+    del metadata["crc32"]
+    metadata.update(change)
+    safetensors.numpy.save_file(safetensors.numpy.load_file(path), path, metadata={"mrcnn": json.dumps(metadata)})
+    return path
+
+
+def test_a_file_of_an_earlier_version_has_no_checksums_and_loads(tmp_path: Path, rebuild: None) -> None:
+    model = _randomised(_Model(_Config()))
+    again = load_model(_without_checksums(save_checkpoint(model, tmp_path / "m.safetensors"), {}))
+    for ours, theirs in zip(model.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"class_names": 5}, "its class_names are 5, expected a list of str"),
+        ({"class_names": [["a"]]}, "expected a list of str"),
+        ({"category_ids": {"a": 1}}, "expected a list of int"),
+        ({"model": 5}, "its model is 5, expected a mapping"),
+        ({"model": {"width": "wide"}}, "width: expected int, got 'wide'"),
+        ({"model": {"width": 3, "height": 1}}, "no field 'height'"),
+        ({"model": {"width": -1}}, "no model can be built of its config|does not fit"),
+        ({"model": {"width": 10**6}}, "does not fit its own config, which has a variable of shape"),
+        ({"model": {"width": 10**30}}, "no model can be built of its config|does not fit"),
+        ({"format": ["mrcnn/1"]}, "this version reads 'mrcnn/1'"),
+    ],
+)
+def test_metadata_that_cannot_be(tmp_path: Path, rebuild: None, change: dict[str, Any], message: str) -> None:
+    path = _without_checksums(save_checkpoint(_Model(_Config()), tmp_path / "m.safetensors"), change)
+    with pytest.raises(WeightsError, match=rf"m\.safetensors: .*({message})"):
+        load_model(path)
+
+
+def _raw(path: Path, header: str, data: bytes = b"") -> Path:
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + data)
+    return path
+
+
+@pytest.mark.parametrize("dtype, size", [("F8_E4M3", 1), ("F8_E5M2", 1), ("C64", 8)])
+def test_numbers_that_numpy_does_not_have_are_named(tmp_path: Path, dtype: str, size: int) -> None:
+    header = json.dumps({"head/bias": {"dtype": dtype, "shape": [2], "data_offsets": [0, 2 * size]}})
+    path = _raw(tmp_path / "m.safetensors", header, b"\0" * 2 * size)
+    with pytest.raises(WeightsError, match=rf"m\.safetensors: .*{dtype}"):
+        load_weights(_Model(_Config()), path)
+
+
+def test_deep_metadata_is_an_error(tmp_path: Path) -> None:
+    for depth in (500, 5_000, 100_000):
+        text = json.dumps("[" * depth + "]" * depth)
+        path = _raw(tmp_path / "m.safetensors", f'{{"__metadata__": {{"mrcnn": {text}}}}}')
+        with pytest.raises(WeightsError, match=r"m\.safetensors: "):
+            load_model(path)
+
+
+@pytest.mark.parametrize("what", ["pipe", "device", "folder in a folder", "loop", "zero byte"])
+def test_only_regular_files_are_opened(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "m.safetensors"
+    if what == "pipe":
+        os.mkfifo(path)
+    elif what == "device":
+        path = Path("/dev/zero")
+    elif what == "folder in a folder":
+        path.mkdir()
+        path = tmp_path
+    elif what == "loop":
+        path.symlink_to(path)
+    else:
+        path = tmp_path / "a\0b"
+    message = {"pipe": "a named pipe, expected a regular", "device": "/dev/zero: a character device"}.get(what, ": ")
+    for load in (load_model, lambda path: load_weights(_Model(_Config()), path)):
+        with pytest.raises(WeightsError, match=message):
+            load(path)
+    if what == "pipe":
+        path.rename(tmp_path / "model.safetensors")
+        with pytest.raises(WeightsError, match=message):
+            load_model(tmp_path)

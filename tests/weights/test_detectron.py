@@ -56,7 +56,7 @@ def test_the_same_variables_as_the_twin_in_detectron2(arguments: dict, twin: str
 def test_scale_and_shift_without_statistics() -> None:
     arrays = narrow(detectron_shapes())
     network = detectron.describe(arrays)
-    assert (network.backbone.norm, network.backbone.epsilon) == ("frozen_bn", 1e-5)
+    assert (network["backbone.norm"], network["backbone.epsilon"]) == ("frozen_bn", 1e-5)
     ours = detectron.to_ours(arrays, network)
     layer = "backbone/stage2_block1_shortcut/norm"
     assert ours.source_of(f"{layer}/gamma") == ("res2_0_branch1_bn_s",)
@@ -64,7 +64,7 @@ def test_scale_and_shift_without_statistics() -> None:
         np.asarray(ours[f"{layer}/{leaf}"], np.float64) for leaf in ("gamma", "beta", "moving_mean", "moving_variance")
     )
     x = np.float64(1.7)
-    normed = gamma * (x - mean) / np.sqrt(variance + network.backbone.epsilon) + beta
+    normed = gamma * (x - mean) / np.sqrt(variance + network["backbone.epsilon"]) + beta
     np.testing.assert_allclose(normed, arrays["res2_0_branch1_bn_s"] * x + arrays["res2_0_branch1_bn_b"], rtol=1e-6)
 
 
@@ -72,10 +72,10 @@ def test_the_settings_in_the_file_say_where_the_stride_is() -> None:
     arrays = detectron_shapes()
     for cfg, expected in (("true", True), ("false", False)):
         network = detectron.describe(arrays, {"cfg": CFG % cfg})
-        assert network.backbone.stride_in_1x1 is expected
+        assert network["backbone.stride_in_1x1"] is expected
         assert not any("stride" in assumption for assumption in network.assumptions)
-    assert detectron.describe(arrays).backbone.stride_in_1x1
-    assert not detectron.describe(detectron_shapes(group_norm=True)).backbone.stride_in_1x1
+    assert detectron.describe(arrays)["backbone.stride_in_1x1"]
+    assert not detectron.describe(detectron_shapes(group_norm=True))["backbone.stride_in_1x1"]
 
 
 def test_momentum_and_leftovers_of_pre_training_are_not_mentioned() -> None:
@@ -88,7 +88,7 @@ def test_momentum_and_leftovers_of_pre_training_are_not_mentioned() -> None:
 def test_class_agnostic_boxes_have_a_background() -> None:
     arrays = detectron_shapes() | {"bbox_pred_w": Shape(8, 1024), "bbox_pred_b": Shape(8)}
     network = detectron.describe(arrays)
-    assert network.box_head.class_agnostic
+    assert network["box_head.class_agnostic"]
     assert detectron.to_ours(arrays, network)["box_head/deltas/kernel"].shape == (1024, 4)
 
 
@@ -98,7 +98,7 @@ def test_from_a_pickle_of_the_zoo(tmp_path: Path) -> None:
     (tmp_path / "model_final.pkl").write_bytes(pickle.dumps(contents, protocol=2))
     read = read_arrays(tmp_path / "model_final.pkl")
     network = detectron.describe(read.arrays, read.metadata, "model_final.pkl")
-    assert (network.neck.kind, network.backbone.stride_in_1x1) == ("c4", True)
+    assert (network["neck"], network["backbone.stride_in_1x1"]) == ("c4", True)
     ours = detectron.to_ours(read.arrays, network)
     np.testing.assert_array_equal(np.asarray(ours["box_head/class_logits/bias"]), blobs["cls_score_b"])
     conv = np.asarray(ours["roi_stage/block2_conv2/kernel"])

@@ -40,13 +40,13 @@ def test_every_array_of_a_published_network_becomes_one_of_ours(name: str) -> No
 
 def test_feature_pyramid() -> None:
     network = detectron2.describe(golden_shapes("d2_mask_r50_fpn"))
-    assert network.backbone.norm == "frozen_bn"
-    assert network.backbone.stride_in_1x1
-    assert (network.rpn.anchors_per_cell, network.rpn.num_convs, network.rpn.channels) == (3, 1, 256)
-    assert network.box_head.fc_dims == (1024, 1024)
-    assert (network.box_head.pool_size, network.box_head.class_agnostic) == (7, False)
-    assert network.mask_head.conv_dims == (256,) * 4
-    assert network.keypoint_head is None
+    assert network["backbone.norm"] == "frozen_bn"
+    assert network["backbone.stride_in_1x1"]
+    assert (network.anchors_per_cell, network["rpn.num_convs"], network["rpn.channels"]) == (3, 1, 256)
+    assert network["box_head.fc_dims"] == (1024, 1024)
+    assert (network["box_head.pool.size"], network["box_head.class_agnostic"]) == (7, False)
+    assert network["mask_head.conv_dims"] == (256,) * 4
+    assert not network.has_head("keypoint_head")
     assert network.class_names[0] == "person"
     assert network.class_names[79] == "toothbrush"
     assert network.category_ids[79] == 90
@@ -55,10 +55,10 @@ def test_feature_pyramid() -> None:
 
 def test_c4_runs_res5_on_rois() -> None:
     network = detectron2.describe(golden_shapes("d2_mask_r50_c4"))
-    assert (network.neck.kind, network.neck.channels) == ("c4", 1024)
-    assert network.rpn.anchors_per_cell == 15
-    assert network.box_head.fc_dims == ()
-    assert network.mask_head.conv_dims == ()
+    assert (network["neck"], network["neck.channels"]) == ("c4", 1024)
+    assert network.anchors_per_cell == 15
+    assert network["box_head.fc_dims"] == ()
+    assert network["mask_head.conv_dims"] == ()
     ours = detectron2.to_ours(golden_shapes("d2_mask_r50_c4"), network)
     assert ours["roi_stage/block1_shortcut/kernel"].shape == (1, 1, 1024, 2048)
     assert ours.source_of("roi_stage/block3_conv2/norm/gamma") == ("roi_heads.res5.2.conv2.norm.weight",)
@@ -66,22 +66,22 @@ def test_c4_runs_res5_on_rois() -> None:
 
 def test_dilated_c5() -> None:
     network = detectron2.describe(golden_shapes("d2_mask_r50_dc5"))
-    assert (network.neck.kind, network.neck.channels, network.rpn.anchors_per_cell) == ("dc5", 2048, 15)
-    assert network.box_head.pool_size == 7
+    assert (network["neck"], network["neck.channels"], network.anchors_per_cell) == ("dc5", 2048, 15)
+    assert network["box_head.pool.size"] == 7
 
 
 def test_group_norm_has_its_stride_in_the_3x3() -> None:
     network = detectron2.describe(golden_shapes("d2_mask_r50_fpn_gn"))
-    assert (network.backbone.norm, network.backbone.stride_in_1x1) == ("gn", False)
-    assert (network.neck.norm, network.box_head.conv_norm, network.mask_head.norm) == ("gn", "gn", "gn")
-    assert (network.box_head.conv_dims, network.box_head.fc_dims) == ((256,) * 4, (1024,))
+    assert (network["backbone.norm"], network["backbone.stride_in_1x1"]) == ("gn", False)
+    assert (network["neck.norm"], network["box_head.conv_norm"], network["mask_head.conv_norm"]) == ("gn", "gn", "gn")
+    assert (network["box_head.conv_dims"], network["box_head.fc_dims"]) == ((256,) * 4, (1024,))
 
 
 def test_resnext_has_other_pixels() -> None:
     arrays = golden_shapes("d2_mask_x50_32x4d_fpn")
     network = detectron2.describe(arrays)
-    assert (network.backbone.groups, network.backbone.width_per_group) == (32, 4)
-    assert not network.backbone.stride_in_1x1
+    assert (network["backbone.groups"], network["backbone.width_per_group"]) == (32, 4)
+    assert not network["backbone.stride_in_1x1"]
     assert detectron2.to_ours(arrays, network)["backbone/stage2_block1_conv2/kernel"].shape == (3, 3, 4, 128)
 
 
@@ -98,14 +98,14 @@ def test_pixels_that_a_file_states_are_believed(std: float, family: str) -> None
 
 def test_agnostic_heads() -> None:
     network = detectron2.describe(golden_shapes("d2_mask_r50_fpn_agnostic"))
-    assert network.box_head.class_agnostic
-    assert network.mask_head.class_agnostic
+    assert network["box_head.class_agnostic"]
+    assert network["mask_head.class_agnostic"]
 
 
 def test_cascade() -> None:
     arrays = golden_shapes("d2_cascade_r50_fpn")
     network = detectron2.describe(arrays)
-    assert (network.box_head.num_stages, network.box_head.class_agnostic) == (3, True)
+    assert (network["box_head.num_stages"], network["box_head.class_agnostic"]) == (3, True)
     ours = detectron2.to_ours(arrays, network)
     assert ours["box_head/stage3/fc1/kernel"].shape == (12544, 1024)
     assert ours.source_of("box_head/stage1/deltas/bias") == ("roi_heads.box_predictor.0.bbox_pred.bias",)
@@ -114,8 +114,8 @@ def test_cascade() -> None:
 def test_keypoints() -> None:
     network = detectron2.describe(golden_shapes("d2_keypoint_r50_fpn"))
     assert (network.class_names, network.category_ids) == (("person",), (1,))
-    assert network.keypoint_head.conv_dims == (512,) * 8
-    assert not network.box_head.class_agnostic  # one class: the question does not arise
+    assert network["keypoint_head.conv_dims"] == (512,) * 8
+    assert not network["box_head.class_agnostic"]  # one class: the question does not arise
 
 
 def test_synchronized_norms_and_two_rpn_convolutions() -> None:
@@ -129,8 +129,8 @@ def test_synchronized_norms_and_two_rpn_convolutions() -> None:
         for i in (0, 1):
             arrays[f"proposal_generator.rpn_head.conv.conv{i}.{leaf}"] = shape
     network = detectron2.describe(arrays)
-    assert (network.backbone.norm, network.neck.norm, network.box_head.conv_norm) == ("sync_bn",) * 3
-    assert (network.rpn.num_convs, network.backbone.stride_in_1x1) == (2, True)
+    assert (network["backbone.norm"], network["neck.norm"], network["box_head.conv_norm"]) == ("sync_bn",) * 3
+    assert (network["rpn.num_convs"], network["backbone.stride_in_1x1"]) == (2, True)
     ours = detectron2.to_ours(arrays, network)
     assert ours.source_of("rpn/conv2/kernel") == ("proposal_generator.rpn_head.conv.conv1.weight",)
     assert ours.unused == ()
@@ -139,7 +139,7 @@ def test_synchronized_norms_and_two_rpn_convolutions() -> None:
 def test_early_files_without_statistics() -> None:
     arrays = {k: v for k, v in narrow(golden_shapes("d2_mask_r50_fpn")).items() if "running" not in k}
     network = detectron2.describe(arrays)
-    assert network.backbone.norm == "frozen_bn"
+    assert network["backbone.norm"] == "frozen_bn"
     variance = detectron2.to_ours(arrays, network)["backbone/stem_conv1/norm/moving_variance"]
     np.testing.assert_allclose(np.asarray(variance), 1, atol=1e-4)
 
@@ -163,11 +163,11 @@ def test_anchors_that_a_file_states_are_read() -> None:
     sizes, ratios = [[20.0], [40.0], [80.0], [160.0], [320.0]], [0.5, 1.0, 3.0]
     arrays = with_anchors(golden_shapes("d2_mask_r50_fpn"), sizes, ratios)
     network = detectron2.describe(arrays)
-    assert network.rpn.anchor_sizes == ((20.0,), (40.0,), (80.0,), (160.0,), (320.0,))
-    assert network.rpn.anchor_ratios == (0.5, 1.0, 3.0)
+    assert network["rpn.anchors.sizes"] == ((20.0,), (40.0,), (80.0,), (160.0,), (320.0,))
+    assert network["rpn.anchors.ratios"] == (0.5, 1.0, 3.0)
     assert detectron2.to_ours(arrays, network).unused == ()
     single = with_anchors(golden_shapes("d2_mask_r50_c4"), [[32.0, 64.0, 128.0, 256.0, 512.0]], [0.5, 1.0, 2.0])
-    assert detectron2.describe(single).rpn.anchor_sizes == ((32.0, 64.0, 128.0, 256.0, 512.0),)
+    assert detectron2.describe(single)["rpn.anchors.sizes"] == ((32.0, 64.0, 128.0, 256.0, 512.0),)
 
 
 def test_anchors_that_contradict_the_shapes() -> None:

@@ -6,20 +6,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.weights.architecture import (
-    Architecture,
-    BackboneArchitecture,
-    BoxHeadArchitecture,
-    MaskHeadArchitecture,
-)
 from mrcnn.weights.name_map import Conversion, Converted, convert_all, lone_conv
+from mrcnn.weights.network import Network
 from tests.reference.convolution import conv2d, conv_transpose2d
 
 RNG = np.random.default_rng(0)
 
 
-def network(**fields) -> Architecture:
-    return Architecture("detectron2", fields.pop("num_classes", 3), BackboneArchitecture(50), **fields)
+def network(num_classes: int = 3, **overrides) -> Network:
+    """Of the fields that a conversion asks for; box_head__pool__size is box_head.pool.size."""
+    fields = {path.replace("__", "."): value for path, value in overrides.items()}
+    backbone = {"backbone.norm": "frozen_bn", "backbone.epsilon": 1e-5}
+    return Network("detectron2", {"num_classes": num_classes, "box_head.pool.size": 7, **backbone, **fields})
 
 
 def converted(name: str, array: np.ndarray, background: str = "last", **fields) -> np.ndarray:
@@ -51,7 +49,7 @@ def test_transposed_convolution(side: int, pad: int) -> None:
 def test_first_dense_layer_sees_channels_last() -> None:
     weight = RNG.normal(size=(5, 4 * 2 * 2)).astype(np.float32)
     roi = RNG.normal(size=(4, 2, 2)).astype(np.float32)  # channels first
-    kernel = converted("box_head/fc1/kernel", weight, box_head=BoxHeadArchitecture(pool_size=2))
+    kernel = converted("box_head/fc1/kernel", weight, box_head__pool__size=2)
     np.testing.assert_allclose(roi.transpose(1, 2, 0).reshape(-1) @ kernel, weight @ roi.reshape(-1), atol=1e-5)
 
 
@@ -94,10 +92,10 @@ def test_rpn_deltas_keep_their_anchors() -> None:
 
 def test_mask_of_background_is_dropped_unless_there_is_one_mask_for_all() -> None:
     bias = np.arange(4, dtype=np.float32)
-    head = {"mask_head": MaskHeadArchitecture()}
+    head = {"mask_head__class_agnostic": False}
     np.testing.assert_array_equal(converted("mask_head/mask_logits/bias", bias, "first", **head), [1, 2, 3])
     np.testing.assert_array_equal(converted("mask_head/mask_logits/bias", bias, "last", **head), bias)
-    head = {"mask_head": MaskHeadArchitecture(class_agnostic=True)}
+    head = {"mask_head__class_agnostic": True}
     np.testing.assert_array_equal(converted("mask_head/mask_logits/bias", bias[:1], "first", **head), [0])
 
 

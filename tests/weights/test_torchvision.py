@@ -56,10 +56,10 @@ def test_old_and_new_names_mean_the_same(name: str) -> None:
 
 def test_version_1() -> None:
     network = torchvision.describe(golden_shapes("tv_mask_r50_fpn"))
-    assert (network.backbone.norm, network.backbone.epsilon) == ("frozen_bn", 0.0)
-    assert not network.backbone.stride_in_1x1
-    assert (network.rpn.num_convs, network.neck.norm) == (1, "none")
-    assert (network.box_head.conv_dims, network.box_head.fc_dims) == ((), (1024, 1024))
+    assert (network["backbone.norm"], network["backbone.epsilon"]) == ("frozen_bn", 0.0)
+    assert not network["backbone.stride_in_1x1"]
+    assert (network["rpn.num_convs"], network["neck.norm"]) == (1, "none")
+    assert (network["box_head.conv_dims"], network["box_head.fc_dims"]) == ((), (1024, 1024))
     assert len(network.class_names) == 90
     assert network.class_names.count("N/A") == 10
     assert network.class_names[89] == "toothbrush"
@@ -69,10 +69,10 @@ def test_version_1() -> None:
 def test_version_2() -> None:
     arrays = golden_shapes("tv_mask_r50_fpn_v2")
     network = torchvision.describe(arrays)
-    assert (network.backbone.norm, network.backbone.epsilon) == ("bn", 1e-5)
-    assert (network.neck.norm, network.box_head.conv_norm, network.mask_head.norm) == ("bn", "bn", "bn")
-    assert network.rpn.num_convs == 2
-    assert (network.box_head.conv_dims, network.box_head.fc_dims) == ((256,) * 4, (1024,))
+    assert (network["backbone.norm"], network["backbone.epsilon"]) == ("bn", 1e-5)
+    assert (network["neck.norm"], network["box_head.conv_norm"], network["mask_head.conv_norm"]) == ("bn", "bn", "bn")
+    assert network["rpn.num_convs"] == 2
+    assert (network["box_head.conv_dims"], network["box_head.fc_dims"]) == ((256,) * 4, (1024,))
     ours = torchvision.to_ours(arrays, network)
     assert ours.source_of("box_head/fc1/kernel") == ("roi_heads.box_head.5.weight",)
     assert ours.source_of("rpn/conv2/bias") == ("rpn.head.conv.1.0.bias",)
@@ -97,7 +97,7 @@ def test_keypoint_convolutions_are_every_second_module() -> None:
 def test_a_file_that_counts_batches_has_live_norms() -> None:
     arrays = golden_shapes("tv_mask_r50_fpn") | {"backbone.body.bn1.num_batches_tracked": Shape()}
     network = torchvision.describe(arrays)
-    assert (network.family, network.backbone.norm, network.backbone.epsilon) == ("torchvision", "bn", 1e-5)
+    assert (network.family, network["backbone.norm"], network["backbone.epsilon"]) == ("torchvision", "bn", 1e-5)
     assert torchvision.to_ours(arrays, network).unused == ()
 
 

@@ -5,20 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from mrcnn.weights.architecture import Architecture, BackboneArchitecture, KeypointHeadArchitecture
 from mrcnn.weights.coco_classes import CATEGORIES, coco_classes
+from mrcnn.weights.network import Network
 
 ANNOTATIONS = Path(__file__).parents[1] / "assets" / "coco_eval_ref" / "instances_val2014_100.json"
 
 
 def test_one_line() -> None:
-    network = Architecture("detectron2", 1, BackboneArchitecture(101, 32, 8), keypoint_head=KeypointHeadArchitecture())
+    backbone = {"backbone.depth": 101, "backbone.groups": 32, "backbone.width_per_group": 8}
+    network = Network("detectron2", {"num_classes": 1, **backbone, "keypoint_head.num_joints": 17})
     assert str(network) == "detectron2 X-101-32x8d-FPN, 1 class, box + 17 keypoints"
 
 
 def test_as_many_names_as_classes() -> None:
     with pytest.raises(ValueError, match="class_names: expected 2 entries, one per class, got 1"):
-        Architecture("detectron", 2, BackboneArchitecture(50), class_names=("cat",))
+        Network("detectron", {"num_classes": 2}, class_names=("cat",))
 
 
 def test_classes_are_those_of_the_annotation_files() -> None:

@@ -1,0 +1,197 @@
+"""The network behind a set of our variable names with PyTorch's shapes."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from mrcnn.modeling.backbones.resnet import BLOCKS
+from mrcnn.modeling.normalize import NormKind
+from mrcnn.weights.name_map import ROI_STAGE
+from mrcnn.weights.network import Network
+from mrcnn.weights.report import WeightsError
+
+_MEAN = "norm/moving_mean"
+
+
+def infer(shapes: Mapping[str, tuple[int, ...]], background: Literal["first", "last"], source: str) -> Network:
+    """The network behind a set of our variable names with PyTorch's shapes.
+
+    What shapes cannot tell has its default; the importer replaces it.
+
+    Args:
+        shapes: our name -> shape in the file.
+        background: see `convert_all`.
+        source: the file, for messages.
+
+    Raises:
+        WeightsError: not a network of this kind, an incomplete one, or shapes that contradict each other.
+    """
+    look = _Look(shapes, source)
+    _expect_whole_layers(look)
+    anchors = look("rpn/objectness/kernel")[0]
+    look.expect("rpn/deltas/kernel", 0, 4 * anchors, f"4 for each of {anchors} anchors")
+    box_head = _box_head(look, background)
+    overrides = {
+        **_backbone(look),
+        **_neck(look),
+        "rpn.channels": look("rpn/objectness/kernel")[1],
+        "rpn.num_convs": look.count("rpn/conv{}/kernel") or 1,
+        **box_head,
+    }
+    if look.has("mask_head/"):
+        overrides |= _mask_head(look, box_head["num_classes"], background)
+    if look.has("keypoint_head/"):
+        overrides |= {
+            "keypoint_head.num_joints": look("keypoint_head/deconv/kernel")[1],
+            "keypoint_head.conv_dims": look.widths("keypoint_head/convs/conv{}/kernel"),
+        }
+    return Network("detectron2", overrides, anchors)
+
+
+def expect_standard_anchors(network: Network, source: str) -> None:
+    """Refuse a number of anchors per cell that cannot be that of the family's anchors.
+
+    Raises:
+        WeightsError: neither 3 on a pyramid nor 15 on a single map.
+    """
+    expected = 3 if network["neck"] == "fpn" else 15
+    if network.anchors_per_cell != expected:
+        raise WeightsError(
+            f"{source}: {network.anchors_per_cell} anchors per cell, expected {expected}; "
+            "the file does not say what other anchors these are"
+        )
+
+
+class _Look:
+    """Shapes by name, with a message for a name that is not there."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], source: str) -> None:
+        self.shapes, self.source = shapes, source
+
+    def __call__(self, name: str) -> tuple[int, ...]:
+        if name not in self.shapes:
+            raise WeightsError(f"{self.source}: not a whole Mask, Faster or Keypoint R-CNN, nothing in it is {name}")
+        return tuple(self.shapes[name])
+
+    def has(self, beginning: str) -> bool:
+        return any(name.startswith(beginning) for name in self.shapes)
+
+    def expect(self, name: str, axis: int, size: int, why: str) -> None:
+        shape = self(name)
+        if shape[axis] != size:
+            raise WeightsError(f"{self.source}: {name} is {list(shape)}, expected {size} ({why}) at axis {axis}")
+
+    def count(self, pattern: str) -> int:
+        """How many of a numbered layer there are; a gap in the numbers would hide those behind it."""
+        before, after = map(re.escape, pattern.split("{}"))
+        numbers = {int(m[1]) for m in (re.fullmatch(rf"{before}(\d+){after}", name) for name in self.shapes) if m}
+        absent = next(number for number in itertools.count(1) if number not in numbers)
+        if max(numbers, default=0) > absent:
+            raise WeightsError(f"{self.source}: {pattern.format(absent)} is missing, later ones are there")
+        return len(numbers)
+
+    def widths(self, pattern: str) -> tuple[int, ...]:
+        return tuple(self(pattern.format(i))[0] for i in range(1, self.count(pattern) + 1))
+
+    def norm(self, layer: str) -> NormKind:
+        """What follows the layer, as far as names tell: "bn" stands for all batch norms."""
+        if f"{layer}/{_MEAN}" in self.shapes:
+            return "bn"
+        return "gn" if f"{layer}/norm/gamma" in self.shapes else "none"
+
+
+def _expect_whole_layers(look: _Look) -> None:
+    """A layer that lacks one of its arrays would pass for a layer that is not there."""
+    for name in look.shapes:
+        layer, leaf = name.rsplit("/", 1)
+        partners = ["kernel"] if leaf == "bias" else []
+        if layer.endswith("/norm"):
+            is_live = any(f"{layer}/{moving}" in look.shapes for moving in ("moving_mean", "moving_variance"))
+            partners = ["gamma", "beta", *(("moving_mean", "moving_variance") if is_live else ())]
+        for partner in partners:
+            if f"{layer}/{partner}" not in look.shapes:
+                raise WeightsError(f"{look.source}: {layer}/{partner} is missing, while {name} is there")
+
+
+def _backbone(look: _Look) -> dict[str, Any]:
+    stem = look("backbone/stem_conv1/kernel")
+    if stem[0] != 64 or stem[2:] != (7, 7):
+        raise WeightsError(f"{look.source}: the stem is {list(stem)}, expected a 7x7 convolution to 64 channels")
+    blocks = tuple(look.count(f"backbone/stage{stage}_block{{}}_conv1/kernel") for stage in (2, 3, 4))
+    last = look.count("backbone/stage5_block{}_conv1/kernel") or look.count(f"{ROI_STAGE}/block{{}}_conv1/kernel")
+    depths = [depth for depth, counts in BLOCKS.items() if counts == (*blocks, last)]
+    if not depths:
+        known = ", ".join(f"{depth}: {list(counts)}" for depth, counts in BLOCKS.items())
+        raise WeightsError(f"{look.source}: stages of {[*blocks, last]} blocks, expected those of a ResNet ({known})")
+    width, width_per_group = look("backbone/stage2_block1_conv2/kernel")[:2]
+    if width % width_per_group:
+        raise WeightsError(f"{look.source}: a convolution of {width} channels in groups of {width_per_group}")
+    groups = width // width_per_group
+    return {
+        "backbone.depth": depths[0],
+        "backbone.groups": groups,
+        "backbone.width_per_group": width_per_group,
+        "backbone.norm": look.norm("backbone/stem_conv1"),
+        "backbone.epsilon": 1e-5,
+        "backbone.stride_in_1x1": False,
+    }
+
+
+def _neck(look: _Look) -> dict[str, Any]:
+    kind: str = "c4" if f"{ROI_STAGE}/block1_conv1/kernel" in look.shapes else "dc5"
+    if not look.has("fpn/"):
+        return {"neck": kind, "neck.channels": look("rpn/objectness/kernel")[1], "neck.norm": "none"}
+    for level in (2, 3, 4, 5):
+        look(f"fpn/output{level}/kernel")
+    channels, norm = look("fpn/lateral2/kernel")[0], look.norm("fpn/lateral2")
+    return {"neck": "fpn" if kind == "dc5" else kind, "neck.channels": channels, "neck.norm": norm}
+
+
+def _box_head(look: _Look, background: str) -> dict[str, Any]:
+    """The number of things, and the head; of a cascade, each of its stages."""
+    num_stages = look.count("box_head/stage{}/class_logits/kernel") or 1
+    if num_stages not in (1, 3):
+        raise WeightsError(f"{look.source}: a cascade of {num_stages} stages, expected 3")
+    head = "box_head/stage1" if look.has("box_head/stage1/") else "box_head"
+    convs, fcs = look.widths(f"{head}/convs/conv{{}}/kernel"), look.widths(f"{head}/fc{{}}/kernel")
+    num_classes = look(f"{head}/class_logits/kernel")[0] - 1
+    boxes = look(f"{head}/deltas/kernel")[0] / 4 - (background == "first")
+    if num_classes < 1 or boxes not in (1, num_classes):
+        raise WeightsError(
+            f"{look.source}: {4 * int(boxes)} box values for {num_classes} classes in {head}/deltas/kernel, "
+            f"expected 4 or {4 * num_classes}"
+        )
+    pool_size = 7
+    if fcs:
+        channels = convs[-1] if convs else look.shapes.get("fpn/output2/kernel", look("rpn/objectness/kernel")[1:])[0]
+        pool_size = math.isqrt(look(f"{head}/fc1/kernel")[1] // channels)
+        look.expect(f"{head}/fc1/kernel", 1, channels * pool_size**2, f"a square of bins x {channels} channels")
+    return {
+        "num_classes": num_classes,
+        "box_head.conv_dims": convs,
+        "box_head.conv_norm": look.norm(f"{head}/convs/conv1"),
+        "box_head.fc_dims": fcs,
+        "box_head.pool.size": pool_size,
+        "box_head.class_agnostic": boxes < num_classes,
+        "box_head.num_stages": num_stages,
+    }
+
+
+def _mask_head(look: _Look, num_classes: int, background: str) -> dict[str, Any]:
+    masks = look("mask_head/mask_logits/kernel")[0]
+    specific = num_classes + (background == "first")
+    if masks not in (1, specific):
+        raise WeightsError(
+            f"{look.source}: {masks} masks for {num_classes} classes in mask_head/mask_logits/kernel, "
+            f"expected 1 or {specific}"
+        )
+    return {
+        "mask_head.conv_dims": look.widths("mask_head/convs/conv{}/kernel"),
+        "mask_head.conv_norm": look.norm("mask_head/convs/conv1"),
+        "mask_head.deconv_dim": look("mask_head/deconv/kernel")[1],
+        "mask_head.class_agnostic": masks < specific,
+    }

@@ -43,8 +43,8 @@ class UnchangedImages:
         if known is not None and known[0] != checksum:
             raise DataError(
                 f"{where}: load_image gave other pixels than before, but its masks are read once and kept, so "
-                "they would be those of another image; expected the same image at every call: derive image and masks from the "
-                "index, for instance as the seed of a generator, and leave random changes to augmentations "
+                "they would be those of another image; expected the same image at every call: derive image and masks "
+                "from the index, for instance as the seed of a generator, and leave random changes to augmentations "
                 "(data.augmentations, or augmentation= of train)"
             )
         with self._lock:

@@ -6,6 +6,7 @@ import datetime
 import errno
 import logging
 import math
+import multiprocessing  # noqa: F401 - a name of this module
 import os
 import random
 import re
@@ -54,11 +55,21 @@ from mrcnn.matterport.graph import (  # noqa: F401 - names that scripts take fro
     trim_zeros_graph,
 )
 from mrcnn.matterport.keras_model import KerasModel, LayerView
+from mrcnn.matterport.names import engine, imported
 from mrcnn.matterport.targets import build_detection_targets as build_detection_targets
 from mrcnn.matterport.targets import build_rpn_targets as build_rpn_targets
 from mrcnn.matterport.targets import generate_random_rois as generate_random_rois
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.tensors import batch_spec
+
+# Names that scripts take from here because matterport's module had imported them.
+K, KL, KM, KE = keras.backend, keras.layers, keras.models, engine()
+_IMPORTED = {"LooseVersion": "packaging.version:Version"}
+
+
+def __getattr__(name: str) -> Any:
+    return imported(__name__, _IMPORTED, name)
+
 
 _log = logging.getLogger("mrcnn")
 

@@ -8,7 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import logging  # noqa: F401 - a name of this module, as those below
+import math  # noqa: F401
+import os  # noqa: F401
 import random
+import shutil  # noqa: F401
+import sys  # noqa: F401
 import urllib.request
 import warnings
 import xml.etree.ElementTree  # noqa: F401 - scripts use it after importing no more than `xml.etree`
@@ -22,6 +27,7 @@ import tensorflow as tf
 from mrcnn.files import atomic_write
 from mrcnn.matterport.dataset import Dataset as Dataset
 from mrcnn.matterport.eager import eagerly
+from mrcnn.matterport.names import imported
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import nms as nms_ops
 from mrcnn.ops import resize as resize_ops
@@ -31,6 +37,13 @@ with contextlib.suppress(ImportError):  # scripts that import `skimage.draw` go 
     import skimage.color
     import skimage.io
     import skimage.transform  # noqa: F401
+
+_IMPORTED = {"LooseVersion": "packaging.version:Version", "scipy": "scipy", "skimage": "skimage"}
+
+
+def __getattr__(name: str) -> Any:
+    return imported(__name__, _IMPORTED, name)
+
 
 COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
 _KNOWN_FILES = {COCO_MODEL_URL: (257_557_808, "e98aaff6f99e307b5e2a8a3ff741a518")}

@@ -63,6 +63,7 @@ PUBLIC_NAMES = [
     "iter_detect",
     "join_workers",
     "list_images",
+    "list_formats",
     "load_coco",
     "load_dataset",
     "load_imagenet",

@@ -59,7 +59,10 @@ def test_version():
             r"--val-images without --val",
         ),
         (["evaluate", "--model", "absent", "--data", DATA, "--out", "o"], r"absent: no such file"),
-        (["evaluate", "--model", "absent", "--data", "absent.json", "--out", "o"], r"absent\.json: no such file or folder"),
+        (
+            ["evaluate", "--model", "absent", "--data", "absent.json", "--out", "o"],
+            r"absent\.json: no such file or folder",
+        ),
         (["detect", "--model", "absent", "--out", "o", "absent.png"], r"absent\.png: no such file or folder"),
         (["detect", "--model", "absent", "--out", "o", "absent*.png"], r"absent\*\.png: matches no file"),
         (["detect", "--model", "absent", "--out", "o", NUCLEI], r"nuclei_tiny: a folder without images"),

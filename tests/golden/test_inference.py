@@ -27,28 +27,27 @@ def case(request, tmp_path_factory):
 
 
 def _taps(golden: Golden, model) -> dict:
-    """What lies between image and proposals, in one graph, from the bytes the reference was given."""
+    """What lies between image and proposals, from the bytes the reference was given.
+
+    Not traced: a graph would take longer to build than one image takes without. `test_detections` runs in a graph.
+    """
     config = model.config.input
     image = golden.resized_image(config)
-    image = golden.image() if image is None else image
-
-    @tf.function
-    def run(batch):
-        shape = tf.shape(batch["image"])[1:3]
-        output = model.rpn(model.extract_features(batch))
-        clip_to = proposal_window(shape, batch["content_shape"], config)
-        proposals = model.rpn.propose(output, clip_to, for_training=False)
-        return {
-            "input": _normalized(model, batch),
-            "features": model.extract_features(batch),
-            "logits": output.logits,
-            "deltas": output.deltas,
-            "anchors": output.anchors,
-            "level_sizes": list(output.level_sizes),
-            "proposals": proposals.boxes,
-        }
-
-    return tf.nest.map_structure(np.asarray, run(input_batch(image, config)))
+    batch = input_batch(golden.image() if image is None else image, config)
+    features = model.extract_features(batch)
+    output = model.rpn(features)
+    clip_to = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], config)
+    proposals = model.rpn.propose(output, clip_to, for_training=False)
+    taps = {
+        "input": _normalized(model, batch),
+        "features": features,
+        "logits": output.logits,
+        "deltas": output.deltas,
+        "anchors": output.anchors,
+        "level_sizes": list(output.level_sizes),
+        "proposals": proposals.boxes,
+    }
+    return tf.nest.map_structure(np.asarray, taps)
 
 
 def _normalized(model, batch) -> tf.Tensor:

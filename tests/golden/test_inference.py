@@ -12,6 +12,7 @@ from mrcnn.modeling.input import content_window, proposal_window
 from tests.golden.case import DATA, Golden, input_batch, pairwise_iou, xyxy
 
 NAMES = sorted(path.stem for path in DATA.glob("*.npz"))
+IN_A_GRAPH = ("tv_mask_r50_fpn", "d2_mask_r50_fpn", "mp_mask_r50")
 LEAST_MATCHED = 0.98  # of the reference's detections: near ties at the cut-off may swap
 
 
@@ -143,9 +144,30 @@ def test_heads_on_probe_boxes(case):
             golden.assert_tap("keypoint_logits", pred)
 
 
-def test_detections(case):
+@pytest.fixture
+def eagerly(case):
+    """`detect` without a graph, whose tracing takes longer than the image, but for one file of each program."""
+    tf.config.run_functions_eagerly(case[0].name not in IN_A_GRAPH)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_detections(case, eagerly):
     """From the image as it was taken, also where the input differs at ties."""
     golden, model, _ = case
+    assert_detections(golden, model)
+
+
+@pytest.mark.slow
+def test_detections_in_a_graph(case):
+    """The same as `detect` does it, for the files that `test_detections` takes without a graph."""
+    golden, model, _ = case
+    if golden.name in IN_A_GRAPH:
+        pytest.skip("test_detections has done it")
+    assert_detections(golden, model)
+
+
+def assert_detections(golden: Golden, model) -> None:
     (ours,) = mrcnn.detect(model, [golden.image()], score_threshold=None)
     boxes, classes, scores = _their_detections(golden)
     partner = match(boxes, classes, scores, ours)

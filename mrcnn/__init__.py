@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw_boxes as draw_boxes
     from mrcnn.drawing import draw_grid as draw_grid
     from mrcnn.drawing import save_image as save_image
+    from mrcnn.errors import FileError as FileError
+    from mrcnn.errors import InputError as InputError
     from mrcnn.errors import MrcnnError as MrcnnError
     from mrcnn.evaluation.coco_results import to_coco_results as to_coco_results
     from mrcnn.export.errors import ExportError as ExportError
@@ -89,6 +91,8 @@ _HOME = {
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
     "ExportError": "mrcnn.export.errors",
+    "FileError": "mrcnn.errors",
+    "InputError": "mrcnn.errors",
     "Instances": "mrcnn.structures.instances",
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",

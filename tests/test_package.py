@@ -26,6 +26,8 @@ PUBLIC_NAMES = [
     "DataError",
     "Dataset",
     "ExportError",
+    "FileError",
+    "InputError",
     "Instances",
     "MaskRCNN",
     "MaskRCNNConfig",

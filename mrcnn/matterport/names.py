@@ -10,8 +10,8 @@ import keras
 
 
 def engine() -> types.ModuleType:
-    """What Keras 2 called `keras.engine`, as far as scripts use it."""
-    module = types.ModuleType("keras.engine")
+    """What Keras 2 had in its engine, as far as scripts use it."""
+    module = types.ModuleType("engine")
     module.Layer = module.Network = keras.layers.Layer  # type: ignore[attr-defined]
     module.InputSpec, module.Model = keras.InputSpec, keras.Model  # type: ignore[attr-defined]
     return module

@@ -44,3 +44,12 @@ def test_photos_are_not_turned_unless_masks_are_too(tmp_path, orientation):
     for dataset in (data, turned):
         image, _, _, _, mask = modellib.load_image_gt(dataset, SmallConfig(), 0)
         assert image[mask[..., 0] > 0].mean() > 200 and image[mask[..., 0] == 0].mean() < 40
+
+
+def test_16_bits_become_8(tmp_path):
+    Image.fromarray(np.full((4, 6), 0x80FF, np.uint16)).save(tmp_path / "deep.png")
+    data = Photo()
+    data.add_image("photos", 1, tmp_path / "deep.png")
+    data.prepare()
+    image = data.load_image(0)
+    assert image.shape == (4, 6, 3) and image.dtype == np.uint8 and image[0, 0, 0] == 0x80

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -46,6 +47,7 @@ from mrcnn.structures.records import Annotation, ImageRecord
 from mrcnn.text import printable
 
 if TYPE_CHECKING:
+    from mrcnn.data.formats.saving import Saved
     from mrcnn.data.statistics import DatasetStats
 
 logger = logging.getLogger("mrcnn")
@@ -500,6 +502,39 @@ class Dataset:
         from mrcnn.data import check
 
         return check.check(self, others, name=name, pixels=pixels)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        format: str = "coco",
+        *,
+        copy_images: bool = True,
+        strict: bool = False,
+        **options: Any,
+    ) -> Saved:
+        """Write this set in another format, images and labels.
+
+        Args:
+            path: of the new folder (coco also: a .json file, without images); must be free, nothing is replaced.
+            format: "coco", "yolo", "labelme", "voc", "cvat", "instance_map", "object_masks", "tfrecord".
+            copy_images: put the images beside the labels: copies of their files, PNG where there is none.
+            strict: refuse to write what the format cannot hold, before anything is written.
+            **options: of the format: `task="segment"` or "pose" (yolo), `shards=8` (tfrecord), `split="train"` (yolo,
+                voc).
+
+        Returns:
+            path, number of images, and an issue for each object that the format could not hold.
+
+        Raises:
+            DataError: the path is taken; an image cannot be read; with `strict`, something would be lost.
+
+        Example:
+            >>> print(mrcnn.load_dataset("train.json").save("nuts_yolo", "yolo"))  # doctest: +SKIP
+            nuts_yolo: 6 images; nothing is lost
+        """
+        from mrcnn.data.formats import saving
+
+        return saving.save(self, path, format, copy_images=copy_images, strict=strict, **options)
 
     def rename_classes(self, names: Mapping[str, str]) -> Dataset:
         """The same images under other class names, as a view.

@@ -18,6 +18,7 @@ from mrcnn import components
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, refuse
 from mrcnn.data.formats.fields import short
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, split_folders
 from mrcnn.data.views import common_classes, mapped, merge, with_classes, with_extra
 
@@ -73,6 +74,15 @@ class Format(abc.ABC):
     ) -> Dataset:
         """One split, by the path that `splits` gave; by default `load` of it."""
         return self.load(path, images, validate=validate, **options)
+
+    def save(self, saver: Saver, **options: Any) -> None:
+        """Write a data set; formats that can be written override it.
+
+        Args:
+            saver: has the data set and the path, writes images, and notes what the format cannot hold.
+            **options: of the format.
+        """
+        raise DataError(f"{self.name} can be read only")
 
     def numbers_classes(self, dataset: Dataset) -> bool:
         """Whether the files of a loaded data set number its classes and do not name them."""

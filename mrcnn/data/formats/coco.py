@@ -38,7 +38,9 @@ from mrcnn.data.formats.coco_objects import Frame, joint_names, keypoint_names, 
 from mrcnn.data.formats.fields import as_id, as_number, parse_json, read_text, short
 from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order, is_split, name_in
+from mrcnn.data.images import image_shape
 from mrcnn.data.rasterize import MAX_MASK_PIXELS
 from mrcnn.files import atomic_write
 from mrcnn.structures.records import Annotation
@@ -86,6 +88,18 @@ class Coco(Format):
         if validate:
             leave_out_records(dataset)
         return dataset
+
+    def save(self, saver: Saver, **options: Any) -> None:
+        """annotations.json beside images/; or a .json file alone."""
+        content = dataset_to_coco(saver.dataset)
+        if saver.path.suffix.lower() == ".json":
+            save_json(content, saver.path)
+            return
+        for index, entry in enumerate(content["images"]):
+            saver.put_image(index, saver.path / "images")
+            if saver.copy_images:
+                entry["file_name"] = saver.name(index)
+        save_json(content, saver.path / "annotations.json")
 
 
 _FOLDERS_DEEP = 3
@@ -148,19 +162,20 @@ def load_coco(
     dataset.path = str(path)
     issues = dataset.issues
     entries = {key: _objects(data, key, issues, dataset.path) for key in _KEYS}
-    lookup = ImageLookup(
-        path, images_dir, (n for _, e in entries["images"] if isinstance(n := e.get("file_name"), str))
-    )
+    lookup = ImageLookup(path, images_dir, (n for _, e in entries["images"] if isinstance(n := _name(e), str)))
     categories = _categories(entries["categories"], issues, dataset.path)
-    class_ids = {category: number for number, category in enumerate(sorted(categories), start=1)}
-    for category in class_ids:
-        dataset.add_class("coco", category, categories[category]["name"])
+    _drop_supercategory(categories, entries["annotations"], issues, dataset.path)
+    in_order = sorted(categories, key=lambda c: (isinstance(c, str), c))
+    class_ids = {category: number for number, category in enumerate(in_order, start=1)}
+    for category, number in class_ids.items():
+        dataset.add_class("coco", category if isinstance(category, int) else number, categories[category]["name"])
     if keypoints is None:
         keypoints = any(map(joint_names, categories.values())) or any(
             e.get("keypoints") for _, e in entries["annotations"]
         )
     if keypoints:
         dataset.keypoint_names = keypoint_names(list(categories.values()), [e for _, e in entries["annotations"]])
+    entries["images"] = [(n, _completed(e, lookup)) for n, e in entries["images"]]
     images, refused = _images(entries["images"], issues, dataset.path)
     entries["annotations"] = [
         (n, e) for n, e in entries["annotations"] if not refused or as_id(e.get("image_id")) not in refused
@@ -196,11 +211,70 @@ def _objects(data: dict[str, Any], key: str, issues: list[DatasetIssue], path: s
     return objects
 
 
+def _name(entry: dict[str, Any]) -> Any:
+    """The file name of an image; of LVIS, which has none, the last two parts of its URL."""
+    url = entry.get("coco_url")
+    if "file_name" in entry or not isinstance(url, str):
+        return entry.get("file_name")
+    return "/".join(url.split("/")[-2:])
+
+
+def _completed(entry: dict[str, Any], lookup: ImageLookup) -> dict[str, Any]:
+    """An image's entry with its file name, and with its size where only its file says it."""
+    name = _name(entry)
+    if not isinstance(name, str):
+        return entry
+    if "file_name" not in entry:
+        entry = {**entry, "file_name": name}
+    if entry.get("height") is None and entry.get("width") is None:
+        file = lookup.find(name)
+        try:
+            size = None if file is None else image_shape(file)
+        except DataError:
+            size = None
+        if size is not None:
+            return {**entry, "height": size[0], "width": size[1]}
+    return entry
+
+
+def _category_id(value: Any) -> int | str | None:
+    """The id of a category; "7" is 7."""
+    category = as_id(value)
+    if isinstance(category, str) and category.isdecimal() and len(category) < 19:
+        return int(category)
+    return category
+
+
+def _drop_supercategory(
+    categories: dict[int | str, dict[str, Any]],
+    annotations: list[tuple[int, dict[str, Any]]],
+    issues: list[DatasetIssue],
+    path: str,
+) -> None:
+    """Drop the category 0 that Roboflow writes for the supercategory of all others, which no object has."""
+    first = categories.get(0)
+    others = [entry for category, entry in categories.items() if category != 0]
+    if first is None or not others or any(entry.get("supercategory") != first["name"] for entry in others):
+        return
+    if any(_category_id(entry.get("category_id")) == 0 for _, entry in annotations):
+        return
+    del categories[0]
+    message = f"category 0, {short(first['name'])}, is the supercategory of all others and has no object; left out"
+    issues.append(DatasetIssue("supercategory", message, path=path))
+
+
+def _other_form(value: int | str | None) -> int | str | None:
+    """The id as a text if it is a number, as a number if it is the text of one."""
+    if isinstance(value, int):
+        return str(value)
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 19 else None
+
+
 def _categories(
     entries: list[tuple[int, dict[str, Any]]], issues: list[DatasetIssue], path: str
-) -> dict[int, dict[str, Any]]:
+) -> dict[int | str, dict[str, Any]]:
     """Category id -> its entry, the name made printable."""
-    categories: dict[int, dict[str, Any]] = {}
+    categories: dict[int | str, dict[str, Any]] = {}
 
     def report(kind: str, message: str, fatal: bool = True) -> None:
         issues.append(DatasetIssue(kind, message, path=path, fatal=fatal))
@@ -210,9 +284,9 @@ def _categories(
         if missing:
             report("missing key", f'categories[{number}]: "{missing[0]}" is missing')
             continue
-        category, name = as_id(entry["id"]), entry["name"]
-        if not isinstance(category, int) or not isinstance(name, str):
-            key = "name" if isinstance(category, int) else "id"
+        category, name = _category_id(entry["id"]), entry["name"]
+        if category is None or not isinstance(name, str):
+            key = "id" if category is None else "name"
             report("wrong type", f'categories[{number}]: "{key}" is {short(entry[key])}, which is of the wrong type')
         elif category in categories:
             report("category id twice", f"category id {category} is given twice")
@@ -284,8 +358,8 @@ def _size(entry: dict[str, Any]) -> tuple[int, int]:
 def _annotations(
     entries: list[tuple[int, dict[str, Any]]],
     images: dict[int | str, dict[str, Any]],
-    categories: dict[int, dict[str, Any]],
-    class_ids: dict[int, int],
+    categories: dict[int | str, dict[str, Any]],
+    class_ids: dict[int | str, int],
     keypoints: bool,
     issues: list[DatasetIssue],
     path: str,
@@ -298,7 +372,9 @@ def _annotations(
     for number, entry in entries:
         given = entry.get("id")
         annotation_id = number if given is None else as_id(given)
-        image_id, category = as_id(entry.get("image_id")), as_id(entry.get("category_id"))
+        image_id, category = as_id(entry.get("image_id")), _category_id(entry.get("category_id"))
+        if image_id not in images and _other_form(image_id) in images:
+            image_id = _other_form(image_id)
 
         def report(
             kind: str, message: str, fatal: bool = False, image_id=image_id, annotation_id=annotation_id, number=number

@@ -91,7 +91,8 @@ def _segmentation(value: Any, height: int, width: int, report: Report) -> tuple[
         DataError: an RLE that does not fit, or something that is neither.
         _Unusable: no polygon is left.
     """
-    if value is None or value == []:
+    value = _unwrapped(value)
+    if value is None:
         return None, None
     if isinstance(value, dict):
         return value, rle_box(value, height, width)
@@ -124,6 +125,35 @@ def _segmentation(value: Any, height: int, width: int, report: Report) -> tuple[
     if longest > MAX_OUTLINE or min(x1, y1, width - x2, height - y2) < 0:
         return _clipped(polygons, (x1, y1, x2, y2), height, width, report)
     return [p.astype(np.float32) for p in polygons], (y1, x1, y2, x2) if has_area((y1, x1, y2, x2)) else None
+
+
+def _unwrapped(value: Any) -> Any:
+    """A segmentation without the lists that some exporters put around it; None where there is nothing in it."""
+    while isinstance(value, list) and len(value) == 1:
+        inner = value[0]
+        is_rle = isinstance(inner, dict) and "counts" in inner
+        if not is_rle and not (
+            isinstance(inner, list) and inner and all(_is_polygon(v) or _is_wrapped(v) for v in inner)
+        ):
+            break
+        value = inner
+    if isinstance(value, list):
+        value = [v[0] if _is_wrapped(v) else v for v in value]
+    empty = value == "" or (isinstance(value, list) and all(isinstance(v, list) and not v for v in value))
+    return None if empty else value
+
+
+def _is_polygon(value: Any) -> bool:
+    """A flat list of at least three pairs of numbers, or a list of at least three points."""
+    if not isinstance(value, list) or len(value) < 3:
+        return False
+    nested = any(isinstance(v, (list, dict)) for v in value)
+    return all(map(_is_point, value)) if nested else len(value) >= 6 and len(value) % 2 == 0
+
+
+def _is_wrapped(polygon: Any) -> bool:
+    """A flat list of numbers in a list of its own."""
+    return isinstance(polygon, list) and len(polygon) == 1 and _is_polygon(polygon[0])
 
 
 def _clipped(

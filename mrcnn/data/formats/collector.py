@@ -287,7 +287,10 @@ class ImageObjects:
         if rle is not None:
             entry["segmentation"] = rle
         elif polygons is not None:
-            entry["segmentation"] = [p if isinstance(p, list) else np.asarray(p).tolist() for p in polygons] or [[]]
+            entry["segmentation"] = [p if isinstance(p, list) else np.asarray(p).tolist() for p in polygons]
+            if not any(entry["segmentation"]):
+                self.report("degenerate polygon", f"polygon of 0 points, expected at least three{LEFT_OUT}", record)
+                return None
         if box is not None:
             x1, y1, x2, y2 = (float(v) for v in box)
             entry["bbox"] = [x1, y1, x2 - x1, y2 - y1]

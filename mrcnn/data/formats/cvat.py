@@ -19,8 +19,10 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.cvat_writer import write_cvat
 from mrcnn.data.formats.fields import short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.shapes import ellipse, rectangle
 from mrcnn.data.formats.splits import canonical, in_order
 from mrcnn.data.formats.xml_text import Element, read_xml, xml_root_tag
@@ -68,6 +70,10 @@ class Cvat(Format):
         """
         files = _files(path)
         return _load(files[0] if files else path, images, validate, None)
+
+    def save(self, saver: Saver, **options: Any) -> None:
+        """annotations.xml beside images/; see `formats.cvat_writer`."""
+        write_cvat(saver)
 
 
 def _files(path: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +21,8 @@ from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
 from mrcnn.data.formats.image_files import files_below, images_below
 from mrcnn.data.formats.label_map import packed_colors, read_array, read_values, regions
+from mrcnn.data.formats.map_writers import write_maps
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.seg_npy import read_seg
 from mrcnn.data.formats.splits import split_folders
 
@@ -90,6 +93,10 @@ class InstanceMap(Format):
     def numbers_classes(self, dataset: Dataset) -> bool:
         """They have no name."""
         return dataset.class_names == (CLASS,)
+
+    def save(self, saver: Saver, **options: Any) -> None:
+        """images/ and masks/: PNG of 8 or 16 bits, TIFF of 32 where there are more objects."""
+        write_maps(saver)
 
 
 def _layout(path: Path) -> tuple[Path, Path | None] | None:

@@ -24,6 +24,8 @@ from mrcnn.data.formats.base import Format, holds_keys
 from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
 from mrcnn.data.formats.fields import as_number, parse_json, read_text, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.labelme_writer import write_labelme
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.image_file import open_image
 from mrcnn.data.rasterize import polygons_to_mask
 from mrcnn.structures.records import Polygons
@@ -67,6 +69,10 @@ class LabelMe(Format):
                 collector.report("image without label", f"{file.name} has no label; kept without objects", path=file)
                 collector.image(relative_id(file, images or root), file)
         return collector.finish(validate=validate)
+
+    def save(self, saver: Saver, **options: Any) -> None:
+        """A JSON file beside each image; masks that are no polygons as PNG in it."""
+        write_labelme(saver)
 
 
 def _only_in_splits(path: Path, sample: list[Path]) -> bool:

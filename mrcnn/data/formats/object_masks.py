@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
 from mrcnn.data.formats.image_files import files_below, images_below
 from mrcnn.data.formats.instance_map import CLASS
 from mrcnn.data.formats.label_map import read_values
+from mrcnn.data.formats.map_writers import write_object_masks
+from mrcnn.data.formats.saving import Saver
 
 _NAMED = re.compile(r"^(.+?)_([^_]+(?:_[^_]+)*?)_(\d+)$")
 _MASKS = (".png", ".tif", ".tiff", ".bmp")
@@ -54,6 +57,10 @@ class ObjectMasks(Format):
     def numbers_classes(self, dataset: Dataset) -> bool:
         """Whether the layout has no names."""
         return dataset.class_names == (CLASS,)
+
+    def save(self, saver: Saver, **options: Any) -> None:
+        """images/ and annotations/IMAGE_CLASS_NUMBER.png."""
+        write_object_masks(saver)
 
 
 def _bowl(path: Path, limit: int | None) -> list[Path]:

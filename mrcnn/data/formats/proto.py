@@ -123,3 +123,39 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
         shift += 7
         if shift > 63:
             raise ValueError("a number of more than 64 bits")
+
+
+def serialize_example(features: dict[str, list[bytes] | list[float] | list[int]]) -> bytes:
+    """A serialized example, features in the order of their names.
+
+    Args:
+        features: lists of bytes, floats or integers; an empty list is a list of integers.
+
+    Example:
+        >>> parse_example(serialize_example({"a": [1, -2], "b": [b"x"]}), "text").integers("a")
+        [1, -2]
+    """
+    entries = b""
+    for key, values in sorted(features.items()):
+        if values and isinstance(values[0], bytes):
+            feature = _field(1, b"".join(_field(1, v) for v in values if isinstance(v, bytes)))
+        elif values and isinstance(values[0], float):
+            feature = _field(2, _field(1, np.array(values, "<f4").tobytes()))
+        else:
+            feature = _field(3, _field(1, b"".join(_number(int(v)) for v in values)))
+        entries += _field(1, _field(1, key.encode()) + _field(2, feature))
+    return _field(1, entries)
+
+
+def _field(number: int, data: bytes) -> bytes:
+    return _number(number << 3 | 2) + _number(len(data)) + data
+
+
+def _number(value: int) -> bytes:
+    value &= 2**64 - 1
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

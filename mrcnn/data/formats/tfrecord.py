@@ -24,11 +24,14 @@ from PIL import Image
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
+from mrcnn.data.formats.checksum import masked_crc
 from mrcnn.data.formats.collector import Collector, ImageObjects
 from mrcnn.data.formats.fields import read_text
 from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.proto import Features, parse_example
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order, name_in
+from mrcnn.data.formats.tfrecord_writer import write_tfrecord
 from mrcnn.data.image_file import open_image
 from mrcnn.data.images import as_rgb
 from mrcnn.data.read_options import MAX_PIXELS
@@ -36,7 +39,6 @@ from mrcnn.data.rle import mask_to_rle
 
 _HEADER = struct.Struct("<QI")
 _LONGEST = 2**31
-_MASK_DELTA = 0xA282EAD8
 _SHARD = re.compile(r"(?:\.tf_?records?|\.record)(?:-\d+-of-\d+)?$|-\d+-of-\d+$", re.IGNORECASE)
 
 
@@ -93,6 +95,10 @@ class TFRecord(Format):
             DataError: see `Format.load`.
         """
         return _load(path, [path] if path.is_file() else _shards(path), validate)
+
+    def save(self, saver: Saver, *, shards: int = 1, name: str = "train") -> None:
+        """Shards NAME.tfrecord-00000-of-00008; see `formats.tfrecord_writer`."""
+        write_tfrecord(saver, shards, name)
 
 
 def _shards(path: Path, limit: int | None = None) -> list[Path]:
@@ -293,24 +299,3 @@ def _label_map(folder: Path) -> dict[int, str]:
             if number and (name or shown):
                 names[int(number[1])] = (name or shown)[1]  # type: ignore[index]
     return dict(sorted(names.items()))
-
-
-def masked_crc(data: bytes) -> int:
-    """The checksum of TFRecord: CRC-32C, rotated and shifted."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _CRC[(crc ^ byte) & 255] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
-
-
-def _table() -> tuple[int, ...]:
-    entries = []
-    for value in range(256):
-        for _ in range(8):
-            value = (value >> 1) ^ (0x82F63B78 if value & 1 else 0)
-        entries.append(value)
-    return tuple(entries)
-
-
-_CRC = _table()

@@ -27,7 +27,9 @@ from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
 from mrcnn.data.formats.fields import read_text
 from mrcnn.data.formats.image_files import ImageFiles, files_below
 from mrcnn.data.formats.label_map import Region, packed_colors, read_values, regions
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order
+from mrcnn.data.formats.voc_writer import write_voc
 from mrcnn.data.formats.xml_text import Element, read_xml, xml_root_tag
 
 VOC_CLASSES = (
@@ -105,6 +107,10 @@ class Voc(Format):
             DataError: see `Format.load`.
         """
         return _load(_root(path) or path, path, None, images, validate, boxes)
+
+    def save(self, saver: Saver, *, split: str = "train") -> None:
+        """One year's folder with maps, XML and a list; see `formats.voc_writer`."""
+        write_voc(saver, split, voc_color)
 
 
 class _Object(NamedTuple):

@@ -26,7 +26,9 @@ from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
 from mrcnn.data.formats.fields import read_text, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below, images_below
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order, split_folders
+from mrcnn.data.formats.yolo_writer import write_yolo
 from mrcnn.data.image_file import image_suffixes
 
 _YAML = (".yaml", ".yml")
@@ -98,6 +100,10 @@ class Yolo(Format):
         if images is not None and not files:
             files = images_below(images)
         return self._load(path, root, files, missing, _names(content), _kpt_shape(content), validate)
+
+    def save(self, saver: Saver, *, task: str | None = None, split: str = "train") -> None:
+        """data.yaml, images/SPLIT and labels/SPLIT; see `formats.yolo_writer`."""
+        write_yolo(saver, task, split)
 
     def numbers_classes(self, dataset: Dataset) -> bool:
         """Whether there was no list of names."""

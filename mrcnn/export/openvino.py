@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +15,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mrcnn.export.check import check_answers, expect_file, expect_suffix
+from mrcnn.export.base import Exporter, ExportOptions
+from mrcnn.export.check import expect_file
 from mrcnn.export.compare import ACCEPTED, Difference
 from mrcnn.export.errors import ExportError, require
 from mrcnn.export.portable import (
@@ -61,27 +61,9 @@ def export_openvino(
     Raises:
         ExportError: openvino is missing; the model holds what OpenVINO has no operator for, or fails in it; its
             answers differ too much.
-        ValueError: the name does not end in .xml.
+        InputError: the name does not end in .xml.
     """
-    path = expect_suffix(path, ".xml")
-    openvino = require("openvino", "openvino")
-    converted = _convert(openvino, model)
-    for key, value in {"model_type": "Mask R-CNN", DESCRIPTION: describe(model)}.items():
-        converted.set_rt_info(value, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.stem}.", dir=path.parent))
-    try:
-        file = temporary / path.name
-        openvino.save_model(converted, str(file), compress_to_fp16=False)
-        runtime = f"OpenVINO {openvino.__version__}"
-        difference = check_answers(model, load_openvino(file), images, max_difference, runtime)
-        os.replace(file.with_suffix(".bin"), path.with_suffix(".bin"))
-        os.replace(file, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    if log is not None:
-        log(str(difference))
-    return path
+    return OpenVinoExporter().export(model, path, images=images, max_difference=max_difference, log=log)
 
 
 def load_openvino(
@@ -154,6 +136,34 @@ def compile_options(precision: Precision = "float32", threads: int | None = None
     if threads is not None:
         options["INFERENCE_NUM_THREADS"] = threads
     return options
+
+
+class OpenVinoExporter(Exporter):
+    """Files that OpenVINO runs: PATH.xml and PATH.bin."""
+
+    name = "openvino"
+    suffix = ".xml"
+    summary = "two files for Intel's runtime"
+
+    @property
+    def runtime(self) -> str:
+        return f"OpenVINO {require('openvino', 'openvino').__version__}"
+
+    def write(self, model: Any, path: Path, options: ExportOptions) -> None:
+        """Write the files, see `Exporter.write`."""
+        openvino = require("openvino", "openvino")
+        converted = _convert(openvino, model)
+        for key, value in {"model_type": "Mask R-CNN", DESCRIPTION: describe(model)}.items():
+            converted.set_rt_info(value, key)
+        openvino.save_model(converted, str(path), compress_to_fp16=False)
+
+    def load(self, path: str | os.PathLike[str]) -> PortableModel:
+        """The model of a file, see `load_openvino`."""
+        return load_openvino(path)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """The weights, and the file that names them."""
+        return path.with_suffix(".bin"), path
 
 
 def _convert(openvino: Any, model: Any) -> Any:

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.export.errors import ExportError, reason
 from mrcnn.migrations import migrate_model
 from mrcnn.modeling.input import InputConfig
@@ -206,29 +207,29 @@ class PortableModel:
             The outputs by name.
 
         Raises:
-            ValueError: an input of another type or shape, or a content that does not fit into the image.
+            InputError: an input of another type or shape, or a content that does not fit into the image.
         """
         config: InputConfig = self.config.input
         dtype = config.image_dtype.as_numpy_dtype
         image, content = np.asarray(image), np.asarray(content_shape)
         if image.dtype != dtype or image.ndim != 4 or image.shape[0] != 1 or image.shape[3] != 3:
-            raise ValueError(
+            raise InputError(
                 f"image: expected {np.dtype(dtype)} of shape (1, height, width, 3), got {image.dtype} of shape"
                 f" {image.shape}"
             )
         height, width = image.shape[1:3]
         if not height or not width or height % config.divisor or width % config.divisor:
-            raise ValueError(f"image: expected sides that are multiples of {config.divisor}, got {height} x {width}")
+            raise InputError(f"image: expected sides that are multiples of {config.divisor}, got {height} x {width}")
         if content.shape != (1, 2) or not np.issubdtype(content.dtype, np.integer):
-            raise ValueError(f"content_shape: expected integers of shape (1, 2), got {content.dtype} {content.shape}")
+            raise InputError(f"content_shape: expected integers of shape (1, 2), got {content.dtype} {content.shape}")
         if (content < 1).any() or (content > (height, width)).any():
-            raise ValueError(f"content_shape: expected 1 to {height} and 1 to {width}, got {content[0].tolist()}")
+            raise InputError(f"content_shape: expected 1 to {height} and 1 to {width}, got {content[0].tolist()}")
         return self._run(np.ascontiguousarray(image), content.astype(np.int32))
 
     def __call__(self, batch: Mapping[str, Tensor], training: bool | None = False) -> dict[str, Tensor]:
         """Detections of a batch as a `MaskRCNN` gives them, padded to as many slots as the fullest image needs."""
         if training:
-            raise ValueError(f"{self.source}: an exported model cannot be trained")
+            raise InputError(f"{self.source}: an exported model cannot be trained")
         rows = self._rows()
         types = [*(tf.as_dtype(dtype) for _, dtype in rows.values()), tf.bool]
         values = tf.numpy_function(self._run_batch, [batch["image"], batch["content_shape"]], types)

@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from mrcnn.errors import InputError
 from mrcnn.export import tf_serving
+from mrcnn.export.base import Exporter, ExportOptions
 from mrcnn.export.check import expect_within, noise
 from mrcnn.export.compare import ACCEPTED, Difference, compare, full_precision
 from mrcnn.export.errors import ExportError
@@ -56,6 +57,7 @@ def export_saved_model(
     max_pixels: int | None = None,
     min_side: int = 2,
     max_batch_size: int = 16,
+    max_request_pixels: int | None = None,
     images: Iterable[ImageLike] | None = None,
     max_difference: Difference = ACCEPTED,
     version: int | None = None,
@@ -96,7 +98,8 @@ def export_saved_model(
         score_threshold: leave out detections scored below; None = what the model's own config let through.
         frozen: store weights as constants, which TensorFlow folds into each other: faster. A model of more than 2 GB
             cannot be.
-        max_pixels, min_side, max_batch_size: see `Limits`; max_pixels None = by the kind of masks.
+        max_pixels, min_side, max_batch_size, max_request_pixels: see `Limits`; max_pixels None = by the kind of masks,
+            max_request_pixels None = twice max_pixels.
         images: to compare and to warm up with, the first `COMPARED` of them; a model is best compared on what it was
             trained for. None = noise and a blank image.
         max_difference: bounds on how far the answers may be apart.
@@ -115,7 +118,9 @@ def export_saved_model(
     path = Path(path)
     if masks not in MAX_PIXELS:
         raise InputError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
-    limits = Limits(MAX_PIXELS[masks] if max_pixels is None else max_pixels, min_side, max_batch_size)
+    limits = Limits(
+        MAX_PIXELS[masks] if max_pixels is None else max_pixels, min_side, max_batch_size, max_request_pixels
+    )
     if not limits.allow(height or min_side, width or min_side):
         raise InputError(f"height, width: {height} x {width} is beyond the limits: {limits}")
     _expect_versions(path, version)
@@ -141,7 +146,7 @@ def export_saved_model(
         served.save(folder)
         expect_stock_operations(folder)
         loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
-        requests = _requests(fits, pixels, limits.max_batch_size)
+        requests = _requests(fits, pixels, limits)
         with full_precision():
             difference = _compare(model, loaded.signatures, requests, masks, mask_threshold, score_threshold)
         expect_within(max_difference, difference)
@@ -166,6 +171,61 @@ def export_saved_model(
     if log is not None:
         log(str(difference))
     return target
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedModelOptions(ExportOptions):
+    """Choices for a SavedModel, see `export_saved_model`."""
+
+    height: int | None = None
+    width: int | None = None
+    masks: Masks = "small"
+    mask_threshold: float = 0.5
+    score_threshold: float | None = None
+    frozen: bool = True
+    max_pixels: int | None = None
+    min_side: int = 2
+    max_batch_size: int = 16
+    max_request_pixels: int | None = None
+    version: int | None = None
+
+
+class SavedModelExporter(Exporter):
+    """Folders that TensorFlow Serving, C++, or TensorFlow without this package run."""
+
+    name = "savedmodel"
+    summary = "a folder for TensorFlow Serving, C++, or Python without this package"
+    options = SavedModelOptions
+
+    def export(
+        self,
+        model: Any,
+        path: str | os.PathLike[str],
+        options: ExportOptions | None = None,
+        *,
+        images: Iterable[ImageLike] | None = None,
+        max_difference: Difference | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Write the next version, see `export_saved_model`."""
+        chosen = {f.name: getattr(self.expect_options(options), f.name) for f in dataclasses.fields(self.options)}
+        bounds = max_difference or ACCEPTED
+        return export_saved_model(model, path, **chosen, images=images, max_difference=bounds, log=log)
+
+    def write(self, model: Any, path: Path, options: ExportOptions) -> None:
+        """Not used: a version is more than one file, and is moved into a folder that others lie in."""
+        raise NotImplementedError
+
+    def load(self, path: str | os.PathLike[str]) -> Any:
+        """Refused: a SavedModel resizes by itself, so that `detect` has nothing to do with it."""
+        raise ExportError(
+            f"{os.fspath(path)}: a SavedModel is run by TensorFlow alone, tf.saved_model.load(path).signatures;"
+            " docs/serving.md has an example"
+        )
+
+    def path_in(self, folder: Path) -> Path:
+        """The folder itself, which holds the versions."""
+        return folder
 
 
 # ---- folders ----
@@ -298,17 +358,29 @@ Request = tuple[str, dict[str, np.ndarray], list[np.ndarray]]
 """Signature, inputs, and the images they were made of."""
 
 
-def _requests(fits: Sequence[np.ndarray], images: Sequence[np.ndarray], max_batch_size: int) -> list[Request]:
+def _requests(fits: Sequence[np.ndarray], images: Sequence[np.ndarray], limits: Limits) -> list[Request]:
     """Every image through both signatures, and where `serving_default` takes it, alone and with others."""
     requests: list[Request] = [("serving_default", pixel_inputs([image]), [image]) for image in fits]
-    together = min(max_batch_size, 4)
-    for start in range(0, len(images), together):
-        batch = list(images[start : start + together])
+    for batch in _batches(images, limits):
         requests.append(("encoded", {"image_bytes": np.array([encode_png(p) for p in batch], object)}, batch))
-    if together > 1 and len(fits) > 1:
-        batch = list(fits[:together])
-        requests.append(("serving_default", pixel_inputs(batch), batch))
+    together = next(iter(_batches(fits, limits)), [])
+    if len(together) > 1:
+        requests.append(("serving_default", pixel_inputs(together), together))
     return requests
+
+
+def _batches(images: Sequence[np.ndarray], limits: Limits) -> list[list[np.ndarray]]:
+    """Neighbors, up to four that a request may hold."""
+    batches: list[list[np.ndarray]] = []
+    room = 0
+    for image in images:
+        pixels = image.shape[0] * image.shape[1]
+        if pixels > room or len(batches[-1]) == min(limits.max_batch_size, 4):
+            batches.append([])
+            room = limits.request_pixels
+        batches[-1].append(image)
+        room -= pixels
+    return batches
 
 
 def pixel_inputs(images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from mrcnn.errors import InputError
 from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
 from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
+from mrcnn.files import atomic_write
 from mrcnn.modeling.input import InputConfig
 from mrcnn.native.loading import stock_ops
 from mrcnn.structures.masks import Paste
@@ -37,13 +39,25 @@ class Limits:
     max_pixels: int  # height x width of an image; of a file, as its header states it, before it is decoded
     min_side: int = 2  # pixels
     max_batch_size: int = 16  # images in a request
+    max_request_pixels: int | None = None  # of all images of a request together; None: twice `max_pixels`
 
     def __post_init__(self) -> None:
+        if self.max_request_pixels is None:
+            object.__setattr__(self, "max_request_pixels", 2 * self.max_pixels)
         for field in dataclasses.fields(self):
             if getattr(self, field.name) < 1:
                 raise InputError(f"{field.name}: expected at least 1, got {getattr(self, field.name)}")
+        if self.request_pixels < self.max_pixels:
+            raise InputError(
+                f"max_request_pixels: expected at least max_pixels, {self.max_pixels}, got {self.request_pixels}"
+            )
         if self.min_side**2 > self.max_pixels:
             raise InputError(f"max_pixels: expected at least {self.min_side} x {self.min_side}, got {self.max_pixels}")
+
+    @property
+    def request_pixels(self) -> int:
+        """`max_request_pixels` as a number."""
+        return self.max_request_pixels or 2 * self.max_pixels
 
     def allow(self, height: int, width: int) -> bool:
         """Whether an image of that size is accepted."""
@@ -101,6 +115,7 @@ class ServedModel:
         # Gradients are of no use to whoever serves the model, and those of RoIAlign cannot be stored
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(holder, os.fspath(folder), self.signatures, options)
+        _forget_gradients(Path(folder))
 
     def _serve_pixels(self, image: Tensor, shape: Tensor) -> dict[str, Tensor]:
         with tf.control_dependencies([self._expect_batch(tf.shape(image)[0])]):
@@ -139,7 +154,7 @@ class ServedModel:
         return tf.debugging.Assert((num >= 1) & (num <= most), [f"expected 1 to {most} images in a request, got", num])
 
     def _accepted(self, shape: Tensor) -> Tensor:
-        """i32[B, 2], the same; an error that names the first image beyond the limits."""
+        """i32[B, 2], the same; an error that names the first image beyond the limits, or what all are together."""
         limits = self._limits
         sides = tf.cast(shape, tf.int64)
         wrong = (tf.reduce_min(sides, axis=1) < limits.min_side) | (tf.reduce_prod(sides, axis=1) > limits.max_pixels)
@@ -150,6 +165,13 @@ class ServedModel:
             (first, sides[first, 0], sides[first, 1]),
         )
         with tf.control_dependencies([tf.debugging.Assert(~tf.reduce_any(wrong), [message])]):
+            total = tf.reduce_sum(tf.reduce_prod(sides, axis=1))
+        message = tf.strings.format(
+            "the images of this request have {} pixels together; "
+            f"at most {limits.request_pixels} are accepted: send fewer images",
+            total,
+        )
+        with tf.control_dependencies([tf.debugging.Assert(total <= limits.request_pixels, [message])]):
             return tf.identity(shape)
 
     def _serve(self, pixels: Callable[[Tensor], Tensor], shape: Tensor, frame: Tensor) -> dict[str, Tensor]:
@@ -309,6 +331,26 @@ def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
             tf.TensorSpec([None, 2], tf.int32, "content_shape"),
         ],
     ).get_concrete_function()
+
+
+def _forget_gradients(folder: Path) -> None:
+    """Removes the names of custom gradients from a SavedModel that does not hold them.
+
+    Whoever loads it would be warned, for each function, that its gradients are missing.
+    """
+    from tensorflow.core.protobuf import saved_model_pb2
+    from tensorflow.python.saved_model import fingerprinting_utils
+
+    file = folder / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    graph = saved.meta_graphs[0].graph_def
+    for nodes in (graph.node, *(function.node_def for function in graph.library.function)):
+        for node in nodes:
+            node.attr.pop("_gradient_op_type", None)
+    with atomic_write(file) as part:
+        part.write_bytes(saved.SerializeToString(deterministic=True))
+    (folder / "fingerprint.pb").unlink(missing_ok=True)
+    fingerprinting_utils.write_fingerprint(str(folder))
 
 
 def _points_in_original(points: Tensor, origin: Tensor, scale: Tensor) -> Tensor:

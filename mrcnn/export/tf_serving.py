@@ -35,7 +35,8 @@ model_config_list {{
 _BATCHING = """\
 # tensorflow_model_server --enable_batching --batching_parameters_file=/models/{name}/batching.config
 # Images of several requests go through the model together: on a GPU; on a CPU it gains next to nothing.
-# An image that is refused takes the requests it was batched with along.
+# A request that is refused takes those it was batched with along, and the pixels of all of them count together:
+# export with a larger max_request_pixels to batch large images, or set a smaller max_batch_size.
 max_batch_size {{ value: {max_batch_size} }}  # images; what the model was exported for
 batch_timeout_micros {{ value: 5000 }}
 max_enqueued_batches {{ value: 100 }}

@@ -12,6 +12,7 @@ would run with damaged weights.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -25,11 +26,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.export.check import check_answers, expect_file, expect_suffix
+from mrcnn.export.base import Exporter, ExportOptions
+from mrcnn.export.check import expect_file
 from mrcnn.export.compare import ACCEPTED, Difference
 from mrcnn.export.errors import ExportError, reason, require
+from mrcnn.export.messages import without_lines
 from mrcnn.export.portable import DESCRIPTION, PortableModel, describe, portable_graph
-from mrcnn.files import atomic_write
 from mrcnn.ops.bilinear import bilinear_taps
 
 Tensor: TypeAlias = tf.Tensor
@@ -69,21 +71,11 @@ def export_tflite(
     Raises:
         ExportError: ai-edge-litert is missing; the model holds what LiteRT has no operator for; its answers differ
             too much.
-        ValueError: the name does not end in .tflite.
+        InputError: the name does not end in .tflite.
     """
-    path = expect_suffix(path, ".tflite")
-    require("ai_edge_litert.interpreter", "tflite")  # before the minute that converting takes
-    content = _convert(model, int8)
-    bounds = max_difference or (INT8_ACCEPTED if int8 else ACCEPTED)
-    with atomic_write(path) as file:
-        file.write_bytes(content)
-        with zipfile.ZipFile(file, "a") as archive:
-            archive.writestr(_DESCRIPTION_FILE, describe(model))
-            archive.writestr(_CHECKSUM_FILE, hashlib.sha256(content).hexdigest())
-        difference = check_answers(model, load_tflite(file), images, bounds)
-    if log is not None:
-        log(str(difference))
-    return path
+    return TFLiteExporter().export(
+        model, path, TFLiteOptions(int8), images=images, max_difference=max_difference, log=log
+    )
 
 
 def load_tflite(path: str | os.PathLike[str], *, threads: int | None = None) -> PortableModel:
@@ -105,7 +97,7 @@ def load_tflite(path: str | os.PathLike[str], *, threads: int | None = None) -> 
     except (ValueError, RuntimeError, KeyError) as error:
         raise ExportError(f"{path}: LiteRT cannot load it: {reason(error)}") from error
     lock = threading.Lock()  # an interpreter is one set of tensors
-    allocated: tuple[int, ...] = ()  # shape of the image that these have component for
+    allocated: tuple[int, ...] = ()  # shape of the image that memory is allocated for
 
     def run(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
         nonlocal allocated
@@ -113,7 +105,8 @@ def load_tflite(path: str | os.PathLike[str], *, threads: int | None = None) -> 
             if image.shape != allocated:
                 allocated = ()  # in case this fails
                 interpreter.resize_tensor_input(inputs["image"], image.shape)
-                interpreter.allocate_tensors()
+                with without_lines("^INFO: Created TensorFlow Lite XNNPACK delegate"):
+                    interpreter.allocate_tensors()
                 allocated = image.shape
             interpreter.set_tensor(inputs["image"], image)
             interpreter.set_tensor(inputs["content_shape"], content_shape)
@@ -122,6 +115,47 @@ def load_tflite(path: str | os.PathLike[str], *, threads: int | None = None) -> 
             return {name: _value(interpreter, details[index]) for name, index in outputs.items()}
 
     return PortableModel(described, run, path)
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteOptions(ExportOptions):
+    """Choices for a LiteRT file."""
+
+    int8: bool = False  # weights in 8 bits, a quarter of the size
+
+
+class TFLiteExporter(Exporter):
+    """Files that LiteRT runs."""
+
+    name = "tflite"
+    suffix = ".tflite"
+    summary = "one file for phones and small boards"
+    options = TFLiteOptions
+
+    @property
+    def runtime(self) -> str:
+        return "LiteRT"
+
+    def write(self, model: Any, path: Path, options: ExportOptions) -> None:
+        """Write the file, see `Exporter.write`."""
+        require("ai_edge_litert.interpreter", "tflite")  # before the minute that converting takes
+        content = _convert(model, _is_int8(options))
+        path.write_bytes(content)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(_DESCRIPTION_FILE, describe(model))
+            archive.writestr(_CHECKSUM_FILE, hashlib.sha256(content).hexdigest())
+
+    def load(self, path: str | os.PathLike[str]) -> PortableModel:
+        """The model of a file, see `load_tflite`."""
+        return load_tflite(path)
+
+    def accepted(self, options: ExportOptions) -> Difference:
+        """INT8_ACCEPTED in 8 bits, else ACCEPTED."""
+        return INT8_ACCEPTED if _is_int8(options) else ACCEPTED
+
+
+def _is_int8(options: ExportOptions) -> bool:
+    return isinstance(options, TFLiteOptions) and options.int8
 
 
 def _read(path: Path) -> tuple[bytes, str]:

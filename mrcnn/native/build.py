@@ -28,6 +28,7 @@ from pathlib import Path
 
 from mrcnn.errors import MrcnnError
 from mrcnn.files import atomic_write
+from mrcnn.native.trust import why_not_trusted
 
 SOURCES = ("ops.cc", "cpu_kernels.cc", "taps.cc")
 CUDA_SOURCE = "cuda_kernels.cu"
@@ -265,6 +266,7 @@ def build(cuda: bool | None = None, log: Callable[[str], None] = print) -> Path:
         log("this TensorFlow is built without CUDA, so the op is too")
         nvcc = None
     target = cache_dir() / identity.filename
+    _make_folder(target.parent)
     try:
         with atomic_write(target.with_suffix(".probe")) as probe:
             probe.touch()
@@ -307,9 +309,27 @@ def build(cuda: bool | None = None, log: Callable[[str], None] = print) -> Path:
                 log("trying the library")
                 _run([sys.executable, "-c", _SELF_CHECK, str(library)], "the first use of the library")
                 append_stamp(library, Stamp(identity, cuda_version, tuple(architectures), version))
+                library.chmod(library.stat().st_mode & ~0o022)  # else it would not be loaded, whatever the umask
         except OSError as error:
             raise BuildError(f"{target} cannot be written ({error.strerror})") from None
     return target
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes a folder that libraries may be loaded from: others cannot write to it, whatever the umask.
+
+    Raises:
+        BuildError: others could exchange what lies in it, or it cannot be made.
+    """
+    try:
+        for missing in reversed([part for part in (folder, *folder.parents) if not part.exists()]):
+            missing.mkdir(mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise BuildError(
+            f"{folder} cannot be written ({error.strerror}); MRCNN_CACHE_DIR names another folder"
+        ) from None
+    if (reason := why_not_trusted(folder)) is not None:
+        raise BuildError(f"{reason}; or name another folder in MRCNN_CACHE_DIR")
 
 
 def _cuda_runtime(nvcc: str) -> str:

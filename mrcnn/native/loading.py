@@ -30,6 +30,7 @@ import tensorflow as tf
 
 from mrcnn.errors import InputError
 from mrcnn.native.build import BuildError, Stamp, StampError, cache_dir, current_identity, read_stamp
+from mrcnn.native.trust import why_not_trusted
 
 Tensor: TypeAlias = tf.Tensor
 
@@ -73,6 +74,8 @@ def _load() -> OpState:
     try:
         if not path.is_file():
             return OpState(None, path, None, _why_missing(path))
+        if (reason := why_not_trusted(path)) is not None:  # before anything of it is believed, its stamp included
+            return OpState(None, path, None, f"{path} is not used: {reason}")
         stamp = read_stamp(path)
     except (OSError, StampError) as error:
         return OpState(None, path, None, f"{path} is not used: {getattr(error, 'strerror', None) or error}")

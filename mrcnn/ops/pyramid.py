@@ -76,12 +76,13 @@ def assign_levels(
     else:
         rules = ", ".join(f'"{name}"' for name in get_args(LevelRule))
         raise ValueError(f"assign_levels: rule must be one of {rules}, got {rule!r}")
-    return tf.clip_by_value(tf.cast(level, tf.int32), min_level, max_level)
+    # Bounded as a float: the area of a box beyond 1e19 pixels a side is infinite, which has no integer.
+    return tf.cast(tf.clip_by_value(level, float(min_level), float(max_level)), tf.int32)
 
 
 def _log2(x: Tensor) -> Tensor:
-    # The log of an empty box would be -inf, which has no integer.
-    return tf.math.log(tf.maximum(x, 1e-30)) / tf.math.log(2.0)
+    # The log of an empty box would be -inf; one without height and of infinite width has an area that is no number.
+    return tf.math.log(tf.where(x > 1e-30, x, 1e-30)) / tf.math.log(2.0)
 
 
 def divide(x: Tensor, divisor: int) -> Tensor:

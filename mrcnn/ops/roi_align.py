@@ -23,6 +23,10 @@ from mrcnn.structures.tensors import Tensor
 MAX_ADAPTIVE_SAMPLES = 8
 """Samples per bin and axis at which `sampling_ratio=0` stops growing under method "gather", whose shapes are static."""
 
+MAX_SAMPLES = 2**30
+"""Samples per bin and axis beyond which a RoI with `sampling_ratio=0` gives zeros: of a larger one less than a
+millionth lies on any map that fits into memory."""
+
 
 def _fixed_taps(start: Tensor, length: Tensor, size: Tensor, bins: int, sampling_ratio: int) -> tuple[Tensor, Tensor]:
     """Cells each bin of each RoI reads along one axis, and their weights; the same number for every RoI.
@@ -64,6 +68,7 @@ def _adaptive_runs(start: Tensor, length: Tensor, size: Tensor, bins: int) -> Ax
     """
     num_rois = tf.shape(start)[0]
     bin_size = divide(length, bins)[:, tf.newaxis]  # [R, 1]
+    bin_size = tf.where(bin_size <= float(MAX_SAMPLES), bin_size, 0.0)
     count = tf.maximum(tf.math.ceil(bin_size), 0.0)  # an empty RoI has no sample and gives 0
     spacing = tf.where(count > 0.0, bin_size / tf.maximum(count, 1.0), 1.0)
     edge = start[:, tf.newaxis] + bin_size * tf.range(bins, dtype=tf.float32)  # [R, bins]
@@ -120,7 +125,8 @@ def multilevel_roi_align(
     Returns:
         [B, S, h, w, C] in the dtype of the features, summed in float32.
 
-    Empty: S = 0 gives an empty result; a RoI that is not finite counts as invalid.
+    Empty: S = 0 gives an empty result; a RoI that is not finite counts as invalid, one that asks for more than
+    MAX_SAMPLES samples gives zeros.
 
     Ref: Mask R-CNN, section 3 (RoIAlign); Feature Pyramid Networks, equation 1.
     """

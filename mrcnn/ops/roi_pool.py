@@ -49,7 +49,9 @@ def _axis_windows(start: Tensor, end: Tensor, size: Tensor, bins: int) -> tuple[
     bin_size = divide(length, bins)[:, tf.newaxis]  # [R, 1]
     index = tf.range(bins, dtype=tf.float32)
     last = tf.cast(size, tf.float32)[:, tf.newaxis]
-    begin = tf.clip_by_value(tf.floor(index * bin_size) + start[:, tf.newaxis], 0.0, last)
+    # Beyond the ends of float32 a bin is infinite, and zero times it no number
+    before = tf.where(index > 0.0, index * bin_size, 0.0)
+    begin = tf.clip_by_value(tf.floor(before) + start[:, tf.newaxis], 0.0, last)
     end = tf.clip_by_value(tf.math.ceil((index + 1.0) * bin_size) + start[:, tf.newaxis], 0.0, last)
     return tf.cast(begin, tf.int32), tf.cast(tf.maximum(end - begin, 0.0), tf.int32)
 

@@ -57,7 +57,8 @@ def multilevel_roi_warp(
     def taps(axis: int) -> tuple[Tensor, Tensor]:
         start, length = scaled[:, axis], tf.maximum(scaled[:, axis + 2] - scaled[:, axis], 0.0)
         index = tf.range(bins[axis], dtype=tf.float32)
-        position = start[:, tf.newaxis] + index * divide(length, bins[axis])[:, tf.newaxis]  # [R, bins]
+        moved = index * divide(length, bins[axis])[:, tf.newaxis]  # [R, bins]
+        position = start[:, tf.newaxis] + tf.where(index > 0.0, moved, 0.0)  # of an infinite length too
         size = rois.level_shape[:, axis]
         inside = (position >= -0.5) & (position <= tf.cast(size, tf.float32)[:, tf.newaxis] - 0.5)
         return bilinear_taps(position[..., tf.newaxis], inside[..., tf.newaxis], tf.constant(1.0), size)
@@ -113,7 +114,8 @@ def multilevel_crop_and_resize(
         if points[axis] > 1:
             step = divide((end - start) * last, points[axis] - 1)  # [R]
             index = tf.range(points[axis], dtype=tf.float32)
-            position = (start * last)[:, tf.newaxis] + index * step[:, tf.newaxis]  # [R, points]
+            moved = tf.where(index > 0.0, index * step[:, tf.newaxis], 0.0)  # [R, points]; of an infinite step too
+            position = (start * last)[:, tf.newaxis] + moved
         else:
             position = (0.5 * (start + end) * last)[:, tf.newaxis]
         inside = (position >= 0.0) & (position <= last[:, tf.newaxis])

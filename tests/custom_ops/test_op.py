@@ -11,13 +11,15 @@ from mrcnn.ops.roi_align import multilevel_roi_align, roi_align
 from mrcnn.ops.roi_pool import multilevel_roi_pool
 from tests.custom_ops.grid import BOXES, CROPS, HEIGHT, RATIOS, STRIDE, WIDTH, case
 from tests.ops.execution import random_boxes
+from tests.ops.extremes import extreme_boxes
 from tests.reference import roi_align as reference
 from tests.tiny_model import tiny_model
+from tests.tolerances import tolerance_of
 
 pytestmark = pytest.mark.slow
 
-# What one rounding of the result to its dtype can differ by, relative; sums are float32 everywhere.
-ROUNDING = {tf.float32: 0.0, tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7}
+# Sums are float32 everywhere; only the result is rounded to its dtype.
+ROUNDING = {dtype: tolerance_of(dtype).rounding for dtype in (tf.float32, tf.float16, tf.bfloat16)}
 
 
 def value_and_gradient(method, features, boxes, upstream=None, **options):
@@ -297,6 +299,20 @@ def test_boundless_rois_are_nearly_nothing(op):
     rounding = 2e-6 if "GPU" in pooled.device else 0.0  # which adds up 30 samples, the CPU the few cells under them
     np.testing.assert_allclose(pooled[0, 4], np.full((2, 2, 2), 1000.0), rtol=rounding)
     assert np.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("rule", ["floor_inside", "floor_after", "round_image_area"])
+@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("strides", [[1], [4, 8, 16, 32]])
+def test_boxes_to_the_ends_of_float32_equal_the_pure_path(op, rule, ratio, strides):
+    """Each level has values of its own, so that a box on another level would be seen."""
+    features = [np.full((1, 64 // s, 64 // s, 1), 1000.0 * s, np.float32) for s in strides]
+    boxes = np.concatenate([extreme_boxes(), [[8, 4, 30, 21]]]).astype(np.float32)[np.newaxis]
+    options = {"strides": strides, "output_size": 3, "sampling_ratio": ratio, "level_rule": rule}
+    pooled, expected = (
+        multilevel_roi_align(features, boxes, method=method, **options).numpy() for method in ("op", "sparse")
+    )
+    np.testing.assert_allclose(pooled, expected, rtol=1e-5, atol=1e-2)
 
 
 def test_without_validation_what_would_be_refused_gives_zeros(op):

@@ -58,19 +58,58 @@ def test_pixels_are_those_of_read_image(name, tmp_path):
     assert np.abs(found.astype(int) - expected).max() <= (1 if kind == "JPEG" else 0)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", [*range(1, 9), 0, 9, 600])
 @pytest.mark.parametrize("endian", ["<", ">"])
-def test_exif_orientation_is_applied_as_by_read_image(orientation, endian, tmp_path):
+def test_exif_orientation_is_applied_as_by_read_image(orientation, endian, kind, tmp_path):
     exif = Image.Exif()
     exif.endian = endian
     exif[0x010F] = "a maker, before it in the directory"
     exif[0x0112] = orientation
     exif[0x0131] = "some software, after it"
-    content = encoded(smooth("RGB"), "JPEG", exif=exif.tobytes())
-    (tmp_path / "image.jpg").write_bytes(content)
-    expected = read_image(tmp_path / "image.jpg")
+    content = encoded(smooth("RGB"), kind, exif=exif.tobytes())
+    (tmp_path / "image").write_bytes(content)
+    expected = read_image(tmp_path / "image")
+    assert expected.shape[:2] == ((53, 37) if 5 <= orientation <= 8 else (37, 53))
     assert shape_of(content).numpy().tolist() == list(expected.shape[:2])
-    assert np.abs(decode(content).numpy().astype(int) - expected).max() <= 1
+    assert np.abs(decode(content).numpy().astype(int) - expected).max() <= (1 if kind == "JPEG" else 0)
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+TURNED = b"MM\0*\0\0\0\x08" + struct.pack(">HHHIHH", 1, 0x0112, 3, 1, 6, 0)
+TURNED_LONG = b"MM\0*\0\0\0\x08" + struct.pack(">HHHII", 1, 0x0112, 4, 1, 6)
+
+
+@pytest.mark.parametrize(
+    "exif, before",
+    [
+        (TURNED, chunk(b"tEXt", b"Comment\0" + b"x" * 200_000)),  # behind what is looked at in a JPEG
+        (TURNED_LONG, b""),
+        (TURNED, b"".join(chunk(b"tEXt", b"Comment\0%d" % n) for n in range(20))),
+        (TURNED[:11], b""),
+        (b"", b""),
+        (b"II*\0\xff\xff\xff\xff", b""),
+        (None, b""),
+    ],
+)
+@pytest.mark.parametrize("mode", ["RGB", "P", "1", "I;16"])
+def test_orientation_of_a_png(mode, exif, before, tmp_path):
+    content = encoded(smooth(mode), "PNG")
+    middle = before + (b"" if exif is None else chunk(b"eXIf", exif))
+    content = content[:33] + middle + content[33:]
+    (tmp_path / "image.png").write_bytes(content)
+    expected = read_image(tmp_path / "image.png")
+    assert shape_of(content).numpy().tolist() == list(expected.shape[:2])
+    assert np.array_equal(decode(content).numpy(), expected)
+
+
+def test_a_png_whose_chunks_are_damaged_is_no_crash():
+    content = encoded(smooth("RGB"), "PNG")
+    for middle in (b"\xff\xff\xff\xffeXIf", b"\0\xff\xff\xfftEXt", b"\0\0\0\x08eXIfMM"):
+        assert shape_of(content[:33] + middle).numpy().tolist() == [37, 53]
 
 
 @pytest.mark.parametrize("tail", [b"", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff", b"II*\0\x08\0\0\0\x01\0"])
@@ -83,9 +122,6 @@ def test_damaged_exif_is_no_orientation(tail):
 
 def bomb_png(height=60_000, width=60_000):
     """A valid PNG file that claims to be of that size."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (

@@ -2,18 +2,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import struct
 import subprocess
 import sys
 import textwrap
+import time
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.export import export_saved_model
 from mrcnn.export.compare import ACCEPTED
 from mrcnn.export.errors import ExportError
 from mrcnn.export.saved_model import (
+    _batches,
     _noise,
     _to_warm_up,
     encode_png,
@@ -27,7 +32,7 @@ from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from tests.blob_finder import BlobFinder, image, mixed_images
-from tests.export.test_image_bytes import bomb_jpeg, bomb_png
+from tests.export.test_image_bytes import bomb_jpeg, bomb_png, chunk
 from tests.tiny_model import blank_image, noise_images, tiny_model
 
 RELOAD = textwrap.dedent(
@@ -280,6 +285,50 @@ def test_masks_that_take_too_much_memory_are_refused(monkeypatch):
     assert by_files(signatures, [pixels], "full")[0].masks.sum() == 8
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"masks of this request .* send fewer images"):
         by_files(signatures, [pixels, pixels], "full")
+
+
+def one_bit_png(side):
+    """A PNG of side x side black pixels, of a few kB."""
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes((side + 7) // 8 + 1) * side, 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_many_images_that_are_large_together_are_refused_before_one_is_decoded(signatures):
+    """Each of them is within the limits of an image."""
+    together = r"the images of this request have 784000000 pixels together; at most 100000000 are accepted"
+    start = time.monotonic()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=together):
+        answers(signatures["encoded"], image_bytes=tf.constant([one_bit_png(7000)] * 16))
+    assert time.monotonic() - start < 5.0  # decoding them takes a minute
+    ordinary(signatures)
+
+
+@pytest.mark.slow
+def test_pixels_of_a_request_are_limited_in_both_signatures():
+    signatures = ServedModel(BlobFinder(), limits=Limits(8000, max_request_pixels=12_000)).signatures
+    for run in (by_pixels, by_files):
+        assert len(run(signatures, [image(60, 100), image(60, 100)])) == 2
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"12100 pixels together; at most 12000 are accepted"):
+            run(signatures, [image(60, 100), image(61, 100)])
+        with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 1 has 90 x 100 pixels"):
+            run(signatures, [image(60, 100), image(90, 100)])
+
+
+def test_limits_that_contradict_each_other_are_refused():
+    assert Limits(8000).max_request_pixels == 16_000
+    with pytest.raises(InputError, match="max_request_pixels: expected at least max_pixels, 8000, got 7999"):
+        Limits(8000, max_request_pixels=7999)
+    with pytest.raises(InputError, match="max_request_pixels: expected at least 1, got 0"):
+        Limits(8000, max_request_pixels=0)
+
+
+def test_images_are_compared_in_requests_within_the_limits():
+    images = [image(60, 100)] * 3 + [image(10, 10)] * 6
+    sizes = [len(batch) for batch in _batches(images, Limits(8000, max_request_pixels=12_000))]
+    assert sizes == [2, 4, 3]
+    assert [len(batch) for batch in _batches(images, Limits(8000, max_batch_size=1))] == [1] * 9
+    assert _batches([], Limits(8000)) == []
 
 
 def test_hostile_pixels_are_refused_and_the_next_request_works(signatures):

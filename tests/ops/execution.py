@@ -3,8 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from tests.tolerances import assert_close
 
-def in_every_mode(function, *inputs, atol=1e-5, xla=True):
+
+def in_every_mode(function, *inputs, atol=None, xla=True):
     """Runs eagerly, in a graph of unknown shapes, and compiled by XLA; asserts equality, returns the eager result."""
     inputs = [tf.convert_to_tensor(x) for x in inputs]
     eager = function(*inputs)
@@ -15,7 +17,7 @@ def in_every_mode(function, *inputs, atol=1e-5, xla=True):
     for mode, other in others.items():
         for a, b in zip(tf.nest.flatten(eager), tf.nest.flatten(other(*inputs)), strict=True):
             assert a.dtype == b.dtype, mode
-            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=atol, err_msg=mode)
+            assert_close(b, a, atol, mode)
     return tf.nest.map_structure(lambda x: x.numpy(), eager)
 
 

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from mrcnn.ops.pyramid import Windows, assign_levels, divide, gather_patches, window_entries
 from tests.ops.execution import in_every_mode, random_boxes
+from tests.ops.extremes import ENDS
 from tests.reference import roi_align as reference
 
 
@@ -50,6 +51,25 @@ def test_rounded_level_is_measured_against_the_image():
         lambda b, s: assign_levels(b, 2, 5, rule="round_image_area", image_shape=s), boxes, np.array([1024, 1024])
     )
     np.testing.assert_array_equal(levels, [2, 3, 2, 4, 4, 5, 5, 5])
+
+
+@pytest.mark.parametrize("rule", ["floor_inside", "floor_after", "round_image_area"])
+def test_levels_to_the_ends_of_float32(rule):
+    """Areas that are infinite, that vanish, and zero times infinity."""
+    boxes = np.stack(np.meshgrid(ENDS, ENDS, ENDS, ENDS), axis=-1).reshape(-1, 4)
+    shape = np.array([1024, 1024], np.int32)
+
+    def levels_of(boxes, shape):
+        return assign_levels(boxes, 2, 5, rule=rule, image_shape=shape)
+
+    with np.errstate(over="ignore", invalid="ignore"):  # a side is a float32: infinite beyond its ends
+        height, width = np.maximum(boxes[:, 2:] - boxes[:, :2], 0.0).astype(np.float64).T
+        side = np.fmax(np.sqrt(height * width), 1e-30)
+    if rule == "round_image_area":
+        expected = 4 + np.round(np.log2(side / 1023 / (224 / 1024)))
+    else:
+        expected = np.floor(4 + np.log2(side / 224) + 1e-6)
+    np.testing.assert_array_equal(in_every_mode(levels_of, boxes, shape), expected.clip(2, 5))
 
 
 def test_rules_are_checked():

@@ -9,6 +9,7 @@ from mrcnn.native import loading
 from mrcnn.ops import bilinear
 from mrcnn.ops.roi_align import MAX_ADAPTIVE_SAMPLES, multilevel_roi_align, roi_align
 from tests.ops.execution import random_boxes
+from tests.ops.extremes import extreme_boxes
 from tests.reference import roi_align as reference
 
 # Ordinary, partly and wholly outside, on the border, smaller than a cell, without area, inverted, whole image.
@@ -327,3 +328,20 @@ def test_a_replacement_sees_each_roi_once_on_its_own_level(aligned):
 def test_autograph_can_read_it():
     """Whoever calls it in a function of their own gets no warning that it cannot be converted."""
     assert "multilevel_roi_align" in tf.autograph.to_code(multilevel_roi_align)
+
+
+@pytest.mark.parametrize("strides", [[1], [4, 8, 16, 32]])
+@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("method", ["sparse", "gather"])
+def test_boxes_to_the_ends_of_float32(rng, strides, ratio, method):
+    """What lies infinitely far from the map is zero, and what is on it stays a mean of the features."""
+    features = [1.0 + np.abs(features_of(rng, 1, 64 // stride, 64 // stride, 2)) for stride in strides]
+    boxes = np.concatenate([extreme_boxes(), [[8, 4, 30, 21]]]).astype(np.float32)[np.newaxis]
+    pooled = multilevel_roi_align(features, boxes, strides, 3, sampling_ratio=ratio, method=method).numpy()[0]
+    assert np.isfinite(pooled).all()
+    assert pooled.min() >= 0.0
+    assert pooled.max() <= max(level.max() for level in features) * (1 + 1e-6)
+    assert pooled[-1].min() >= 1.0
+    far = np.abs(boxes[0]).min(axis=1) > 1e19
+    assert far.any()
+    assert np.abs(pooled[far]).max() < 1e-6

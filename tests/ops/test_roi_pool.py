@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from mrcnn.ops.roi_pool import multilevel_roi_pool, round_half_away
 from tests.ops.execution import random_boxes
+from tests.ops.extremes import extreme_boxes
 from tests.reference import roi_pool as reference
 from tests.reference.roi_align import level_of
 
@@ -97,3 +98,14 @@ def test_no_rois_and_half_precision(rng):
 def test_halves_are_rounded_away_from_zero():
     x = np.array([-2.5, -1.5, -0.5, -0.4, 0.0, 0.49999997, 0.5, 1.5, 2.5, 2.4], np.float32)
     np.testing.assert_array_equal(round_half_away(x), [-3, -2, -1, 0, 0, 0, 1, 2, 3, 2])
+
+
+@pytest.mark.parametrize("strides", [[1], [4, 8, 16, 32]])
+def test_boxes_to_the_ends_of_float32(rng, strides):
+    features = [1.0 + np.abs(features_of(rng, 1, 64 // stride, 64 // stride, 2)) for stride in strides]
+    boxes = np.concatenate([extreme_boxes(), [[8, 4, 30, 21]]]).astype(np.float32)[np.newaxis]
+    pooled = multilevel_roi_pool(features, boxes, strides, 3).numpy()[0]
+    assert np.isfinite(pooled).all()
+    assert pooled.min() >= 0.0
+    assert pooled.max() <= max(level.max() for level in features)
+    assert pooled[-1].min() >= 1.0

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from mrcnn.ops.roi_warp import multilevel_crop_and_resize, multilevel_roi_warp
 from tests.ops.execution import random_boxes
+from tests.ops.extremes import extreme_boxes
 from tests.reference import roi_pool as reference
 
 STRIDE = 4
@@ -88,3 +89,15 @@ def test_invalid_and_no_rois(rng, operator):
     np.testing.assert_array_equal(pooled[0, :2], np.zeros((2, 2, 2, 2)))
     assert np.abs(pooled[0, 2]).min() > 0
     assert operator([features], tf.zeros([1, 0, 4]), [STRIDE], 2).shape == (1, 0, 2, 2, 2)
+
+
+@pytest.mark.parametrize("operator", [multilevel_roi_warp, multilevel_crop_and_resize])
+@pytest.mark.parametrize("strides", [[1], [4, 8, 16, 32]])
+def test_boxes_to_the_ends_of_float32(rng, strides, operator):
+    features = [1.0 + np.abs(features_of(rng, 1, 64 // stride, 64 // stride, 2)) for stride in strides]
+    boxes = np.concatenate([extreme_boxes(), [[8, 4, 30, 21]]]).astype(np.float32)[np.newaxis]
+    pooled = operator(features, boxes, strides, 3).numpy()[0]
+    assert np.isfinite(pooled).all()
+    assert pooled.min() >= 0.0
+    assert pooled.max() <= max(level.max() for level in features)
+    assert pooled[-1].min() >= 1.0

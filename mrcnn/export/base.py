@@ -1,0 +1,192 @@
+"""`Exporter`: the base class of the forms in which a trained model leaves this package.
+
+An exporter is one file: a subclass of `Exporter` in this package, in an installed package that declares it in the entry
+points `mrcnn.components`, or in any module that has been imported. Nothing lists them.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import difflib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from mrcnn import components
+from mrcnn.base_config import BaseConfig
+from mrcnn.errors import InputError
+from mrcnn.export.check import check_answers, expect_suffix
+from mrcnn.export.compare import ACCEPTED, Difference
+from mrcnn.inference import ImageLike
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportOptions(BaseConfig):
+    """What can be chosen about an export; an exporter with choices has a subclass, each field with a default."""
+
+
+class Exporter(abc.ABC):
+    """A format to export to: how a model is written, and how the file is loaded for `detect`.
+
+    Class attributes:
+        name: for `get_exporter` and `mrcnn export --format`; unique.
+        suffix: what names of its files end in, such as ".onnx"; "" for a folder.
+        summary: one phrase for help texts.
+        options: class of its options.
+    """
+
+    abstract: ClassVar[bool] = True
+    name: ClassVar[str] = ""
+    suffix: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    options: ClassVar[type[ExportOptions]] = ExportOptions
+
+    def __init_subclass__(cls, **kwargs: object) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.abstract = "abstract" in vars(cls) and cls.abstract
+
+    @abc.abstractmethod
+    def write(self, model: Any, path: Path, options: ExportOptions) -> None:
+        """Write the files of a model.
+
+        Args:
+            model: a `MaskRCNN`.
+            path: of the file, in an empty temporary folder; what else `files` names goes beside it.
+            options: of the exporter's class of options.
+
+        Raises:
+            ExportError: a package is missing, or the format cannot hold the model.
+        """
+
+    @abc.abstractmethod
+    def load(self, path: str | os.PathLike[str]) -> Any:
+        """The model of a file, for `mrcnn.detect` and `mrcnn.evaluate`; a `PortableModel` or what is called like one.
+
+        Raises:
+            ExportError: the file is not there, cannot be read or is no such model; names the file.
+        """
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """All files of an export, the one at `path` last."""
+        return (path,)
+
+    def path_in(self, folder: Path) -> Path:
+        """Where in a folder the command line puts an export."""
+        return folder / f"model{self.suffix}"
+
+    def accepted(self, options: ExportOptions) -> Difference:
+        """Bounds on how far answers may be apart from the model's, unless the caller states others."""
+        return ACCEPTED
+
+    @property
+    def runtime(self) -> str:
+        """Name of what runs the files, for messages."""
+        return "the runtime"
+
+    def export(
+        self,
+        model: Any,
+        path: str | os.PathLike[str],
+        options: ExportOptions | None = None,
+        *,
+        images: Iterable[ImageLike] | None = None,
+        max_difference: Difference | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> Path:
+        """Write a model, load what was written, compare its answers with `detect`, and only then give it its name.
+
+        Args:
+            model: a `MaskRCNN`.
+            path: the file to write, ending in `suffix`; replaced if it is there. Its folder is made.
+            options: of class `options`; None: their defaults.
+            images: to compare on; None: noise.
+            max_difference: bounds on how far the answers may be apart; None: `accepted`.
+            log: called with the comparison's result; None: silent.
+
+        Returns:
+            the path.
+
+        Raises:
+            ExportError: see `write`; or the answers differ too much. Nothing is left behind.
+            InputError: another suffix, or options of another exporter.
+        """
+        path, options = expect_suffix(path, self.suffix), self.expect_options(options)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.stem[:40]}.", dir=path.parent))
+        try:
+            part = temporary / path.name
+            self.write(model, part, options)
+            bounds = max_difference or self.accepted(options)
+            difference = check_answers(model, self.load(part), images, bounds, self.runtime)
+            for file in self.files(path):
+                os.replace(temporary / file.name, file)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if log is not None:
+            log(str(difference))
+        return path
+
+    def expect_options(self, options: ExportOptions | None) -> ExportOptions:
+        """The options, or their defaults.
+
+        Raises:
+            InputError: they are another exporter's.
+        """
+        if options is None:
+            return self.options()
+        if not isinstance(options, self.options):
+            raise InputError(f"options: expected {self.options.__name__} for {self.name}, got {type(options).__name__}")
+        return options
+
+
+def exporters() -> dict[str, Exporter]:
+    """Every known exporter by its name.
+
+    Raises:
+        ComponentError: two share a name.
+    """
+    known: dict[str, Exporter] = {}
+    for qualified, cls in components.subclasses_of(Exporter, __package__).items():  # type: ignore[type-abstract]
+        name = cls.name or qualified
+        if name in known:
+            other = components.name_of(type(known[name]))
+            raise components.ComponentError(f"two exporters are named {name!r}: {other} and {qualified}")
+        known[name] = cls()
+    return dict(sorted(known.items()))
+
+
+def exporter_names() -> tuple[str, ...]:
+    """Names of all known exporters.
+
+    Example:
+        >>> exporter_names()
+        ('onnx', 'openvino', 'savedmodel', 'tflite')
+    """
+    return tuple(exporters())
+
+
+def get_exporter(name: str) -> Exporter:
+    """The exporter of a name, or of "module:Class".
+
+    Raises:
+        ComponentError: there is none; lists those there are.
+
+    Example:
+        >>> get_exporter("onnx").suffix
+        '.onnx'
+    """
+    known = exporters()
+    if name in known:
+        return known[name]
+    for exporter in known.values():
+        if components.name_of(type(exporter)) == name:
+            return exporter
+    if ":" not in name:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise components.ComponentError(f"no exporter {name!r}, there are {', '.join(known)}{hint}")
+    return components.find_class(name, Exporter, __package__, "exporter")()  # type: ignore[type-abstract]

@@ -1,0 +1,67 @@
+"""Remarks of converters and runtimes that say nothing to whoever exports a model, kept from the terminal one by one.
+
+Only what is named is left out: every other message, and whatever goes wrong, is shown as before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def without_records(logger: str, pattern: str) -> Iterator[None]:
+    """Inside, records of a logger (not of those below it) whose message a pattern is found in are not handled.
+
+    Example:
+        >>> with without_records("converter", "^Cannot infer shape for PyFunc"):
+        ...     logging.getLogger("converter").warning("Cannot infer shape for PyFunc_3")
+    """
+
+    def other(record: logging.LogRecord) -> bool:
+        return not re.search(pattern, record.getMessage())
+
+    target = logging.getLogger(logger)
+    target.addFilter(other)
+    try:
+        yield
+    finally:
+        target.removeFilter(other)
+
+
+@contextlib.contextmanager
+def without_lines(pattern: str) -> Iterator[None]:
+    """Inside, lines on stderr that a pattern is found in are left out, those of C++ too; others appear at the end.
+
+    The whole process's stderr is held back meanwhile: for what takes a moment.
+    """
+    try:
+        terminal = os.dup(2)
+    except OSError:  # a process without a stderr
+        yield
+        return
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as lines:
+        os.dup2(lines.fileno(), 2)
+        try:
+            yield
+        finally:
+            if sys.stderr is not None:
+                sys.stderr.flush()
+            os.dup2(terminal, 2)
+            lines.seek(0)
+            for line in lines:
+                if not re.search(pattern, line.decode(errors="replace")):
+                    _write_all(terminal, line)
+            os.close(terminal)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]

@@ -1,8 +1,8 @@
 """Networks of `keras.applications` as backbones, by one name: "ConvNeXtTiny", "EfficientNetV2S", "MobileNetV3Large".
 
 Where the feature maps are is read off the network's own graph: at each stride, the output of the last block. A block
-ends where all paths meet in a sum or a concatenation (and the activation behind it); a network without such blocks,
-like VGG, gives the last map of each stride.
+ends where all paths meet in a sum or a concatenation (and the activation behind it). Where a stride has no such block,
+the last of its narrowest maps is taken: an expansion to more channels belongs to the block that follows.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def _anatomy(name: str) -> Anatomy:
     levels = {
         level: index
         for level in LEVELS
-        if (index := _end_of_stride(2 ** int(level[1:]), network, strides, seams)) is not None
+        if (index := _end_of_stride(2 ** int(level[1:]), network, shapes, seams)) is not None
     }
     if len(levels) < len(LEVELS):
         present = sorted({_PROBE / shape[1] for shape in shapes if len(shape) == 4 and shape[1]})
@@ -199,11 +199,11 @@ def _shapes(network: keras.Model) -> list[tuple[int, ...]]:
 
 
 def _strides(shapes: list[tuple[int, ...]]) -> list[int]:
-    """Pixels per cell of each output; what is no whole part of the image (padding, a vector) has the one before it."""
+    """Pixels per cell of each output; what is no such map (padding, a vector) has the one before it."""
     strides: list[int] = []
     for shape in shapes:
         side = shape[1] if len(shape) == 4 and shape[1] == shape[2] else 0
-        stride = _PROBE // side if side and _PROBE % side == 0 else 0
+        stride = _PROBE // side if side and _PROBE % side == 0 and _PROBE // side <= 32 else 0
         strides.append(stride or (strides[-1] if strides else 1))
     return strides
 
@@ -242,13 +242,14 @@ def _sources(nodes: Any) -> list[str]:
     return []
 
 
-def _end_of_stride(stride: int, network: keras.Model, strides: list[int], seams: list[bool]) -> int | None:
+def _end_of_stride(stride: int, network: keras.Model, shapes: list[tuple[int, ...]], seams: list[bool]) -> int | None:
     """The place of the operation that ends the last block of a stride; None if no seam has that stride."""
     operations = network.operations
-    places = [i for i, of_it in enumerate(strides) if of_it == stride and seams[i]]
+    side = _PROBE // stride
+    places = [i for i, shape in enumerate(shapes) if shape[1:-1] == (side, side) and seams[i]]
     merges = [n for n, i in enumerate(places) if type(operations[i]).__name__ in ("Add", "Concatenate")]
     if not merges:
-        return places[-1] if places else None
+        return max(places, key=lambda i: (-shapes[i][-1], i), default=None)
     end = merges[-1]
     while end + 1 < len(places) and type(operations[places[end + 1]]).__name__ in ("Activation", "ReLU"):
         end += 1

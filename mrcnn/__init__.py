@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
     from mrcnn.data.formats.base import dataset_splits as dataset_splits
+    from mrcnn.data.formats.base import list_formats as list_formats
     from mrcnn.data.formats.base import load_dataset as load_dataset
     from mrcnn.data.formats.base import load_splits as load_splits
     from mrcnn.data.formats.coco import load_coco as load_coco
@@ -129,6 +130,7 @@ _HOME = {
     "iter_detect": "mrcnn.inference",
     "join_workers": "mrcnn.training.devices",
     "list_images": "mrcnn.data.image_list",
+    "list_formats": "mrcnn.data.formats.base",
     "load_coco": "mrcnn.data.formats.coco",
     "load_dataset": "mrcnn.data.formats.base",
     "load_imagenet": "mrcnn.weights.imagenet",

@@ -114,7 +114,7 @@ def _new_file_mode(free_name: Path) -> int:
 
 
 def _is_alive(pid: int) -> bool:
-    """True if a process of this number runs, or if that cannot be told."""
+    """True if a process of this number runs, or if that cannot be determined."""
     if os.name != "posix" or pid > 1 << 30:
         return os.name != "posix"
     try:

@@ -64,6 +64,7 @@ PUBLIC_NAMES = [
     "inspect_batch",
     "iter_detect",
     "join_workers",
+    "list_formats",
     "list_images",
     "load_coco",
     "load_dataset",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -15,7 +15,9 @@ from mrcnn.cli.console import BAD_INPUT, STOPPED, begin, print_error
 from mrcnn.cli.options import Imports
 
 # The base of all usage errors; which library it comes from depends on the version of typer.
-_USAGE_ERROR = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+_USAGE_ERROR = cast(
+    type[Exception], next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+)
 _ANYWHERE = {"--debug": "debug", "--verbose": "verbose", "--quiet": "quiet"}
 
 

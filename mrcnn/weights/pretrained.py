@@ -121,6 +121,8 @@ def load_pretrained(
     changes = {_SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
     path = local_file(path)
     contents, foreign = read_foreign(path)
+    names: Sequence[str] | None
+    ids: Sequence[int] | None
     if foreign is None:
         config, names, ids = checkpoint.stored_model(contents.metadata, str(path))
         arrays: Mapping[str, Any] = contents.arrays
@@ -274,8 +276,8 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
     if foreign is None:
         config, class_names, _ = checkpoint.stored_model(contents.metadata, str(path))
         heads = ["box", *(head.layer_name.removesuffix("_head") for head in config.heads)]
-        network = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
-        return WeightsDescription(*shared, config.profile, network, len(contents.arrays), values, tuple(class_names))
+        title = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
+        return WeightsDescription(*shared, config.profile, title, len(contents.arrays), values, tuple(class_names))
     network = foreign.network
     return WeightsDescription(
         *shared,

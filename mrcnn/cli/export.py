@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
@@ -66,27 +67,27 @@ def export(
     if format != "savedmodel" and any(of_saved_model.values()):
         given = ", ".join(name for name, value in of_saved_model.items() if value)
         raise typer.BadParameter(f"only a SavedModel has {given}", param_hint="--format")
+    target = out / _FILES[format] if format != "savedmodel" else out
     if format != "savedmodel":
-        target = out / _FILES[format]
         for file in (target, target.with_suffix(".bin")) if format == "openvino" else (target,):
             expect_free(file, overwrite, inputs=[model])
     files = mrcnn.list_images(images) if images else None
     start()
     network = mrcnn.load_pretrained(model)
     if format != "savedmodel":
-        write = {
+        writers: dict[str, Callable[..., Any]] = {
             "onnx": mrcnn.export_onnx,
             "openvino": mrcnn.export_openvino,
             "tflite": functools.partial(mrcnn.export_tflite, int8=int8),
-        }[format]
-        print_written(write(network, target, images=files, log=print_result))
+        }
+        print_written(writers[format](network, target, images=files, log=print_result))
         return
     written = mrcnn.export_saved_model(
         network,
         out,
         height=height,
         width=width,
-        masks=masks,
+        masks=cast(Literal["small", "full", "packed"], masks),  # which refuses others
         score_threshold=score,
         frozen=frozen,
         max_pixels=max_pixels,

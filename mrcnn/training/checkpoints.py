@@ -12,17 +12,18 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import safetensors
 import safetensors.numpy
 
 from mrcnn.errors import MrcnnError
 from mrcnn.files import atomic_write
-from mrcnn.modeling.variables import named_variables
+from mrcnn.modeling.variables import generated_names, named_variables
 from mrcnn.weights.safetensors_file import KEY, SUM_KEY, checksum, header_metadata
 
 logger = logging.getLogger("mrcnn")
@@ -39,13 +40,22 @@ class CheckpointError(MrcnnError, ValueError):
 
 
 def run_variables(model: Any) -> dict[str, Any]:
-    """All variables of a compiled model, its optimizer and its running means, by name, in a fixed order."""
+    """All variables of a compiled model, its optimizer and its running means, by name, in a fixed order.
+
+    Names do not depend on what the process built before: where Keras numbered layers, the numbers are left out.
+    """
     named = {}
+    has_generated = bool(generated_names(model)) if isinstance(model, keras.Model) else False
     metrics = [variable for metric in model.metrics for variable in metric.variables]
     for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables), ("mean", metrics)):
         for number, variable in enumerate(variables):
-            named[f"{kind}/{number:05d}/{variable.name}"] = variable
+            name = _without_numbers(variable.name) if has_generated else variable.name
+            named[f"{kind}/{number:05d}/{name}"] = variable
     return named
+
+
+def _without_numbers(name: str) -> str:
+    return re.sub(r"_\d+(?=_|$)", "", name)
 
 
 def read_state(model: Any) -> dict[str, np.ndarray]:
@@ -234,6 +244,12 @@ def _check_metadata(metadata: Mapping[str, Any], source: str) -> None:
             )
 
 
+def _by_present_names(state: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, np.ndarray]:
+    """The state under the names of `run_variables`; earlier versions kept the numbers that Keras gave to layers."""
+    present = {_without_numbers(name): name for name in names}
+    return {present.get(_without_numbers(name), name): value for name, value in state.items()}
+
+
 def restore(model: Any, state: Mapping[str, np.ndarray], source: str) -> None:
     """Put the arrays of a checkpoint into a compiled model with a built optimizer.
 
@@ -241,6 +257,7 @@ def restore(model: Any, state: Mapping[str, np.ndarray], source: str) -> None:
         CheckpointError: the model or the optimizer is not the one the checkpoint was written with.
     """
     variables = run_variables(model)
+    state = _by_present_names(state, variables)
     for name, variable in variables.items():
         if name not in state or tuple(state[name].shape) != tuple(variable.shape):
             found = f"of shape {list(state[name].shape)}" if name in state else "none"

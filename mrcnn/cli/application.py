@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Annotated, Any, cast
 
@@ -115,4 +116,5 @@ app.command()(machine.doctor)
 
 def main() -> None:
     """Entry point of the `mrcnn` command."""
+    logging.getLogger("mrcnn").propagate = False  # some runtimes of exports print all that is logged, a second time
     app()

@@ -435,6 +435,34 @@ class Dataset:
             raise DataError("subset: an image is given twice")
         return Subset(self, indices)
 
+    @staticmethod
+    def from_supervision(source: Any) -> Dataset:
+        """See `data.other_libraries.from_supervision`."""
+        from mrcnn.data import other_libraries
+
+        return other_libraries.from_supervision(source)
+
+    @staticmethod
+    def from_fiftyone(source: Any, field: str = "ground_truth") -> Dataset:
+        """See `data.other_libraries.from_fiftyone`."""
+        from mrcnn.data import other_libraries
+
+        return other_libraries.from_fiftyone(source, field)
+
+    @staticmethod
+    def from_datumaro(source: Any) -> Dataset:
+        """See `data.other_libraries.from_datumaro`."""
+        from mrcnn.data import other_libraries
+
+        return other_libraries.from_datumaro(source)
+
+    @staticmethod
+    def from_huggingface(source: Any, *, image: str = "image", objects: str = "objects") -> Dataset:
+        """See `data.other_libraries.from_huggingface`."""
+        from mrcnn.data import other_libraries
+
+        return other_libraries.from_huggingface(source, image=image, objects=objects)
+
     def filter(self, predicate: Callable[[ImageRecord, Annotation], bool]) -> Dataset:
         """The same images with the objects that a function of (record, annotation) accepts, as a view.
 

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mrcnn.export.canvas import canvas_function
 from mrcnn.export.compare import compare
 from mrcnn.export.portable import PortableModel, describe, portable_graph, stand_in
-from mrcnn.export.saved_model import served_instances
-from mrcnn.export.served import canvas_function
+from mrcnn.export.served_check import served_instances
 from mrcnn.inference import detect, prepare_image
 from mrcnn.inference.prepare import make_batch
 from mrcnn.modeling.heads.mask import MaskHeadConfig

@@ -35,6 +35,8 @@ from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import RPNConfig
 from mrcnn.preprocessing import InputConfig
+from mrcnn.weights.matterport import network_overrides
+from mrcnn.weights.profile import MATTERPORT
 
 logger = logging.getLogger("mrcnn")
 
@@ -51,6 +53,8 @@ class TrainConfig(BaseConfig):
     learning_rate: float = 0.02  # at a batch of 16; scaled linearly with the batch
     momentum: float = 0.9  # sgd only
     weight_decay: float = 1e-4  # sgd: added to the gradient; adamw: decoupled. Norms are spared
+    # "l2": as above; "mean_square": the loss has weight_decay x mean(w^2) of kernels and biases, see `modeling.decay`.
+    decay: Literal["l2", "mean_square"] = "l2"
     schedule: Literal["step", "cosine", "poly", "constant"] = "step"
     milestones: tuple[float, ...] = (2 / 3, 8 / 9)  # parts of the run after which "step" divides the rate by 10
     poly_power: float = 0.9  # "poly": the rate falls as (1 - progress) to this power
@@ -114,8 +118,56 @@ class Recipe(BaseConfig):
         return super().from_dict(migrate_recipe(data))
 
     def override(self, changes: dict[str, Any]) -> Recipe:
-        """A copy with dotted fields replaced, e.g. {"train.learning_rate": 0.01}; see `BaseConfig.override`."""
+        """A copy with dotted fields replaced, e.g. {"train.learning_rate": 0.01}; see `BaseConfig.override`.
+
+        "profile" takes the conventions of another program, see `with_profile`, before the other changes.
+        """
+        if "profile" in changes:
+            profile = changes["profile"]
+            return self.with_profile(profile).override({k: v for k, v in changes.items() if k != "profile"})
         return super().override(migrate_overrides(changes, self.model.input.short_side))
+
+    def with_profile(self, profile: str) -> Recipe:
+        """The recipe with the conventions of the program that made its weights, in the model and in training.
+
+        For weights of matterport/Mask_RCNN that are to be trained as it trains: its anchors, targets and losses, the
+        gradient clipped at a global norm of 5, its weight decay, a constant learning rate without warm-up. The
+        backbone's depth and the number of classes stay.
+
+        Args:
+            profile: "matterport".
+
+        Raises:
+            ConfigError: another name, or a recipe whose network is not one of matterport's: a ResNet-50 or -101 with a
+                pyramid.
+
+        Example:
+            >>> recipe = get("mask_rcnn_r50_fpn").with_profile("matterport")
+            >>> recipe.model.rpn.normalizer, recipe.train.clip_norm
+            ('means', 5.0)
+        """
+        if profile != "matterport":
+            raise ConfigError(f'profile: expected "matterport", got {profile!r}')
+        backbone, neck = self.model.backbone, self.model.neck
+        if not isinstance(backbone, ResNetConfig) or backbone.depth not in (50, 101) or not isinstance(neck, FPNConfig):
+            raise ConfigError(
+                'profile: "matterport" has ResNet-50 and ResNet-101 with a pyramid; the recipe has '
+                f"{type(backbone).__name__} and {type(neck).__name__}"
+            )
+        overrides = network_overrides(backbone.depth, self.model.num_classes)
+        train = dataclasses.replace(
+            self.train,
+            optimizer="sgd",
+            learning_rate=0.001 * REFERENCE_BATCH / self.train.batch_size,  # its rate is that of a batch, whatever size
+            momentum=0.9,
+            weight_decay=1e-4,
+            decay="mean_square",
+            schedule="constant",
+            warmup_images=0,
+            clip_norm=5.0,
+            train_layers="all",
+        )
+        return dataclasses.replace(self, model=MATTERPORT.model_config(overrides), train=train)
 
     def with_model(self, config: MaskRCNNConfig) -> Recipe:
         """The recipe of a run that trains a model of this config, which replaces its `model` part.
@@ -289,12 +341,18 @@ SCHEDULES = {
 """By suffix: "mask_rcnn_r50_fpn_3x" is mask_rcnn_r50_fpn with the length "3x"."""
 
 
-def get(name_or_path: str | os.PathLike[str]) -> Recipe:
+def get(name_or_path: str | os.PathLike[str], *, profile: str | None = None) -> Recipe:
     """A recipe by name, or from a file.
+
+    Args:
+        name_or_path: one of `named`, with a suffix of `SCHEDULES` or without, or a YAML or JSON file.
+        profile: take the conventions of this program, see `Recipe.with_profile`; None: the recipe's own.
 
     Raises:
         ConfigError: neither a known name nor a readable file; the message lists close names.
     """
+    if profile is not None:
+        return get(name_or_path).with_profile(profile)
     name = str(name_or_path)
     if name in _NAMED:
         return _NAMED[name]()

@@ -40,6 +40,8 @@ OTHERS: dict[str, Any] = {
     "data.crop": [192, 256],
     "data.scale_jitter": [0.5, 1.5],
     "model.rpn.box_loss_weight": 0.5,
+    "model.rpn.crowd_iou": 0.001,
+    "model.roi_sampler.crowd_iou": 0.001,
     "model.box_head.box_loss_weight": 0.5,
     "train.optimizer": {"sgd": "adamw", "adamw": "sgd"},
     "train.schedule": "constant",
@@ -255,6 +257,29 @@ def test_lengths_of_the_public_models(suffix: str, steps: int, milestones: list[
     assert recipe.train.images == 16 * steps
     assert [round(part * steps) for part in recipe.train.milestones] == milestones
     assert recipe.model == recipes.get("mask_rcnn_r50_fpn").model
+
+
+def test_a_profile_takes_over_the_conventions_of_matterports_weights():
+    recipe = recipes.get("mask_rcnn_r101_fpn", profile="matterport")
+    model, train = recipe.model, recipe.train
+    assert (model.profile, model.backbone.depth, model.backbone.norm) == ("matterport", 101, "affine_bn")
+    assert (model.rpn.normalizer, model.rpn.objectness, model.box_head.box_normalizer) == (
+        "means",
+        "softmax",
+        "elements",
+    )
+    assert not model.roi_sampler.append_gt and model.roi_sampler.background == "ratio"
+    assert (train.clip_norm, train.decay, train.weight_decay) == (5.0, "mean_square", 1e-4)
+    assert train.learning_rate * train.batch_size / recipes.REFERENCE_BATCH == pytest.approx(0.001)
+    same = recipes.get("mask_rcnn_r101_fpn").override({"profile": "matterport", "train.images": 7})
+    assert dataclasses.replace(same, train=train) == recipe and same.train.images == 7
+    assert recipes.Recipe.from_dict(recipe.to_dict()) == recipe
+
+
+@pytest.mark.parametrize("name, profile", [("mask_rcnn_r50_fpn", "caffe"), ("mask_rcnn_r50_c4", "matterport")])
+def test_profiles_that_do_not_exist_or_do_not_fit_are_refused(name, profile):
+    with pytest.raises(ConfigError, match="profile"):
+        recipes.get(name, profile=profile)
 
 
 @pytest.mark.parametrize(

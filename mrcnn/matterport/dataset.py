@@ -2,7 +2,7 @@
 
 It is a class of its own, for its conventions are not those of `mrcnn.Dataset`: class 0 is the background and has a
 name, images are numbered from 0 by `image_ids`, and `image_info` and `class_info` are lists that scripts change.
-`mrcnn.matterport.training.NativeDataset` shows one to the components of this package.
+`mrcnn.matterport.feed.Feed` makes batches of one for the model of this package.
 """
 
 from __future__ import annotations

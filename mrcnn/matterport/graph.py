@@ -21,11 +21,11 @@ from mrcnn.modeling.backbones.resnet import ResNetConfig, ResNetStage
 from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, detections_of
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.roi_pooling import RoiPooler
-from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
+from mrcnn.modeling.roi_sampler import sample_rois
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig, proposals_of
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses
-from mrcnn.ops.masks import crop_masks
+from mrcnn.ops.mask_crops import crop_masks_by_corners
 from mrcnn.structures.tensors import Proposals, RPNOutput
 from mrcnn.weights.profile import MATTERPORT
 
@@ -235,7 +235,11 @@ def _targets(proposals: Any, class_ids: Any, gt_boxes: Any, gt_masks: Any, confi
         "gt_crowd": tf.cast(class_ids, tf.int32) < 0,
         "seed": tf.random.uniform([start, 2], 0, 2**31 - 1, tf.int32),
     }
-    native = RoiSamplerConfig(int(config.TRAIN_ROIS_PER_IMAGE), float(config.ROI_POSITIVE_RATIO), append_gt=False)
+    native = replace(
+        MATTERPORT.roi_sampler,
+        num_rois=int(config.TRAIN_ROIS_PER_IMAGE),
+        positive_fraction=float(config.ROI_POSITIVE_RATIO),
+    )
     filled = is_filled(proposals)
     rois = sample_rois(Proposals(proposals, tf.cast(filled, tf.float32), filled), ground_truth, native)
     filled, foreground = (tf.cast(x, tf.float32)[..., tf.newaxis] for x in (rois.valid, rois.foreground))
@@ -243,7 +247,7 @@ def _targets(proposals: Any, class_ids: Any, gt_boxes: Any, gt_masks: Any, confi
     deltas = box_ops.encode_deltas(matched, rois.boxes, std_weights(config.BBOX_STD_DEV))
     masks = tf.cast(tf.transpose(gt_masks, [0, 3, 1, 2]), tf.uint8)  # [B, G, K, K]
     frames = gt_boxes if config.USE_MINI_MASK else tf.zeros_like(gt_boxes) + tf.constant([0.0, 0.0, 1.0, 1.0])
-    targets = crop_masks(masks, frames, rois.gt_index, rois.boxes, int(config.MASK_SHAPE[0]))
+    targets = crop_masks_by_corners(masks, frames, rois.gt_index, rois.boxes, int(config.MASK_SHAPE[0]))
     deltas = tf.where(foreground > 0, deltas, 0.0)
     return rois.boxes * filled, rois.class_ids, deltas, targets * foreground[..., tf.newaxis]
 
@@ -253,7 +257,7 @@ class DetectionTargetLayer(keras.layers.Layer):
 
     Called with [proposals f32[B, N, 4], gt_class_ids i32[B, G], gt_boxes f32[B, G, 4], gt_masks [B, h, w, G]], gives
     rois [B, T, 4], class ids [B, T], deltas [B, T, 4] and masks [B, T, m, m], T being TRAIN_ROIS_PER_IMAGE; positive
-    ones first, zero padded. Full masks must be square.
+    ones first, then int(positive / ROI_POSITIVE_RATIO) - positive negative ones, then rows of zeros.
     """
 
     def __init__(self, config: Any, **kwargs: Any) -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mrcnn.export.saved_model import export_saved_model
-from mrcnn.matterport import utils, weights_file
+from mrcnn.matterport import weights_file
+from mrcnn.matterport.batches import MATCH, ROIS, as_batch, as_batches, given_anchors, given_proposals
+from mrcnn.matterport.progress import Progress
 from mrcnn.matterport.view import GraphView
 from mrcnn.modeling import mask_rcnn
+from mrcnn.modeling.roi_sampler import sample_rois
+from mrcnn.modeling.rpn import AnchorSample
+from mrcnn.structures.tensors import Batch, RoiSample, RPNOutput
 from mrcnn.weights.report import named_variables
 
 LOSSES = {
@@ -23,6 +28,13 @@ LOSSES = {
     "roi_mask": "mrcnn_mask_loss",
 }
 """Our name of a loss -> the one that scripts read from logs and histories."""
+
+
+def _in_order(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """The loss, then its terms as matterport prints them, then everything else; those of validation likewise."""
+    names = ("loss", *LOSSES.values())
+    order = [*names, *(f"val_{name}" for name in names)]
+    return {name: logs[name] for name in sorted(logs, key=lambda n: order.index(n) if n in order else len(order))}
 
 
 class LayerView:
@@ -54,7 +66,7 @@ class LayerView:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         frozen = ("moving_mean", "moving_variance")
-        if self._model.source.TRAIN_BN is False:
+        if self._model.config.backbone.norm == "frozen_bn":
             frozen += ("gamma", "beta")
         for weight in self.weights:
             if weight.path.rpartition("/")[2] not in frozen:
@@ -90,9 +102,15 @@ class KerasModel(mask_rcnn.MaskRCNN):
     history: Any = None
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """As in Keras, by matterport's names."""
-        logs = {LOSSES.get(name, name): value for name, value in super().get_metrics_result().items()}
-        return {"loss": logs.pop("loss"), **logs} if "loss" in logs else logs
+        """As in Keras, by matterport's names and in their order."""
+        return _in_order({LOSSES.get(name, name): value for name, value in super().get_metrics_result().items()})
+
+    def fit(self, *args: Any, verbose: Any = "auto", callbacks: Sequence[Any] | None = None, **kwargs: Any) -> Any:
+        """As in Keras; prints `Progress`, and the history has matterport's order too."""
+        shown = [] if verbose == 0 else [Progress(_in_order, lines=verbose == 2)]
+        history = super().fit(*args, verbose=0, callbacks=[*(callbacks or ()), *shown], **kwargs)
+        history.history = _in_order(history.history)
+        return history
 
     # Layers by matterport's names
 
@@ -163,8 +181,32 @@ class KerasModel(mask_rcnn.MaskRCNN):
             kwargs.pop(name, None)
         check = kwargs.pop("validation_data", None)
         if check is not None:
-            kwargs["validation_data"] = _batches(check, self.source)
-        return self.fit(_batches(generator, self.source), steps_per_epoch=steps_per_epoch, **kwargs)
+            kwargs["validation_data"] = as_batches(check, self.source)
+        return self.fit(as_batches(generator, self.source), steps_per_epoch=steps_per_epoch, **kwargs)
+
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in Keras; lists of `data_generator` too."""
+        return super().train_on_batch(self._as_batch(x), *(() if isinstance(x, (list, tuple)) else args), **kwargs)
+
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """As in Keras; lists of `data_generator` too."""
+        return super().test_on_batch(self._as_batch(x), *(() if isinstance(x, (list, tuple)) else args), **kwargs)
+
+    def _as_batch(self, x: Any) -> Any:
+        return as_batch([np.asarray(array) for array in x], self.source) if isinstance(x, (list, tuple)) else x
+
+    def anchor_sample(self, output: RPNOutput, batch: Batch) -> AnchorSample:
+        """The anchors that a batch of `data_generator` names, else those drawn by `RPN.sample_anchors`."""
+        if MATCH in batch:
+            return given_anchors(self.rpn, output, batch)
+        return super().anchor_sample(output, batch)
+
+    def roi_sample(self, output: RPNOutput, batch: Batch) -> RoiSample:
+        """Drawn from the RoIs that come with a batch, with `USE_RPN_ROIS = False`, else from the RPN's proposals."""
+        if ROIS in batch:
+            proposals = given_proposals(batch, self.config.input.end_offset)
+            return sample_rois(proposals, batch, self.config.roi_sampler)
+        return super().roi_sample(output, batch)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True, **kwargs: Any) -> None:
         """Write matterport's layout, whatever the name; Keras' own for a name that ends in .weights.h5."""
@@ -199,34 +241,3 @@ class KerasModel(mask_rcnn.MaskRCNN):
 
     def _make_predict_function(self) -> None:
         """Nothing to prepare; scripts call it before they start threads."""
-
-
-def _batches(generator: Iterable[Any], config: Any) -> Iterator[tuple[dict[str, np.ndarray]]]:
-    for inputs, _ in generator:
-        yield (as_batch(inputs, config),)
-
-
-def as_batch(inputs: list[np.ndarray], config: Any) -> dict[str, np.ndarray]:
-    """Lists of `data_generator` as a batch of this package; see `structures.batch_spec`."""
-    images, metas, _, _, class_ids, boxes, masks = inputs[:7]
-    count, slots = class_ids.shape
-    window = metas[:, 7:11].astype(np.int32)
-    valid = np.any(boxes != 0, axis=-1)
-    side = int(max(config.MINI_MASK_SHAPE[:2]))
-    if not config.USE_MINI_MASK:
-        small = np.zeros((count, side, side, slots), bool)
-        for i in range(count):
-            small[i][..., valid[i]] = utils.minimize_mask(boxes[i][valid[i]], masks[i][..., valid[i]], (side, side))
-        masks = small
-    return {
-        "image": (images + np.asarray(config.MEAN_PIXEL)).astype(np.float32),
-        "image_id": metas[:, 0].astype(np.int64),
-        "original_shape": metas[:, 1:3].astype(np.int32),
-        "content_shape": np.stack([window[:, 2] - window[:, 0], window[:, 3] - window[:, 1]], axis=1),
-        "gt_boxes": boxes.astype(np.float32),
-        "gt_class_ids": np.abs(class_ids).astype(np.int32),
-        "gt_masks": np.ascontiguousarray(np.moveaxis(masks, -1, 1)).astype(np.uint8),
-        "gt_crowd": class_ids < 0,
-        "gt_valid": valid,
-        "seed": np.random.randint(2**31 - 1, size=(count, 2)).astype(np.int32),  # noqa: NPY002 - scripts seed it
-    }

@@ -12,7 +12,6 @@ from mrcnn import recipes
 from mrcnn.data.pipeline import DataConfig
 from mrcnn.matterport.config import Config
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
-from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes import REFERENCE_BATCH, Recipe, TrainConfig
 from mrcnn.weights.matterport import network_overrides
 from mrcnn.weights.network import Network
@@ -37,7 +36,8 @@ def network(config: Any) -> Network:
         raise ValueError(
             f"NUM_CLASSES: expected background and at least one class, so 2 or more; got {config.NUM_CLASSES}"
         )
-    norm = "frozen_bn" if config.TRAIN_BN is False else "bn"
+    # In the paper's network norms are frozen as a whole, in matterport's only their statistics are.
+    norm = "bn" if config.TRAIN_BN is not False else "frozen_bn" if config.PAPER else "affine_bn"
     side = config.FPN_CLASSIF_FC_LAYERS_SIZE
     ratios = tuple(float(ratio) for ratio in config.RPN_ANCHOR_RATIOS)
     overrides = network_overrides(
@@ -47,6 +47,7 @@ def network(config: Any) -> Network:
         (side, side),
         config.POOL_SIZE,
         norm,
+        "sigmoid" if config.PAPER else "softmax",
         has_mask=True,
     )
     anchors = {
@@ -105,7 +106,7 @@ def model_config(config: Any) -> MaskRCNNConfig:
 
 
 def recipe(config: Any, learning_rate: float, layers: str = "all") -> Recipe:
-    """Data and training config of a `Config`. Images come resized from `training.NativeDataset`, except crops.
+    """What a `Config` says as a recipe, for `mrcnn.train` on a data set of this package.
 
     Args:
         config: the script's.
@@ -119,15 +120,13 @@ def recipe(config: Any, learning_rate: float, layers: str = "all") -> Recipe:
         flip_horizontal=0.0,  # matterport leaves it to the `augmentation` argument
         max_instances=int(config.MAX_GT_INSTANCES),
         mask_side=int(mini),
-        keep_empty=True,  # `training.NativeDataset` shows another image instead
-        aspect_grouping=False,  # an image that is shown in place of another fits the one canvas
     )
     train = TrainConfig(
         batch_size=int(config.BATCH_SIZE),
         learning_rate=float(learning_rate) * REFERENCE_BATCH / int(config.BATCH_SIZE),  # scaled back with the batch
         momentum=float(config.LEARNING_MOMENTUM),
-        # matterport divides each weight's decay by the size of its array, which leaves nothing of it.
-        weight_decay=float(config.WEIGHT_DECAY) if config.PAPER else 0.0,
+        weight_decay=float(config.WEIGHT_DECAY),
+        decay="l2" if config.PAPER else "mean_square",
         schedule="constant",
         warmup_images=0,
         clip_norm=float(config.GRADIENT_CLIP_NORM) if config.GRADIENT_CLIP_NORM else None,
@@ -155,8 +154,6 @@ class _Attributes:
 
 def _refuse(config: Any) -> None:
     """What has no counterpart here ends with one clear line instead of another network than was asked for."""
-    if not config.USE_RPN_ROIS:
-        raise ValueError("USE_RPN_ROIS = False: heads cannot be trained on RoIs from outside; leave it True")
     if tuple(config.BACKBONE_STRIDES) != _STRIDES or config.RPN_ANCHOR_STRIDE != 1:
         raise ValueError(
             f"BACKBONE_STRIDES, RPN_ANCHOR_STRIDE: expected {list(_STRIDES)} and 1, the backbone's own, got "
@@ -197,11 +194,6 @@ def _loss_weights(config: Any) -> dict[str, float]:
         changes[f"{component}.loss_weight"] = first
         changes[f"{component}.box_loss_weight"] = None if second == first else second
     return changes
-
-
-def as_resized(base: InputConfig) -> InputConfig:
-    """The input config under which images that `training.NativeDataset` has resized keep their size."""
-    return replace(base, short_side=1, long_side=_NO_LIMIT, divisor=64, never_shrink_for_short=True, canvas="divisor")
 
 
 def _input(base: Any, config: Any, counts: _Attributes) -> Any:

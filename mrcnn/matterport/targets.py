@@ -15,8 +15,6 @@ from mrcnn.matterport import utils
 from mrcnn.matterport.eager import eagerly
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.masks import crop_masks
-from mrcnn.ops.matching import match_boxes
-from mrcnn.ops.sampling import sample_labels
 
 MOST_ERRORS = 5
 
@@ -39,29 +37,34 @@ def build_rpn_targets(
     """
     del image_shape
     num = int(config.RPN_TRAIN_ANCHORS_PER_IMAGE)
-    crowd = np.asarray(gt_class_ids) < 0
-    boxes = np.asarray(gt_boxes, np.float32).reshape(-1, 4)
-    seed = np.random.randint(2**31 - 1, size=2).astype(np.int32)  # noqa: NPY002 - scripts seed it
-
-    def assign() -> tuple[np.ndarray, ...]:
-        matches = match_boxes(
-            anchors, boxes, np.ones(len(boxes), bool), crowd, 0.7, 0.3, allow_low_quality=True, crowd_coverage=1e-3
-        )
-        sample = sample_labels(matches.labels, num, 0.5, seed)
-        return tuple(np.asarray(x) for x in (matches.gt_index, *sample))
-
-    gt_index, index, foreground, valid = eagerly(assign)
-    rpn_match = np.zeros([len(anchors)], np.int32)
-    rpn_match[index[valid & ~foreground]], rpn_match[index[foreground]] = -1, 1
+    boxes = np.asarray(gt_boxes, np.float64).reshape(-1, 4)
+    crowd = np.asarray(gt_class_ids)[: len(boxes)] < 0
+    rpn_match, rpn_bbox = np.zeros([len(anchors)], np.int32), np.zeros((num, 4))
+    near_crowd = np.zeros(len(anchors), bool)
+    if crowd.any():
+        near_crowd = utils.compute_overlaps(anchors, boxes[crowd]).max(axis=1) >= 0.001
+    boxes = boxes[~crowd]
+    overlaps = utils.compute_overlaps(anchors, boxes)
+    matched = overlaps.argmax(axis=1) if len(boxes) else np.zeros(len(anchors), int)
+    best = overlaps.max(axis=1, initial=0.0)
+    rpn_match[(best < 0.3) & ~near_crowd] = -1
+    rpn_match[(overlaps == overlaps.max(axis=0, initial=0.0)).any(axis=1)] = 1  # every object has an anchor
+    rpn_match[best >= 0.7] = 1
+    _thin_out(rpn_match, 1, num // 2)
+    _thin_out(rpn_match, -1, num - int(np.sum(rpn_match == 1)))
     positive = np.flatnonzero(rpn_match == 1)
-    rpn_bbox = np.zeros((num, 4))
-    if positive.size:
-        weights = tuple(1.0 / np.asarray(config.RPN_BBOX_STD_DEV, np.float64))
-        deltas = eagerly(
-            lambda: np.asarray(box_ops.encode_deltas(boxes[gt_index[positive]], anchors[positive], weights))
-        )
-        rpn_bbox[: len(positive)] = deltas
+    reference, target = np.asarray(anchors)[positive], boxes[matched[positive]]
+    size, goal = reference[:, 2:] - reference[:, :2], target[:, 2:] - target[:, :2]
+    shift = (target[:, :2] + 0.5 * goal - (reference[:, :2] + 0.5 * size)) / size
+    rpn_bbox[: len(positive)] = np.concatenate([shift, np.log(goal / size)], axis=1) / config.RPN_BBOX_STD_DEV
     return rpn_match, rpn_bbox
+
+
+def _thin_out(rpn_match: np.ndarray, kind: int, most: int) -> None:
+    """Leave at most so many anchors of a kind, by chance; NumPy's generator, which scripts seed, decides."""
+    ids = np.flatnonzero(rpn_match == kind)
+    if len(ids) > most:
+        rpn_match[np.random.choice(ids, len(ids) - most, replace=False)] = 0  # noqa: NPY002
 
 
 def generate_random_rois(image_shape: Any, count: int, gt_class_ids: np.ndarray, gt_boxes: np.ndarray) -> np.ndarray:
@@ -164,18 +167,27 @@ def data_generator(
     detection_targets: bool = False,
 ) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
     """`model.data_generator`, whose functions of one image are handed in."""
-    anchors = utils.generate_pyramid_anchors(
-        config.RPN_ANCHOR_SCALES,
-        config.RPN_ANCHOR_RATIOS,
-        backbone_shapes(config, config.IMAGE_SHAPE),
-        config.BACKBONE_STRIDES,
-        config.RPN_ANCHOR_STRIDE,
-    )
+    anchors: dict[tuple[int, int], np.ndarray] = {}  # by the image's size, which may vary
+
+    def anchors_of(shape: tuple[int, ...]) -> np.ndarray:
+        size = (int(shape[0]), int(shape[1]))
+        if size not in anchors:
+            anchors[size] = utils.generate_pyramid_anchors(
+                config.RPN_ANCHOR_SCALES,
+                config.RPN_ANCHOR_RATIOS,
+                backbone_shapes(config, shape),
+                config.BACKBONE_STRIDES,
+                config.RPN_ANCHOR_STRIDE,
+            )
+        return anchors[size]
+
     plain_sources = no_augmentation_sources or []
     image_ids = np.copy(dataset.image_ids)
     rows: list[list[np.ndarray]] = []
-    errors, place = 0, -1
+    errors, place, without = 0, -1, 0
     while True:
+        if without >= max(3 * len(image_ids), 100):  # images that a script makes up may be without by chance
+            raise ValueError("train: no image of the data set has an object in it")
         place = (place + 1) % len(image_ids)
         if shuffle and place == 0:
             np.random.shuffle(image_ids)  # noqa: NPY002 - scripts seed it
@@ -191,8 +203,10 @@ def data_generator(
                 use_mini_mask=config.USE_MINI_MASK,
             )
             if not np.any(class_ids > 0):
+                without += 1
                 continue
-            rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors, class_ids, boxes, config)
+            without = 0
+            rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors_of(image.shape), class_ids, boxes, config)
             rois: list[np.ndarray] = []
             if random_rois:
                 rois = [generate_random_rois(image.shape, random_rois, class_ids, boxes)]
@@ -210,20 +224,26 @@ def data_generator(
         if len(boxes) > most:
             some = np.random.choice(np.arange(len(boxes)), most, replace=False)  # noqa: NPY002 - scripts seed it
             class_ids, boxes, masks = class_ids[some], boxes[some], masks[:, :, some]
-        component = most - len(boxes)
+        missing = most - len(boxes)
         rows.append(
             [
                 mold_image(image.astype(np.float32), config),
                 meta,
                 rpn_match[:, np.newaxis],
                 rpn_bbox,
-                np.pad(class_ids.astype(np.int32), (0, component)),
-                np.pad(boxes.astype(np.int32), ((0, component), (0, 0))),
-                np.pad(masks, ((0, 0), (0, 0), (0, component))),
+                np.pad(class_ids.astype(np.int32), (0, missing)),
+                np.pad(boxes.astype(np.int32), ((0, missing), (0, 0))),
+                np.pad(masks, ((0, 0), (0, 0), (0, missing))),
                 *rois,
             ]
         )
         if len(rows) == batch_size:
+            sizes = {row[0].shape for row in rows}
+            if len(sizes) > 1:
+                raise ValueError(
+                    f"IMAGE_RESIZE_MODE = {config.IMAGE_RESIZE_MODE!r}: the images of a batch must have one size, "
+                    f"these have {sorted(sizes)}; set IMAGES_PER_GPU = 1, or take the mode 'square' or 'crop'"
+                )
             columns = [np.stack(column) for column in zip(*rows, strict=True)]
             inputs, outputs = columns[:9], columns[9:]
             if outputs:

@@ -23,7 +23,6 @@ import tensorflow as tf
 from mrcnn.files import atomic_write
 from mrcnn.matterport.dataset import Dataset as Dataset
 from mrcnn.matterport.eager import eagerly
-from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import nms as nms_ops
 from mrcnn.ops import resize as resize_ops
@@ -76,8 +75,17 @@ def compute_iou(box: Any, boxes: Any, box_area: Any = None, boxes_area: Any = No
 
 
 def compute_overlaps(boxes1: Any, boxes2: Any) -> np.ndarray:
-    """f[n, m], intersection over union of each pair."""
-    return _numpy(box_ops.pairwise_iou, _floats(boxes1), _floats(boxes2))
+    """f64[n, m], intersection over union of each pair; in double precision, for ties are found by equality."""
+    a, b = (np.asarray(boxes, np.float64).reshape(-1, 4) for boxes in (boxes1, boxes2))
+    overlaps = np.zeros((len(a), len(b)))
+    areas = (a[:, 2] - a[:, 0]) * (a[:, 3] - a[:, 1])
+    for i, (y1, x1, y2, x2) in enumerate(b):  # one by one: there are many anchors
+        height = np.maximum(np.minimum(a[:, 2], y2) - np.maximum(a[:, 0], y1), 0.0)
+        width = np.maximum(np.minimum(a[:, 3], x2) - np.maximum(a[:, 1], x1), 0.0)
+        inside = height * width
+        union = areas + (y2 - y1) * (x2 - x1) - inside
+        overlaps[:, i] = np.divide(inside, union, out=np.zeros_like(inside), where=union > 0)
+    return overlaps
 
 
 def compute_overlaps_masks(masks1: np.ndarray, masks2: np.ndarray) -> np.ndarray:
@@ -287,7 +295,7 @@ def unmold_mask(mask: np.ndarray, bbox: Any, image_shape: Sequence[int]) -> np.n
 
 
 def generate_anchors(scales: Any, ratios: Any, shape: Any, feature_stride: float, anchor_stride: int) -> np.ndarray:
-    """f32[n, 4], the anchors of one level in pixels.
+    """f64[n, 4], the anchors of one level in pixels.
 
     Args:
         scales: sides of square anchors, pixels.
@@ -296,16 +304,19 @@ def generate_anchors(scales: Any, ratios: Any, shape: Any, feature_stride: float
         feature_stride: pixels per cell.
         anchor_stride: cells per anchor position.
     """
-    height_over_width = 1.0 / np.atleast_1d(np.asarray(ratios, np.float64))
-    cells = anchor_ops.cell_anchors(np.atleast_1d(scales), height_over_width, order="ratio_major")
-    rows, columns = (-(-int(side) // anchor_stride) for side in shape)
-    return _numpy(anchor_ops.grid_anchors, rows, columns, float(feature_stride * anchor_stride), cells)
+    # In double precision and in this order: rounding decides which of two anchors of equal area an object ties with.
+    roots = np.sqrt(np.atleast_1d(np.asarray(ratios, np.float64)))[:, np.newaxis]
+    sides = np.atleast_1d(np.asarray(scales, np.float64))[np.newaxis]
+    sizes = np.stack([sides / roots, sides * roots], axis=-1).reshape(-1, 2)  # height, width
+    rows, columns = (np.arange(0, side, anchor_stride) * feature_stride for side in shape[:2])
+    centers = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1).reshape(-1, 1, 2)
+    return np.concatenate([centers - 0.5 * sizes, centers + 0.5 * sizes], axis=-1).reshape(-1, 4)
 
 
 def generate_pyramid_anchors(
     scales: Any, ratios: Any, feature_shapes: Any, feature_strides: Any, anchor_stride: int
 ) -> np.ndarray:
-    """f32[A, 4], the anchors of all levels in pixels, one scale a level."""
+    """f64[A, 4], the anchors of all levels in pixels, one scale a level."""
     return np.concatenate(
         [
             generate_anchors(scales[i], ratios, feature_shapes[i], feature_strides[i], anchor_stride)

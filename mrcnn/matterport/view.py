@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from mrcnn.matterport.graph import Step, as_rows, class_outputs, sides, two_class_logits, with_background
 from mrcnn.modeling.heads.box import BoxPrediction
+from mrcnn.modeling.normalize import AffineBatchNorm
 from mrcnn.modeling.rpn import candidates_of, select_candidates
 from mrcnn.structures.tensors import Proposals, RPNOutput
 
@@ -126,12 +127,14 @@ class GraphView:
         return list(made) if isinstance(made, (list, tuple)) else [made]
 
     def _convolution(self, name: str) -> Any:
-        """A convolution without the norm after it (nor the bias, which the norm holds), or with its norm for bn...."""
+        """A convolution with its bias, where it has one, or with the norm after it for bn...."""
         layer = self._model.backbone.get_layer(self._theirs[name])
 
         def convolve(x: tf.Tensor) -> tf.Tensor:
             y = layer.convolve(x)
-            return layer.norm(y) if name.startswith("bn") else y
+            if name.startswith("bn"):
+                return layer.norm(y)
+            return y + layer.norm.bias if isinstance(layer.norm, AffineBatchNorm) else y
 
         return Step(convolve, [layer], name=name)(self._backbone([layer.input])[0])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import h5py
@@ -74,16 +74,21 @@ def load(model: Any, config: Any, path: str | os.PathLike[str], by_name: bool, e
         if arrays:  # everything in it was excluded
             return LoadReport(str(path), missing=tuple(variables))
         raise WeightsError(f"{path}: {contents.container} weights of another network than matterport's")
-    return assign(variables, {name: arrays[name] for name in arrays if name in variables}, str(path))
+    report = assign(variables, {name: arrays[name] for name in arrays if name in variables}, str(path))
+    if contents.container != "mrcnn":
+        _keep_background(model, {k: v for k, v in stored.items() if k.split("/")[0] not in excluded})
+    return report
 
 
 def save(model: Any, config: Any, path: str | os.PathLike[str]) -> None:
     """Write matterport's layout, which matterport/Mask_RCNN reads by name; a model of another network as `mrcnn` does.
 
-    Biases that a batch norm has taken over, and whatever belongs to the background's box and mask, are written as 0.
+    What belongs to the background's box and mask, which nothing trains, is written as it was loaded, else as 0. Biases
+    that a batch norm has taken over (`TRAIN_BN` other than False) are written as 0.
     """
     variables = named_variables(model)
     known = matterport.to_ours(_Everything(), network(config))
+    backgrounds = getattr(model, "backgrounds", {})
     if set(variables) != set(known):
         save_checkpoint(model, path)
         return
@@ -94,9 +99,10 @@ def save(model: Any, config: Any, path: str | os.PathLike[str]) -> None:
             layer = source.split("/")[0]
             group = "rpn_model" if layer in _RPN else layer
             # A moving mean is made of theirs and of the bias before it.
-            groups.setdefault(group, {})[source] = (
-                np.zeros_like(value) if i else _theirs(layer, value, config.POOL_SIZE)
-            )
+            theirs = np.zeros_like(value) if i else _theirs(layer, value, config.POOL_SIZE, model.config.rpn.objectness)
+            if source in backgrounds and backgrounds[source].shape == theirs[..., _background(layer)].shape:
+                theirs[..., _background(layer)] = backgrounds[source]
+            groups.setdefault(group, {})[source] = theirs
     with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["layer_names"] = np.array([group.encode() for group in groups])
         file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.2.4"
@@ -106,6 +112,21 @@ def save(model: Any, config: Any, path: str | os.PathLike[str]) -> None:
             target.attrs["weight_names"] = np.array([f"{name}:0".encode() for name in order])
             for name in order:
                 target.create_dataset(f"{name}:0", data=arrays[name])
+
+
+def _keep_background(model: Any, stored: Mapping[str, Any]) -> None:
+    """Keep what the file has for the background's box and mask, for `save`: no loss reaches it, nothing reads it."""
+    kept = {
+        name: np.array(stored[name])[..., _background(name.split("/")[0])]
+        for name in stored
+        if name.split("/")[0] in ("mrcnn_bbox_fc", "mrcnn_mask")
+    }
+    object.__setattr__(model, "backgrounds", getattr(model, "backgrounds", {}) | kept)
+
+
+def _background(layer: str) -> slice:
+    """Where the last axis of a layer's arrays has the background."""
+    return slice(0, 4) if layer == "mrcnn_bbox_fc" else slice(0, 1)
 
 
 def _modern(name: str) -> str:
@@ -120,9 +141,9 @@ def _leaf_order(name: str) -> tuple[int, str, int]:
     return _RPN.index(layer) if layer in _RPN else 0, layer, leaves.index(leaf)
 
 
-def _theirs(layer: str, value: np.ndarray, pool: int) -> np.ndarray:
+def _theirs(layer: str, value: np.ndarray, pool: int, objectness: str) -> np.ndarray:
     """One of our arrays as matterport's layer has it; the inverse of `mrcnn.weights.matterport`."""
-    if layer == "rpn_class_raw":  # (background, object)
+    if layer == "rpn_class_raw" and objectness == "sigmoid":  # (background, object)
         return np.stack([np.zeros_like(value), value], axis=-1).reshape(*value.shape[:-1], -1)
     if layer == "mrcnn_bbox_fc":
         deltas = value.reshape(*value.shape[:-1], 4, -1).swapaxes(-1, -2)  # [..., C, 4]

@@ -11,8 +11,9 @@ import numpy as np
 from mrcnn.base_config import BaseConfig
 from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.modeling.normalize import AffineBatchNorm
 
-_FOLDED = ("frozen_bn", "bn", "sync_bn")
+_FOLDED = ("frozen_bn", "affine_bn", "bn", "sync_bn")
 
 
 def fold_batch_norm(model: MaskRCNN) -> MaskRCNN:
@@ -67,4 +68,6 @@ def _scale_shift(norm: keras.layers.Layer) -> tuple[np.ndarray, np.ndarray]:
     """Batch norm as f32[channels] scale and shift."""
     mean, variance = np.asarray(norm.moving_mean, np.float32), np.asarray(norm.moving_variance, np.float32)
     scale = np.asarray(norm.gamma, np.float32) / np.sqrt(variance + np.float32(norm.epsilon))
+    if isinstance(norm, AffineBatchNorm):
+        mean = mean - np.asarray(norm.bias, np.float32)
     return scale, np.asarray(norm.beta, np.float32) - mean * scale

@@ -26,11 +26,11 @@ from mrcnn.modeling.padding import pad_to, trim_ground_truth, trim_padding, trim
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
 from mrcnn.modeling.roi_stage import RoiStageConfig
-from mrcnn.modeling.rpn import RPNConfig
+from mrcnn.modeling.rpn import AnchorSample, RPNConfig
 from mrcnn.modeling.train_step import COUNTS_KEY, TrainStep, loss_shares
 from mrcnn.modeling.variables import generated_names, named_variables, stable_names
 from mrcnn.structures.outputs import HeadOutput
-from mrcnn.structures.tensors import GROUND_TRUTH_KEY, Batch, Detections, LossTerm
+from mrcnn.structures.tensors import GROUND_TRUTH_KEY, Batch, Detections, LossTerm, RoiSample, RPNOutput
 
 RPN_LOSSES = ("rpn_objectness", "rpn_box")
 
@@ -178,9 +178,8 @@ class MaskRCNN(TrainStep):
         batch = trim_ground_truth(batch)
         end = self.config.input.end_offset  # true boxes are edges; the model's may name the last pixel
         batch["gt_boxes"] += tf.constant([0.0, 0.0, end, end])
-        terms = self.rpn.loss(output, batch, features)
-        proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=True)
-        rois = sample_rois(proposals, batch, self.config.roi_sampler)
+        terms = self.rpn.loss(output, batch, features, self.anchor_sample(output, batch))
+        rois = self.roi_sample(output, batch)
         window = self.detection_window(batch)
         for k, head in enumerate((self.box_head, *self.heads)):
             _expect_ground_truth(head, batch)
@@ -191,6 +190,15 @@ class MaskRCNN(TrainStep):
             pred = head(features, own.boxes, own.valid, window, training=training, **context)
             terms |= _named_terms(head, head.loss(pred, targets, own))
         return terms
+
+    def anchor_sample(self, output: RPNOutput, batch: Batch) -> AnchorSample:
+        """The anchors that the RPN trains on; see `RPN.sample_anchors`."""
+        return self.rpn.sample_anchors(output, batch)
+
+    def roi_sample(self, output: RPNOutput, batch: Batch) -> RoiSample:
+        """The RoIs that the heads train on, drawn from the RPN's proposals; see `roi_sampler.sample_rois`."""
+        proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=True)
+        return sample_rois(proposals, batch, self.config.roi_sampler)
 
     @property
     def loss_names(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.errors import InputError
 
-NormKind = Literal["frozen_bn", "bn", "sync_bn", "gn", "none"]
+NormKind = Literal["frozen_bn", "affine_bn", "bn", "sync_bn", "gn", "none"]
 NUM_GROUPS = 32  # Group Normalization, section 4.1
 
 
@@ -136,6 +136,35 @@ class FrozenBatchNorm(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
+class AffineBatchNorm(FrozenBatchNorm):
+    """Batch norm with fixed statistics that trains the rest: gamma, beta, and the bias of the convolution before it.
+
+    A fifth vector, `bias`, is added to the input. In `FrozenBatchNorm` the mean has taken it over; here it is a
+    parameter of its own, for its gradient is not that of beta.
+    Ref: matterport/Mask_RCNN, mrcnn/model.py, BatchNorm with `TRAIN_BN = False`.
+    """
+
+    def build(self, input_shape: tuple) -> None:
+        """Create the five vectors; the statistics do not train."""
+        for name, initializer, trains in (
+            ("gamma", "ones", True),
+            ("beta", "zeros", True),
+            ("bias", "zeros", True),
+            ("moving_mean", "zeros", False),
+            ("moving_variance", "ones", False),
+        ):
+            weight = self.add_weight(
+                name=name, shape=(input_shape[-1],), initializer=initializer, trainable=trains, autocast=False
+            )
+            setattr(self, name, weight)
+
+    def scale_shift(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `FrozenBatchNorm.scale_shift`, the bias included."""
+        scale, shift = super().scale_shift()
+        return scale, shift + tf.cast(self.bias, tf.float32) * scale
+
+
+@keras.saving.register_keras_serializable("mrcnn")
 class GroupNorm(keras.layers.GroupNormalization):
     """Keras' group norm with means taken in two steps, over columns and channels, then over rows.
 
@@ -179,7 +208,8 @@ def make_norm(
     """The normalization layer of a name, or None for "none".
 
     Args:
-        kind: "frozen_bn" constant affine map; "bn" batch statistics of one device; "sync_bn" of all devices;
+        kind: "frozen_bn" constant affine map; "affine_bn" affine map that trains; "bn" batch statistics of one device;
+            "sync_bn" of all devices;
             "gn" group norm with 32 groups, or the most that divide both 32 and the channels; "none".
         epsilon: added to the variance.
         name: layer name.
@@ -191,10 +221,12 @@ def make_norm(
         return None
     if kind == "frozen_bn":
         return FrozenBatchNorm(epsilon, name=name, dtype=dtype)
+    if kind == "affine_bn":
+        return AffineBatchNorm(epsilon, name=name, dtype=dtype)
     if kind in ("bn", "sync_bn"):
         return keras.layers.BatchNormalization(
             momentum=momentum, epsilon=epsilon, synchronized=kind == "sync_bn", name=name, dtype=dtype
         )
     if kind == "gn":
         return GroupNorm(math.gcd(NUM_GROUPS, channels), epsilon=epsilon, name=name, dtype=dtype)
-    raise InputError(f"norm: expected frozen_bn, bn, sync_bn, gn or none, got {kind!r}")
+    raise InputError(f"norm: expected frozen_bn, affine_bn, bn, sync_bn, gn or none, got {kind!r}")

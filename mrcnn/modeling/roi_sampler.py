@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig
 from mrcnn.ops.matching import match_boxes
-from mrcnn.ops.sampling import sample_labels
+from mrcnn.ops.sampling import SampledIndices, sample_labels
 from mrcnn.structures.tensors import Batch, Proposals, RoiSample
 
 
@@ -20,6 +21,11 @@ class RoiSamplerConfig(BaseConfig):
     positive_fraction: float = 0.25
     fg_iou: float = 0.5  # RoIs that overlap an object at least so much are foreground, the rest background
     append_gt: bool = True  # the true boxes join the proposals
+    # "fill": background RoIs fill what foreground leaves of num_rois. "ratio": there are int(foreground /
+    # positive_fraction) - foreground of them, and the other entries, boxes of zeros, count as background too.
+    background: Literal["fill", "ratio"] = "fill"
+    # A background RoI is ignored where its IoU with a crowd region reaches this; None: where half of it lies inside.
+    crowd_iou: float | None = None
 
     @property
     def num_foreground(self) -> int:
@@ -54,11 +60,14 @@ def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) ->
             config.fg_iou,
             config.fg_iou,
             allow_low_quality=False,
+            crowd_iou=config.crowd_iou,
         )
         labels = tf.where(valid, matches.labels, -1)
         # Another stream than the RPN's draw from the same seed.
         seed = x["seed"] + tf.constant([0, 1])
         sample = sample_labels(labels, config.num_rois, config.positive_fraction, seed)
+        if config.background == "ratio":
+            return _by_ratio(sample, matches.gt_index, boxes, x["gt_class_ids"], config.positive_fraction)
         gt_index = tf.gather(matches.gt_index, sample.index)
         class_ids = tf.where(sample.foreground, tf.gather(x["gt_class_ids"], gt_index), 0)
         return RoiSample(tf.gather(boxes, sample.index), class_ids, gt_index, sample.foreground, sample.valid)
@@ -77,3 +86,22 @@ def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) ->
         ),
     )
     return RoiSample(*(tf.stop_gradient(field) for field in sampled))
+
+
+def _by_ratio(
+    sample: SampledIndices, gt_index: tf.Tensor, boxes: tf.Tensor, gt_class_ids: tf.Tensor, positive_fraction: float
+) -> RoiSample:
+    """A sample with as many background RoIs as the ratio says; all entries count, those left over as boxes of zeros.
+
+    Ref: matterport/Mask_RCNN, mrcnn/model.py, detection_targets_graph.
+    """
+    positives = tf.math.count_nonzero(sample.foreground, dtype=tf.int32)
+    # In float32, as there: 33 / 0.33 may come out below 100.
+    both = tf.cast(
+        tf.constant(1.0 / max(positive_fraction, 1e-9), tf.float32) * tf.cast(positives, tf.float32), tf.int32
+    )
+    drawn = sample.valid & (sample.foreground | (tf.range(tf.size(sample.index)) < both))
+    matched = tf.gather(gt_index, sample.index)
+    class_ids = tf.where(sample.foreground, tf.gather(gt_class_ids, matched), 0)
+    rois = tf.where(drawn[:, tf.newaxis], tf.gather(boxes, sample.index), 0.0)
+    return RoiSample(rois, class_ids, tf.where(drawn, matched, 0), sample.foreground, tf.ones_like(drawn))

@@ -74,8 +74,14 @@ class RPNConfig(BaseConfig):
     bg_iou: float = 0.3  # below this, negative; between, ignored
     batch_per_image: int = 256  # anchors sampled per image for the loss
     positive_fraction: float = 0.5
-    # Losses are divided by batch_per_image times the images, or by the number of anchors actually sampled.
-    normalizer: Literal["batch_per_image", "sampled"] = "batch_per_image"
+    # Losses are divided by batch_per_image times the images, or by the number of anchors actually sampled. "means": the
+    # box loss is the mean over its elements instead, four for each positive anchor.
+    normalizer: Literal["batch_per_image", "sampled", "means"] = "batch_per_image"
+    # "sigmoid": one logit for each anchor; "softmax": one for background and one for an object, which compete.
+    objectness: Literal["sigmoid", "softmax"] = "sigmoid"
+    # A negative anchor is ignored where its IoU with a crowd region reaches this; None: where half of it lies inside.
+    crowd_iou: float | None = None
+    match_edges: bool = False  # targets are those of the boxes' edges though anchors.end_offset names another frame
     delta_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)  # (dy, dx, dh, dw)
     max_log_scale: float | None = box_ops.MAX_LOG_SCALE  # of decoded dh and dw; None: unbounded
     smooth_l1_beta: float = 1.0 / 9.0
@@ -143,12 +149,15 @@ class RPN(keras.layers.Layer):
             raise ConfigError(f"rpn.levels: no level {missing[0]!r} in the neck, there are {', '.join(strides)}")
         self.cells = [config.anchors.cells(i, self.strides[level]) for i, level in enumerate(config.levels)]
         per_cell = config.anchors.per_cell
+        per_anchor = 2 if config.objectness == "softmax" else 1
         names = ["conv"] if config.num_convs == 1 else [f"conv{i}" for i in range(1, config.num_convs + 1)]
         self.convs = [
             ConvNorm(config.channels, 3, activation="relu", name=name, kernel_initializer=normal_initializer(0.01))
             for name in names
         ]
-        self.objectness = ConvNorm(per_cell, 1, name="objectness", kernel_initializer=normal_initializer(0.01))
+        self.objectness = ConvNorm(
+            per_anchor * per_cell, 1, name="objectness", kernel_initializer=normal_initializer(0.01)
+        )
         self.deltas = ConvNorm(4 * per_cell, 1, name="deltas", kernel_initializer=normal_initializer(0.01))
 
     def build(self, input_shape: tuple) -> None:
@@ -180,7 +189,7 @@ class RPN(keras.layers.Layer):
             hidden = feature
             for conv in self.convs:
                 hidden = conv(hidden, training=training)
-            level_logits = float32_output(self.objectness(hidden))
+            level_logits = self._object_logits(hidden)
             level_deltas = float32_output(self.deltas(hidden))
             height, width = _height_width(feature)
             stride = self.strides[level]
@@ -193,6 +202,24 @@ class RPN(keras.layers.Layer):
             grids.append(anchor_ops.grid_anchors(height, width, stride, cells, anchors.offset))
             sizes.append(size)
         return RPNOutput(tf.concat(logits, 1), tf.concat(deltas, 1), tf.concat(grids, 0), sizes)
+
+    def _object_logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """f32[B, h, w, per_cell]; of two logits the difference, whose sigmoid is their softmax."""
+        logits = float32_output(self.objectness(hidden))
+        if self.config.objectness == "sigmoid":
+            return logits
+        return logits[..., 1::2] - logits[..., ::2]
+
+    def in_target_frame(self, boxes: tf.Tensor) -> tf.Tensor:
+        """Boxes of the model's frame in the one that targets are computed in, f32[..., 4]."""
+        if not self.config.match_edges:
+            return boxes
+        end = self.config.anchors.end_offset
+        return boxes - tf.constant([0.0, 0.0, end, end])
+
+    def from_target_frame(self, boxes: tf.Tensor) -> tf.Tensor:
+        """The inverse of `in_target_frame`."""
+        return 2.0 * boxes - self.in_target_frame(boxes)
 
     def _are_few(self, index: tf.Tensor, output: RPNOutput) -> bool:
         """Whether patches around the anchors `index` [B, n] are less than the maps, as far as shapes tell."""
@@ -223,7 +250,7 @@ class RPN(keras.layers.Layer):
         hidden = tf.nn.relu(tf.nn.bias_add(hidden, tf.cast(conv.bias, hidden.dtype)))
         hidden = tf.reshape(hidden, [-1, 1, 1, channels])  # [B * n, 1, 1, channels]
         of_cell = tf.reshape(index % per_cell, [-1])
-        logits = tf.reshape(float32_output(self.objectness(hidden)), [-1, per_cell])
+        logits = tf.reshape(self._object_logits(hidden), [-1, per_cell])
         deltas = tf.reshape(float32_output(self.deltas(hidden)), [-1, per_cell, 4])
         logits, deltas = (tf.gather(x, of_cell, batch_dims=1) for x in (logits, deltas))
         return tf.reshape(logits, tf.shape(index)), tf.reshape(deltas, [*tf.unstack(tf.shape(index)), 4])
@@ -250,15 +277,18 @@ class RPN(keras.layers.Layer):
             n = num_anchors
             fraction = min(1.0, (max_positives + 0.5) / max(n, 1))
 
+        anchors = self.in_target_frame(output.anchors)
+
         def one_image(ground_truth: Batch) -> AnchorSample:
             matches = match_boxes(
-                output.anchors,
-                ground_truth["gt_boxes"],
+                anchors,
+                self.in_target_frame(ground_truth["gt_boxes"]),
                 ground_truth["gt_valid"],
                 ground_truth["gt_crowd"],
                 config.fg_iou,
                 config.bg_iou,
                 allow_low_quality=True,
+                crowd_iou=config.crowd_iou,
             )
             sample = sample_labels(matches.labels, n, fraction, ground_truth["seed"])
             gt_boxes = tf.gather(ground_truth["gt_boxes"], tf.gather(matches.gt_index, sample.index))
@@ -277,7 +307,11 @@ class RPN(keras.layers.Layer):
         )
 
     def loss(
-        self, output: RPNOutput, batch: Batch, features: Mapping[str, tf.Tensor] | None = None
+        self,
+        output: RPNOutput,
+        batch: Batch,
+        features: Mapping[str, tf.Tensor] | None = None,
+        sample: AnchorSample | None = None,
     ) -> dict[str, LossTerm]:
         """Objectness and box loss on sampled anchors, both divided by what `config.normalizer` says.
 
@@ -286,28 +320,31 @@ class RPN(keras.layers.Layer):
             batch: with ground truth; see `sample_anchors`.
             features: what `output` was predicted from. With it, where few of the anchors are sampled, the gradient goes
                 through their cells alone and no longer through `output`; same loss, same gradient up to rounding.
+            sample: the anchors to take the losses on; None: `sample_anchors`.
 
         Returns:
             "rpn_objectness" and "rpn_box". Ref: Faster R-CNN, equation 1.
         """
         config = self.config
-        index, foreground, valid, gt_boxes = self.sample_anchors(output, batch)
+        index, foreground, valid, gt_boxes = self.sample_anchors(output, batch) if sample is None else sample
         if features is not None and self._are_few(index, output) and len(self.convs) == 1:
             logits, deltas = self._predict_at(features, index)
         else:
             logits = tf.gather(output.logits, index, batch_dims=1)  # [B, n]
             deltas = tf.gather(output.deltas, index, batch_dims=1)  # [B, n, 4]
-        targets = box_ops.encode_deltas(gt_boxes, tf.gather(output.anchors, index), config.delta_weights)
+        anchors, gt_boxes = map(self.in_target_frame, (tf.gather(output.anchors, index), gt_boxes))
+        targets = box_ops.encode_deltas(gt_boxes, anchors, config.delta_weights)
         objectness = losses.sigmoid_cross_entropy(logits, tf.cast(foreground, tf.float32))
         box = tf.reduce_sum(losses.smooth_l1(deltas, targets, config.smooth_l1_beta), -1)
         count = tf.cast(config.batch_per_image * tf.shape(index)[0], tf.float32)
-        if config.normalizer == "sampled":
+        if config.normalizer != "batch_per_image":
             count = tf.reduce_sum(tf.cast(valid, tf.float32))
+        box_count = 4.0 * tf.reduce_sum(tf.cast(foreground, tf.float32)) if config.normalizer == "means" else count
         weight, box_weight = config.loss_weight, config.box_loss_weight
         box_weight = weight if box_weight is None else box_weight
         return {
             "rpn_objectness": LossTerm(weight * losses.masked_sum(objectness, valid), count),
-            "rpn_box": LossTerm(box_weight * losses.masked_sum(box, foreground), count),
+            "rpn_box": LossTerm(box_weight * losses.masked_sum(box, foreground), box_count),
         }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from mrcnn.modeling.decay import mean_square_penalty
 from mrcnn.structures.tensors import Batch, LossTerm
 
 COUNTS_KEY = "loss_counts"
@@ -33,11 +34,13 @@ class TrainStep(keras.Model):
             step reports a loss of NaN either way, and does not enter the running means.
         recompute_backbone: compute its features a second time for the gradient, so that what they are computed from
             need not be kept beside what the heads keep. Its norms must not learn from batches: they would twice.
+        mean_square_decay: weight of `decay.mean_square_penalty`, which is a part of the loss; 0: none.
     """
 
     num_parts: int = 1
     skip_nonfinite: bool = True
     recompute_backbone: bool = False
+    mean_square_decay: float = 0.0
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -86,7 +89,10 @@ class TrainStep(keras.Model):
         if not set(self.loss_names) & set(y_pred):
             raise ValueError("the batch has no ground truth; make the pipeline with with_ground_truth=True")
         parts = self.num_parts * _num_replicas()
-        return tf.add_n([*y_pred.values(), *(tf.cast(extra, tf.float32) / parts for extra in self.losses)])
+        extras = list(self.losses)
+        if self.mean_square_decay:
+            extras.append(mean_square_penalty(self.trainable_variables, self.mean_square_decay))
+        return tf.add_n([*y_pred.values(), *(tf.cast(extra, tf.float32) / parts for extra in extras)])
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update; returns the means of the loss and its terms since the metrics were last reset.

@@ -29,6 +29,7 @@ def match_boxes(
     bg_iou: float,
     allow_low_quality: bool,
     crowd_coverage: float = 0.5,
+    crowd_iou: float | None = None,
 ) -> Matches:
     """Labels the boxes of one image by their overlap with its objects.
 
@@ -46,6 +47,7 @@ def match_boxes(
         allow_low_quality: also make positive, for each object, every box that shares the highest IoU (if above 0)
             with it, however low; such a box still belongs to the object it overlaps most.
         crowd_coverage: part of a negative box inside a crowd region from which it is ignored.
+        crowd_iou: IoU with a crowd region from which a negative box is ignored, in place of `crowd_coverage`.
 
     Returns:
         `Matches` for N boxes. Compiles under XLA.
@@ -76,9 +78,12 @@ def match_boxes(
 
     def crowd_cover() -> Tensor:
         crowd_boxes = tf.where(is_crowd[:, tf.newaxis], gt_boxes, 0.0)
-        return tf.reduce_max(box_ops.pairwise_coverage(boxes, crowd_boxes), axis=1)
+        overlap = box_ops.pairwise_coverage if crowd_iou is None else box_ops.pairwise_iou
+        return tf.reduce_max(overlap(boxes, crowd_boxes), axis=1)
 
     # A second pass over [N, G], as expensive as the first; most images have no crowd.
     coverage = tf.cond(tf.reduce_any(is_crowd), crowd_cover, lambda: tf.zeros_like(max_iou))
-    labels = tf.where((labels == NEGATIVE) & (coverage >= crowd_coverage), IGNORE, labels)
+    labels = tf.where(
+        (labels == NEGATIVE) & (coverage >= (crowd_coverage if crowd_iou is None else crowd_iou)), IGNORE, labels
+    )
     return Matches(gt_index, labels, max_iou)

@@ -152,7 +152,8 @@ def make_optimizer(config: TrainConfig, global_batch: int, total_steps: int) -> 
     if config.weight_average:
         common |= {"use_ema": True, "ema_momentum": config.weight_average, "ema_overwrite_frequency": None}
     if config.optimizer == "sgd":
-        return SGDWithL2(schedule, momentum=config.momentum, l2=config.weight_decay, **common)
+        decay = config.weight_decay if config.decay == "l2" else 0.0  # else it is a part of the loss
+        return SGDWithL2(schedule, momentum=config.momentum, l2=decay, **common)
     optimizer = AdamW(schedule, weight_decay=config.weight_decay, **common)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     return optimizer

@@ -82,7 +82,7 @@ def compile_model(
 
 
 def _configure_step(model: Any, config: TrainConfig) -> None:
-    """Accumulation and recomputation, which are attributes of the model's step."""
+    """Accumulation, recomputation and a weight decay in the loss, which are attributes of the model's step."""
     if not isinstance(model, TrainStep):
         if config.accumulate > 1:
             raise InputError(f"train.accumulate: the step of {type(model).__name__} cannot be taken in parts")
@@ -91,6 +91,7 @@ def _configure_step(model: Any, config: TrainConfig) -> None:
     if config.recompute_backbone and norm in ("bn", "sync_bn"):
         raise InputError(f"train.recompute_backbone: backbone norm {norm} would count each batch twice")
     model.num_parts, model.recompute_backbone = config.accumulate, config.recompute_backbone
+    model.mean_square_decay = config.weight_decay if config.decay == "mean_square" else 0.0
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,7 +113,9 @@ def describe(
         shape("mrcnn_mask/kernel", 1, 1, deconv, num_outputs)
         mask_head = {"mask_head.conv_dims": tuple(dims[1:]), "mask_head.deconv_dim": deconv}
     classes = coco_classes(num_outputs - 1)
-    overrides = network_overrides(depth, num_outputs - 1, channels, (first, second), pool, "frozen_bn", has_mask)
+    overrides = network_overrides(
+        depth, num_outputs - 1, channels, (first, second), pool, "affine_bn", "softmax", has_mask
+    )
     return Network(
         "matterport",
         {**overrides, "rpn.channels": rpn_channels, **mask_head},
@@ -124,7 +127,14 @@ def describe(
 
 
 def network_overrides(
-    depth: int, num_classes: int, channels: int, fc_dims: tuple[int, int], pool_size: int, norm: str, has_mask: bool
+    depth: int,
+    num_classes: int,
+    channels: int = 256,
+    fc_dims: tuple[int, int] = (1024, 1024),
+    pool_size: int = 7,
+    norm: str = "affine_bn",
+    objectness: str = "softmax",
+    has_mask: bool = True,
 ) -> dict[str, Any]:
     """A network of matterport's as changes of its family's config.
 
@@ -135,6 +145,7 @@ def network_overrides(
         fc_dims: channels of the box head's two layers.
         pool_size: bins per axis of the box head.
         norm: of backbone and heads.
+        objectness: "softmax": background and object compete, as there; "sigmoid": one logit for each anchor.
         has_mask: False: a network of boxes only.
     """
     mask_head = {"mask_head.conv_dims": (256,) * 4, "mask_head.conv_norm": norm, "mask_head.norm_epsilon": EPSILON}
@@ -147,6 +158,7 @@ def network_overrides(
         "neck": "fpn",
         "neck.channels": channels,
         "rpn.channels": 512,
+        "rpn.objectness": objectness,
         "box_head.fc_dims": fc_dims,
         "box_head.fc_norm": norm,
         "box_head.norm_epsilon": EPSILON,
@@ -158,7 +170,8 @@ def network_overrides(
 def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
     """The weights by our variable names, in our layouts; see `Converted`.
 
-    A batch norm takes the bias of the convolution before it into its mean, which is exact while it uses its mean.
+    A batch norm takes the bias of the convolution before it: as a vector of its own ("affine_bn"), or, as every other
+    norm, into its mean, which is exact while it uses its mean.
 
     Args:
         arrays: as for `describe`.
@@ -167,6 +180,8 @@ def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
     conversions: dict[str, Conversion] = {}
     for layer in _layers(network["backbone.depth"], network.has_head("mask_head")):
         convert = _CONVERSIONS.get(layer.theirs, _same)
+        if layer.theirs == "rpn_class_raw" and network["rpn.objectness"] == "softmax":
+            convert = _same
         conversions[f"{layer.ours}/kernel"] = Conversion((f"{layer.theirs}/kernel",), convert)
         bias = f"{layer.theirs}/bias"
         if not layer.norm:
@@ -174,10 +189,30 @@ def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
             continue
         for leaf in _NORM:
             conversions[f"{layer.our_norm}/{leaf}"] = Conversion((f"{layer.norm}/{leaf}",), _same)
-        if bias in arrays:
+        if network["backbone.norm"] == "affine_bn":
+            # A file without biases was made of a network without them.
+            source = (bias, _same) if bias in arrays else (f"{layer.norm}/beta", np.zeros_like)
+            conversions[f"{layer.our_norm}/bias"] = Conversion((source[0],), source[1])
+        elif bias in arrays:
             mean = f"{layer.norm}/moving_mean"
             conversions[f"{layer.our_norm}/moving_mean"] = Conversion((mean, bias), np.subtract)
     return Converted(arrays, conversions, ignored=r"^training/|optimizer|^anchors/")
+
+
+def fitted(network: Network, model: Mapping[str, Any]) -> Network:
+    """The network with the norms and the objectness of a model, so that `to_ours` makes arrays that fit it.
+
+    Args:
+        network: what `describe` gave.
+        model: the model's variables by path.
+    """
+    changes: dict[str, Any] = {}
+    if not any(path.endswith("norm/bias") for path in model):
+        changes = {name: "frozen_bn" for name in network.overrides if name.endswith("norm")}
+    logits = model.get("rpn/objectness/bias")
+    if logits is not None and int(logits.shape[-1]) == network.anchors_per_cell:
+        changes["rpn.objectness"] = "sigmoid"
+    return replace(network, overrides={**network.overrides, **changes})
 
 
 def _depth(arrays: Mapping[str, Any], source: str) -> int:

@@ -187,6 +187,9 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
         if contents.container != "mrcnn" and not any(name in variables for name in arrays):
             raise _unknown(contents, path, "nothing in it fits the model; ")
         return assign(variables, arrays, str(path))
+    if foreign.network.family == "matterport":  # whose weights two kinds of norm and of objectness can hold
+        fitted = matterport.fitted(foreign.network, named_variables(model))
+        foreign = Foreign(foreign.network, matterport.to_ours(contents.arrays, fitted))
     report = assign(named_variables(model), foreign.arrays, str(path))
     differing = _other_conventions(model, foreign.network)
     if differing:

@@ -223,19 +223,25 @@ MATTERPORT = Profile(
         pre_nms_test=6000,
         min_size=-1.0,
         smooth_l1_beta=1.0,
-        normalizer="sampled",
+        normalizer="means",
+        objectness="softmax",
+        crowd_iou=0.001,
+        match_edges=True,
         channels=512,
     ),
     pool=RoiPoolConfig(op="crop", level_rule="round_image_area"),
-    roi_sampler=RoiSamplerConfig(num_rois=200, positive_fraction=0.33),
+    roi_sampler=RoiSamplerConfig(
+        num_rois=200, positive_fraction=0.33, append_gt=False, background="ratio", crowd_iou=0.001
+    ),
     box_head=BoxHeadConfig(
         detection_rule="best_class",
         score_threshold=0.7,
         nms_iou=0.3,
         max_log_scale=None,
         min_size=-1.0,
+        box_normalizer="elements",
     ),
-    mask_head=MaskHeadConfig(paste="integer_resize"),
+    mask_head=MaskHeadConfig(paste="integer_resize", target="corners"),
     norm_epsilon=1e-3,  # Keras' own
     stem_pool="same",
     freeze_at=0,

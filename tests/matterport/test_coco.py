@@ -77,8 +77,11 @@ def test_a_crowd_is_one_for_the_trainer(folder):
     from tests.matterport.small import SmallConfig
 
     _, dataset, _ = _load(folder)
-    seen = training.NativeDataset(dataset, SmallConfig())
-    assert [(a.class_id, a.is_crowd) for a in seen.annotations(0)] == [(1, False), (2, True)]
+    batches = training._feed(dataset, SmallConfig()).batches().take(4)
+    batch = next(b for b in batches if b["image_id"].numpy()[0] == 0)
+    shown = batch["gt_valid"].numpy()
+    assert batch["gt_class_ids"].numpy()[shown].tolist() == [1, 2]
+    assert batch["gt_crowd"].numpy()[shown].tolist() == [False, True]
 
 
 def test_results_and_their_evaluation(folder, capsys):

@@ -142,7 +142,6 @@ def test_paper_takes_the_papers_network_and_what_was_changed():
     [
         ("BACKBONE", "resnet18"),
         ("NUM_CLASSES", 1),
-        ("USE_RPN_ROIS", False),
         ("RPN_ANCHOR_SCALES", (8, 16)),
         ("IMAGE_CHANNEL_COUNT", 2),
         ("BACKBONE_STRIDES", [4, 8, 16, 32]),
@@ -161,6 +160,13 @@ def test_training_config():
     assert recipe.train.learning_rate * 8 / 16 == pytest.approx(0.001)
     assert recipe.data.max_instances == 100 and recipe.data.mask_side == 56
     assert recipe.train.schedule == "constant" and recipe.train.clip_norm == 5.0
+    assert (recipe.train.decay, recipe.train.weight_decay) == ("mean_square", 1e-4)
+    assert recipe.model.rpn.normalizer == "means" and recipe.model.box_head.box_normalizer == "elements"
+    paper = type("Paper", (ShapesConfig,), {"PAPER": True})()
+    recipe = native_config.recipe(paper, learning_rate=0.001)
+    assert recipe.train.decay == "l2" and recipe.model.backbone.norm == "frozen_bn"
+    assert recipe.model.rpn.normalizer == "batch_per_image" and recipe.model.box_head.box_normalizer == "rois"
+    assert recipe.model.roi_sampler.append_gt and recipe.model.roi_sampler.background == "fill"
 
 
 def test_recipe_in_the_migration_guide():

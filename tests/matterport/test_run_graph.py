@@ -115,11 +115,11 @@ def test_keras_models_on_its_tensors(model, image):
 
 def test_layers_by_name_hold_the_weights(model):
     conv = model.keras_model.get_layer("res2a_branch2a")
-    (kernel,) = conv.get_weights()
-    assert kernel.shape == (1, 1, 64, 64)
-    conv.set_weights([kernel + 1])
+    kernel, bias = conv.get_weights()
+    assert kernel.shape == (1, 1, 64, 64) and bias.shape == (64,)
+    conv.set_weights([kernel + 1, bias])
     np.testing.assert_array_equal(model.keras_model.backbone.get_layer("stage2_block1_conv1").kernel, kernel + 1)
-    conv.set_weights([kernel])
+    conv.set_weights([kernel, bias])
     conv.trainable = False
     assert not conv.trainable and not conv.trainable_weights and "res2a_branch2a" in repr(conv)
     conv.trainable = True

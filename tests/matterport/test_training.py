@@ -5,10 +5,10 @@ import os
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mrcnn import model as modellib
-from mrcnn.data import augmenters
-from mrcnn.matterport import native_config, training
+from mrcnn.matterport import batches
 from mrcnn.parallel_model import ParallelModel
 from tests.matterport.small import SmallConfig, small_dataset
 
@@ -37,7 +37,8 @@ def test_stages_count_epochs_from_the_start(model, capsys):
     assert "fpn_c5p5               (Conv2D)" in out and "In model:  rpn_model" in out and "res2a" not in out
     assert model.keras_model.history.history.keys() == {"loss", *LOSSES, "val_loss", *(f"val_{n}" for n in LOSSES)}
     history = model.keras_model.history.history
-    assert history["loss"][0] == pytest.approx(sum(history[name][0] for name in LOSSES), rel=1e-4)
+    assert list(history) == ["loss", *LOSSES, "val_loss", *(f"val_{n}" for n in LOSSES)]  # in matterport's order
+    assert history["loss"][0] == pytest.approx(sum(history[name][0] for name in LOSSES), rel=1e-3)  # and the decay
 
     before = {v.path: v.numpy() for v in model.keras_model.backbone.trainable_variables}
     assert not before
@@ -66,71 +67,7 @@ def test_unknown_arguments_are_refused_by_name(model):
 def test_layers_by_matterports_names(model):
     layers = {layer.name: layer for layer in model.get_trainable_layers()}
     assert {"conv1", "res5c_branch2c", "bn_conv1", "rpn_class_raw", "mrcnn_mask_deconv"} <= set(layers)
-    assert [w.shape for w in layers["conv1"].get_weights()] == [(7, 7, 3, 64)]
-
-
-def test_images_and_masks_are_resized_as_load_image_gt_does():
-    data, config = small_dataset(), SmallConfig()
-    seen = training.NativeDataset(data, config)
-    image, _, class_ids, boxes, masks = modellib.load_image_gt(data, config, 0)
-    np.testing.assert_array_equal(seen.load_image(0), image)
-    found = seen.instances(0)
-    np.testing.assert_array_equal(np.moveaxis(found.masks, 0, -1), masks.astype(bool))
-    np.testing.assert_array_equal(found.boxes, boxes)
-    assert found.class_ids.tolist() == class_ids.tolist() and seen.class_names == ("square", "disc")
-
-
-@pytest.mark.parametrize("mode, shape", [("none", (48, 64)), ("pad64", (64, 128)), ("crop", (64, 85))])
-def test_other_resize_modes(mode, shape):
-    config = SmallConfig()
-    config.IMAGE_RESIZE_MODE = mode
-    seen = training.NativeDataset(small_dataset(), config)
-    assert seen.load_image(0).shape[:2] == shape == seen.load_mask(0)[0].shape[:2] == seen.image_shape(0)
-
-
-def test_what_cannot_be_shown_gives_way_to_the_next(caplog):
-    data = small_dataset(4)
-    load_mask = data.load_mask
-
-    def faulty(image_id):
-        if image_id == 1:
-            raise OSError("cut off")
-        masks, class_ids = load_mask(image_id)
-        return (masks[..., :0], class_ids[:0]) if image_id == 2 else (masks, class_ids)
-
-    data.load_mask = faulty
-    seen = training.NativeDataset(data, SmallConfig(), skip=True)
-    for shown, index in ((0, 0), (3, 1), (3, 2), (3, 3)):
-        np.testing.assert_array_equal(seen.load_image(index), seen._load_image(shown))
-        assert len(seen.annotations(index)) == 2
-    assert caplog.text.count("Error processing image {'id': 'spot1'") == 1
-    data.load_mask = lambda image_id: (np.zeros((48, 64, 0)), np.zeros(0))
-    with pytest.raises(ValueError, match="no image"):
-        training.NativeDataset(data, SmallConfig(), skip=True).load_image(0)
-
-
-def test_the_sixth_image_that_cannot_be_loaded_stops(caplog):
-    data = small_dataset(8)
-    data.load_mask = lambda image_id: 1 / 0
-    with pytest.raises(ZeroDivisionError):
-        training.NativeDataset(data, SmallConfig(), skip=True).load_image(0)
-    assert caplog.text.count("Error processing image") == 6
-
-
-def test_augmenters_of_scripts(model):
-    iaa = pytest.importorskip("imgaug.augmenters", reason="imgaug is not installed")
-    data, config = small_dataset(), SmallConfig()
-    chain = iaa.Sometimes(5 / 6, iaa.SomeOf((1, 2), [iaa.Fliplr(1.0), iaa.Affine(rotate=(-30, 30)), iaa.Multiply(0.5)]))
-    native = native_config.recipe(config, 0.001).data
-    batches = training._batches(data, config, native, 0, augmenters.Augmentation(chain))
-    plain = next(iter(training._batches(data, config, native, 0)))
-    batch = next(iter(batches))
-    assert batch["image"].shape == plain["image"].shape and np.any(np.asarray(batch["image"]) != plain["image"])
-    kept = augmenters.Augmentation(iaa.Invert(1.0), ["spots"])
-    batch = next(iter(training._batches(data, config, native, 0, kept)))
-    assert np.asarray(batch["image"])[:, 20:40].max() <= 220 and np.asarray(batch["image"])[0, 0].max() == 0
-    with pytest.raises(ValueError, match="Jigsaw"):
-        model.train(data, data, 0.001, 99, "heads", augmentation=iaa.Jigsaw(2, 2))
+    assert [w.shape for w in layers["conv1"].get_weights()] == [(7, 7, 3, 64), (64,)]
 
 
 def test_a_train_of_the_scripts_own(tmp_path):
@@ -188,26 +125,18 @@ def test_five_weights_of_losses():
 
     made, plain = (modellib.MaskRCNN("training", c(), "logs").keras_model for c in (Weighted, SmallConfig))
     made.set_weights(plain.get_weights())
-    data = native_config.recipe(SmallConfig(), 0.001).data
-    batch = next(iter(training._batches(small_dataset(), SmallConfig(), data, 0)))
+    config = SmallConfig()
+    config.USE_RPN_ROIS = False  # with RoIs around the objects all five losses have something to say
+    np.random.seed(0)  # noqa: NPY002 - as scripts do
+    inputs, _ = next(modellib.data_generator(small_dataset(), config, random_rois=200))
+    batch = {name: tf.constant(value) for name, value in batches.as_batch(inputs, config).items()}
     first, second = made.batch_terms(batch, training=False), plain.batch_terms(batch, training=False)
     ratios = {n: float(first[n].mean()) / float(second[n].mean()) for n in second if float(second[n].mean())}
     expected = {"rpn_objectness": 0, "rpn_box": 2, "roi_class": 3, "roi_box": 0.5, "roi_mask": 4}
-    assert len(ratios) >= 3
+    assert len(ratios) >= 4
     for name, ratio in ratios.items():
         assert ratio == pytest.approx(expected[name], rel=1e-4), name
 
 
 def test_parallel_model_is_the_model():
     assert ParallelModel("model", 2) == "model"
-
-
-def test_a_mask_of_nothing_is_no_object():
-    data, config = small_dataset(), SmallConfig()
-    data.load_mask = lambda _: (np.zeros((48, 64, 1), np.uint8), np.zeros(1, np.int32))
-    assert training.NativeDataset(data, config).annotations(0) == ()
-    masks = np.zeros((48, 64, 3), np.uint8)
-    masks[4:8, 4:8, 1:] = 1
-    data.load_mask = lambda _: (masks, np.array([1, -2, 0]))
-    (crowd,) = training.NativeDataset(data, config).annotations(0)
-    assert crowd.is_crowd and crowd.class_id == 2

@@ -471,3 +471,11 @@ def test_open_shapes_detect_as_static_ones(rng):
     )  # fmt: skip
     for ours, theirs in zip(found[:4], expected[:4], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_box_loss_as_the_mean_over_the_elements_of_foreground():
+    head = head_of(num_classes=1, box_normalizer="elements")
+    rois = rois_of([[1, 0, 0, 0]])
+    pred = BoxPrediction(tf.zeros([1, 4, 2]), tf.zeros([1, 4, 4, 1]))
+    found = values(head.loss(pred, BoxTarget(rois.class_ids, tf.constant([[[2.0, 0, 0, 0]] * 4])), rois))
+    assert found["roi_box"] == pytest.approx((2.0 - 0.5) / 4) and found["roi_class"] == pytest.approx(math.log(2))

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
-from mrcnn.modeling.normalize import FrozenBatchNorm, NormalizePixels, PixelNorm, make_norm
+from mrcnn.modeling.normalize import AffineBatchNorm, FrozenBatchNorm, NormalizePixels, PixelNorm, make_norm
 
 
 def test_pixels_by_hand() -> None:
@@ -76,7 +76,7 @@ def test_frozen_batch_norm_never_trains() -> None:
     assert layer.trainable_weights == [] and len(layer.non_trainable_weights) == 4
 
 
-@pytest.mark.parametrize("kind", ["frozen_bn", "bn", "sync_bn", "gn"])
+@pytest.mark.parametrize("kind", ["frozen_bn", "affine_bn", "bn", "sync_bn", "gn"])
 def test_make_norm_starts_as_the_plain_function(kind: str) -> None:
     layer = make_norm(kind, 1e-5, "n")
     x = np.random.default_rng(0).normal(3, 2, (2, 4, 4, 64)).astype(np.float32)
@@ -131,3 +131,20 @@ def test_group_norm_keeps_float32_accuracy_on_a_large_map():
     exact = (exact - exact.mean((1, 2))) / np.sqrt(exact.var((1, 2)) + 1e-5)  # 32 groups of one channel each
     error = np.linalg.norm(np.asarray(layer(x), np.float64) - exact) / np.linalg.norm(exact)
     assert error < 1e-6
+
+
+def test_affine_batch_norm_trains_all_but_its_statistics() -> None:
+    rng = np.random.default_rng(0)
+    layer = make_norm("affine_bn", 1e-3)
+    layer.build((None, 6))
+    gamma, beta, mean, variance = _set(layer, rng)
+    bias = rng.normal(size=6).astype(np.float32)
+    layer.bias.assign(bias)
+    x = rng.normal(size=(3, 6)).astype(np.float32)
+    expected = (x + bias - mean) / np.sqrt(variance + 1e-3) * gamma + beta
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+    assert [v.name for v in layer.trainable_variables] == ["gamma", "beta", "bias"]
+    layer.trainable = False
+    layer.trainable = True
+    assert len(layer.trainable_variables) == 3 and len(layer.non_trainable_variables) == 2
+    assert isinstance(type(layer).from_config(layer.get_config()), AffineBatchNorm)

@@ -171,3 +171,23 @@ def test_open_shapes_and_no_gradient(rng):
         tape.watch(proposals.boxes)
         total = tf.reduce_sum(sample_rois(proposals, batch, config).boxes)
     assert tape.gradient(total, proposals.boxes) is None
+
+
+def test_background_by_the_ratio_and_rows_of_zeros():
+    """One foreground RoI at a share of a third: two background ones, and the rest counts as background of no box."""
+    boxes = [[0, 0, 10, 8], *[[100 + i, 100, 110 + i, 110] for i in range(9)]]
+    config = RoiSamplerConfig(num_rois=6, positive_fraction=0.34, append_gt=False, background="ratio")
+    rois = sample(boxes, OBJECTS[:2], config)
+    assert rois.foreground.tolist() == [True, *[False] * 5] and rois.class_ids.tolist() == [2, 0, 0, 0, 0, 0]
+    assert rois.valid.all() and rois.boxes[:2].any(-1).all() and not rois.boxes[2:].any()  # int(1 / 0.34) - 1 = 1
+    none = sample(boxes[1:], OBJECTS[:2], config)
+    assert none.valid.all() and not none.boxes.any() and not none.class_ids.any()
+
+
+def test_crowd_by_its_iou():
+    """A small box that a large crowd region covers whole has next to no IoU with it: background, at 0.001."""
+    crowd = [{"box": (0, 0, 1000, 1000), "crowd": True, "class_id": 1}, {"box": (1200, 0, 1300, 100), "class_id": 1}]
+    boxes = [[0, 0, 10, 10], [0, 0, 100, 100], [1200, 0, 1300, 100]]
+    config = RoiSamplerConfig(num_rois=4, append_gt=False, crowd_iou=0.001)
+    rois = sample(boxes, crowd, config)
+    assert rois.valid.sum() == 2 and [10.0, 10.0] in rois.boxes[rois.valid][:, 2:].tolist()  # 0.0001; 0.01 is ignored

@@ -460,3 +460,43 @@ def _depends_on_output(rpn, features, batch):
         tape.watch([output.logits, output.deltas])
         total = tf.add_n([t.mean() for t in rpn.loss(output, batch, features).values()])
     return any(g is not None for g in tape.gradient(total, [output.logits, output.deltas]))
+
+
+# As matterport/Mask_RCNN has it
+
+
+def test_box_loss_as_the_mean_over_the_elements_of_positive_anchors():
+    gt = ground_truth([{"box": (0, 0, 8, 8)}], entries=2)
+    anchors = [[0, 0, 8, 8], [0, 0, 8, 16], [20, 20, 28, 28], [20, 0, 28, 8]]
+    output = output_of([[2.0, 50.0, -1.0, 3.0]], np.full((1, 4, 4), 0.5), anchors)
+    found = values(small(batch_per_image=8, normalizer="means").build(8, STRIDES).loss(output, stack([gt])))
+    objectness = math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))
+    assert found == {"rpn_objectness": pytest.approx(objectness / 3), "rpn_box": pytest.approx(0.5 - 1 / 18)}
+
+
+def test_two_logits_compete(rng):
+    """The object's logit less the background's, in whole maps and at sampled cells, is what counts."""
+    single, pair = (small(objectness=kind).build(8, STRIDES) for kind in ("sigmoid", "softmax"))
+    kernel, bias = rng.normal(size=(1, 1, 8, 2)), rng.normal(size=2)
+    pair.set_weights([*single.get_weights()[:2], kernel, bias, *single.get_weights()[4:]])
+    single.objectness.set_weights([kernel[..., 1:] - kernel[..., :1], bias[1:] - bias[:1]])
+    features = features_of(rng)
+    expected, found = single(features), pair(features)
+    np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-4, atol=1e-5)
+    index = tf.constant([[0, 5, 40], [3, 3, 7]])
+    for a, b in zip(single._predict_at(features, index), pair._predict_at(features, index), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
+
+
+def test_targets_between_edges():
+    """Anchors and objects that name their last pixel are matched and encoded as one pixel larger."""
+    anchors = AnchorConfig(sizes=((8.0,), (16.0,)), ratios=(1.0,), end_offset=-1.0)
+    rpn = small(anchors=anchors, match_edges=True).build(8, STRIDES)
+    gt = ground_truth([{"box": (0, 0, 7, 11)}], entries=1)  # the last pixels of 8 x 12
+    output = output_of([[0.0, 0.0]], np.zeros((1, 2, 4)), [[0, 0, 7, 7], [20, 20, 27, 27]])
+    found = values(rpn.loss(output, stack([gt])))
+    targets = [(6 - 4) / 8, math.log(12 / 8)]  # dx and log dw
+    beta = 1 / 9
+    assert found["rpn_box"] == pytest.approx(sum(t - beta / 2 for t in targets) / 16, rel=1e-5)
+    other = rpn.from_target_frame(rpn.in_target_frame(output.anchors))
+    np.testing.assert_array_equal(other, output.anchors)

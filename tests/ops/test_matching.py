@@ -82,3 +82,10 @@ def test_padded_entries_change_nothing(rng):
     plain = match(boxes, gt_boxes, low=True)
     padded = match(boxes, np.concatenate([gt_boxes, boxes[:3]]), valid=[True] * 4 + [False] * 3, low=True)
     tf.nest.map_structure(np.testing.assert_array_equal, plain, padded)
+
+
+def test_crowd_by_iou_in_place_of_coverage():
+    crowd = {"gt_boxes": [[0, 0, 100, 100]], "crowd": [True]}
+    boxes = [[0, 0, 10, 10], [0, 0, 50, 50]]
+    assert match(boxes, **crowd).labels.numpy().tolist() == [-1, -1]
+    assert match(boxes, **crowd, crowd_iou=0.1).labels.numpy().tolist() == [0, -1]  # 0.01 and 0.25

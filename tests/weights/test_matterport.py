@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mrcnn.weights import matterport
+from mrcnn.weights.network import Network
 from mrcnn.weights.profile import MATTERPORT
 from mrcnn.weights.report import WeightsError
 
@@ -34,14 +35,15 @@ def test_architecture_of_the_reference() -> None:
     model = MATTERPORT.model_config(found.overrides)
     backbone = model.backbone
     assert (backbone.depth, backbone.groups, backbone.width_per_group) == (50, 1, 64)
-    assert (backbone.norm, backbone.epsilon, backbone.stride_in_1x1) == ("frozen_bn", 1e-3, True)
+    assert (backbone.norm, backbone.epsilon, backbone.stride_in_1x1) == ("affine_bn", 1e-3, True)
     assert (found["neck"], found["neck.channels"]) == ("fpn", 256)
+    assert model.rpn.objectness == "softmax"
     assert (found.anchors_per_cell, model.rpn.num_convs, found["rpn.channels"]) == (3, 1, 512)
     box = model.box_head
-    assert (box.fc_dims, box.fc_norm, box.norm_epsilon) == ((1024, 1024), "frozen_bn", 1e-3)
+    assert (box.fc_dims, box.fc_norm, box.norm_epsilon) == ((1024, 1024), "affine_bn", 1e-3)
     assert (box.conv_dims, box.conv_norm, box.pool.size, box.class_agnostic) == ((), "none", 7, False)
     (mask,) = model.heads
-    assert (mask.conv_dims, mask.conv_norm, mask.norm_epsilon) == ((256,) * 4, "frozen_bn", 1e-3)
+    assert (mask.conv_dims, mask.conv_norm, mask.norm_epsilon) == ((256,) * 4, "affine_bn", 1e-3)
     assert (mask.deconv_dim, mask.class_agnostic) == (256, False)
     assert found.class_names[0] == "person" and found.category_ids[-1] == 90
 
@@ -68,8 +70,8 @@ def test_every_array_is_used_and_shapes_are_ours() -> None:
         "fpn/lateral5/bias": (256,),
         "fpn/output2/kernel": (3, 3, 256, 256),
         "rpn/conv/kernel": (3, 3, 256, 512),
-        "rpn/objectness/kernel": (1, 1, 512, 3),
-        "rpn/objectness/bias": (3,),
+        "rpn/objectness/kernel": (1, 1, 512, 6),
+        "rpn/objectness/bias": (6,),
         "rpn/deltas/kernel": (1, 1, 512, 12),
         "box_head/fc1/kernel": (7 * 7 * 256, 1024),
         "box_head/fc2_norm/moving_variance": (1024,),
@@ -83,10 +85,20 @@ def test_every_array_is_used_and_shapes_are_ours() -> None:
     }.items():
         assert ours[name].shape == shape, name
     assert "backbone/stem_conv1/bias" not in ours and "box_head/fc1/bias" not in ours
+    assert ours.source_of("box_head/fc1_norm/moving_mean") == ("mrcnn_class_bn1/moving_mean",)
+    assert ours.source_of("box_head/fc1_norm/bias") == ("mrcnn_class_conv1/bias",)
+    ours = matterport.to_ours(arrays, _plain(arrays))
+    assert not ours.unused and ours["rpn/objectness/kernel"].shape == (1, 1, 512, 3)
     assert ours.source_of("box_head/fc1_norm/moving_mean") == (
         "mrcnn_class_bn1/moving_mean",
         "mrcnn_class_conv1/bias",
     )
+
+
+def _plain(arrays: dict[str, np.ndarray]) -> Network:
+    """The network of a model with frozen norms and one objectness logit, as the paper's recipes have them."""
+    model = {"rpn/objectness/bias": np.zeros(3), "backbone/stem_conv1/norm/gamma": np.zeros(64)}
+    return matterport.fitted(matterport.describe(arrays), model)
 
 
 def _drawn(**values: np.ndarray) -> dict[str, np.ndarray]:
@@ -96,20 +108,40 @@ def _drawn(**values: np.ndarray) -> dict[str, np.ndarray]:
 def test_bias_before_a_norm_moves_into_its_mean() -> None:
     bias, mean = np.arange(64, dtype=np.float32), np.full(64, 10, np.float32)
     arrays = _drawn(conv1__bias=bias, bn_conv1__moving_mean=mean)
-    ours = matterport.to_ours(arrays, matterport.describe(arrays))
+    ours = matterport.to_ours(arrays, _plain(arrays))
     np.testing.assert_array_equal(ours["backbone/stem_conv1/norm/moving_mean"], mean - bias)
     del arrays["conv1/bias"]
+    ours = matterport.to_ours(arrays, _plain(arrays))
+    np.testing.assert_array_equal(ours["backbone/stem_conv1/norm/moving_mean"], mean)
+
+
+def test_bias_before_a_norm_that_trains_stays_a_parameter() -> None:
+    bias, mean = np.arange(64, dtype=np.float32), np.full(64, 10, np.float32)
+    arrays = _drawn(conv1__bias=bias, bn_conv1__moving_mean=mean)
     ours = matterport.to_ours(arrays, matterport.describe(arrays))
     np.testing.assert_array_equal(ours["backbone/stem_conv1/norm/moving_mean"], mean)
+    np.testing.assert_array_equal(ours["backbone/stem_conv1/norm/bias"], bias)
+    del arrays["conv1/bias"]
+    ours = matterport.to_ours(arrays, matterport.describe(arrays))
+    np.testing.assert_array_equal(ours["backbone/stem_conv1/norm/bias"], np.zeros(64))
+
+
+def test_fitted_keeps_what_the_model_has() -> None:
+    found = matterport.describe(_state())
+    same = {"rpn/objectness/bias": np.zeros(6), "backbone/stem_conv1/norm/bias": np.zeros(64)}
+    assert matterport.fitted(found, same) == found
+    plain = _plain(_state())
+    assert (plain["backbone.norm"], plain["rpn.objectness"]) == ("frozen_bn", "sigmoid")
 
 
 def test_two_scores_per_anchor_become_one_logit_of_the_same_probability() -> None:
     bias = RNG.normal(size=6).astype(np.float32)
     arrays = _drawn(rpn_class_raw__bias=bias)
-    logits = np.asarray(matterport.to_ours(arrays, matterport.describe(arrays))["rpn/objectness/bias"])
+    logits = np.asarray(matterport.to_ours(arrays, _plain(arrays))["rpn/objectness/bias"])
     exponentials = np.exp(bias.reshape(3, 2).astype(np.float64))
     softmax = exponentials[:, 1] / exponentials.sum(1)  # background first
     np.testing.assert_allclose(1 / (1 + np.exp(-logits.astype(np.float64))), softmax, rtol=1e-6)
+    np.testing.assert_array_equal(matterport.to_ours(arrays, matterport.describe(arrays))["rpn/objectness/bias"], bias)
 
 
 def test_box_values_lose_the_background_and_group_by_coordinate() -> None:

@@ -48,6 +48,9 @@ class BoxHeadConfig(RoiHeadConfig):
     nms_iou: float = 0.5  # within a class
     max_detections: int = 100  # per image, over all classes
     box_loss_weight: float | None = None  # of the box term alone; None: loss_weight
+    # The box loss is divided by the number of sampled RoIs, or is the mean over its elements, four for each foreground
+    # RoI.
+    box_normalizer: Literal["rois", "elements"] = "rois"
 
     @property
     def layer_name(self) -> str:
@@ -178,16 +181,22 @@ class BoxHead(RoiHead):
         return BoxTarget(rois.class_ids, box_ops.encode_deltas(gt_boxes, rois.boxes, self.config.delta_weights))
 
     def loss(self, pred: BoxPrediction, targets: BoxTarget, rois: RoiSample) -> dict[str, LossTerm]:
-        """Both terms are divided by the number of sampled RoIs, however they are weighted. Ref: Fast R-CNN, eq. 1."""
+        """The terms, each divided by the number of sampled RoIs unless `box_normalizer` says otherwise.
+
+        Ref: Fast R-CNN, equation 1.
+        """
         count = tf.reduce_sum(tf.cast(rois.valid, tf.float32))
         deltas = select_class(pred.deltas, tf.maximum(targets.class_ids - 1, 0))  # [B, S, 4]
         box = self.config.box_loss(deltas, targets.deltas)
         classes = self.config.class_loss(pred.class_logits, targets.class_ids)
         weight = self.config.loss_weight
         box_weight = weight if self.config.box_loss_weight is None else self.config.box_loss_weight
+        box_count = count
+        if self.config.box_normalizer == "elements":
+            box_count = 4.0 * tf.reduce_sum(tf.cast(rois.foreground, tf.float32))
         return {
             "roi_class": LossTerm(weight * losses.masked_sum(classes, rois.valid), count),
-            "roi_box": LossTerm(box_weight * losses.masked_sum(box, rois.foreground), count),
+            "roi_box": LossTerm(box_weight * losses.masked_sum(box, rois.foreground), box_count),
         }
 
     def detect(self, pred: BoxPrediction, proposals: Proposals, window: tf.Tensor) -> Detections:

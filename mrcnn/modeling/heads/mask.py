@@ -27,6 +27,7 @@ from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import losses
 from mrcnn.ops import masks as mask_ops
+from mrcnn.ops.mask_crops import crop_masks_by_corners
 from mrcnn.structures.outputs import MASKS
 from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
 
@@ -50,7 +51,8 @@ class MaskHeadConfig(RoiHeadConfig):
     # What the mask should be. "grid": the object's mask in its box (gt_masks), seen through the RoI. "project": where
     # RoIAlign of the mask in the image is at least one half; "project_soft": what RoIAlign gives. Both need batches
     # that hold gt_full_masks (`DataConfig.full_masks`) and are as "grid" without them.
-    target: Literal["grid", "project", "project_soft"] = "grid"
+    # "corners": sampled from corner to corner of the RoI.
+    target: Literal["grid", "project", "project_soft", "corners"] = "grid"
     # How a mask is laid on the image, see `structures.masks.paste_masks`.
     paste: Literal["exact", "padded_integer", "integer_resize"] = "exact"
 
@@ -157,6 +159,13 @@ class MaskHead(RoiHead):
     def targets(self, rois: RoiSample, batch: Batch) -> tf.Tensor:
         """f32[B, F, M, M] in {0, 1}, or between when soft: the matched object's mask inside each RoI."""
         config, side = self.config, self.mask_side
+        if config.target == "corners":
+            masks, frames = batch["gt_masks"], batch["gt_boxes"]
+            if "gt_full_masks" in batch:
+                masks = batch["gt_full_masks"]
+                last = tf.cast(tf.shape(masks)[2:] - 1, tf.float32)
+                frames = tf.zeros_like(frames) + tf.concat([[0.0, 0.0], last], 0)
+            return crop_masks_by_corners(masks, frames, rois.gt_index, rois.boxes, side)
         if config.target == "grid" or "gt_full_masks" not in batch:
             return mask_ops.crop_masks(batch["gt_masks"], batch["gt_boxes"], rois.gt_index, rois.boxes, side)
         return mask_ops.project_masks(

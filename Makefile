@@ -30,7 +30,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -m "slow or overfit"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow or overfit"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

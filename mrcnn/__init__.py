@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
     from mrcnn.data.formats.base import dataset_splits as dataset_splits
+    from mrcnn.data.formats.base import list_formats as list_formats
     from mrcnn.data.formats.base import load_dataset as load_dataset
     from mrcnn.data.formats.base import load_splits as load_splits
     from mrcnn.data.formats.coco import load_coco as load_coco
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw_boxes as draw_boxes
     from mrcnn.drawing import draw_grid as draw_grid
     from mrcnn.drawing import save_image as save_image
+    from mrcnn.errors import FileError as FileError
+    from mrcnn.errors import InputError as InputError
     from mrcnn.errors import MrcnnError as MrcnnError
     from mrcnn.evaluation.coco_results import to_coco_results as to_coco_results
     from mrcnn.export.errors import ExportError as ExportError
@@ -89,6 +92,8 @@ _HOME = {
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
     "ExportError": "mrcnn.export.errors",
+    "FileError": "mrcnn.errors",
+    "InputError": "mrcnn.errors",
     "Instances": "mrcnn.structures.instances",
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
@@ -125,6 +130,7 @@ _HOME = {
     "iter_detect": "mrcnn.inference",
     "join_workers": "mrcnn.training.devices",
     "list_images": "mrcnn.data.image_list",
+    "list_formats": "mrcnn.data.formats.base",
     "load_coco": "mrcnn.data.formats.coco",
     "load_dataset": "mrcnn.data.formats.base",
     "load_imagenet": "mrcnn.weights.imagenet",

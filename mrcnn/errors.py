@@ -17,3 +17,10 @@ class InputError(MrcnnError, ValueError):
 
 class DependencyError(MrcnnError, ImportError):
     """An optional package is not installed; the message says which and how to install it."""
+
+
+class FileError(MrcnnError, OSError):
+    """A file cannot be written: no space, no permission, a folder in its place; `errno` and `filename` say which."""
+
+    def __str__(self) -> str:
+        return super().__str__() if self.filename is None else f"{self.strerror}: {self.filename}"

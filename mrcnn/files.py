@@ -10,6 +10,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from mrcnn.errors import FileError
+
 _TEMPORARY = re.compile(r"\..+\.(\d+)\.[0-9a-f]{8}\.part(\..*)?")  # see `_temporary_name`
 _cleaned: set[Path] = set()  # folders in which this process has looked for what dead ones left
 
@@ -28,7 +30,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         A free name in the same folder, with the same suffix (writers choose the format by it).
 
     Raises:
-        OSError: the file cannot be written; names it.
+        FileError: the file cannot be written; names it.
 
     Example:
         >>> import tempfile
@@ -40,7 +42,10 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         '1,2'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _named(error, path) from error
     folder = path.parent.resolve()
     if folder not in _cleaned:
         _cleaned.add(folder)
@@ -54,13 +59,17 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.chmod(mode | (mode & 0o444) >> 2 if is_program else mode)
         os.replace(temporary, path)
     except OSError as error:
-        if error.errno is None:  # a writer's own words: `filename` would hide them
-            raise OSError(f"{path}: {error}") from error
-        if error.filename is None:  # a disk that filled up while the file was written
-            error.filename = str(path)
-        raise
+        raise _named(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _named(error: OSError, path: Path) -> FileError:
+    """The error with the name of the file wanted, in the system's words or the writer's own."""
+    if error.errno is None:
+        return FileError(f"{path}: {error}")
+    of_another = error.filename is not None and Path(os.fsdecode(error.filename)).parent != path.parent
+    return FileError(error.errno, error.strerror or str(error), str(error.filename if of_another else path))
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> list[Path]:
@@ -105,7 +114,7 @@ def _new_file_mode(free_name: Path) -> int:
 
 
 def _is_alive(pid: int) -> bool:
-    """True if a process of this number runs, or if that cannot be told."""
+    """True if a process of this number runs, or if that cannot be determined."""
     if os.name != "posix" or pid > 1 << 30:
         return os.name != "posix"
     try:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from mrcnn.errors import FileError, MrcnnError
 from mrcnn.files import atomic_write, remove_leftovers
 
 ROOT = Path(__file__).parents[1]
@@ -148,3 +149,18 @@ def test_files_of_the_user_are_no_leftovers(tmp_path):
     (tmp_path / f".folder.{2**22 + 1}.0123abcd.part").mkdir()
     assert remove_leftovers(tmp_path) == []
     assert remove_leftovers(tmp_path / "absent") == []
+
+
+def test_a_file_that_cannot_be_written_is_an_error_of_the_package(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "file/a.txt", tmp_path / "folder"):
+        with pytest.raises(FileError) as caught, atomic_write(path) as temporary:
+            temporary.write_text("1")
+        assert isinstance(caught.value, (MrcnnError, OSError)) and caught.value.errno is not None
+        assert str(path).startswith(str(caught.value).partition(": ")[2])  # it, or the part that is in the way
+
+
+def test_the_name_of_another_file_is_kept(tmp_path):
+    with pytest.raises(FileError, match="/no/such/source"), atomic_write(tmp_path / "a.txt"):
+        Path("/no/such/source").read_text()

@@ -13,10 +13,9 @@ from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
 
 
-def tiny_model(seed: int = 0) -> MaskRCNN:
+def tiny_config() -> MaskRCNNConfig:
     """Two classes, images of 96 to 160 pixels, 20 detections."""
-    keras.utils.set_random_seed(seed)
-    config = MaskRCNNConfig(
+    return MaskRCNNConfig(
         num_classes=2,
         backbone=EfficientNetLiteConfig(),
         neck=FPNConfig(channels=32),
@@ -30,7 +29,12 @@ def tiny_model(seed: int = 0) -> MaskRCNN:
         heads=(MaskHeadConfig(conv_dims=(16,), deconv_dim=16),),
         input=InputConfig(short_side=96, long_side=160),
     )
-    model = MaskRCNN(config, ["thing", "other"], [3, 8])
+
+
+def tiny_model(seed: int = 0) -> MaskRCNN:
+    """The model of `tiny_config`."""
+    keras.utils.set_random_seed(seed)
+    model = MaskRCNN(tiny_config(), ["thing", "other"], [3, 8])
     logits = model.box_head.class_logits
     logits.kernel.assign(logits.kernel * 10.0)
     logits.bias.assign([4.0, 0.0, 0.0])  # what has no features is background

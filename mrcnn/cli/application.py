@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import mrcnn
-from mrcnn.cli import data, detect, download, evaluate, export, machine, recipes, train, video, weights
+from mrcnn.cli import data, datasets, detect, download, evaluate, export, machine, recipes, train, video, weights
 from mrcnn.cli.console import BAD_INPUT, STOPPED, begin, print_error
 from mrcnn.cli.options import Imports
 
@@ -105,6 +105,7 @@ for _command in (
     download.download,
 ):
     app.command(no_args_is_help=True)(_command)
+app.add_typer(datasets.commands, name="data")
 app.command()(recipes.recipes)
 app.command("build-ops")(machine.build_ops)
 app.command()(machine.doctor)

@@ -37,7 +37,7 @@ def inspect(
         print_written(*files.written)
         return
     config = mrcnn.recipes.get(recipe)
-    dataset = mrcnn.load_coco(data, images, validate=False)
+    dataset = mrcnn.load_dataset(data, images, validate=False)
     with staged(out, "report.json") as files:
         report = mrcnn.inspect(dataset, config, out=files.folder, num_samples=samples, pixels=pixels)
     print_result(report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mrcnn
 from mrcnn.cli.console import is_quiet, print_result, print_written, start
+from mrcnn.cli.datasets import expect_every_image
 from mrcnn.cli.options import Annotations, BatchSize, Images, Imports, Model, Out
 from mrcnn.cli.outputs import RESULTS_FILE, staged
 
@@ -13,7 +14,8 @@ def evaluate(
 ) -> None:
     """Measure a model: the COCO numbers for boxes and masks, as metrics.json and detections.json."""
     start()
-    dataset = mrcnn.load_coco(data, images)
+    dataset = mrcnn.load_dataset(data, images)
+    expect_every_image(dataset)
     network = mrcnn.load_pretrained(model)
     with staged(out, "metrics.json", RESULTS_FILE) as files:
         result = mrcnn.evaluate(network, dataset, batch_size=batch_size, out=files.folder, progress=not is_quiet())

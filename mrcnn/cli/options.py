@@ -12,10 +12,13 @@ from mrcnn.cli.console import remember_import
 Model = Annotated[
     Path, typer.Option("--model", metavar="RUN", help="A run's folder, or any file `mrcnn weights` knows.")
 ]
-Annotations = Annotated[Path, typer.Option("--data", metavar="ANN.json", help="Annotations in COCO format.")]
+Annotations = Annotated[
+    Path,
+    typer.Option("--data", metavar="PATH", help="Data set: a file or folder in any format of `mrcnn data formats`."),
+]
 Images = Annotated[
     Path | None,
-    typer.Option("--images", metavar="DIR", help="Folder of the images. Default: images/ beside the annotations."),
+    typer.Option("--images", metavar="DIR", help="Folder of the images. Default: where the format has them."),
 ]
 Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write to; made if it is absent.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at once; does not change the results.")]

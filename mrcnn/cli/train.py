@@ -11,6 +11,7 @@ import typer
 
 import mrcnn
 from mrcnn.cli.console import BAD_INPUT, is_quiet, print_note, print_result, print_written, start
+from mrcnn.cli.datasets import open_training_data
 from mrcnn.cli.options import Imports
 
 if TYPE_CHECKING:
@@ -21,10 +22,16 @@ def train(
     recipe: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="A name of `mrcnn recipes`, or a YAML or JSON file.")
     ],
-    train: Annotated[Path, typer.Option(metavar="ANN.json", help="Training annotations in COCO format.")],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run: weights, recipe, history, curves.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Data set with its splits, any format of `mrcnn data formats`."),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of --data.")] = None,
+    format: Annotated[str | None, typer.Option(metavar="NAME", help="Format of --data. Default: recognized.")] = None,
+    train: Annotated[Path | None, typer.Option(metavar="PATH", help="Training set, instead of --data.")] = None,
     train_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of --train.")] = None,
-    val: Annotated[Path | None, typer.Option(metavar="ANN.json", help="Validation annotations.")] = None,
+    val: Annotated[Path | None, typer.Option(metavar="PATH", help="Validation set, with --train.")] = None,
     val_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of --val.")] = None,
     epochs: Annotated[
         float | None,
@@ -60,7 +67,7 @@ def train(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Overfit one image and report which stage fails.")] = False,
     imports: Imports = None,
 ) -> None:
-    """Train a model on a COCO data set and keep the run in a folder.
+    """Train a model on a data set and keep the run in a folder.
 
     SIGTERM and ctrl-C write a checkpoint before the run ends; the same command with --resume continues from there.
     """
@@ -84,8 +91,8 @@ def train(
 
     strategy = start(choose)  # only before anything is computed can the CPU be split, or others be joined
     config = mrcnn.recipes.get(recipe).override(fields)
-    train_data = mrcnn.load_coco(train, train_images)
-    val_data = mrcnn.load_coco(val, val_images) if val is not None else None
+    folders = {"data": images, "train": train_images, "val": val_images}
+    train_data, val_data = open_training_data(data, train, val, folders, format)
     model = config.build_model(train_data.class_names, train_data.category_ids)
     load_initial_weights(model, weights)
     if dry_run:

@@ -34,7 +34,7 @@ def named_variables(model: keras.Model) -> dict[str, Any]:
 
 def generated_names(model: keras.Model) -> frozenset[str]:
     """The beginnings, such as "conv2d" and "variable", of those names in the model that may be Keras' own."""
-    found = set()
+    names = set()
     for component in _components(model):
         for layer in _with_sublayers(component):
             cls = type(layer)
@@ -42,10 +42,10 @@ def generated_names(model: keras.Model) -> frozenset[str]:
                 continue  # a component has the name that the model gave it
             match = _NUMBERED.fullmatch(layer.name)
             if match and match[1] == _snake_case(cls.__name__):
-                found.add(match[1])
+                names.add(match[1])
         if any(re.fullmatch(rf"{_VARIABLE}(_\d+)?", variable.name) for variable in component.weights):
-            found.add(_VARIABLE)
-    return frozenset(found)
+            names.add(_VARIABLE)
+    return frozenset(names)
 
 
 def stable_names(paths: Iterable[str], generated: frozenset[str]) -> dict[str, str]:
@@ -68,7 +68,7 @@ def stable_names(paths: Iterable[str], generated: frozenset[str]) -> dict[str, s
     for path in paths:
         for _, place, begin, number in _generated_parts(path, generated):
             numbers.setdefault((place, begin), set()).add(number)
-    ranks = {key: {number: rank for rank, number in enumerate(sorted(found))} for key, found in numbers.items()}
+    ranks = {key: {number: rank for rank, number in enumerate(sorted(used))} for key, used in numbers.items()}
     names = {}
     for path in paths:
         parts = path.split("/")
@@ -81,12 +81,12 @@ def stable_names(paths: Iterable[str], generated: frozenset[str]) -> dict[str, s
 
 def _generated_parts(path: str, generated: frozenset[str]) -> list[tuple[int, tuple[str, ...], str, int]]:
     """(index, parts before it, beginning, number) of the parts of a path that Keras may have made up."""
-    parts, found = path.split("/"), []
+    parts, generated_parts = path.split("/"), []
     for index, part in enumerate(parts):
         match = _NUMBERED.fullmatch(part)
         if match and match[1] in generated:
-            found.append((index, tuple(parts[:index]), match[1], int(match[2] or 0)))
-    return found
+            generated_parts.append((index, tuple(parts[:index]), match[1], int(match[2] or 0)))
+    return generated_parts
 
 
 def _paths(model: keras.Model) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from mrcnn.errors import InputError
-from mrcnn.modeling.backbones.base import stage_of
+from mrcnn.modeling.backbones.base import frozen_layers
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.variables import named_variables
 
@@ -25,15 +25,22 @@ def set_trainable(model: MaskRCNN, which: str | Callable[[str], bool]) -> list[s
 
     Raises:
         InputError: an unknown name, or nothing would train.
+        ConfigError: the backbone's config does not know the stages of its layers, see `frozen_layers`; nothing changes.
     """
+    first_stage = 1 if callable(which) else _first_stage(model, which)
+    backbone = model.backbone
+    if which == "heads":
+        still = list(backbone.layers)
+    else:
+        still = frozen_layers(backbone, model.config.backbone, first_stage - 1)
     named, frozen = named_variables(model), _frozen_by_path(model)
     for path in frozen:  # undo an earlier choice by function
         named[path].trainable = True
     frozen.clear()
-    first_stage = 1 if callable(which) else _first_stage(model, which)
-    for layer in model.backbone.layers:
-        stage = stage_of(layer.name)
-        layer.trainable = stage is None or stage >= first_stage
+    for layer in backbone.layers:
+        layer.trainable = True
+    for layer in still:
+        layer.trainable = False
     training = {id(v) for v in model.trainable_variables}
     paths = [path for path, v in named.items() if id(v) in training]
     if callable(which):

@@ -35,7 +35,7 @@ from mrcnn.weights.stored_array import StoredArray
 FORMAT = "mrcnn/1"
 MODEL_FILE = "model.safetensors"
 """The file in a run's folder that holds the model."""
-_SPARE_VALUES = 1 << 24  # that a model may have beyond those of its file
+_SPARE_VALUES = 1 << 22  # that a model may have beyond those of its file
 _log = logging.getLogger(__name__)
 
 

@@ -74,18 +74,18 @@ def describe(
         WeightsError: another kind of network, or an incomplete one.
     """
     refuse_unsupported(arrays, _UNSUPPORTED, source)
-    found = infer(
+    network = infer(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, DETECTRON.background, source
     )
-    expect_standard_anchors(found, source)
+    expect_standard_anchors(network, source)
     norm = "gn" if "conv1_gn_s" in arrays else "frozen_bn"
     assumptions = ["pixels, anchors and RoIAlign as in the published baselines"]
     stride_in_1x1 = _stride_in_1x1((metadata or {}).get("cfg"))
     if stride_in_1x1 is None:
-        stride_in_1x1 = found["backbone.groups"] == 1 and norm != "gn"
+        stride_in_1x1 = network["backbone.groups"] == 1 and norm != "gn"
         assumptions.append(f"stride in the {'1x1' if stride_in_1x1 else '3x3'} convolution, as in the baselines")
-    classes = coco_classes(found.num_classes, found.has_head("keypoint_head"))
-    return found.changed(
+    classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
+    return network.changed(
         {"backbone.norm": norm, "backbone.stride_in_1x1": stride_in_1x1},
         family="detectron",
         class_names=classes and classes[0],

@@ -92,10 +92,10 @@ def describe(
     """
     del metadata
     refuse_unsupported(arrays, _UNSUPPORTED, source)
-    found = infer(
+    network = infer(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, DETECTRON2.background, source
     )
-    norm, groups, neck_norm = found["backbone.norm"], found["backbone.groups"], found["neck.norm"]
+    norm, groups, neck_norm = network["backbone.norm"], network["backbone.groups"], network["neck.norm"]
     if norm == "gn" and neck_norm == "none":
         norm = "frozen_bn"  # early files leave out the statistics, which are folded into scale and shift
     elif norm == "bn":
@@ -111,15 +111,15 @@ def describe(
     else:
         divided = "divided by ImageNet's standard deviation" if family.endswith("pixels") else "not divided"
         assumptions.append(f"pixels {divided}, as in {kind}")
-    anchors = _anchors(found.anchors_per_cell, arrays, source)
+    anchors = _anchors(network.anchors_per_cell, arrays, source)
     if not anchors:
-        expect_standard_anchors(found, source)
+        expect_standard_anchors(network, source)
         assumptions.append("anchors as in the base configuration")
-    classes = coco_classes(found.num_classes, found.has_head("keypoint_head"))
+    classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
     # Batch norm outside the backbone is the synchronized one in all published models.
     norms = ("neck.norm", "box_head.conv_norm", "mask_head.conv_norm")
-    live = {path: "sync_bn" for path in norms if found.overrides.get(path) == "bn"}
-    return found.changed(
+    live = {path: "sync_bn" for path in norms if network.overrides.get(path) == "bn"}
+    return network.changed(
         {"backbone.norm": norm, "backbone.stride_in_1x1": stride_in_1x1, **live, **anchors},
         family=family,
         class_names=classes and classes[0],

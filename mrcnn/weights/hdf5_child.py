@@ -114,10 +114,10 @@ def _datasets(group: Any) -> list[str]:
     """Paths of all arrays below a group; links to elsewhere are not followed."""
     import h5py
 
-    found: list[str] = []
+    paths: list[str] = []
     if isinstance(group, h5py.Group):
-        group.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
-    return found
+        group.visititems(lambda name, item: paths.append(name) if isinstance(item, h5py.Dataset) else None)
+    return paths
 
 
 def _names(group: Any, attribute: str) -> list[str]:
@@ -195,7 +195,7 @@ def _serve(source: BinaryIO, output: BinaryIO) -> None:
         _answer(output, {"error": str(error)})
     except (TooLargeError, MemoryError, RecursionError):
         _answer(output, {"error": "", "too large": True})
-    except Exception as error:  # whatever a damaged file leads h5py to is told as damage
+    except Exception as error:  # whatever a damaged file leads h5py to is reported as damage
         _answer(output, {"error": f"damaged ({type(error).__name__}: {str(error)[:300]})"})
 
 

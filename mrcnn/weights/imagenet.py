@@ -26,7 +26,7 @@ def load_imagenet(
     """Set a backbone's weights to those of ImageNet classification.
 
     For a ResNet the file is one of torchvision, Detectron, detectron2 (see `weights.resnet_imagenet`) or
-    keras.applications (see `weights.keras_applications`), told by its content.
+    keras.applications (see `weights.keras_applications`); its content decides.
 
     Args:
         backbone: what `config.build()` made.

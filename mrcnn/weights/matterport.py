@@ -86,11 +86,11 @@ def describe(
         )
 
     def shape(name: str, *expected: int | None) -> tuple[int, ...]:
-        found = tuple(arrays[name].shape)
-        if len(found) != len(expected) or any(b is not None and a != b for a, b in zip(found, expected, strict=True)):
+        actual = tuple(arrays[name].shape)
+        if len(actual) != len(expected) or any(b is not None and a != b for a, b in zip(actual, expected, strict=True)):
             wanted = ", ".join("any" if side is None else str(side) for side in expected)
-            raise WeightsError(f"{source}: {name} is {list(found)}, expected [{wanted}]")
-        return found
+            raise WeightsError(f"{source}: {name} is {list(actual)}, expected [{wanted}]")
+        return actual
 
     channels = shape("fpn_c5p5/kernel", 1, 1, 2048, None)[-1]
     rpn_channels = shape("rpn_conv_shared/kernel", 3, 3, channels, None)[-1]

@@ -36,7 +36,7 @@ def leaf_of(theirs: str, is_norm: bool) -> str | None:
 
 
 def refuse_unsupported(names: Iterable[str], signs: Iterable[tuple[str, str]], source: str) -> None:
-    """Raise WeightsError if a name betrays a network this package does not have.
+    """Raise WeightsError if a name belongs to a network this package does not have.
 
     Args:
         names: of the file.

@@ -38,7 +38,7 @@ _SHORT_NAMES = {
 }
 
 
-_SPARE_VALUES = 1 << 26  # that a model with other classes may have beyond those of its file
+_SPARE_VALUES = 1 << 24  # that a model with other classes may have beyond those of its file
 
 
 class UnknownNetworkError(WeightsError):

@@ -1,4 +1,4 @@
-"""What goes wrong while a weights file is opened and read, told as one kind of error."""
+"""What goes wrong while a weights file is opened and read, as one kind of error."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def weights_of_run(
 def _of_earlier_version(
     content: dict[str, Any], tensors: Mapping[str, StoredArray], path: Path
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Metadata with the model's config, and the array of each variable, told by building the recipe's model."""
+    """Metadata with the model's config, and the array of each variable, by building the recipe's model."""
     from mrcnn.modeling.variables import named_variables
     from mrcnn.weights.checkpoint import build_model, stored_model
 
@@ -87,23 +87,23 @@ def newest_checkpoint(run: Path) -> Path | None:
     Raises:
         WeightsError: there are checkpoints, and none is whole; quotes what is wrong with the latest.
     """
-    found = {}
+    by_step = {}
     for folder in (run / FOLDER, run):
         if folder.is_dir():
-            found = {int(m[1]): entry for entry in folder.iterdir() if (m := _NAME.fullmatch(entry.name))}
-        if found:
+            by_step = {int(m[1]): entry for entry in folder.iterdir() if (m := _NAME.fullmatch(entry.name))}
+        if by_step:
             break
     first: WeightsError | None = None
-    for step in sorted(found, reverse=True):
+    for step in sorted(by_step, reverse=True):
         try:
-            _read_through(found[step])
+            _read_through(by_step[step])
         except WeightsError as error:
             _log.warning("%s; trying the checkpoint before", error)
             first = first or error
             continue
-        return found[step]
+        return by_step[step]
     if first is not None:
-        raise WeightsError(f"{run}: none of its {len(found)} checkpoints is whole; the latest: {first}") from first
+        raise WeightsError(f"{run}: none of its {len(by_step)} checkpoints is whole; the latest: {first}") from first
     return None
 
 

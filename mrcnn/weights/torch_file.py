@@ -9,17 +9,15 @@ from __future__ import annotations
 import io
 import math
 import os
-import pickle
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from mrcnn.weights import numpy_pickle
 from mrcnn.weights.containers import leaves, short
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.numpy_pickle import PickledArray
@@ -27,24 +25,11 @@ from mrcnn.weights.reading import reading
 from mrcnn.weights.report import WeightsError
 from mrcnn.weights.safe_pickle import load_pickle
 from mrcnn.weights.stored_array import StoredArray
+from mrcnn.weights.torch_tensors import ALLOWED, Fetch, Storage, Tensor, storage
 
 _MAGIC = 0x1950A86A20F9469CFC6C  # first pickle of the format before PyTorch 1.6
 _LEGACY_PROTOCOL = 1001
-_BFLOAT16 = "bfloat16"  # no NumPy dtype: read as u16 and widened
-_DTYPES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": _BFLOAT16,
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
 _MAX_SHARING = 16  # bytes of arrays per byte of file
-_MAX_DIMS = 64
 _LOCAL_HEADER = "<4s5H3L2H"  # of a record in a zip archive
 
 
@@ -76,7 +61,7 @@ def open_torch_file(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray
         (arrays, plain values) by name, as `read_torch_file` names them. NumPy arrays in the file count as tensors.
 
     Raises:
-        WeightsError: as `read_torch_file`; what is damaged inside an array's numbers is found when it is read.
+        WeightsError: as `read_torch_file`; what is damaged inside an array's numbers is noticed when it is read.
     """
     path = Path(path)
     kind = file_format(path)
@@ -85,11 +70,11 @@ def open_torch_file(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray
         raise WeightsError(f"{path}: {what}, not a file written by torch.save")
     with reading(path), path.open("rb") as file:
         root, fetch = (_open_zip if kind == "torch_zip" else _open_legacy)(file, path)
-        tensors, plain = leaves(root, (_Tensor, PickledArray))
+        tensors, plain = leaves(root, (Tensor, PickledArray))
         if not tensors:
             raise WeightsError(f"{path}: holds no tensor")
         # Several tensors may share a storage, as tied weights do, but not without end.
-        own = [tensor for tensor in tensors.values() if isinstance(tensor, _Tensor)]
+        own = [tensor for tensor in tensors.values() if isinstance(tensor, Tensor)]
         size = sum(math.prod(tensor.checked().shape) * tensor.storage.itemsize for tensor in own)
         if size > _MAX_SHARING * path.stat().st_size:
             raise MemoryError
@@ -99,142 +84,19 @@ def open_torch_file(path: str | os.PathLike[str]) -> tuple[dict[str, StoredArray
         }, plain
 
 
-# What a pickle can get hold of is a NamedTuple: its BUILD instruction can change attributes of anything else.
-class _Storage(NamedTuple):
-    """A run of numbers elsewhere in the file."""
-
-    key: str
-    dtype: str
-    size: int  # elements
-    root: tuple[str, int] | None = None  # (key, offset in elements) if this is a part of another storage
-
-    @property
-    def itemsize(self) -> int:
-        """Bytes of one element."""
-        return 2 if self.dtype == _BFLOAT16 else np.dtype(self.dtype).itemsize
-
-
-class _Tensor(NamedTuple):
-    """A strided view into a storage."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-    def checked(self) -> _Tensor:
-        """Itself.
-
-        Raises:
-            ValueError: it is impossible, or reaches beyond its storage.
-        """
-        ints = (self.offset, *self.shape, *self.strides)
-        if not all(isinstance(i, int) and i >= 0 for i in ints) or len(self.shape) != len(self.strides):
-            parts = f"shape {short(self.shape)}, strides {short(self.strides)}, offset {short(self.offset)}"
-            raise ValueError(f"impossible tensor: {parts}")
-        size = math.prod(self.shape)
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        # A view may repeat elements (stride 0), but a file of weights has no reason to; unchecked, a file of a few
-        # bytes could ask for any amount of memory.
-        if size and (last >= self.storage.size or size > self.storage.size):
-            raise ValueError(f"tensor of shape {self.shape} reaches beyond its storage of {self.storage.size} elements")
-        return self
-
-    def stored(self, fetch: _Fetch, path: Path) -> StoredArray:
-        """The tensor, read from the file when asked for."""
-        in_file = np.dtype("<u2" if self.storage.dtype == _BFLOAT16 else self.storage.dtype)
-        dtype = np.dtype(np.float32) if self.storage.dtype == _BFLOAT16 else in_file.newbyteorder("=")
-        read_storage = fetch(self.storage)  # looks whether it is there
-
-        def read() -> np.ndarray:
-            if 0 in self.shape:
-                return np.zeros(self.shape, dtype)
-            with reading(path):
-                flat = np.frombuffer(read_storage(), in_file)[self.offset :]
-                if self.strides == _contiguous(self.shape):
-                    array = flat[: math.prod(self.shape)].reshape(self.shape)
-                else:
-                    strides = tuple(s * flat.itemsize for s in self.strides)
-                    array = np.lib.stride_tricks.as_strided(flat, self.shape, strides).copy()
-                if self.storage.dtype == _BFLOAT16:
-                    array = (array.astype(np.uint32) << 16).view(np.float32)
-                return array
-
-        return StoredArray(self.shape, dtype, read)
-
-
-_Fetch = Callable[[_Storage], Callable[[], bytearray]]
-
-
-def _contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides, in elements, of an array whose numbers lie in a row."""
-    return tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-
-
-class _StorageType(NamedTuple):
-    """Stands in for a class like torch.FloatStorage."""
-
-    dtype: str
-
-
-class _Rebuild(NamedTuple):
-    """Stands in for a function of torch._utils."""
-
-    what: str
-
-    def __call__(self, first: Any, *rest: Any) -> _Tensor:
-        """The tensor from its storage, or a parameter's tensor."""
-        if self.what == "parameter" and isinstance(first, _Tensor):
-            return first
-        if self.what == "tensor" and isinstance(first, _Storage) and len(rest) >= 3:
-            offset, shape, strides = rest[:3]
-            if not all(isinstance(part, (tuple, list)) and len(part) <= _MAX_DIMS for part in (shape, strides)):
-                raise pickle.UnpicklingError("impossible tensor shape or strides")
-            return _Tensor(first, offset, tuple(shape), tuple(strides))
-        raise pickle.UnpicklingError(f"impossible {self.what}")
-
-
-_ALLOWED: Mapping[tuple[str, str], Any] = {
-    **numpy_pickle.ALLOWED,
-    ("torch", "Size"): tuple,
-    ("torch._utils", "_rebuild_tensor"): _Rebuild("tensor"),
-    ("torch._utils", "_rebuild_tensor_v2"): _Rebuild("tensor"),
-    ("torch._utils", "_rebuild_parameter"): _Rebuild("parameter"),
-    **{("torch", name): _StorageType(dtype) for name, dtype in _DTYPES.items()},
-}
-
-
-def _storage(pid: Any) -> _Storage:
-    """The storage a tensor refers to."""
-    if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
-        raise pickle.UnpicklingError(f"unknown reference {short(pid)}")
-    kind, key, _, size, *view = pid[1:]
-    part = view[0] if view and view[0] is not None else (key, 0, 0)
-    is_part = isinstance(part, tuple) and len(part) == 3 and isinstance(part[0], (str, int))
-    sizes = (size, *part[1:]) if is_part else ()
-    if not (isinstance(kind, _StorageType) and isinstance(key, (str, int)) and is_part):
-        raise pickle.UnpicklingError(f"impossible storage {short(pid)}")
-    if not all(isinstance(number, int) and number >= 0 for number in sizes):
-        raise pickle.UnpicklingError(f"impossible storage {short(pid)}")
-    if view and view[0] is not None:
-        view_key, offset, view_size = view[0]
-        return _Storage(str(view_key), kind.dtype, view_size, (str(key), offset))
-    return _Storage(str(key), kind.dtype, size)
-
-
 def _unpickle(file: BinaryIO, path: Path) -> Any:
-    return load_pickle(file, path, _ALLOWED, reference=_storage, encoding="utf-8")
+    return load_pickle(file, path, ALLOWED, reference=storage, encoding="utf-8")
 
 
-def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
+def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, Fetch]:
     """The format before PyTorch 1.6: five pickles, then every storage as its length and its bytes."""
     if _unpickle(file, path) != _MAGIC or _unpickle(file, path) != _LEGACY_PROTOCOL:
         raise WeightsError(f"{path}: a plain pickle, not a file written by torch.save")
     if not _unpickle(file, path).get("little_endian", True):
         raise WeightsError(f"{path}: written on a big-endian machine, which is not supported")
     root = _unpickle(file, path)
-    storages: dict[str, _Storage] = {}
-    for tensor in leaves(root, _Tensor)[0].values():
+    storages: dict[str, Storage] = {}
+    for tensor in leaves(root, Tensor)[0].values():
         storages.setdefault(tensor.storage.root[0] if tensor.storage.root else tensor.storage.key, tensor.storage)
     end = os.fstat(file.fileno()).st_size
     places: dict[str, tuple[int, int]] = {}
@@ -253,7 +115,7 @@ def _open_legacy(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
             raise EOFError(f"ends inside storage {key}: {stop - end} bytes are missing")
         file.seek(stop)
 
-    def fetch(storage: _Storage) -> Callable[[], bytearray]:
+    def fetch(storage: Storage) -> Callable[[], bytearray]:
         key, offset = storage.root or (storage.key, 0)
         place, size = places[key]
         if offset < 0 or offset + storage.size > size:
@@ -273,7 +135,7 @@ def _read_at(path: Path, place: int, size: int) -> bytearray:
     return data
 
 
-def _open_zip(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
+def _open_zip(file: BinaryIO, path: Path) -> tuple[Any, Fetch]:
     """The format since PyTorch 1.6: a zip archive, NAME/data.pkl and one uncompressed record per storage."""
     archive = zipfile.ZipFile(file)
     records = {info.filename: info for info in archive.infolist()}
@@ -291,7 +153,7 @@ def _open_zip(file: BinaryIO, path: Path) -> tuple[Any, _Fetch]:
         raise WeightsError(f"{path}: written on a big-endian machine, which is not supported")
     root = _unpickle(io.BytesIO(archive.read(pickles[0])), path)
 
-    def fetch(storage: _Storage) -> Callable[[], bytearray]:
+    def fetch(storage: Storage) -> Callable[[], bytearray]:
         name = f"{prefix}data/{storage.key}"
         if name not in records:
             raise ValueError(f"storage {storage.key} is not in the archive")

@@ -86,11 +86,11 @@ def describe(
     """
     del metadata
     refuse_unsupported(arrays, _UNSUPPORTED, source)
-    found = infer(
+    network = infer(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, TORCHVISION.background, source
     )
-    expect_standard_anchors(found, source)
-    is_v2 = found["neck.norm"] == "bn"
+    expect_standard_anchors(network, source)
+    is_v2 = network["neck.norm"] == "bn"
     assumptions = ["pixels, anchors and RoIAlign as in torchvision's constructors"]
     if is_v2:
         norm, epsilon = "bn", TORCHVISION_V2.norm_epsilon
@@ -100,8 +100,8 @@ def describe(
     else:
         norm, epsilon = "frozen_bn", TORCHVISION.norm_epsilon
         assumptions.append("frozen batch norm with epsilon 0, as with the COCO weights; 1e-5 if begun from ImageNet's")
-    classes = coco_classes(found.num_classes, found.has_head("keypoint_head"))
-    return found.changed(
+    classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
+    return network.changed(
         {"backbone.norm": norm, "backbone.epsilon": epsilon},
         family="torchvision_v2" if is_v2 else "torchvision",
         class_names=classes and classes[0],

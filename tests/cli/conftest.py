@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mrcnn.cli import detect, video
+from tests.blob_finder import BlobFinder
 from tests.cli.runner import DATA, NUCLEI, train
 
 
@@ -15,3 +17,18 @@ def run(tmp_path_factory) -> Path:
     assert result.exit_code == 0, result.output
     assert "mrcnn: 1 device, 2 images per step, learning rate 0.0024 x 2 / 16 = 0.0003, 1 steps" in result.stderr
     return folder
+
+
+class Blobs(BlobFinder):
+    """A model whose answers are known and cost nothing, as the command would load it."""
+
+    category_ids = (1, 2, 3)
+
+
+@pytest.fixture
+def blobs(monkeypatch) -> Blobs:
+    """What `mrcnn detect` and `mrcnn video` then load, whatever --model says."""
+    model = Blobs()
+    for module in (detect, video):
+        monkeypatch.setattr(module, "load_for_inference", lambda *_: model)
+    return model

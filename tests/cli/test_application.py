@@ -44,10 +44,10 @@ def test_version():
     "args, said",
     [
         (["trian"], r"No such command 'trian'"),
-        (["train", "--recipe", LITE], r"Missing option '--train'.*mrcnn train --help"),
+        (["train", "--recipe", LITE], r"Missing option '--out'.*mrcnn train --help"),
         (["train", "--recipe", "mask_rcnn_r50", "--train", DATA, "--out", "o"], r"mask_rcnn_r50.*mask_rcnn_r50_fpn"),
         (["train", "--recipe", "no/such.yaml", "--train", DATA, "--out", "o"], r"no/such\.yaml: No such file"),
-        (["train", "--recipe", LITE, "--train", "absent.json", "--out", "o"], r"absent\.json: no such annotation"),
+        (["train", "--recipe", LITE, "--train", "absent.json", "--out", "o"], r"absent\.json: no such file or folder"),
         (["train", "--recipe", LITE, "--train", DATA, "--out", "o", "--set", "lr"], r"--set lr: expected KEY=VALUE"),
         (
             ["train", "--recipe", LITE, "--train", DATA, "--out", "o", "--set", "train.lr=1"],
@@ -59,7 +59,10 @@ def test_version():
             r"--val-images without --val",
         ),
         (["evaluate", "--model", "absent", "--data", DATA, "--out", "o"], r"absent: no such file"),
-        (["evaluate", "--model", "absent", "--data", "absent.json", "--out", "o"], r"absent\.json: no such annotation"),
+        (
+            ["evaluate", "--model", "absent", "--data", "absent.json", "--out", "o"],
+            r"absent\.json: no such file or folder",
+        ),
         (["detect", "--model", "absent", "--out", "o", "absent.png"], r"absent\.png: no such file or folder"),
         (["detect", "--model", "absent", "--out", "o", "absent*.png"], r"absent\*\.png: matches no file"),
         (["detect", "--model", "absent", "--out", "o", NUCLEI], r"nuclei_tiny: a folder without images"),
@@ -73,7 +76,7 @@ def test_version():
         (["video", "--model", "absent", "absent.mp4", "o.mp4"], r"absent\.mp4: no such video"),
         (["video", "--model", "absent", DATA, "o.mp4"], r"annotations\.json: not a video"),
         (["export", "--model", "absent", "--out", "o"], r"absent: no such file"),
-        (["inspect", "--data", NUCLEI, "--out", "o"], r"expected a COCO JSON file, found a folder"),
+        (["inspect", "--data", NUCLEI / "images", "--out", "o"], r"images: a data set in no known format"),
         (["inspect", "--data", DATA, "--images", "absent", "--out", "o"], r"absent"),
     ],
 )

@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 
 import mrcnn
-from mrcnn.cli import detect
-from tests.blob_finder import BlobFinder, image
+from tests.blob_finder import image
 from tests.cli.runner import NUCLEI, invoke, refused
 
 
@@ -39,19 +38,6 @@ def test_detect_names_a_damaged_image(run, tmp_path):
     whole = next((NUCLEI / "images").glob("*.png")).read_bytes()
     damaged.write_bytes(whole[: len(whole) // 2])
     assert "cut.png" in refused("detect", "--model", run, damaged, "--out", tmp_path / "out")
-
-
-class Blobs(BlobFinder):
-    """A model whose answers are known and cost nothing, as the command would load it."""
-
-    category_ids = (1, 2, 3)
-
-
-@pytest.fixture
-def blobs(monkeypatch):
-    model = Blobs()
-    monkeypatch.setattr(detect, "load_for_inference", lambda *_: model)
-    return model
 
 
 def photos(folder: Path, *names: str) -> list[Path]:

@@ -57,3 +57,15 @@ def test_export_writes_an_openvino_file(run, tmp_path):
     assert result.exit_code == 0, result.output
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.bin", "model.xml"]
     assert mrcnn.load_openvino(tmp_path / "model.xml").class_names == mrcnn.load_model(run).class_names
+
+
+@pytest.mark.parametrize(
+    "format, name", [("onnx", "model.onnx"), ("openvino", "model.bin"), ("tflite", "model.tflite")]
+)
+def test_an_export_replaces_no_file_unasked(tmp_path, format, name):
+    (tmp_path / name).write_bytes(b"mine")
+    line = refused("export", "--model", "absent", "--out", tmp_path, "--format", format)
+    assert name in line and "--overwrite" in line
+    assert (tmp_path / name).read_bytes() == b"mine"
+    line = refused("export", "--model", "absent", "--out", tmp_path, "--format", format, "--overwrite")
+    assert "absent" in line  # on to the model

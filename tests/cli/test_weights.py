@@ -17,3 +17,13 @@ def test_weights_and_convert(run, tmp_path):
     assert "ends in .safetensors" in refused("convert", run, tmp_path / "half.pth")
     (tmp_path / "page.pth").write_text("<!DOCTYPE html><html>Not here</html>")
     assert "a web page" in refused("weights", tmp_path / "page.pth")
+
+
+def test_converting_replaces_neither_the_source_nor_another_file(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"source")
+    (tmp_path / "b.safetensors").write_bytes(b"mine")
+    source = tmp_path / "model.safetensors"
+    for file in (source, tmp_path):
+        assert "is the input" in refused("convert", file, source, "--overwrite")
+    assert "exists" in refused("convert", source, tmp_path / "b.safetensors")
+    assert [path.read_bytes() for path in sorted(tmp_path.iterdir())] == [b"mine", b"source"]

@@ -8,7 +8,7 @@ A comment on the line before a block says what is special about it:
     <!-- test: continues -->             it is run after the block before it, in one process
 
 Blocks of Python whose first line is a comment with a file name, `# brightness.py`, are that file, and stand there for
-all blocks of the same page.
+all blocks of the same page; a `# test_brightness.py` is run by pytest.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ class Block:
         """The file that it is, for other blocks of its page to import."""
         match = _FILE.match(self.code) if self.language == "python" else None
         return match[1] if match else None
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is a file of tests, which pytest runs."""
+        return Path(self.file or "").name.startswith("test_")
 
 
 def blocks_of(page: Path) -> list[Block]:

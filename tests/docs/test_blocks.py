@@ -18,7 +18,7 @@ from tests.docs.blocks import ALL, PAGES, ROOT, Block, blocks_of
 from tests.tiny_model import tiny_model
 
 NUCLEI = ROOT / "tests/assets/nuclei_tiny"
-RUN = [block for block in ALL if block.skip is None and block.file is None]
+RUN = [block for block in ALL if block.skip is None and (block.file is None or block.is_test)]
 
 
 def test_pages_have_blocks_and_each_that_is_not_run_says_why():
@@ -86,7 +86,9 @@ def run_block(block: Block, supplies: Path, folder: Path) -> None:
         if need == "served/1":
             export = [sys.executable, "-m", "mrcnn", "export", "--model", "RUN", "--out", "served"]
             subprocess.run(export, cwd=folder, env=environment(folder), check=True, capture_output=True)
-    if block.language == "python":
+    if block.is_test:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir=.", str(block.file)]
+    elif block.language == "python":
         (folder / "block_of_the_docs.py").write_text(block.before + block.code)
         command = [sys.executable, str(Path(__file__).parent / "shortened.py"), "block_of_the_docs.py"]
     else:

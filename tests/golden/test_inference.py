@@ -12,6 +12,7 @@ from mrcnn.modeling.input import content_window, proposal_window
 from tests.golden.case import DATA, Golden, input_batch, pairwise_iou, xyxy
 
 NAMES = sorted(path.stem for path in DATA.glob("*.npz"))
+IN_A_GRAPH = ("tv_mask_r50_fpn", "d2_mask_r50_fpn", "mp_mask_r50")
 LEAST_MATCHED = 0.98  # of the reference's detections: near ties at the cut-off may swap
 
 
@@ -27,28 +28,27 @@ def case(request, tmp_path_factory):
 
 
 def _taps(golden: Golden, model) -> dict:
-    """What lies between image and proposals, in one graph, from the bytes the reference was given."""
+    """What lies between image and proposals, from the bytes the reference was given.
+
+    Not traced: a graph would take longer to build than one image takes without. `test_detections` runs in a graph.
+    """
     config = model.config.input
     image = golden.resized_image(config)
-    image = golden.image() if image is None else image
-
-    @tf.function
-    def run(batch):
-        shape = tf.shape(batch["image"])[1:3]
-        output = model.rpn(model.extract_features(batch))
-        clip_to = proposal_window(shape, batch["content_shape"], config)
-        proposals = model.rpn.propose(output, clip_to, for_training=False)
-        return {
-            "input": _normalized(model, batch),
-            "features": model.extract_features(batch),
-            "logits": output.logits,
-            "deltas": output.deltas,
-            "anchors": output.anchors,
-            "level_sizes": list(output.level_sizes),
-            "proposals": proposals.boxes,
-        }
-
-    return tf.nest.map_structure(np.asarray, run(input_batch(image, config)))
+    batch = input_batch(golden.image() if image is None else image, config)
+    features = model.extract_features(batch)
+    output = model.rpn(features)
+    clip_to = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], config)
+    proposals = model.rpn.propose(output, clip_to, for_training=False)
+    taps = {
+        "input": _normalized(model, batch),
+        "features": features,
+        "logits": output.logits,
+        "deltas": output.deltas,
+        "anchors": output.anchors,
+        "level_sizes": list(output.level_sizes),
+        "proposals": proposals.boxes,
+    }
+    return tf.nest.map_structure(np.asarray, taps)
 
 
 def _normalized(model, batch) -> tf.Tensor:
@@ -144,9 +144,30 @@ def test_heads_on_probe_boxes(case):
             golden.assert_tap("keypoint_logits", pred)
 
 
-def test_detections(case):
+@pytest.fixture
+def eagerly(case):
+    """`detect` without a graph, whose tracing takes longer than the image, but for one file of each program."""
+    tf.config.run_functions_eagerly(case[0].name not in IN_A_GRAPH)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def test_detections(case, eagerly):
     """From the image as it was taken, also where the input differs at ties."""
     golden, model, _ = case
+    assert_detections(golden, model)
+
+
+@pytest.mark.slow
+def test_detections_in_a_graph(case):
+    """The same as `detect` does it, for the files that `test_detections` takes without a graph."""
+    golden, model, _ = case
+    if golden.name in IN_A_GRAPH:
+        pytest.skip("test_detections has done it")
+    assert_detections(golden, model)
+
+
+def assert_detections(golden: Golden, model) -> None:
     (ours,) = mrcnn.detect(model, [golden.image()], score_threshold=None)
     boxes, classes, scores = _their_detections(golden)
     partner = match(boxes, classes, scores, ours)

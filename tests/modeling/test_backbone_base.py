@@ -5,11 +5,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.backbones.base import stage_of
+from mrcnn.base_config import ConfigError
+from mrcnn.modeling.backbones.base import BackboneConfig, freeze_stages, frozen_layers
 from mrcnn.modeling.layers import ConvNorm, _large_depthwise
 from tests.tolerances import assert_close
 
@@ -157,9 +159,44 @@ def test_bad_arguments() -> None:
 
 
 def test_stage_of() -> None:
+    stage_of = BackboneConfig().stage_of
     assert [stage_of(n) for n in ("stem_conv1", "stage2_block1_conv1", "stage5_x", "fpn", "stages")] == [
         1, 2, 5, None, None,
     ]  # fmt: skip
+
+
+def _backbone(*names: str) -> keras.Model:
+    image = x = keras.Input((None, None, 3))
+    for name in names:
+        x = keras.layers.Conv2D(2, 1, name=name)(x)
+        x = keras.layers.ReLU()(x)
+    return keras.Model(image, {"c2": x})
+
+
+def test_stages_that_the_config_does_not_know_are_not_frozen_in_silence() -> None:
+    model = _backbone("entry", "block_a", "block_b")
+    freeze_stages(model, BackboneConfig(freeze_at=0))
+    with pytest.raises(ConfigError, match=r"no stage is known of 3 layers of 3, such as 'entry'; BackboneConfig.stage"):
+        freeze_stages(model, BackboneConfig(freeze_at=2))
+    half = _backbone("stem_conv", "stage2_a", "block_b")
+    with pytest.raises(ConfigError, match="1 layers of 3, such as 'block_b'"):
+        freeze_stages(half, BackboneConfig(freeze_at=2))
+    with pytest.raises(ConfigError, match=r"no layer belongs to them; there are the stages \[3, 4\]"):
+        freeze_stages(_backbone("stage3_a", "stage4_a"), BackboneConfig(freeze_at=2))
+    assert all(layer.trainable for layer in (*model.layers, *half.layers))
+
+
+def test_a_config_says_which_layers_belong_to_a_stage() -> None:
+    class Lettered(BackboneConfig):
+        abstract = True
+
+        def stage_of(self, layer_name: str) -> int | None:
+            return {"entry": 1, "block_a": 2, "block_b": 3}.get(layer_name)
+
+    model = _backbone("entry", "block_a", "block_b")
+    freeze_stages(model, Lettered(freeze_at=2))
+    assert [layer.name for layer in model.layers if layer.weights and not layer.trainable] == ["entry", "block_a"]
+    assert frozen_layers(model, Lettered(), 0) == []
 
 
 @pytest.mark.parametrize("stride", [1, 2])

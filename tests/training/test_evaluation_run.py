@@ -84,6 +84,17 @@ def test_numbers_do_not_depend_on_the_batch_size():
     assert evaluate(BlobFinder(), Blobs()).detections == evaluate(BlobFinder(), Blobs(), batch_size=4).detections
 
 
+def test_progress_is_reported_on_request(capfd):
+    """Three silent minutes look like a hang."""
+    evaluate(BlobFinder(), Blobs())
+    assert capfd.readouterr() == ("", "")
+    evaluate(BlobFinder(), Blobs(), progress=True)
+    assert capfd.readouterr() == ("", "evaluation: 1 of 5 images\n")
+    lines = []
+    evaluate(BlobFinder(), Blobs(), progress=True, log=lines.append)
+    assert (lines, capfd.readouterr()) == (["evaluation: 1 of 5 images"], ("", ""))
+
+
 def test_other_classes_are_refused():
     class Other(Blobs):
         class_names = ("red", "green")

@@ -110,3 +110,19 @@ def test_a_choice_that_leaves_nothing_is_refused_and_can_be_mended(model: MaskRC
     with pytest.raises(ValueError, match="no weight would train"):
         set_trainable(model, lambda path: False)
     assert set(set_trainable(model, "all")) == _could_train(model)
+
+
+def test_stages_of_layers_with_other_names_are_frozen_or_refused(model: MaskRCNN, monkeypatch: pytest.MonkeyPatch):
+    """The layers are those of a backbone that names them otherwise, as far as its config knows."""
+    set_trainable(model, "all")
+    kind = type(model.config.backbone)
+    monkeypatch.setattr(kind, "stage_of", lambda self, name: None)
+    with pytest.raises(ValueError, match="stages up to 2 cannot be frozen, no stage is known"):
+        set_trainable(model, "3+")
+    assert {layer.trainable for layer in model.backbone.layers} == {True}  # nothing has changed
+    heads = {path for path in _could_train(model) if not path.startswith("backbone/")}
+    assert set(set_trainable(model, "heads")) == heads  # needs no stages
+    assert set(set_trainable(model, "all")) == _could_train(model)
+    monkeypatch.setattr(kind, "stage_of", lambda self, name: 2 if "block1" in name else 4)
+    expected = {path for path in _could_train(model) if "block1" not in path.split("/")[1] or "backbone" not in path}
+    assert set(set_trainable(model, "3+")) == expected

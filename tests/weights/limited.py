@@ -13,7 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 _CHILD = """
 import json, resource, sys, time
-import mrcnn.weights.pretrained as pretrained
+from mrcnn.weights import checkpoint, pretrained
 {prepare}
 margin, paths = json.loads(sys.argv[1])
 size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
@@ -21,7 +21,7 @@ resource.setrlimit(resource.RLIMIT_AS, (size + margin, resource.getrlimit(resour
 for name, path in paths.items():
     start = time.monotonic()
     try:
-        result = (pretrained.{function})(path)
+        result = {function}(path)
         error = None
     except BaseException as caught:
         error = [type(caught).__name__, str(caught)]
@@ -31,16 +31,16 @@ for name, path in paths.items():
 
 def read_in_child(
     paths: Mapping[str, Path],
-    function: str = "describe_weights",
+    function: str = "pretrained.describe_weights",
     prepare: str = "",
     megabytes: int = 700,
     timeout: float = 300.0,
 ) -> dict[str, tuple[list[str] | None, float]]:
-    """Call a function of `mrcnn.weights.pretrained` on each file, in one child.
+    """Call a function on each file, in one child.
 
     Args:
         paths: files by any name.
-        function: its name, or an expression below that module.
+        function: an expression in which `pretrained` and `checkpoint` are those modules of `mrcnn.weights`.
         prepare: further lines, run before.
         megabytes: that all of it may add to what the child has after its imports.
         timeout: seconds for all files.

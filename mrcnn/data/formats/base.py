@@ -122,6 +122,16 @@ def formats() -> dict[str, Format]:
     return dict(sorted(known.items()))
 
 
+def list_formats() -> list[tuple[str, str, bool]]:
+    """(name, how it is recognized, whether it can be written) of every known format.
+
+    Example:
+        >>> [name for name, _, is_writable in list_formats() if is_writable][:2]
+        ['coco', 'cvat']
+    """
+    return [(name, f.looks_for, type(f).save is not Format.save) for name, f in formats().items()]
+
+
 def find_format(name: str) -> Format:
     """The format of a name, or of "module:Class".
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import keras
 
-from mrcnn.base_config import BaseConfig
+from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.normalize import NormKind, PixelNorm
 
 LEVELS = ("c2", "c3", "c4", "c5")
@@ -18,8 +18,8 @@ LEVELS = ("c2", "c3", "c4", "c5")
 class BackboneConfig(BaseConfig):
     """Configuration shared by all backbones.
 
-    A backbone's layers are named "stem_..." (stage 1) and "stage2_..." to "stage5_..."; stage n yields feature map
-    cn at stride 2^n.
+    Stage n yields feature map cn; the stem is stage 1. `stage_of` says which layers belong to a stage: by default those
+    named "stem_..." and "stage2_..." to "stage5_...".
     """
 
     components: ClassVar[str | None] = "mrcnn.modeling.backbones"
@@ -45,22 +45,60 @@ class BackboneConfig(BaseConfig):
         """Pixels per cell of each feature map, by name c2..c5."""
         return {level: 2 ** int(level[1:]) for level in LEVELS}
 
+    def stage_of(self, layer_name: str) -> int | None:
+        """The stage a layer of the backbone belongs to by its name, for freezing; None: to none.
+
+        Example:
+            >>> from mrcnn.modeling.backbones.resnet import ResNetConfig
+            >>> [ResNetConfig().stage_of(name) for name in ("stem_conv1", "stage3_block2_conv1", "other")]
+            [1, 3, None]
+        """
+        match = re.match(r"stage(\d+)_", layer_name)
+        if match:
+            return int(match.group(1))
+        return 1 if layer_name.startswith("stem_") else None
+
     def build(self, name: str = "backbone") -> keras.Model:
         """The backbone: images [B, H, W, 3] -> {"c2": [B, ceil(H/4), ceil(W/4), channels["c2"]], ... "c5"}."""
         raise NotImplementedError
 
 
-def stage_of(layer_name: str) -> int | None:
-    """The stage a layer belongs to by its name: 1 for "stem_conv1", 3 for "stage3_block2_conv1", else None."""
-    match = re.match(r"stage(\d+)_", layer_name)
-    if match:
-        return int(match.group(1))
-    return 1 if layer_name.startswith("stem_") else None
+def frozen_layers(model: keras.Model, config: BackboneConfig, freeze_at: int) -> list[keras.layers.Layer]:
+    """The layers with weights of the stages up to and including `freeze_at`.
+
+    Args:
+        model: the backbone.
+        config: what it was built from, which says of each layer what stage it belongs to.
+        freeze_at: 1: the stem; 0: no layer.
+
+    Raises:
+        ConfigError: a layer with weights belongs to no stage, or none of the layers to one of these stages: the
+            wrong weights, or none at all, would be frozen.
+    """
+    if freeze_at < 1:
+        return []
+    stages = {layer.name: config.stage_of(layer.name) for layer in model.layers if layer.weights}
+    advice = f"{type(config).__name__}.stage_of has to give the stage of every layer with weights, 1 for the stem"
+    unknown = [name for name, stage in stages.items() if stage is None]
+    if unknown:
+        raise ConfigError(
+            f"backbone: stages up to {freeze_at} cannot be frozen, no stage is known of {len(unknown)} layers of"
+            f" {len(stages)}, such as {unknown[0]!r}; {advice}"
+        )
+    chosen = [layer for layer in model.layers if layer.name in stages and stages[layer.name] <= freeze_at]
+    if not chosen:
+        raise ConfigError(
+            f"backbone: stages up to {freeze_at} cannot be frozen, no layer belongs to them; there are the stages"
+            f" {sorted(set(stages.values()))}; {advice}"
+        )
+    return chosen
 
 
-def freeze_stages(model: keras.Model, freeze_at: int) -> None:
-    """Stop training of all layers up to and including stage `freeze_at`; 0 changes nothing."""
-    for layer in model.layers:
-        stage = stage_of(layer.name)
-        if stage is not None and stage <= freeze_at:
-            layer.trainable = False
+def freeze_stages(model: keras.Model, config: BackboneConfig) -> None:
+    """Stop training of all layers up to and including stage `config.freeze_at`; 0 changes nothing.
+
+    Raises:
+        ConfigError: see `frozen_layers`.
+    """
+    for layer in frozen_layers(model, config, config.freeze_at):
+        layer.trainable = False

@@ -90,7 +90,7 @@ class EfficientNetLiteConfig(BackboneConfig):
             if block.name.startswith("stage"):
                 features[f"c{block.name[5]}"] = x  # the last block of a stage stays
         model = keras.Model(image, features, name=name)
-        freeze_stages(model, self.freeze_at)
+        freeze_stages(model, self)
         return model
 
     def _block(self, x: Any, block: BlockSpec) -> Any:

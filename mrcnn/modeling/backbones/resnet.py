@@ -88,7 +88,7 @@ class ResNetConfig(BackboneConfig):
             x = stage(x, f"stage{number}_")
             features[f"c{number}"] = x
         model = keras.Model(image, features, name=name)
-        freeze_stages(model, self.freeze_at)
+        freeze_stages(model, self)
         return model
 
 

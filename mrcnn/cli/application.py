@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -14,7 +15,9 @@ from mrcnn.cli.console import BAD_INPUT, STOPPED, begin, print_error
 from mrcnn.cli.options import Imports
 
 # The base of all usage errors; which library it comes from depends on the version of typer.
-_USAGE_ERROR = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+_USAGE_ERROR = cast(
+    type[Exception], next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+)
 _ANYWHERE = {"--debug": "debug", "--verbose": "verbose", "--quiet": "quiet"}
 
 
@@ -113,4 +116,5 @@ app.command()(machine.doctor)
 
 def main() -> None:
     """Entry point of the `mrcnn` command."""
+    logging.getLogger("mrcnn").propagate = False  # some runtimes of exports print all that is logged, a second time
     app()

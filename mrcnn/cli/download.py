@@ -35,7 +35,7 @@ def download(
 
 def list_weights(task: str | None, license_text: str | None) -> None:
     """Print the published weights, those of a task and those whose license holds a text."""
-    rows = [("name", "MB", "AP box", "mask", "keypoints", "license")]
+    rows: list[tuple[str, ...]] = [("name", "MB", "AP box", "mask", "keypoints", "license")]
     for entry in mrcnn.published_weights().values():
         if task not in (None, entry.task) or (license_text or "").lower() not in entry.license.lower():
             continue
@@ -48,7 +48,7 @@ def list_weights(task: str | None, license_text: str | None) -> None:
 
 
 def _list() -> None:
-    rows = [("name", "MB", "file")]
+    rows: list[tuple[str, ...]] = [("name", "MB", "file")]
     for stored in mrcnn.downloaded_weights():
         rows.append((stored.name or stored.url, f"{stored.size / 1e6:.1f}", str(stored.path)))
     print_result(_columns(rows, right="MB") if len(rows) > 1 else "nothing has been downloaded")

@@ -19,7 +19,8 @@ Class ids are 1..C in the order of `add_class`; 0 is background and has no name:
 Repeated calls. `load_image(i)` is called whenever the pixels of image i are needed, from several threads, and must
 return the same pixels every time. `load_mask(i)` is called once; its result is kept as RLE and used for every later
 epoch. A data set that makes its images up therefore derives both from the index, for instance as the seed of a
-generator; one that returned another image each time would train on masks of the first.
+generator. One that returns another image each time, whose masks would be those of the first, is refused with a
+`DataError` when an image is read again: its first re-reads are compared by a checksum.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from mrcnn.data.images import image_shape, read_image
 from mrcnn.data.rasterize import annotation_mask, mask_window
 from mrcnn.data.read_options import ReadOptions
 from mrcnn.data.rle import mask_to_rle
+from mrcnn.data.unchanged import UnchangedImages
 from mrcnn.data.validation import validate
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import Annotation, ImageRecord
@@ -92,6 +94,7 @@ class Dataset:
         self._ids: set[int | str] = set()
         self._derived: dict[int, tuple[Annotation, ...]] = {}
         self._shapes: dict[int, tuple[int, int]] = {}
+        self._unchanged = UnchangedImages()
         self._lock = threading.Lock()
 
     # Describing the set
@@ -265,6 +268,8 @@ class Dataset:
                 f"expected uint8[height, width, {self.channels}]"
             )
         self._shapes[index] = image.shape[:2]
+        if self._derives_annotations and not self._reads_files:
+            self._unchanged.check(index, image, f"image {self._records[index].image_id!r}")
         return image
 
     def image_shape(self, index: int) -> tuple[int, int]:
@@ -429,6 +434,34 @@ class Dataset:
         if len(set(indices)) < len(indices):
             raise DataError("subset: an image is given twice")
         return Subset(self, indices)
+
+    @staticmethod
+    def from_supervision(source: Any) -> Dataset:
+        """See `data.other_libraries.from_supervision`."""
+        from mrcnn.data import other_libraries
+
+        return other_libraries.from_supervision(source)
+
+    @staticmethod
+    def from_fiftyone(source: Any, field: str = "ground_truth") -> Dataset:
+        """See `data.other_libraries.from_fiftyone`."""
+        from mrcnn.data import other_libraries
+
+        return other_libraries.from_fiftyone(source, field)
+
+    @staticmethod
+    def from_datumaro(source: Any) -> Dataset:
+        """See `data.other_libraries.from_datumaro`."""
+        from mrcnn.data import other_libraries
+
+        return other_libraries.from_datumaro(source)
+
+    @staticmethod
+    def from_huggingface(source: Any, *, image: str = "image", objects: str = "objects") -> Dataset:
+        """See `data.other_libraries.from_huggingface`."""
+        from mrcnn.data import other_libraries
+
+        return other_libraries.from_huggingface(source, image=image, objects=objects)
 
     def filter(self, predicate: Callable[[ImageRecord, Annotation], bool]) -> Dataset:
         """The same images with the objects that a function of (record, annotation) accepts, as a view.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
@@ -23,6 +23,63 @@ DPI = 100
 MAX_FIGURE_SIDE = 1600
 """Longer side of a drawing inside a figure, pixels; larger images are reduced. Arrays keep the image's size."""
 _TITLE = 0.32  # inches
+
+
+@overload
+def draw(
+    image: ImageLike,
+    instances: Instances,
+    *,
+    class_names: Sequence[str] | None = None,
+    ground_truth: Instances | None = None,
+    scores: bool = True,
+    masks: bool = True,
+    boxes: bool = True,
+    labels: bool = True,
+    keypoints: bool = True,
+    colors: Colors = "auto",
+    max_instances: int | None = None,
+    as_array: Literal[False] = False,
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Figure: ...
+
+
+@overload
+def draw(
+    image: ImageLike,
+    instances: Instances,
+    *,
+    class_names: Sequence[str] | None = None,
+    ground_truth: Instances | None = None,
+    scores: bool = True,
+    masks: bool = True,
+    boxes: bool = True,
+    labels: bool = True,
+    keypoints: bool = True,
+    colors: Colors = "auto",
+    max_instances: int | None = None,
+    as_array: Literal[True],
+    ax: Axes | Sequence[Axes] | None = None,
+) -> np.ndarray: ...
+
+
+@overload
+def draw(
+    image: ImageLike,
+    instances: Instances,
+    *,
+    class_names: Sequence[str] | None = None,
+    ground_truth: Instances | None = None,
+    scores: bool = True,
+    masks: bool = True,
+    boxes: bool = True,
+    labels: bool = True,
+    keypoints: bool = True,
+    colors: Colors = "auto",
+    max_instances: int | None = None,
+    as_array: bool,
+    ax: Axes | Sequence[Axes] | None = None,
+) -> Figure | np.ndarray: ...
 
 
 def draw(

@@ -81,7 +81,8 @@ def compare(expected: Sequence[Instances], result: Sequence[Instances]) -> Diffe
         alone += len(here) + len(there) - 2 * len(i)
         if not len(i):
             continue
-        scores = max(scores, float(np.abs(here.scores[i] - there.scores[j]).max()))
+        if here.scores is not None and there.scores is not None:
+            scores = max(scores, float(np.abs(here.scores[i] - there.scores[j]).max()))
         boxes = max(boxes, float(np.abs(here.boxes[i] - there.boxes[j]).max()))
         if here.masks is not None and there.masks is not None:
             errors, pixels = _mask_difference(here.masks, there.masks, i, j)
@@ -94,7 +95,8 @@ def compare(expected: Sequence[Instances], result: Sequence[Instances]) -> Diffe
                 a, b = (np.asarray(v, np.float64)[k] for v, k in zip(values, (i, j), strict=True))
                 extra = max(extra, float(np.abs(a - b).max(initial=0.0) / max(np.abs(a).max(initial=0.0), 1e-6)))
             else:
-                errors, pixels = _mask_difference(*(v.paste() if hasattr(v, "paste") else v for v in values), i, j)
+                a, b = here.extra_array(output.name), there.extra_array(output.name)
+                errors, pixels = _mask_difference(a, b, i, j)
                 mask_pixels, mask_errors = mask_pixels + pixels, mask_errors + errors
         if here.keypoints is not None and there.keypoints is not None:
             apart = np.linalg.norm(here.keypoints[i, :, :2] - there.keypoints[j, :, :2], axis=-1)

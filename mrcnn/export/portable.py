@@ -30,9 +30,9 @@ import tensorflow as tf
 from mrcnn.errors import InputError
 from mrcnn.export.errors import ExportError, reason
 from mrcnn.migrations import migrate_model
-from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.native.loading import LevelAlign, replaced_by
+from mrcnn.preprocessing import InputConfig
 
 Tensor: TypeAlias = tf.Tensor
 Run = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]

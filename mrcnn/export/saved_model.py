@@ -74,7 +74,8 @@ def export_saved_model(
       object (`paste` in assets.extra/mrcnn.json names the exact rule);
       "full" u8[B, N, H, W], 0 or 1, H and W those of the input or of the largest file; "packed" u8[B, N, H, W / 8], the
       same with eight pixels in a byte: `numpy.unpackbits(masks, axis=-1, count=W)`;
-    * with a keypoint head, `keypoints` f32[B, N, J, 3], (x, y, score).
+    * with a keypoint head, `keypoints` f32[B, N, J, 3], (x, y, score);
+    * what further heads declare in `outputs`, [B, N, ...] under their names; masks among them as `masks`.
 
     Before it is moved into place it is loaded again and compared with `detect`. What lies there afterwards:
     PATH/1 (2, 3, ... for the next exports), a SavedModel with requests to warm up with, class names and config in

@@ -16,8 +16,8 @@ from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
 from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
 from mrcnn.files import atomic_write
-from mrcnn.modeling.input import InputConfig
 from mrcnn.native.loading import stock_ops
+from mrcnn.preprocessing import InputConfig
 from mrcnn.structures.masks import Paste
 
 Tensor: TypeAlias = tf.Tensor
@@ -194,7 +194,8 @@ class ServedModel:
         canvas = content + tf.reduce_sum(padding, axis=2)
 
         def prepare(index: Tensor) -> Tensor:
-            resized = resize_image(pixels(index)[tf.newaxis], *tf.unstack(content[index]), config.interpolation)[0]
+            height, width = tf.unstack(content[index])
+            resized = resize_image(pixels(index)[tf.newaxis], height, width, config.interpolation)[0]
             return tf.pad(resized, tf.concat([padding[index], [[0, 0]]], axis=0))
 
         detections = self._in_groups(prepare, shape, content, canvas)

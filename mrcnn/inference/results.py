@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.inference.prepare import Prepared
-from mrcnn.modeling.input import InputConfig
+from mrcnn.preprocessing import InputConfig
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import BoxMasks
 from mrcnn.structures.outputs import STANDARD, HeadOutput, extra_outputs

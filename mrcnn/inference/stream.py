@@ -24,7 +24,7 @@ from mrcnn.errors import InputError, MrcnnError
 from mrcnn.inference.prepare import MAX_PIXELS, SCORE_THRESHOLD, Prepared, image_spec, make_batch, prepare_image
 from mrcnn.inference.results import to_instances
 from mrcnn.inference.sources import single_images
-from mrcnn.modeling.input import InputConfig
+from mrcnn.preprocessing import InputConfig
 from mrcnn.progress import Progress
 from mrcnn.structures.instances import Instances
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.data.images import read_image
+from mrcnn.data.images import read_image, stored_shape
+from mrcnn.data.rgb import turned_back
 
 
 class Dataset:
@@ -21,8 +22,12 @@ class Dataset:
 
     Attributes:
         image_info: one dict an image: "id" (the script's own), "source", "path" and whatever else it was given.
+        turn_exif: show photos as their EXIF orientation says, and turn the masks of `load_mask` along, which are those
+            of the pixels as stored; False: neither.
         class_info: one dict a class: "source", "id" (of the source), "name"; the first is the background.
     """
+
+    turn_exif = False
 
     def __init__(self, class_map: Any = None) -> None:
         self._image_ids: Any = []
@@ -80,16 +85,20 @@ class Dataset:
         return self.image_info[image_id]["path"]
 
     def load_image(self, image_id: int) -> np.ndarray:
-        """u8[h, w, 3], RGB: gray three times, without transparency."""
+        """u8[h, w, 3], RGB: gray three times, without transparency; the pixels as the file stores them.
+
+        A photo's EXIF orientation is not applied, as it never was: sizes and masks that people have were made so.
+        With `turn_exif` it is, and `model.load_image_gt` turns the masks along.
+        """
         info = self.image_info[image_id]
         if info["path"] is None:
             raise ValueError(f"image {info['id']!r} has no path; override load_image or give add_image a path")
-        size = info.get("height"), info.get("width")
-        # The size it was annotated in tells whether its EXIF orientation was looked at.
-        try:
-            return read_image(os.fspath(info["path"]), size if all(isinstance(s, int) for s in size) else None)
-        except ValueError:
-            return read_image(os.fspath(info["path"]))
+        shown = read_image(os.fspath(info["path"]))
+        return shown if self.turn_exif else turned_back(shown, self.exif_orientation(image_id))
+
+    def exif_orientation(self, image_id: int) -> int:
+        """The EXIF orientation of an image's file, 1 to 8; 1 where it has none."""
+        return stored_shape(os.fspath(self.image_info[image_id]["path"]))[1]
 
     def load_mask(self, image_id: int) -> tuple[np.ndarray, np.ndarray]:
         """Masks [h, w, n] and class ids [n] of an image; to override."""

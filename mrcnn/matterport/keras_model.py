@@ -12,6 +12,7 @@ import numpy as np
 from mrcnn.export.saved_model import export_saved_model
 from mrcnn.matterport import weights_file
 from mrcnn.matterport.batches import MATCH, ROIS, as_batch, as_batches, given_anchors, given_proposals
+from mrcnn.matterport.layers import in_order, layer_type
 from mrcnn.matterport.progress import Progress
 from mrcnn.matterport.view import GraphView
 from mrcnn.modeling import mask_rcnn
@@ -172,6 +173,31 @@ class KerasModel(mask_rcnn.MaskRCNN):
         if isinstance(x, (list, tuple)) and len(x) == len(self.inputs):
             return [np.asarray(value) for value in self.view.run(self.outputs, x)]
         return super().predict(x, *args, **kwargs)
+
+    def summary(self, *args: Any, print_fn: Any = None, **kwargs: Any) -> None:
+        """Print the layers that have weights by matterport's names and types, with their numbers of parameters.
+
+        Args:
+            *args, **kwargs: of Keras' `summary`; its widths and details are not known here.
+            print_fn: called with each line; None: print.
+        """
+        del args, kwargs
+        show = print if print_fn is None else print_fn
+        layers = {layer.name: layer for layer in self.weighted_layers()}
+        show(f'Model: "{self.name}"')
+        show(f"{'Layer (type)':45} {'Shape of the kernel':25} Param #")
+        show("=" * 80)
+        counts = {True: 0, False: 0}
+        for name in in_order(layers):
+            weights = layers[name].weights
+            for weight in weights:
+                counts[bool(weight.trainable)] += int(np.prod(weight.shape))
+            total = sum(int(np.prod(weight.shape)) for weight in weights)
+            show(f"{f'{name} ({layer_type(name)})':45} {tuple(weights[0].shape)!s:25} {total:,}")
+        show("=" * 80)
+        show(f"Total params: {sum(counts.values()):,}")
+        show(f"Trainable params: {counts[True]:,}")
+        show(f"Non-trainable params: {counts[False]:,}")
 
     # Training and files
 

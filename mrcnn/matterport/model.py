@@ -6,6 +6,7 @@ import datetime
 import errno
 import logging
 import math
+import multiprocessing  # noqa: F401 - a name of this module
 import os
 import random
 import re
@@ -19,6 +20,7 @@ import tensorflow as tf
 
 import mrcnn
 from mrcnn.data import augmenters
+from mrcnn.data.rgb import turned
 from mrcnn.inference import to_instances
 from mrcnn.matterport import native_config, targets, training, utils, weights_file
 from mrcnn.matterport.eager import eagerly
@@ -53,11 +55,21 @@ from mrcnn.matterport.graph import (  # noqa: F401 - names that scripts take fro
     trim_zeros_graph,
 )
 from mrcnn.matterport.keras_model import KerasModel, LayerView
+from mrcnn.matterport.names import engine, imported
 from mrcnn.matterport.targets import build_detection_targets as build_detection_targets
 from mrcnn.matterport.targets import build_rpn_targets as build_rpn_targets
 from mrcnn.matterport.targets import generate_random_rois as generate_random_rois
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.tensors import batch_spec
+
+# Names that scripts take from here because matterport's module had imported them.
+K, KL, KM, KE = keras.backend, keras.layers, keras.models, engine()
+_IMPORTED = {"LooseVersion": "packaging.version:Version"}
+
+
+def __getattr__(name: str) -> Any:
+    return imported(__name__, _IMPORTED, name)
+
 
 _log = logging.getLogger("mrcnn")
 
@@ -159,6 +171,8 @@ def load_image_gt(
     image = dataset.load_image(image_id)
     mask, class_ids = dataset.load_mask(image_id)
     class_ids = np.asarray(class_ids)
+    if getattr(dataset, "turn_exif", False) and dataset.image_info[image_id]["path"] is not None:
+        mask = turned(np.asarray(mask), dataset.exif_orientation(image_id))
     original_shape = image.shape
     image, window, scale, padding, crop = utils.resize_image(
         image,

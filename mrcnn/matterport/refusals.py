@@ -49,6 +49,16 @@ _RULES: tuple[tuple[str, str], ...] = (
         r"cannot import name '(?P<name>\w+)' from 'mrcnn\.(?:matterport\.)?(?P<module>\w+)'",
         "mrcnn.{module} has no {name}",
     ),
+    (
+        r"(?:cannot import name 'multi_gpu_model'|has no attribute 'multi_gpu_model')",
+        "keras.utils.multi_gpu_model is gone from Keras: delete the call, GPU_COUNT x IMAGES_PER_GPU images make a "
+        "batch on one device; for several devices mrcnn.train takes a strategy",
+    ),
+    (
+        r"filepath provided must end in `\.weights\.h5`",
+        "Keras 3 wants names that end in .weights.h5 from ModelCheckpoint(save_weights_only=True): delete the "
+        "callback, model.train writes model.checkpoint_path after every epoch; or name the file x.weights.h5",
+    ),
     (r"No module named 'mrcnn\.(?P<name>\w+)'", "there is no mrcnn.{name}"),
     (
         r"(?P<name>\w+(?:\.\w+)*)\(\) got an unexpected keyword argument '(?P<argument>\w+)'",
@@ -83,6 +93,8 @@ def explain(error: BaseException) -> str | None:
         if found.get("argument") and found["name"].rpartition("mrcnn.")[2] not in _OURS:
             return None
         what = what.format(**found)
+        if not found:
+            return what
         if "TensorFlow 1" in what:
             if found["name"] not in _TF1:
                 return f"{what} or no name of TensorFlow at all"

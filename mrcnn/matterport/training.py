@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,6 +16,7 @@ import tensorflow as tf
 from mrcnn.data import augmenters
 from mrcnn.matterport import weights_file
 from mrcnn.matterport.feed import Feed
+from mrcnn.matterport.layers import in_order, layer_listing
 from mrcnn.training.freezing import set_trainable as native_set_trainable
 from mrcnn.training.schedules import SGDWithL2
 
@@ -63,16 +66,17 @@ def train(
     feed = _feed(train_dataset, config, augmentation, plain_sources)
     check = None if val_dataset is None else _feed(val_dataset, config)
     try:
-        return keras_model.fit(
-            feed.batches(),
-            initial_epoch=model.epoch,
-            epochs=epochs,
-            steps_per_epoch=max(1, int(config.STEPS_PER_EPOCH)),
-            shuffle=False,  # the data generator has
-            callbacks=[*_tensorboard(model.log_dir), _Checkpoint(model.checkpoint_path), *callbacks],
-            validation_data=None if check is None else check.batches(),
-            validation_steps=None if check is None else max(1, int(config.VALIDATION_STEPS)),
-        )
+        with quiet_retracing():  # every stage is a graph of its own
+            return keras_model.fit(
+                feed.batches(),
+                initial_epoch=model.epoch,
+                epochs=epochs,
+                steps_per_epoch=max(1, int(config.STEPS_PER_EPOCH)),
+                shuffle=False,  # the data generator has
+                callbacks=[*_tensorboard(model.log_dir), _Checkpoint(model.checkpoint_path), *callbacks],
+                validation_data=None if check is None else check.batches(),
+                validation_steps=None if check is None else max(1, int(config.VALIDATION_STEPS)),
+            )
     except tf.errors.OpError:
         for source in (feed, check):
             if source is not None and source.error is not None:
@@ -84,6 +88,22 @@ def _feed(dataset: Any, config: Any, augmentation: Any = None, plain_sources: Se
     from mrcnn.matterport import model  # it imports this module
 
     return Feed(dataset, config, model.load_image_gt, model.compute_backbone_shapes, augmentation, plain_sources)
+
+
+@contextlib.contextmanager
+def quiet_retracing() -> Iterator[None]:
+    """Without TensorFlow's warning that a function was traced again: after `compile` it must be."""
+
+    class Others(logging.Filter):
+        def filter(self, record: logging.LogRecord) -> bool:
+            return "triggered tf.function retracing" not in record.getMessage()
+
+    others, logger = Others(), logging.getLogger("tensorflow")
+    logger.addFilter(others)
+    try:
+        yield
+    finally:
+        logger.removeFilter(others)
 
 
 def _tensorboard(log_dir: str) -> list[Any]:
@@ -114,8 +134,6 @@ def set_trainable(keras_model: Any, config: Any, layer_regex: str, indent: int, 
         print("Selecting layers to train")
     paths = native_set_trainable(keras_model, lambda path: bool(re.fullmatch(layer_regex, layers.get(path, path))))
     if verbose > 0:
-        for layer in dict.fromkeys(layers[path] for path in paths if path in layers):
-            if layer == "rpn_conv_shared":
-                print("In model:  rpn_model")
-            kind = "BatchNorm" if layer.startswith("bn") or "_bn" in layer else "Conv2D"
-            print(f"{' ' * indent}{layer:20}   ({kind})")
+        chosen = {layers[path] for path in paths if path in layers}
+        for line in layer_listing(name for name in in_order(set(layers.values())) if name in chosen):
+            print(f"{' ' * indent}{line}")

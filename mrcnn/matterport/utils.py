@@ -8,7 +8,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import logging  # noqa: F401 - a name of this module, as those below
+import math  # noqa: F401
+import os  # noqa: F401
 import random
+import shutil  # noqa: F401
+import sys  # noqa: F401
 import urllib.request
 import warnings
 import xml.etree.ElementTree  # noqa: F401 - scripts use it after importing no more than `xml.etree`
@@ -16,13 +21,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import tensorflow as tf
 
 from mrcnn.files import atomic_write
 from mrcnn.matterport.dataset import Dataset as Dataset
 from mrcnn.matterport.eager import eagerly
+from mrcnn.matterport.names import imported
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import nms as nms_ops
 from mrcnn.ops import resize as resize_ops
@@ -32,6 +37,13 @@ with contextlib.suppress(ImportError):  # scripts that import `skimage.draw` go 
     import skimage.color
     import skimage.io
     import skimage.transform  # noqa: F401
+
+_IMPORTED = {"LooseVersion": "packaging.version:Version", "scipy": "scipy", "skimage": "skimage"}
+
+
+def __getattr__(name: str) -> Any:
+    return imported(__name__, _IMPORTED, name)
+
 
 COCO_MODEL_URL = "https://github.com/matterport/Mask_RCNN/releases/download/v2.0/mask_rcnn_coco.h5"
 _KNOWN_FILES = {COCO_MODEL_URL: (257_557_808, "e98aaff6f99e307b5e2a8a3ff741a518")}
@@ -174,8 +186,20 @@ def resize(
     scale = 1.0 if preserve_range or image.dtype.kind not in "iu" else 1.0 / np.iinfo(image.dtype).max
     if image.dtype == np.uint8:
         return resize_ops.resize_image(image, (height, width), "linear_black_u8").astype(np.float64) * scale
-    pixels = cv2.resize(image.astype(np.float64), (width, height), interpolation=cv2.INTER_LINEAR)
-    return pixels.reshape(height, width, *image.shape[2:]) * scale
+    rows, columns = _black_taps(image.shape[0], height), _black_taps(image.shape[1], width)
+    pixels = np.tensordot(rows, image.astype(np.float64), axes=1)  # [height, w, ...]
+    pixels = np.moveaxis(np.tensordot(columns, pixels, axes=(1, 1)), 0, 1)
+    # scikit-image leaves no value beyond those of the image, but for pixels that are black altogether.
+    low, high = float(image.min()), float(image.max())
+    is_black = (pixels == 0) & (not low <= 0 <= high)
+    return np.where(is_black, 0.0, np.clip(pixels, low, high)) * scale
+
+
+def _black_taps(size: int, new_size: int) -> np.ndarray:
+    """f64[new_size, size], weights of linear interpolation along an axis; less than 1 in all where black is near."""
+    twice = (2 * np.arange(new_size) + 1) * size - new_size  # 2 x new_size x the place of a pixel's center, exact
+    distance = np.abs(twice[:, np.newaxis] - 2 * new_size * np.arange(size)[np.newaxis])
+    return np.maximum(2 * new_size - distance, 0) / (2 * new_size)
 
 
 def resize_image(

@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import colorsys
 import itertools
+import os
 import random
+import sys  # noqa: F401 - a name of this module
 from collections.abc import Sequence
 from typing import Any
 
 import contourpy
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib import lines, patches  # noqa: F401 - names that scripts use
+from matplotlib import lines, patches
 from matplotlib.patches import Polygon
 
-from mrcnn import drawing
 from mrcnn.matterport import utils
-from mrcnn.structures.instances import Instances
+from mrcnn.matterport.names import imported
+
+ROOT_DIR = os.path.abspath("../")
+_IMPORTED = {"IPython": "IPython.display"}
+
+
+def __getattr__(name: str) -> Any:
+    return imported(__name__, _IMPORTED, name)
 
 
 def find_contours(image: np.ndarray, level: float) -> list[np.ndarray]:
@@ -99,26 +107,26 @@ def display_instances(
     if show:
         _, ax = plt.subplots(1, figsize=figsize)
     colors = colors or random_colors(num)
-    kept = [i for i in range(num) if np.any(boxes[i])]
-    texts = [_caption(i, class_ids, class_names, scores, captions) for i in kept]
-    # Each instance is drawn as a class of its own, which gives it its own color and its own label.
-    instances = Instances(
-        boxes=np.asarray(boxes, np.float32)[kept].reshape(-1, 4),
-        class_ids=np.arange(1, len(kept) + 1),
-        image_shape=image.shape[:2],
-        scores=None if scores is None else np.asarray(scores, np.float32)[kept],
-        masks=np.moveaxis(np.asarray(masks, bool)[..., kept], -1, 0) if num else None,
-    )
-    drawing.draw(
-        image.astype(np.uint8),
-        instances,
-        class_names=[*texts, ""],
-        scores=False,
-        masks=show_mask,
-        boxes=show_bbox,
-        colors={k: np.round(np.asarray(colors[i][:3]) * 255).astype(int) for k, i in enumerate(kept, start=1)},
-        ax=ax,
-    )
+    height, width = image.shape[:2]
+    ax.set_ylim(height + 10, -10)
+    ax.set_xlim(-10, width + 10)
+    shown = image.astype(np.uint32).copy()
+    for i in range(num):
+        if not np.any(boxes[i]):
+            continue
+        # Boxes, outlines and captions stay on the axes as patches and texts, where scripts look for them.
+        if show_bbox:
+            y1, x1, y2, x2 = boxes[i]
+            style = {"linewidth": 2, "alpha": 0.7, "linestyle": "dashed", "facecolor": "none"}
+            ax.add_patch(patches.Rectangle((x1, y1), x2 - x1, y2 - y1, edgecolor=colors[i], **style))
+        caption = _caption(i, class_ids, class_names, scores, captions)
+        ax.text(boxes[i][1], boxes[i][0] + 8, caption, color="w", size=11, backgroundcolor="none")
+        if show_mask:
+            shown = apply_mask(shown, masks[:, :, i], colors[i])
+        padded = np.pad(np.asarray(masks[:, :, i], np.uint8), 1)  # so that outlines close at the image's sides
+        for outline in find_contours(padded, 0.5):
+            ax.add_patch(Polygon(np.fliplr(outline) - 1, facecolor="none", edgecolor=colors[i]))
+    ax.imshow(shown.astype(np.uint8))
     ax.axis("off")
     ax.set_title(title)
     if show:

@@ -121,8 +121,11 @@ class FrozenBatchNorm(keras.layers.Layer):
         scale = tf.cast(self.gamma, tf.float32) * tf.math.rsqrt(variance + self.epsilon)
         return scale, tf.cast(self.beta, tf.float32) - tf.cast(self.moving_mean, tf.float32) * scale
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        """inputs [..., channels] -> scale * inputs + shift, same shape and dtype."""
+    def call(self, inputs: tf.Tensor, mask: None = None) -> tf.Tensor:
+        """inputs [..., channels] -> scale * inputs + shift, same shape and dtype.
+
+        `mask` takes the place of that of Keras' batch norm, for networks that pass one on; it has no effect.
+        """
         scale, shift = self.scale_shift()
         return inputs * tf.cast(scale, inputs.dtype) + tf.cast(shift, inputs.dtype)
 
@@ -173,7 +176,7 @@ class GroupNorm(keras.layers.GroupNormalization):
     Ref: Group Normalization, arXiv 1803.08494, section 3.
     """
 
-    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, mask: None = None) -> tf.Tensor:
         """[B, H, W, channels] -> same shape, in the compute dtype; statistics in float32 or better."""
         dtype = tf.float64 if inputs.dtype == tf.float64 else tf.float32
         x = tf.cast(inputs, dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-Tensor = tf.Tensor
+from mrcnn.structures.tensors import Tensor
 
 
 def crop_masks_by_corners(gt_masks: Tensor, frames: Tensor, gt_index: Tensor, boxes: Tensor, mask_side: int) -> Tensor:

@@ -5,6 +5,7 @@ A comment on the line before a block says what is special about it:
     <!-- test: skip, REASON -->          it is not run
     <!-- test: slow -->                  it is run with `pytest -m slow`
     <!-- test: slow, needs FILE -->      which is a file of the folder it is run in
+    <!-- test: slow, without FOLDER -->  which the block makes itself
     <!-- test: continues -->             it is run after the block before it, in one process
 
 Blocks of Python whose first line is a comment with a file name, `# brightness.py`, are that file, and stand there for

@@ -51,6 +51,9 @@ def supplies(tmp_path_factory) -> Path:
     """What the blocks name: images, annotations, a run, files of weights, a video."""
     folder = tmp_path_factory.mktemp("docs")
     model = mrcnn.MaskRCNN(dataclasses.replace(tiny_model().config, num_classes=1), ["nucleus"], [1])
+    logits = model.box_head.class_logits  # scores apart from each other, or rounding would order them in an export
+    logits.kernel.assign(logits.kernel * 10.0)
+    logits.bias.assign([4.0, 0.0])  # what has no features is background
     checkpoint = mrcnn.save_checkpoint(model, folder / "runs/mine/model.safetensors")
     shutil.copytree(folder / "runs/mine", folder / "RUN")
     for name in ("maskrcnn_resnet50_fpn_coco.pth", "model_final_f10217.pkl"):  # known by their content
@@ -78,6 +81,8 @@ def run_block(block: Block, supplies: Path, folder: Path) -> None:
     """Run a block; its page's files lie beside it."""
     shutil.copytree(supplies, folder, dirs_exist_ok=True)
     (folder / "samples").symlink_to(ROOT / "samples")
+    for name in (note.removeprefix("without ") for note in block.notes if note.startswith("without ")):
+        shutil.rmtree(folder / name)
     for other in blocks_of(block.page):
         if other.file is not None:
             (folder / other.file).parent.mkdir(parents=True, exist_ok=True)

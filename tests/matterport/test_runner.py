@@ -121,3 +121,13 @@ def test_the_extension_of_notebooks(capsys):
     out = capsys.readouterr().out
     assert "mrcnn.matterport.config <class 'numpy.int8'>" in out and "tf.ConfigProto is of TensorFlow 1" in out
     shell.run_cell("%unload_ext mrcnn.matterport")
+
+
+def test_tensorflow_starts_without_its_notes_and_before_any_device_is_in_use(tmp_path):
+    (tmp_path / "script.py").write_text(
+        "import mrcnn.model as modellib, tensorflow as tf\n"
+        "from tensorflow.python.eager import context\n"
+        "print(context.context()._initialized)\n"
+    )
+    done = _run(tmp_path / "script.py")
+    assert done.stdout == "False\n" and done.stderr == ""

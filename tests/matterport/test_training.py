@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from mrcnn import model as modellib
-from mrcnn.matterport import batches
+from mrcnn.matterport import batches, training
 from mrcnn.parallel_model import ParallelModel
 from tests.matterport.small import SmallConfig, small_dataset
 
@@ -140,3 +140,20 @@ def test_five_weights_of_losses():
 
 def test_parallel_model_is_the_model():
     assert ParallelModel("model", 2) == "model"
+
+
+def test_stages_bring_no_warning_of_retracing(caplog):
+    @tf.function(reduce_retracing=False)
+    def traced(x):
+        return x + 1
+
+    tf.get_logger().propagate = True
+    try:
+        with training.quiet_retracing():
+            for length in range(8):
+                traced(tf.zeros([length]))
+        assert "retracing" not in caplog.text
+        tf.get_logger().warning("triggered tf.function retracing, later")
+        assert "retracing" in caplog.text
+    finally:
+        tf.get_logger().propagate = False

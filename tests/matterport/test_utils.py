@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import json
+import random
 import threading
 
 import numpy as np
@@ -10,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mrcnn import utils
+from tests.matterport import golden_train
 
 
 class Shapes(utils.Dataset):
@@ -282,3 +285,40 @@ def test_a_download_of_another_file_than_the_published_one_is_refused(tmp_path, 
     monkeypatch.setattr("mrcnn.matterport.utils._KNOWN_FILES", {url: (1_000_000, digest)})
     utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
     assert (tmp_path / "coco.h5").stat().st_size == 1_000_000
+
+
+# `resize_image` of other types than uint8, against matterport's own outputs
+
+
+RESIZED = json.loads(str(golden_train.values()["table/resize_image/outputs"]))
+
+
+@pytest.mark.parametrize("case", sorted(RESIZED))
+def test_resize_image_is_matterports(case):
+    expected, source, dtype = RESIZED[case], case[0], case.rpartition("_")[2]
+    image = golden_train.values()[f"table/resize_image/{source}/input_uint8"]
+    if dtype != "uint8":
+        image = 5 * image.astype(np.int32) - 300
+    image = (image / 7).astype(np.float32) if dtype == "float32" else image
+    random.seed(5)
+    found, window, scale, padding, crop = utils.resize_image(image, **expected["args"])
+    assert found.dtype == dtype and list(found.shape) == expected["shape"] and list(window) == expected["window"]
+    assert scale == expected["scale"] and [list(sides) for sides in padding] == expected["padding"]
+    assert (crop and list(crop)) == expected["crop"]
+    off = np.abs(found.reshape(-1)[expected["index"]].astype(np.float64) - expected["value"])
+    if dtype == "float32":
+        assert off.max() < 1e-4
+        return
+    # Cut to whole numbers; where the exact value is one, rounding in scikit-image may leave it below.
+    assert off.max() <= 1 and (off > 0).mean() <= 0.05
+
+
+def test_uint16_and_borders_blend_with_black():
+    image = np.full((2, 2, 1), 1000, np.uint16)
+    image[0, 0] = 0
+    found = utils.resize(image, (4, 4), preserve_range=True)[..., 0]
+    # 0.75 of the last pixel and 0.25 of the black beyond it; along both axes at the corner.
+    assert found[3, 3] == pytest.approx(1000 * 0.75**2) and found[3, 2] == pytest.approx(1000 * 0.75 * 1.0)
+    assert found[0, 0] == 0 and utils.resize_image(image, 4, 4)[0].dtype == np.uint16
+    bright = utils.resize(np.full((2, 2), 7.0), (4, 4), preserve_range=True)
+    assert (bright == 7.0).all()  # scikit-image leaves no value below those of the image

@@ -135,3 +135,16 @@ def test_weight_stats_are_a_table(monkeypatch):
     monkeypatch.setattr("mrcnn.matterport.visualize.display_table", tables.append)
     visualize.display_weight_stats(type("M", (), {"get_trainable_layers": lambda self: [layer]})())
     assert tables[0][1][:2] == ["conv/kernel*** dead?", "(3,)"]
+
+
+def test_display_instances_leaves_texts_and_patches_on_the_axes(shown):
+    image, boxes, masks, ids = _scene()
+    _, ax = plt.subplots()
+    visualize.display_instances(image, boxes, masks, ids, NAMES, np.array([0.9, 0.8]), ax=ax)
+    assert [text.get_text() for text in ax.texts] == [
+        f"{NAMES[i]} {s:.3f}" for i, s in zip(ids, (0.9, 0.8), strict=True)
+    ]
+    rectangles = [p for p in ax.patches if isinstance(p, visualize.patches.Rectangle)]
+    assert [(r.get_y(), r.get_x()) for r in rectangles] == [tuple(box[:2]) for box in boxes]
+    assert sum(isinstance(p, visualize.Polygon) for p in ax.patches) >= 2
+    assert ax.images[0].get_array().shape == image.shape

@@ -431,7 +431,7 @@ def test_true_boxes_name_their_last_pixel_where_the_models_do(monkeypatch):
     model = MaskRCNN(config)
     seen = []
     monkeypatch.setattr(
-        type(model.rpn), "loss", lambda self, output, batch, features: seen.append(batch["gt_boxes"]) or {}
+        type(model.rpn), "loss", lambda self, output, batch, *rest: seen.append(batch["gt_boxes"]) or {}
     )
     ground_truth = batch()
     model(ground_truth)

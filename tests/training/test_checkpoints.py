@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import zlib
 
+import keras
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from mrcnn.modeling.variables import named_variables
-from mrcnn.training.checkpoints import CheckpointError, Checkpoints, read_checkpoint
+from mrcnn.training.checkpoints import (
+    CheckpointError,
+    Checkpoints,
+    read_checkpoint,
+    read_state,
+    restore,
+    run_variables,
+)
 from mrcnn.training.fit import train
 from tests.mean_color import MeanColor, write_set
+from tests.modeling.unnamed import UnnamedModel
 from tests.training.drawn import SIDE, small_model
 from tests.training.test_resume import recipe_of
 
@@ -137,3 +146,34 @@ def test_a_machine_that_does_not_write_sets_nothing_aside(tmp_path, caplog):
     assert other.steps() == [70, 60]
     kept.clear()
     assert other.steps() == []
+
+
+def _compiled(seed: int) -> UnnamedModel:
+    model = UnnamedModel()
+    model.compile(optimizer=keras.optimizers.SGD(momentum=0.9), jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    rng = np.random.default_rng(seed)
+    for variable in (*model.variables, *model.optimizer.variables[2:]):
+        variable.assign(rng.normal(size=variable.shape))
+    return model
+
+
+def test_layers_without_names_are_restored_where_others_were_built_before():
+    """Keras counts unnamed layers and variables over everything a process builds."""
+    first, second = _compiled(1), _compiled(2)
+    state = read_state(first)
+    assert list(state) == list(run_variables(second))
+    restore(second, state, "x")
+    for ours, theirs in zip(first.variables, second.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_state_with_the_numbers_of_an_earlier_version_is_restored():
+    first, second = _compiled(1), _compiled(2)
+    means = [variable for metric in first.metrics for variable in metric.variables]
+    kinds = (("model", first.variables), ("optimizer", first.optimizer.variables), ("mean", means))
+    state = {f"{kind}/{i:05d}/{v.name}": v.numpy() for kind, many in kinds for i, v in enumerate(many)}
+    assert set(state) != set(run_variables(second))
+    restore(second, state, "x")
+    for ours, theirs in zip(first.optimizer.variables, second.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mrcnn
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.weights import pretrained
 from mrcnn.weights.open_file import FileContents
@@ -153,3 +155,26 @@ def test_a_number_too_large_for_float32(holds: Callable, model: MaskRCNN) -> Non
     holds({**_arrays(), FC: np.broadcast_to(np.float64(1e300), (1024, 1024))})
     with pytest.raises(WeightsError, match=r"box_head/fc2/kernel holds NaN or infinity"):
         load_weights(model, PATH)
+
+
+def test_there_is_one_load_weights() -> None:
+    assert mrcnn.load_weights is mrcnn.weights.load_weights is load_weights
+    assert mrcnn.load_model is mrcnn.weights.load_model
+
+
+def test_an_encrypted_archive_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "w.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("m/data.pkl", b"\x80\x02}.")
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the flags, at the record and in the directory
+        content[content.index(mark) + offset] |= 1
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"w\.pth: .*encrypted"):
+        load_pretrained(path)
+
+
+def test_a_number_in_a_name_costs_no_memory(holds: Callable) -> None:
+    holds({**_arrays(), "backbone.body.layer1.2000000000.conv1.weight": np.zeros((64, 64, 1, 1), np.float32)})
+    with pytest.raises(WeightsError, match=r"fasterrcnn\.pth: .*missing"):
+        load_pretrained(PATH)

@@ -184,8 +184,10 @@ class Collector:
         names = list(self._class_ids)
         order = sorted(names) if self.is_open and by_name else names
         final = {self._class_ids[name]: number for number, name in enumerate(order, start=1)}
-        for number, name in enumerate(order, start=1):
-            self.dataset.add_class(self.source, self._category_ids.get(name, number), name)
+        stated = [self._category_ids.get(name) for name in order]
+        are_ids = None not in stated and len(set(stated)) == len(stated)
+        for number, (name, category_id) in enumerate(zip(order, stated, strict=True), start=1):
+            self.dataset.add_class(self.source, category_id if are_ids and category_id is not None else number, name)
         for image in self._images:
             annotations = [
                 a if a.class_id == final[a.class_id] else dataclasses.replace(a, class_id=final[a.class_id])

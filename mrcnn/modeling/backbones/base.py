@@ -89,7 +89,7 @@ def frozen_layers(model: keras.Model, config: BackboneConfig, freeze_at: int) ->
     if not chosen:
         raise ConfigError(
             f"backbone: stages up to {freeze_at} cannot be frozen, no layer belongs to them; there are the stages"
-            f" {sorted(set(stages.values()))}; {advice}"
+            f" {sorted({stage for stage in stages.values() if stage is not None})}; {advice}"
         )
     return chosen
 

@@ -155,3 +155,12 @@ def test_label_of(tmp_path: Path) -> None:
     image = tmp_path / "images/set/images/train/train_1.png"
     assert label_of(image) == tmp_path / "images/set/labels/train/train_1.txt"
     assert label_of(tmp_path / "images/other.png") is None
+
+
+def test_numbers_without_names_that_leave_gaps(tmp_path: Path) -> None:
+    layout(tmp_path, TRIANGLE.replace("0 ", "3 ", 1) + TRIANGLE.replace("0 ", "1 ", 1))
+    data = mrcnn.load_dataset(tmp_path)
+    assert data.class_names == ("0", "1", "2", "3") and [a.class_id for a in data.annotations(0)] == [4, 2]
+    (tmp_path / "labels/val/val_1.txt").write_text(TRIANGLE)
+    data = mrcnn.load_dataset(tmp_path)
+    assert [a.class_id for a in data.annotations(1)] == [1]

@@ -177,8 +177,8 @@ def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
     ours: dict[str, str] = {}
     for name in arrays:
         split = re.fullmatch(r"(.*?)\.(norm\.)?(\w+)", name)
-        leaf = split and leaf_of(split[3], split[2] is not None)
-        if not leaf:
+        leaf = None if split is None else leaf_of(split[3], split[2] is not None)
+        if split is None or leaf is None:
             continue
         for pattern, layer in _LAYERS:
             match = re.fullmatch(pattern, split[1])

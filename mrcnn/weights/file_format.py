@@ -11,7 +11,7 @@ from typing import Literal
 from mrcnn.weights.reading import regular_file
 from mrcnn.weights.report import WeightsError
 
-Kind = Literal["torch_zip", "torch_legacy", "pickle", "hdf5", "safetensors"]
+Format = Literal["torch_zip", "torch_legacy", "pickle", "hdf5", "safetensors"]
 EXPECTED = (
     "a weights file: .pth of PyTorch (both formats), .pkl of Detectron or detectron2, .h5 of Keras, or .safetensors"
 )
@@ -34,7 +34,7 @@ _BEGINNINGS = {
 }
 
 
-def file_format(path: str | os.PathLike[str]) -> Kind:
+def file_format(path: str | os.PathLike[str]) -> Format:
     """The container a weights file is written in.
 
     Args:

@@ -66,7 +66,7 @@ def survey(file: Any, max_bytes: int) -> dict[str, Any]:
                 raise TooLargeError
     if not arrays:
         raise FileError("an HDF5 file without the weights of a Keras model")
-    attributes = {}
+    attributes: dict[str, str] = {}
     for node in (file, root):
         attributes |= {key: _text(node.attrs[key]) for key in _TEXTS if key in node.attrs and _is_text(node.attrs[key])}
     return {"arrays": list(arrays.values()), "attributes": attributes}

@@ -42,12 +42,12 @@ def load_resnet(
         WeightsError: the file cannot be read or is of another network.
     """
     path = Path(path)
-    kind = file_format(path)
-    if kind != "hdf5":
-        raise WeightsError(f"{path}: a file of kind {kind}, expected an HDF5 file of keras.applications")
+    container = file_format(path)
+    if container != "hdf5":
+        raise WeightsError(f"{path}: a file of format {container}, expected an HDF5 file of keras.applications")
     stored, _ = open_keras_h5(path)
     arrays: dict[str, Any] = {}
-    variables = {}
+    variables: dict[str, Any] = {}
     for part, prefix in ((backbone, ""), (roi_stage, "stage5_")):
         for layer in part.layers if part is not None else ():
             if layer.weights:

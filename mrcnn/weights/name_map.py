@@ -7,6 +7,7 @@ width), a dense layer as (out, in), flatten features channels first and order a 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
@@ -159,7 +160,7 @@ def _conversion(
         ):  # (out, in, h, w) -> (h, w, in, out), and a transposed one's (in, out, h, w) -> (h, w, out, in)
             steps.append(lambda x: x.transpose(2, 3, 1, 0))
         elif len(shape) == 2 and layer.startswith("box_head") and layer.endswith("/fc1"):
-            steps.append(lambda x, side=network["box_head.pool.size"]: _first_dense(x, side))
+            steps.append(functools.partial(_first_dense, side=network["box_head.pool.size"]))
         elif len(shape) == 2:
             steps.append(np.transpose)
 

@@ -9,7 +9,7 @@ import math
 import os
 import pickle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class PickledArray:
             raise ValueError(f"{name} has {length} bytes, its shape {list(shape)} of {dtype} needs {size}")
         if length is None and not data.size / 2 <= size <= data.size:
             raise ValueError(f"{name} has other bytes than its shape {list(shape)} of {dtype} needs ({size})")
-        order = "F" if self.is_fortran else "C"
+        order: Literal["F", "C"] = "F" if self.is_fortran else "C"
 
         def read() -> np.ndarray:
             with reading(path):
@@ -138,7 +138,7 @@ class _Function(NamedTuple):
             raise pickle.UnpicklingError("impossible bytearray")
         return data
 
-    def _members(self, items: Any = ()) -> list:
+    def _members(self, items: Any = ()) -> list[Any]:
         return list(items)
 
     def _ndarray(self, *_: Any) -> Any:

@@ -17,6 +17,7 @@ from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, torchvision
 from mrcnn.weights.coco_classes import NOT_A_CLASS
+from mrcnn.weights.download import local_file
 from mrcnn.weights.name_map import Converted
 from mrcnn.weights.network import Network
 from mrcnn.weights.open_file import FileContents, read_arrays
@@ -100,7 +101,8 @@ def load_pretrained(
     or this package; it is recognized by its content, never by its name, and nothing in it is executed.
 
     Args:
-        path: the file, or the folder of a training run of this package.
+        path: the file, or the folder of a training run of this package; or a name of `mrcnn weights --list`, such as
+            "detectron2/mask_rcnn_r50_fpn_3x", or an https address: these are downloaded once and checked.
         num_classes: C of the model, things only, to fine-tune on other classes: the layers that depend on it start
             anew where the file has another number. None: as many as the file has.
         class_names: names of the classes, where the file has none, is of no known data set, or has others.
@@ -117,7 +119,10 @@ def load_pretrained(
         ValueError: `class_names` are not as many as the classes.
     """
     changes = {_SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
+    path = local_file(path)
     contents, foreign = read_foreign(path)
+    names: Sequence[str] | None
+    ids: Sequence[int] | None
     if foreign is None:
         config, names, ids = checkpoint.stored_model(contents.metadata, str(path))
         arrays: Mapping[str, Any] = contents.arrays
@@ -161,7 +166,7 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
 
     Args:
         model: a MaskRCNN, or any Keras model whose variables have the same names.
-        path: a weights file of any program `load_pretrained` reads, or a run's folder.
+        path: whatever `load_pretrained` takes.
         num_classes: things the model, or the file, has, to be sure that they are those that were meant; None: any.
 
     Returns:
@@ -172,6 +177,7 @@ def load_weights(model: Any, path: str | os.PathLike[str], *, num_classes: int |
     Raises:
         WeightsError: the file cannot be read, neither it nor the model has that many classes, or nothing in it fits.
     """
+    path = local_file(path)
     contents = read_arrays(path)
     foreign = _foreign(contents, path)
     if foreign is None:
@@ -258,19 +264,20 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
     """What a weights file is, without building the model.
 
     Args:
-        path: a weights file of any program `load_pretrained` reads, or a run's folder.
+        path: whatever `load_pretrained` takes.
 
     Raises:
         WeightsError: as `load_pretrained`.
     """
+    path = local_file(path)
     contents, foreign = read_foreign(path)
     values = sum(math.prod(array.shape) for array in contents.arrays.values())
     shared = (str(path), contents.container)
     if foreign is None:
         config, class_names, _ = checkpoint.stored_model(contents.metadata, str(path))
         heads = ["box", *(head.layer_name.removesuffix("_head") for head in config.heads)]
-        network = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
-        return WeightsDescription(*shared, config.profile, network, len(contents.arrays), values, tuple(class_names))
+        title = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
+        return WeightsDescription(*shared, config.profile, title, len(contents.arrays), values, tuple(class_names))
     network = foreign.network
     return WeightsDescription(
         *shared,

@@ -22,7 +22,6 @@ from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
-from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
@@ -32,6 +31,7 @@ from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.preprocessing import InputConfig
 from mrcnn.weights.network import Family, Overrides
 
 
@@ -57,7 +57,7 @@ class Profile(BaseConfig):
     keypoint_post_nms_train: int | None = None  # proposals in training of keypoint networks; None: the same
     norm_epsilon: float = 1e-5  # of batch norm, where the arrays are of the family's usual kind
     background: Literal["first", "last"] = "first"  # where class scores have it; with "first" boxes and masks have one
-    stem_pool: str = "symmetric"
+    stem_pool: Literal["symmetric", "same"] = "symmetric"
     freeze_at: int = 2
 
     def model_config(self, overrides: Overrides) -> MaskRCNNConfig:
@@ -88,7 +88,7 @@ class Profile(BaseConfig):
             pool = replace(pool, levels=(map_name,), sampling_ratio=self.single_map_sampling_ratio)
         heads: list[RoiHeadConfig] = []
         if own["mask_head"]:
-            norms = {"conv_norm": "none", "norm_epsilon": 1e-5}
+            norms: dict[str, Any] = {"conv_norm": "none", "norm_epsilon": 1e-5}
             heads.append(replace(self.mask_head, pool=replace(pool, size=14), **norms | own["mask_head"]))
         if own["keypoint_head"]:
             heads.append(replace(self.keypoint_head, pool=replace(pool, size=14), **own["keypoint_head"]))

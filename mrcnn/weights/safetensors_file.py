@@ -52,7 +52,7 @@ def checksum(array: np.ndarray) -> int:
 
 def _checksum_of_bytes(array: np.ndarray) -> int:
     """Of its content alone, as checkpoints of earlier versions have it."""
-    return zlib.crc32(memoryview(np.ascontiguousarray(array)).cast("B")) if array.size else 0
+    return zlib.crc32(np.ascontiguousarray(array).data.cast("B")) if array.size else 0
 
 
 def open_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, StoredArray]]:

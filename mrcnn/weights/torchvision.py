@@ -137,7 +137,6 @@ def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
     modules = sorted({int(m[1]) for m in (re.match(r"box_head/fc_module(\d+)/", name) for name in ours) if m})
     for number, module in enumerate(modules, start=1):
         for leaf in ("kernel", "bias"):
-            theirs = ours.pop(f"box_head/fc_module{module}/{leaf}", None)
-            if theirs is not None:
-                ours[f"box_head/fc{number}/{leaf}"] = theirs
+            if f"box_head/fc_module{module}/{leaf}" in ours:
+                ours[f"box_head/fc{number}/{leaf}"] = ours.pop(f"box_head/fc_module{module}/{leaf}")
     return lone_conv(ours, "rpn/conv")

@@ -16,8 +16,10 @@ from mrcnn.training.fit import train
 from mrcnn.weights.checkpoint import save_checkpoint
 from mrcnn.weights.pretrained import describe_weights, load_pretrained, load_weights
 from mrcnn.weights.report import WeightsError, named_variables
+from mrcnn.weights.zoo import ZooError
 from tests.golden.case import Golden
 from tests.tiny_model import tiny_model
+from tests.weights.file_server import Behavior, serve
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,23 @@ def test_faulty_settings_and_names_are_refused(own):
     with pytest.raises(WeightsError, match="weights for 2 classes and a model for 2, expected 7"):
         load_weights(model, path, num_classes=7)
     assert load_weights(model, path, num_classes=2).is_complete
+
+
+def test_names_and_addresses_stand_for_the_file(own, tmp_path, monkeypatch):
+    monkeypatch.setenv("MRCNN_CACHE_DIR", str(tmp_path / "cache"))
+    model, path = own
+    with serve(Behavior(path.read_bytes())) as server:
+        rows = [{"name": "lab/cells", "family": "lab", "url": server.url, "license": "CC0"}]
+        (tmp_path / "zoo.json").write_text(json.dumps(rows))
+        monkeypatch.setenv("MRCNN_ZOO", str(tmp_path / "zoo.json"))
+        assert str(describe_weights("lab/cells"))
+        loaded = load_pretrained("lab/cells")
+        assert not load_weights(model, server.url).missing
+        assert len(server.requests) == 1
+    for name, variable in named_variables(model).items():
+        np.testing.assert_array_equal(named_variables(loaded)[name].numpy(), variable.numpy())
+    with pytest.raises(ZooError, match="nearest: lab/cells"):
+        load_pretrained("lab/cell")
 
 
 def test_description_of_an_own_checkpoint(own):

@@ -56,7 +56,7 @@ class MaskRCNNConfig(BaseConfig):
         for i, head in enumerate(self.heads):
             if isinstance(head, BoxHeadConfig):
                 raise ConfigError(f"heads.{i}: a box head belongs into box_head, got {type(head).__name__}")
-        check_heads((self.box_head, *self.heads), RPN_LOSSES)
+        check_heads((self.box_head, *self.heads), (*RPN_LOSSES, "loss"))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MaskRCNNConfig:

@@ -166,7 +166,7 @@ def check_same_run(metadata: Mapping[str, Any], run: Run, digest: str, source: s
     theirs, ours = Recipe.from_dict(metadata["recipe"]).to_dict(), run.recipe.to_dict()
     differing = [path for path in _differences(theirs, ours) if path.rsplit(".", 1)[-1] not in _MAY_CHANGE]
     if metadata["batch"] != run.plan.batch_size:
-        differing.append(f"images a step ({metadata['batch']}, now {run.plan.batch_size})")
+        differing.append(f"images per step ({metadata['batch']}, now {run.plan.batch_size})")
     if metadata["images"] != len(run.train_data):
         differing.append(f"images in the training set ({metadata['images']}, now {len(run.train_data)})")
     if differing:

@@ -74,7 +74,7 @@ def compile_model(
     if worker_index(strategy) == 0 and by_recipe:
         replicas, rate = strategy.num_replicas_in_sync, config.learning_rate
         logger.info(
-            "%d device%s, %d images a step, learning rate %g x %d / %d = %g, %d steps",
+            "%d device%s, %d images per step, learning rate %g x %d / %d = %g, %d steps",
             *(replicas, "s" * (replicas > 1), plan.batch_size, rate, plan.batch_size),
             *(REFERENCE_BATCH, rate * plan.batch_size / REFERENCE_BATCH, plan.total_steps),
         )

@@ -172,10 +172,11 @@ def test_names_are_checked() -> None:
 
         @property
         def losses(self):
-            return (HeadLoss("rpn_box"),)
+            return (HeadLoss(taken),)
 
-    with pytest.raises(ConfigError, match="the loss 'rpn_box'"):
-        MaskRCNNConfig(heads=(Greedy(),))
+    for taken in ("rpn_box", "loss"):
+        with pytest.raises(ConfigError, match=f"the loss '{taken}'"):
+            MaskRCNNConfig(heads=(Greedy(),))
 
 
 def test_a_head_returns_what_it_declares(model: MaskRCNN) -> None:
@@ -189,6 +190,13 @@ def test_a_head_returns_what_it_declares(model: MaskRCNN) -> None:
         probe.predict = lambda *a: {k: v for k, v in complete(*a).items() if k != "kind"}
         with pytest.raises(ValueError, match=r"ProbeHeadConfig.outputs declares .*'kind'.* got"):
             probe.attach(detections, tf.ones([1, 2]))
+        for name, value, found in (
+            ("kind", tf.ones([1, 2]), r"'kind' as int32 .*, got float32"),
+            ("heat", tf.ones([1, 2, 4, 3]), r"'heat' as float32 \(None, None, 3, 3\), got float32 \(1, 2, 4, 3\)"),
+        ):
+            probe.predict = lambda *a, changed={name: value}: complete(*a) | changed
+            with pytest.raises(ConfigError, match=found):
+                probe.attach(detections, tf.ones([1, 2]))
     finally:
         del probe.predict
 

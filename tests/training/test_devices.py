@@ -75,7 +75,7 @@ def test_a_run_on_two_devices_is_a_run_on_one(two_devices, tmp_path, caplog):
     expected = train(alone, data, data, recipe=_recipe(2), out=tmp_path / "one", progress=False)
     with caplog.at_level("INFO", "mrcnn"):
         found = train(both, data, data, recipe=_recipe(1), out=tmp_path / "two", strategy=two_devices, progress=False)
-    assert "2 devices, 2 images a step, learning rate 0.01 x 2 / 16 = 0.00125" in caplog.text
+    assert "2 devices, 2 images per step, learning rate 0.01 x 2 / 16 = 0.00125" in caplog.text
     _expect_same(both, alone, small_model())
     for name in set(expected.history) - {"data_wait", "images_per_s"}:
         assert found.history[name] == pytest.approx(expected.history[name], rel=2e-3, abs=1e-5), name

@@ -51,7 +51,7 @@ def test_the_same_run_and_what_does_not_touch_what_is_trained_pass() -> None:
             {"batch": 16, "images": 9},
             {},
             ("cat", "dog"),
-            f"{FIELDS}: images a step (16, now 2), images in the training set (9, now 4)",
+            f"{FIELDS}: images per step (16, now 2), images in the training set (9, now 4)",
         ),
         (
             {},

@@ -214,7 +214,7 @@ def test_another_run_is_not_resumed(tmp_path):
         _color_run(tmp_path, 3)
     with pytest.raises(CheckpointError, match=r"cannot resume: these fields differ .*: train\.learning_rate$"):
         _color_run(tmp_path, resume=True, changes={"train__learning_rate": 0.5})
-    with pytest.raises(CheckpointError, match=r"train\.batch_size, images a step \(2, now 4\)"):
+    with pytest.raises(CheckpointError, match=r"train\.batch_size, images per step \(2, now 4\)"):
         _color_run(tmp_path, resume=True, changes={"train__batch_size": 4})
     _color_run(tmp_path, resume=True, changes={"train__keep_checkpoints": 1, "train__on_nonfinite": "skip"})
 

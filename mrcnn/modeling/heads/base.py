@@ -190,7 +190,7 @@ class RoiHead(keras.layers.Layer):
         """The detections with this head's outputs added under their names in the model, zero for padding.
 
         Raises:
-            ConfigError: `predict` returned other outputs than the config declares.
+            ConfigError: `predict` returned other outputs than the config declares, or of another dtype or shape.
         """
         values = self.predict(pred, detections)
         declared = {output.name for output in self.config.outputs}
@@ -199,6 +199,14 @@ class RoiHead(keras.layers.Layer):
                 f"{type(self).__name__}.predict: {type(self.config).__name__}.outputs declares {sorted(declared)},"
                 f" got {sorted(values)}"
             )
+        for output in self.config.outputs:
+            value = values[output.name]
+            whole = tf.TensorShape([None, None, *output.shape])
+            if value.dtype != output.dtype or not whole.is_compatible_with(value.shape):
+                raise ConfigError(
+                    f"{type(self).__name__}.predict: {type(self.config).__name__}.outputs declares {output.name!r} as"
+                    f" {output.dtype} {whole}, got {value.dtype.name} {value.shape}"
+                )
         return detections.with_outputs(
             {self.config.full_name(name): _zero_padding(value, detections.valid) for name, value in values.items()}
         )

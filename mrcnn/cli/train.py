@@ -72,7 +72,8 @@ def train(
     SIGTERM and ctrl-C write a checkpoint before the run ends; the same command with --resume continues from there.
     """
     several = workers is not None or "TF_CONFIG" in os.environ
-    if (out / "model.safetensors").exists() and not (overwrite or resume or several or dry_run):
+    is_held = (out / "train.lock").exists()  # perhaps by another training, which mrcnn.train names
+    if (out / "model.safetensors").exists() and not (overwrite or resume or several or dry_run or is_held):
         raise typer.BadParameter(f"{out} holds a run already; choose another folder, or pass --resume or --overwrite")
     if val_images is not None and val is None:
         raise typer.BadParameter("--val-images without --val")

@@ -24,6 +24,7 @@ import safetensors.numpy
 from mrcnn.errors import MrcnnError
 from mrcnn.files import atomic_write
 from mrcnn.modeling.variables import generated_names, named_variables
+from mrcnn.weights.safetensors_file import KEY, SUM_KEY, checksum, header_metadata
 
 logger = logging.getLogger("mrcnn")
 
@@ -31,8 +32,6 @@ FORMAT = "mrcnn-run/1"
 FOLDER = "checkpoints"
 DAMAGED = ".damaged"
 """Added to the name of a checkpoint that was found damaged."""
-_KEY = "mrcnn"
-_SUM_KEY = "mrcnn_crc32"
 _NAME = re.compile(r"step_(\d+)\.safetensors")
 
 
@@ -129,9 +128,8 @@ class Checkpoints:
         if not self.writes:
             return None
         best = step if is_best else self.best
-        sums = {name: _checksum(value) for name, value in state.items()}
-        text = json.dumps({**metadata, "format": FORMAT, "step": step, "best_step": best, "crc32": sums})
-        header = {_KEY: text, _SUM_KEY: str(zlib.crc32(text.encode()))}
+        content = {**metadata, "format": FORMAT, "step": step, "best_step": best}
+        header = header_metadata(content, state)
         try:
             with atomic_write(self.path(step)) as temporary:
                 safetensors.numpy.save_file(state, temporary, metadata=header)
@@ -210,19 +208,19 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[
     try:
         with safetensors.safe_open(path, "numpy") as file:
             header = file.metadata() or {}
-            text = header.get(_KEY, "{}")
+            text = header.get(KEY, "{}")
             metadata = json.loads(text)
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the checkpoint is damaged ({error})") from error
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path}: no checkpoint of a training run, expected format {FORMAT!r}")
-    if _SUM_KEY in header and header[_SUM_KEY] != str(zlib.crc32(text.encode())):  # absent in files of before
+    if SUM_KEY in header and header[SUM_KEY] != str(zlib.crc32(text.encode())):  # absent in files of before
         raise CheckpointError(f"{path}: the checkpoint is damaged (its metadata is not what was written)")
     _check_metadata(metadata, str(path))
     sums = metadata.pop("crc32")
     for name, value in state.items():
-        if value.size and sums.get(name) not in (_checksum(value), _checksum_of_bytes(value)):
+        if value.size and sums.get(name) not in (checksum(value), zlib.crc32(value.tobytes())):  # the latter: of before
             raise CheckpointError(f"{path}: the checkpoint is damaged ({name} is not what was written)")
     missing = next((name for name in sums if name not in state), None)
     if missing is not None:
@@ -244,16 +242,6 @@ def _check_metadata(metadata: Mapping[str, Any], source: str) -> None:
             raise CheckpointError(
                 f"{source}: the checkpoint is damaged ({name} of its metadata is {metadata.get(name)!r:.40})"
             )
-
-
-def _checksum(value: np.ndarray) -> int:
-    """Of an array's type, shape and content."""
-    return zlib.crc32(f"{value.dtype.str}{list(value.shape)}".encode(), _checksum_of_bytes(value))
-
-
-def _checksum_of_bytes(value: np.ndarray) -> int:
-    """Of its content alone, as earlier versions have it."""
-    return zlib.crc32(memoryview(np.ascontiguousarray(value)).cast("B")) if value.size else 0
 
 
 def _by_present_names(state: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, np.ndarray]:

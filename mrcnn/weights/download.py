@@ -154,8 +154,8 @@ def place_of(entry: ZooEntry) -> Path:
     Each address has a folder of its own, so files of one name do not replace each other.
     """
     digest = hashlib.sha256(entry.url.encode()).hexdigest()[:12]
-    folder = file_stem(entry.name.replace("/", "-") or urlsplit(entry.url).hostname or "file", 80)
-    return cache_folder() / f"{folder}-{digest}" / file_name(entry.url)
+    name = file_name(entry.url)
+    return cache_folder() / f"{file_stem(Path(name).stem, 80)}-{digest}" / name
 
 
 def download(entry: ZooEntry, *, progress: Progress | None = None, log: Callable[[str], None] | None = None) -> Path:

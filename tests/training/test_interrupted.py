@@ -116,6 +116,16 @@ def test_the_model_is_that_of_the_checkpoint_and_works(interrupted: Path, tmp_pa
     assert (tmp_path / "metrics.json").exists()
 
 
+def test_its_checkpoint_loads_as_weights_too(interrupted: Path) -> None:
+    kept = Checkpoints(interrupted)
+    [step] = kept.steps()
+    last = named_variables(mrcnn.load_model(interrupted))
+    for path, variable in named_variables(mrcnn.load_model(kept.path(step))).items():
+        np.testing.assert_array_equal(variable.numpy(), last[path].numpy(), err_msg=path)
+    assert mrcnn.load_model(kept.path(step)).class_names == ("nucleus",)
+
+
+@pytest.mark.slow
 def test_it_is_resumed(interrupted: Path) -> None:
     before = Checkpoints(interrupted).steps()[0]
     command = _command(interrupted, "--resume")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mrcnn import Instances, MaskRCNN
 
 SIZES = {"large": (800, 1088), "small": (320, 427)}
-CASES = [f"{size}:{batch}:{found}" for size in SIZES for batch in (1, 4) for found in (100, 5)]
+CASES = [f"{size}:{batch}:{detections}" for size in SIZES for batch in (1, 4) for detections in (100, 5)]
 GOLDEN = "tv_mask_r50_fpn"
 OURS = ("plain", "folded", "frozen")
 WEIGHTS = "weights.pth"
@@ -42,8 +42,8 @@ THREADS = 2
 
 def parse(case: str) -> tuple[tuple[int, int], int, int]:
     """((height, width), images, detections) of "large:1:100"."""
-    size, batch, found = case.split(":")
-    return SIZES[size], int(batch), int(found)
+    size, batch, detections = case.split(":")
+    return SIZES[size], int(batch), int(detections)
 
 
 def image(shape: tuple[int, int]) -> np.ndarray:
@@ -85,8 +85,12 @@ def load_ours(folder: Path, case: str) -> MaskRCNN:
     import mrcnn
 
     mrcnn.set_threads(THREADS)
-    shape, _, found = parse(case)
-    overrides: dict[str, Any] = {"score_threshold": 0.05, "short_side": min(shape), "box_head.max_detections": found}
+    shape, _, detections = parse(case)
+    overrides: dict[str, Any] = {
+        "score_threshold": 0.05,
+        "short_side": min(shape),
+        "box_head.max_detections": detections,
+    }
     return mrcnn.load_pretrained(folder / WEIGHTS, **overrides)
 
 
@@ -151,13 +155,13 @@ def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
     import torchvision
 
     torch.set_num_threads(THREADS)
-    shape, batch, found = parse(case)
+    shape, batch, detections = parse(case)
     model = torchvision.models.detection.maskrcnn_resnet50_fpn(
         weights=None,
         weights_backbone=None,
         min_size=min(shape),
         box_score_thresh=0.05,
-        box_detections_per_img=found,
+        box_detections_per_img=detections,
     )
     model.load_state_dict(torch.load(options.folder / WEIGHTS))
     model.eval()
@@ -253,16 +257,16 @@ def stages(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
     proposals = Proposals(*(field[:, :used] for field in proposals))
     timed(f"  RoIAlign of {used}", lambda f, p: model.box_head.pooler(f, p.boxes, p.valid), features, proposals)
     pred = timed("box head, with it", lambda f, p: model.box_head(f, p.boxes, p.valid, window), features, proposals)
-    found = timed("NMS of classes", lambda q, p: model.box_head.detect(q, p, window), pred, proposals)
-    used = int(tf.reduce_sum(tf.cast(found.valid, tf.int32)))
-    found = found.map(lambda field: field[:, :used])
+    detections = timed("NMS of classes", lambda q, p: model.box_head.detect(q, p, window), pred, proposals)
+    used = int(tf.reduce_sum(tf.cast(detections.valid, tf.int32)))
+    detections = detections.map(lambda field: field[:, :used])
     head = model.heads[0]
-    timed(f"  RoIAlign of {used}", lambda f, d: head.pooler(f, d.boxes, d.valid), features, found)
+    timed(f"  RoIAlign of {used}", lambda f, d: head.pooler(f, d.boxes, d.valid), features, detections)
     whole = timed(
         "mask head, with it",
         lambda f, d: head.attach(d, head(f, d.boxes, d.valid, window)),
         features,
-        found,
+        detections,
     )
     held = {name: value.numpy()[0] for name, value in whole.to_dict().items()}
 

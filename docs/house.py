@@ -214,7 +214,7 @@ def _arrow(source: Box, target: Box, color: int) -> str:
             [(source.center, start), (source.center, bend), (target.center, bend), (target.center, end)], color
         )
     middle = ROW * 0.35
-    # Arrows spread over the two edges, so that those of one box can be told apart.
+    # Arrows spread over the two edges, so that those of one box are distinct.
     lean = max(-0.4, min(0.4, (target.center - source.center) / WIDTH))
     x0, x1 = source.center + lean * source.width, target.center - lean * target.width
     return _curve([(x0, start), (x0, start + middle), (x1, end - middle), (x1, end)], color)

@@ -254,9 +254,9 @@ def _hint(path: str, parent: str, keys: Iterable[str]) -> str:
     if not matches:
         return ""
     siblings = [key for key in matches if key.rpartition(".")[0] == parent]
-    found = (
+    suggested = (
         siblings[0].rpartition(".")[2]
         if siblings
         else max(matches, key=lambda key: difflib.SequenceMatcher(None, path, key).ratio())
     )
-    return f"; did you mean {found}?{_EXPLAINED.get(wanted, '') if wanted != last else ''}"
+    return f"; did you mean {suggested}?{_EXPLAINED.get(wanted, '') if wanted != last else ''}"

@@ -88,15 +88,15 @@ def _roi_align() -> str:
 
     forced = os.environ.get(loading.VARIABLE)
     setting = f" ({loading.VARIABLE}={forced})" if forced else ""
-    found = loading.state()
-    if found.library is None or found.stamp is None:
-        return f"pure TensorFlow{setting}, because {found.reason}; `mrcnn build-ops` builds the op"
-    stamp = found.stamp
+    state = loading.state()
+    if state.library is None or state.stamp is None:
+        return f"pure TensorFlow{setting}, because {state.reason}; `mrcnn build-ops` builds the op"
+    stamp = state.stamp
     kernels = "CPU kernels"
     if stamp.cuda:
         kernels += f" and CUDA {stamp.cuda} kernels for {', '.join(f'sm_{arch}' for arch in stamp.cuda_architectures)}"
     used = "the op is loaded but not used" if forced == "python" else "the op"
-    return f"{used}{setting}: {kernels}, {found.path}, compiled by {stamp.compiler}"
+    return f"{used}{setting}: {kernels}, {state.path}, compiled by {stamp.compiler}"
 
 
 def _compilers() -> str:

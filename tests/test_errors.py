@@ -32,8 +32,8 @@ def test_every_error_of_the_package_derives_from_both():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and node.name.endswith("Error") and node.name != "MrcnnError":
                 pending.append((node.name, {base.id for base in node.bases if isinstance(base, ast.Name)}))
-    while found := [name for name, bases in pending if bases & known and name not in known]:
-        known.update(found)
+    while result := [name for name, bases in pending if bases & known and name not in known]:
+        known.update(result)
     assert {name for name, _ in pending if name not in known} <= INSIDE
     for name, bases in pending:
         if "MrcnnError" in bases:

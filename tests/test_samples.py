@@ -55,8 +55,8 @@ def test_splash_leaves_color_on_objects_only():
     image = np.full((4, 6, 3), (200, 40, 10), np.uint8)
     masks = np.zeros((2, 4, 6), bool)
     masks[0, :2, :2], masks[1, 3, 5] = True, True
-    found = Instances(np.array([[0, 0, 2, 2], [3, 5, 4, 6]]), [1, 1], (4, 6), [0.9, 0.8], masks)
-    result = splash(image, found)
+    detections = Instances(np.array([[0, 0, 2, 2], [3, 5, 4, 6]]), [1, 1], (4, 6), [0.9, 0.8], masks)
+    result = splash(image, detections)
     inside = masks.any(0)
     assert (result[inside] == (200, 40, 10)).all() and (result[~inside] == 84).all()  # 0.299 r + 0.587 g + 0.114 b
     assert (splash(image, Instances.empty((4, 6))) == 84).all()

@@ -490,7 +490,7 @@ MRCNN_INSTANTIATE(BFloat16)
 }  // namespace mrcnn
 
 #if defined(__CUDACC__)
-// nullptr if the kernels can run on the first GPU, else what CUDA says: no driver, one that is too old, or a GPU that
+// nullptr if the kernels can run on the first GPU, else CUDA's message: no driver, one that is too old, or a GPU that
 // nothing was compiled for.
 extern "C" const char* mrcnn_cuda_problem() {
   cudaFuncAttributes attributes;

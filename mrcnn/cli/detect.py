@@ -139,7 +139,7 @@ def _write(
         for number, (file, target, instances) in enumerate(zip(files, targets, results, strict=True)):
             try:
                 pixels = None if instances is None else _read(file, read)
-            except mrcnn.MrcnnError as error:  # it was whole a moment ago
+            except mrcnn.MrcnnError as error:  # it was whole when it was detected in
                 failures.add(number, error)
                 pixels = None
             if instances is None or pixels is None:
@@ -149,8 +149,8 @@ def _write(
             mrcnn.save_image(target, drawing, software=DRAWN_BY)
             for record in mrcnn.to_coco_results(number + 1, instances, network.category_ids):
                 records.append({**record, "file_name": str(file)})
-            found = f"{len(instances)} instance{'s' * (len(instances) != 1)}"
-            lines.append(f"{short(file)}: {found}, drawn as {short(target)}")
+            counted = f"{len(instances)} instance{'s' * (len(instances) != 1)}"
+            lines.append(f"{short(file)}: {counted}, drawn as {short(target)}")
             done += 1
     finally:
         if done:

@@ -95,7 +95,7 @@ def detect_augmented(
         sized = dataclasses.replace(config, short_side=side, long_side=long_side)
         return sized, prepare_image(pixels[:, ::-1] if mirrored else pixels, 0, sized, None)
 
-    found: list[Instances] = []
+    at_all_sizes: list[Instances] = []
     for side, mirrored in views:
         sized, item = view(side, mirrored)
         output = {name: value.numpy()[0] for name, value in find_boxes(make_batch([item])).items()}
@@ -104,8 +104,8 @@ def detect_augmented(
         )
         if mirrored:
             instances.boxes = _mirror(instances.boxes, width)
-        found.append(instances)
-    boxes, class_ids, scores = _merge(found, model.config.box_head)
+        at_all_sizes.append(instances)
+    boxes, class_ids, scores = _merge(at_all_sizes, model.config.box_head)
     if not model.heads:
         return Instances(boxes, class_ids, pixels.shape[:2], scores=scores)
 
@@ -196,11 +196,11 @@ def _mirror_output(output: HeadOutput, value: np.ndarray, width: int, joint_orde
     return value[..., list(_joint_order(joint_order, value.shape[-1]))] if output.mirror == "joints" else value
 
 
-def _merge(found: Sequence[Instances], config: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _merge(at_all_sizes: Sequence[Instances], config: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes f32[n, 4], class ids i32[n] and scores f32[n] of what is left of several answers, best first."""
-    boxes = np.concatenate([f.boxes for f in found])
-    class_ids = np.concatenate([f.class_ids for f in found])
-    scores = np.concatenate([f.scores for f in found])
+    boxes = np.concatenate([f.boxes for f in at_all_sizes])
+    class_ids = np.concatenate([f.class_ids for f in at_all_sizes])
+    scores = np.concatenate([f.scores for f in at_all_sizes])
     index, keep = nms(boxes, scores, class_ids, config.nms_iou, config.max_detections)
     kept = np.asarray(index)[np.asarray(keep)]
     return boxes[kept], class_ids[kept], scores[kept]

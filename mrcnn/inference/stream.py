@@ -353,8 +353,8 @@ def graph_of(model: Any) -> Run:
 def _run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dict[str, np.ndarray]]]:
     """Each image of a batch (its pixels dropped) and its detections in the padded frame, by number."""
     output = {name: value.numpy() for name, value in run(make_batch(batch)).items()}
-    found = {}
+    resized = {}
     for i, item in enumerate(batch):
         own = {name: value[i][output["valid"][i]] for name, value in output.items()}  # copies: no other's are held
-        found[item.number] = (dataclasses.replace(item, image=None), own)
-    return found
+        resized[item.number] = (dataclasses.replace(item, image=None), own)
+    return resized

@@ -107,7 +107,7 @@ def detect_tiled(
         y1, x1, y2, x2 = frame
         return lambda: pixels[y1:y2, x1:x2]
 
-    found: list[_Found] = []
+    findings: list[_Found] = []
     results = iter_detect(
         model,
         [cut(frame) for frame in frames],
@@ -122,8 +122,8 @@ def detect_tiled(
         with_masks = instances.has_masks
         joints = None if instances.keypoints is None else instances.keypoints.shape[1]
         empty = instances[:0]
-        found += _in_image(instances, frame)
-    merged = merge_findings(found, merge_iou)
+        findings += _in_image(instances, frame)
+    merged = merge_findings(findings, merge_iou)
     shape = (len(merged), 4)
     return Instances(
         np.array([f.box for f in merged], np.float32).reshape(shape),
@@ -177,12 +177,12 @@ def _moved(output: HeadOutput, value: Any, top: int, left: int) -> Any:
     return value
 
 
-def merge_findings(found: list[_Found], merge_iou: float) -> list[_Found]:
+def merge_findings(findings: list[_Found], merge_iou: float) -> list[_Found]:
     """Findings with those of one object made one, best score first; see `detect_tiled`.
 
     Each takes in, best first, every later one that shows the same object, and grows by it, until none is left.
     """
-    rest = sorted(found, key=lambda f: -f.score)
+    rest = sorted(findings, key=lambda f: -f.score)
     merged = []
     while rest:
         one = rest.pop(0)

@@ -174,10 +174,10 @@ def evaluate_coco(
     for image_id, coco_id in zip(image_ids, coco_ids, strict=True):
         image = dataset.load_image(image_id)
         start = time.time()
-        found = model.detect([image], verbose=0)[0]
+        result = model.detect([image], verbose=0)[0]
         spent += time.time() - start
         results += build_coco_results(
-            dataset, [coco_id], found["rois"], found["class_ids"], found["scores"], found["masks"]
+            dataset, [coco_id], result["rois"], result["class_ids"], result["scores"], result["masks"]
         )
     evaluation = COCOeval(coco, coco.loadRes(results) if results else COCO(), eval_type)
     evaluation.params.imgIds = coco_ids

@@ -78,7 +78,7 @@ class Config:
         "mrcnn_mask_loss": 1.0,
     }
     USE_RPN_ROIS = True
-    TRAIN_BN = False  # None or True: batch norm uses and learns the statistics of the batch
+    TRAIN_BN = False  # None or True: batch norm uses and updates the statistics of the batch
     GRADIENT_CLIP_NORM = 5.0
 
     def __init__(self) -> None:

@@ -194,8 +194,8 @@ def _refine(rois: tf.Tensor, probs: tf.Tensor, deltas: tf.Tensor, window: tf.Ten
     )
     refined = box_ops.decode_deltas(deltas[:, :, 1:], rois[:, :, tf.newaxis], native.delta_weights, None)
     refined = box_ops.clip_boxes(refined, window[:, tf.newaxis])
-    found = detections_of(probs, refined, is_filled(rois), native)
-    return as_rows(found.boxes, found.class_ids, found.scores)
+    outputs = detections_of(probs, refined, is_filled(rois), native)
+    return as_rows(outputs.boxes, outputs.class_ids, outputs.scores)
 
 
 def as_rows(boxes: tf.Tensor, class_ids: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
@@ -221,8 +221,8 @@ def detection_targets_graph(
     proposals: tf.Tensor, gt_class_ids: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, config: Any
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """`DetectionTargetLayer` for one image."""
-    found = _targets(*(x[tf.newaxis] for x in (proposals, gt_class_ids, gt_boxes, gt_masks)), config)
-    return tuple(x[0] for x in found)
+    outputs = _targets(*(x[tf.newaxis] for x in (proposals, gt_class_ids, gt_boxes, gt_masks)), config)
+    return tuple(x[0] for x in outputs)
 
 
 def _targets(proposals: Any, class_ids: Any, gt_boxes: Any, gt_masks: Any, config: Any) -> tuple[Any, ...]:

@@ -327,7 +327,7 @@ class MaskRCNN:
         )
 
     def set_log_dir(self, model_path: Any = None) -> None:
-        """Start a new folder and epoch 0, or go on with those of a checkpoint's path."""
+        """Start a new folder and epoch 0, or continue those of a checkpoint's path."""
         self.epoch = 0
         now = datetime.datetime.now()
         match = _CHECKPOINT.match(str(model_path)) if model_path else None
@@ -550,7 +550,7 @@ class MaskRCNN:
         """
         class_ids = detections[:, 4].astype(np.int32)
         y1, x1, y2, x2 = (int(side) for side in window)
-        found = to_instances(
+        instances = to_instances(
             {
                 "boxes": (detections[:, :4] * (np.tile(image_shape[:2], 2) - 1)).astype(np.float32),
                 "class_ids": class_ids,
@@ -564,7 +564,7 @@ class MaskRCNN:
             config=native_config.MATTERPORT.input,
             outputs=native_config.MATTERPORT.mask_head.outputs,
         )
-        result = _as_result(found)
+        result = _as_result(instances)
         return result["rois"], result["class_ids"], result["scores"], result["masks"]
 
     def get_anchors(self, image_shape: Any) -> np.ndarray:
@@ -579,13 +579,13 @@ class MaskRCNN:
         return utils.norm_boxes(self.anchors, image_shape[:2])
 
 
-def _as_result(found: Instances) -> dict[str, np.ndarray]:
-    rois = np.around(found.boxes).astype(np.int32)
+def _as_result(instances: Instances) -> dict[str, np.ndarray]:
+    rois = np.around(instances.boxes).astype(np.int32)
     kept = (rois[:, 2] > rois[:, 0]) & (rois[:, 3] > rois[:, 1])
-    masks = found.masks if found.masks is not None else np.zeros((len(rois), *found.image_shape), bool)
+    masks = instances.masks if instances.masks is not None else np.zeros((len(rois), *instances.image_shape), bool)
     return {
         "rois": rois[kept],
-        "class_ids": found.class_ids[kept],
-        "scores": found.scores[kept],
+        "class_ids": instances.class_ids[kept],
+        "scores": instances.scores[kept],
         "masks": np.ascontiguousarray(np.moveaxis(masks[kept], 0, -1)),
     }

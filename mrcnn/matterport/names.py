@@ -32,8 +32,8 @@ def imported(module: str, names: dict[str, str], name: str) -> Any:
         raise AttributeError(f"module {module!r} has no attribute {name!r}")
     source, _, attribute = names[name].partition(":")
     try:
-        found = importlib.import_module(source)
+        owner = importlib.import_module(source)
     except ImportError as error:
         raise AttributeError(f"{module}.{name} is {source}, which is not installed: pip install {source}") from error
     # `import IPython.display` binds IPython, with the part loaded.
-    return getattr(found, attribute) if attribute else importlib.import_module(source.partition(".")[0])
+    return getattr(owner, attribute) if attribute else importlib.import_module(source.partition(".")[0])

@@ -77,7 +77,7 @@ EAGER_OFF = (
     "eager execution is off (tf.compat.v1.disable_eager_execution, disable_v2_behavior), and Keras 3 does not work "
     "without it: delete that line"
 )
-"""Said where a model is made although TensorFlow was told to behave like TensorFlow 1."""
+"""The message where a model is made although TensorFlow was set to behave like TensorFlow 1."""
 
 
 def explain(error: BaseException) -> str | None:
@@ -89,16 +89,16 @@ def explain(error: BaseException) -> str | None:
         match = re.search(pattern, text)
         if match is None:
             continue
-        found = match.groupdict()
-        if found.get("argument") and found["name"].rpartition("mrcnn.")[2] not in _OURS:
+        groups = match.groupdict()
+        if groups.get("argument") and groups["name"].rpartition("mrcnn.")[2] not in _OURS:
             return None
-        what = what.format(**found)
-        if not found:
+        what = what.format(**groups)
+        if not groups:
             return what
         if "TensorFlow 1" in what:
-            if found["name"] not in _TF1:
+            if groups["name"] not in _TF1:
                 return f"{what} or no name of TensorFlow at all"
-            return f"{what}: {_TF1[found['name']]}"
+            return f"{what}: {_TF1[groups['name']]}"
         if "Keras 2" in what:
             return f"{what}: Keras 3 has no sessions and no learning phase, delete the line; {_MEMORY}"
         return f"{what}: {_FORK}"

@@ -412,9 +412,9 @@ def compute_ap(
     gt_match, pred_match, overlaps = compute_matches(
         gt_boxes, gt_class_ids, gt_masks, pred_boxes, pred_class_ids, pred_scores, pred_masks, iou_threshold
     )
-    found = np.cumsum(pred_match > -1)
-    precisions = np.concatenate([[0], found / (np.arange(len(pred_match)) + 1), [0]])
-    recalls = np.concatenate([[0], found.astype(np.float32) / len(gt_match), [1]])
+    matched = np.cumsum(pred_match > -1)
+    precisions = np.concatenate([[0], matched / (np.arange(len(pred_match)) + 1), [0]])
+    recalls = np.concatenate([[0], matched.astype(np.float32) / len(gt_match), [1]])
     precisions = np.maximum.accumulate(precisions[::-1])[::-1]
     steps = np.flatnonzero(recalls[:-1] != recalls[1:]) + 1
     ap = np.sum((recalls[steps] - recalls[steps - 1]) * precisions[steps])
@@ -434,13 +434,13 @@ def compute_ap_range(
 ) -> float:
     """The mean of `compute_ap` over thresholds, 0.5 to 0.95 by default."""
     thresholds = np.arange(0.5, 1.0, 0.05) if iou_thresholds is None else iou_thresholds
-    found = []
+    precisions = []
     for threshold in thresholds:
         ap = compute_ap(gt_box, gt_class_id, gt_mask, pred_box, pred_class_id, pred_score, pred_mask, threshold)[0]
         if verbose:
             print(f"AP @{threshold:.2f}:\t {ap:.3f}")
-        found.append(ap)
-    mean = np.array(found).mean()
+        precisions.append(ap)
+    mean = np.array(precisions).mean()
     if verbose:
         print(f"AP @{thresholds[0]:.2f}-{thresholds[-1]:.2f}:\t {mean:.3f}")
     return mean

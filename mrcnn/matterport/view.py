@@ -77,8 +77,8 @@ class GraphView:
         """The values of some tensors for values of the three inputs."""
         distinct = list({id(t): t for t in tensors}.values())
         given = [tf.convert_to_tensor(value, tf.float32) for value in values]
-        found = tf.nest.flatten(keras.Model(self.inputs, distinct)(given, training=False))
-        by_id = {id(t): v.numpy() for t, v in zip(distinct, found, strict=True)}
+        values = tf.nest.flatten(keras.Model(self.inputs, distinct)(given, training=False))
+        by_id = {id(t): v.numpy() for t, v in zip(distinct, values, strict=True)}
         return [by_id[id(t)] for t in tensors]
 
     # Making tensors: each group of names is one step
@@ -216,8 +216,8 @@ class GraphView:
             valid = tf.reduce_any(rois != 0.0, -1)
             pred = BoxPrediction(logits, tf.einsum("bsck->bskc", deltas[:, :, 1:]))
             proposals = Proposals(rois * scale, tf.cast(valid, tf.float32), valid)
-            found = head.detect(pred, proposals, self._window(meta))
-            return as_rows(found.boxes / scale, found.class_ids, found.scores)
+            detections = head.detect(pred, proposals, self._window(meta))
+            return as_rows(detections.boxes / scale, detections.class_ids, detections.scores)
 
         names = ("ROI", "mrcnn_class_logits", "mrcnn_bbox")
         return Step(run, [head], name="mrcnn_detection")(*(self.tensor(n) for n in names), self.inputs[1])

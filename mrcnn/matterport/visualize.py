@@ -266,12 +266,12 @@ def draw_rois(
     """Some RoIs, before and after refinement, with their masks; prints how many are positive."""
     chosen = np.random.permutation(rois.shape[0])[:limit]  # noqa: NPY002 - scripts seed it
     classed = [int(class_ids[i]) for i in chosen]
-    found = [utils.unmold_mask(mask[i], rois[i], image.shape) for i in chosen]
+    unmolded = [utils.unmold_mask(mask[i], rois[i], image.shape) for i in chosen]
     draw_boxes(
         image,
         boxes=rois[chosen],
         refined_boxes=refined_rois[chosen],
-        masks=np.stack(found, axis=-1) if found else None,
+        masks=np.stack(unmolded, axis=-1) if unmolded else None,
         captions=[class_names[class_id] if class_id else "" for class_id in classed],
         visibilities=[1 if class_id else 0 for class_id in classed],
         title=f"{len(chosen)} RoIs of {rois.shape[0]}",

@@ -189,7 +189,7 @@ def norm_of_rois(norm: keras.layers.Layer, x: tf.Tensor, valid: tf.Tensor, train
     Args:
         norm: any layer of `make_norm`.
         x: [N, ..., channels].
-        valid: bool[N]; padding slots hold no image and would drag the statistics towards it.
+        valid: bool[N]; padded entries hold no image and would drag the statistics towards it.
         training: see `RoiHead.call`.
 
     Returns:

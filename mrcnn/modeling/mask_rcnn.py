@@ -140,11 +140,11 @@ class MaskRCNN(TrainStep):
             return loss_shares(terms, batch.get(COUNTS_KEY))
         padded = self.find_boxes(features, batch, training)
         window = self.detection_window(batch)
-        # A deliberate exception to static shapes: empty slots of a mask head are a fifth of all arithmetic.
+        # A deliberate exception to static shapes: padded entries in a mask head are a fifth of all arithmetic.
         detections = trim_padding(padded)
         for head in self.heads:
-            found = (features, detections.boxes, detections.valid, window)
-            pred = head(*found, training=training, class_ids=detections.class_ids)
+            pooled_from = (features, detections.boxes, detections.valid, window)
+            pred = head(*pooled_from, training=training, class_ids=detections.class_ids)
             detections = head.attach(detections, pred)
         return pad_to(detections, padded).to_dict()
 

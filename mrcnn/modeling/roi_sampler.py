@@ -29,7 +29,7 @@ class RoiSamplerConfig(BaseConfig):
 
     @property
     def num_foreground(self) -> int:
-        """F, the slots that foreground RoIs can fill."""
+        """F, the most foreground RoIs there can be."""
         return int(self.num_rois * self.positive_fraction)
 
 
@@ -42,9 +42,9 @@ def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) ->
         config: config.
 
     Returns:
-        RoiSample with S = num_rois slots, foreground in the first F.
+        RoiSample with S = num_rois, foreground among the first F.
 
-    Empty: an image without objects yields background only; without proposals too, invalid slots only.
+    Empty: an image without objects yields background only; without proposals too, padded entries only.
     """
 
     def one_image(x: dict[str, tf.Tensor]) -> RoiSample:

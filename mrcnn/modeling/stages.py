@@ -57,8 +57,8 @@ def run_stages(model: MaskRCNN, batch: Batch) -> Stages:
     detections = model.box_head.detect(pred, proposals, window)
     for head in model.heads:
         rois = (features, detections.boxes, detections.valid, window)
-        found = head(*rois, training=False, class_ids=detections.class_ids)
-        detections = head.attach(detections, found)
+        pred = head(*rois, training=False, class_ids=detections.class_ids)
+        detections = head.attach(detections, pred)
     return Stages(features, output, moved, proposals, probs, refined, detections.to_dict())
 
 

@@ -33,7 +33,7 @@ class TrainStep(keras.Model):
         skip_nonfinite: leave weights and optimizer as they are in a step whose loss or gradient is not finite. Such a
             step reports a loss of NaN either way, and does not enter the running means.
         recompute_backbone: compute its features a second time for the gradient, so that what they are computed from
-            need not be kept beside what the heads keep. Its norms must not learn from batches: they would twice.
+            need not be kept beside what the heads keep. Its norms must not be updated by batches: they would twice.
         mean_square_decay: weight of `decay.mean_square_penalty`, which is a part of the loss; 0: none.
     """
 
@@ -109,8 +109,8 @@ class TrainStep(keras.Model):
                 losses = self(part, training=True)
                 loss = self.compute_loss(x=part, y_pred=losses)
                 scaled = self.optimizer.scale_loss(loss)
-            found = tape.gradient(scaled, variables)
-            gradients = [_add(a, b) for a, b in zip(gradients, found, strict=True)]
+            partial = tape.gradient(scaled, variables)
+            gradients = [_add(a, b) for a, b in zip(gradients, partial, strict=True)]
             shares = {name: shares[name] + value for name, value in {**losses, "loss": loss}.items()}
         shares = all_sums(shares)
         finite = tf.math.is_finite(shares["loss"])

@@ -159,13 +159,13 @@ class Checkpoints:
         latest: tuple[dict[str, Any], dict[str, np.ndarray]] | None = None
         for step in self.steps():
             try:
-                found = read_checkpoint(self.path(step))
+                whole = read_checkpoint(self.path(step))
             except CheckpointError as error:
                 self._set_aside(step, error)
                 continue
             if latest is None:
-                latest = found
-                self.best = found[0].get("best_step")
+                latest = whole
+                self.best = whole[0].get("best_step")
             if not self.writes:
                 break  # the machine that writes looks at the others
         return latest
@@ -260,9 +260,9 @@ def restore(model: Any, state: Mapping[str, np.ndarray], source: str) -> None:
     state = _by_present_names(state, variables)
     for name, variable in variables.items():
         if name not in state or tuple(state[name].shape) != tuple(variable.shape):
-            found = f"of shape {list(state[name].shape)}" if name in state else "none"
+            have = f"of shape {list(state[name].shape)}" if name in state else "none"
             raise CheckpointError(
-                f"{source}: another model or optimizer, expected {name} of shape {list(variable.shape)}, found {found}"
+                f"{source}: another model or optimizer, expected {name} of shape {list(variable.shape)}, found {have}"
             )
     if len(state) != len(variables):
         extra = next(name for name in state if name not in variables)

@@ -29,13 +29,13 @@ def use_devices(devices: str = "1") -> tf.distribute.Strategy:
     Raises:
         InputError: not of this form, or more devices than there are.
     """
-    found = re.fullmatch(r"(all)|(cpu:)?([1-9]\d*)", devices.strip().lower())
-    if not found:
+    match = re.fullmatch(r"(all)|(cpu:)?([1-9]\d*)", devices.strip().lower())
+    if not match:
         raise InputError(f"devices: expected a number, all, or cpu:2, got {devices!r}")
     gpus = tf.config.list_physical_devices("GPU")
-    if found[2]:
-        return _mirrored(tuple(_split_cpu(int(found[3]))))
-    wanted = max(1, len(gpus)) if found[1] else int(found[3])
+    if match[2]:
+        return _mirrored(tuple(_split_cpu(int(match[3]))))
+    wanted = max(1, len(gpus)) if match[1] else int(match[3])
     if wanted > max(1, len(gpus)):
         raise InputError(f"devices: {wanted} GPUs wanted, {len(gpus)} found; cpu:{wanted} splits the CPU instead")
     if wanted == 1:
@@ -132,8 +132,8 @@ def gather_bytes(strategy: tf.distribute.Strategy, data: bytes) -> list[bytes]:
     def gather(words: tf.Tensor, length: tf.Tensor) -> tuple[Any, Any]:
         return strategy.run(on_replica, args=(words, length))
 
-    found = gather(tf.constant(words), tf.constant([len(data)]))
-    joined, lengths = (strategy.experimental_local_results(value)[0].numpy() for value in found)
+    gathered = gather(tf.constant(words), tf.constant([len(data)]))
+    joined, lengths = (strategy.experimental_local_results(value)[0].numpy() for value in gathered)
     ends = np.cumsum(-(-lengths // 4))
     return [
         joined[end - -(-length // 4) : end].tobytes()[:length]

@@ -22,7 +22,7 @@ from mrcnn.structures.tensors import Batch
 WANTED_IOU = 0.8
 _EVERY = 50  # steps between looks at the result
 _RATE, _CLIP = 1e-3, 5.0
-_NEEDED = ("objects", "class ids")  # stages without which nothing can be learnt
+_NEEDED = ("objects", "class ids")  # stages without which nothing can be trained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +31,10 @@ class DryRunStage:
 
     name: str
     ok: bool
-    found: str
+    result: str
 
     def __str__(self) -> str:
-        return f"{'ok  ' if self.ok else 'FAIL'}  {self.name}: {self.found}"
+        return f"{'ok  ' if self.ok else 'FAIL'}  {self.name}: {self.result}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class DryRun:
 
     @property
     def ok(self) -> bool:
-        """Whether the image was learnt."""
+        """Whether the image was overfit."""
         return self.mask_iou >= WANTED_IOU
 
     def __str__(self) -> str:
@@ -57,7 +57,7 @@ class DryRun:
         if not self.ok:
             broken = [stage.name for stage in self.stages if not stage.ok]
             where = f"look first at: {broken[0]}" if broken else "no stage fails alone; try more steps"
-            lines.append(f"the image was not learnt; {where}")
+            lines.append(f"the image was not overfit; {where}")
         return "\n".join(lines)
 
 
@@ -73,11 +73,11 @@ def dry_run(
     """Overfit one image, without augmentation, and look at every stage on the way.
 
     Args:
-        model: as it would be trained; left as it is, a copy learns.
+        model: as it would be trained; left as it is, a copy trains.
         dataset: the user's training set.
         recipe: its resizing and its anchors.
         index: which image; None: the first that has an object.
-        steps: at most; it ends when the image is learnt.
+        steps: at most; it ends when the image is overfit.
         log: called every few steps with a line on how far it is; None: silent.
 
     Raises:
@@ -143,8 +143,8 @@ def _model_stages(
     anchors = _iou(boxes, output.anchors.numpy()).max(axis=1, initial=0)
     window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], model.config.input)
     proposals = model.rpn.propose(output, window, for_training=False)
-    found = proposals.boxes.numpy()[0][proposals.valid.numpy()[0]]
-    proposed = _iou(boxes, found).max(axis=1, initial=0)
+    result = proposals.boxes.numpy()[0][proposals.valid.numpy()[0]]
+    proposed = _iou(boxes, result).max(axis=1, initial=0)
     detections = detect(model, [image], score_threshold=None)[0]
     things = ground_truth if ground_truth.is_crowd is None else ground_truth[~ground_truth.is_crowd]
     overlap = _iou(things.boxes, detections.boxes)
@@ -170,13 +170,13 @@ def _model_stages(
     ]
 
 
-def _mask_iou(found: Instances, ground_truth: Instances) -> float:
+def _mask_iou(result: Instances, ground_truth: Instances) -> float:
     """Mean over the true objects of the best mask IoU with a detection of the same class."""
     best = []
     for thing in ground_truth:
         if thing.is_crowd is not None and thing.is_crowd[0]:
             continue
-        same = found[found.class_ids == thing.class_ids[0]]
+        same = result[result.class_ids == thing.class_ids[0]]
         if same.masks is None or thing.masks is None or not len(same):
             best.append(0.0)
             continue

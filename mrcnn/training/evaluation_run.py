@@ -76,7 +76,7 @@ def evaluate(
     for further in metrics:
         further.reset()
     part = own_part(dataset, worker_index(strategy), machines)
-    found = detect_dataset(
+    detections = detect_dataset(
         network,
         part,
         batch_size,
@@ -84,7 +84,7 @@ def evaluate(
         mask_threshold=mask_threshold,
     )
     shown = Progress("evaluation", len(part), log=log, shown=progress)
-    for index, (image_id, instances) in enumerate(found):
+    for index, (image_id, instances) in enumerate(detections):
         for one in every:
             one.update(image_id, part.record(index), instances)
         shown.update(index + 1)
@@ -140,6 +140,6 @@ class _OnLocalReplicas:
             rows = tf.minimum(first + tf.range(each), size - 1)
             return self.model({key: tf.gather(value, rows) for key, value in batch.items()}, training=training)
 
-        found = self.strategy.run(on_replica)
-        parts = {key: self.strategy.experimental_local_results(value) for key, value in found.items()}
+        results = self.strategy.run(on_replica)
+        parts = {key: self.strategy.experimental_local_results(value) for key, value in results.items()}
         return {key: tf.concat(values, 0)[:size] for key, values in parts.items()}

@@ -33,7 +33,7 @@ class Events(keras.callbacks.Callback):
 
     Args:
         path: folder for the event files.
-        first_step: steps made before, where a run is gone on with.
+        first_step: steps made before, where a run is resumed.
         dataset: images to show detections on, beside the ground truth; None: none.
         config: of their ground truth, for the anchors; None: these are not compared.
         every_epochs: how often the images are written.
@@ -115,9 +115,9 @@ class Events(keras.callbacks.Callback):
     def _images(self) -> None:
         for index in self._chosen():
             image, ground_truth = self.dataset.load_image(index), self.dataset.instances(index)
-            found = detect(self.model, [image], score_threshold=0.5)[0]
+            detections = detect(self.model, [image], score_threshold=0.5)[0]
             drawing = draw_array(
-                image, found, class_names=self.model.class_names, ground_truth=ground_truth, long_side=_SIDE
+                image, detections, class_names=self.model.class_names, ground_truth=ground_truth, long_side=_SIDE
             )
             png = cv2.imencode(".png", drawing[..., ::-1])[1].tobytes()
             size = [str(drawing.shape[1]), str(drawing.shape[0])]
@@ -134,8 +134,8 @@ class Events(keras.callbacks.Callback):
             boxes = tf.boolean_mask(batch["gt_boxes"][0], valid)
             output = self.model.rpn(self.model.extract_features(batch, training=False), training=False)
             window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], self.model.config.input)
-            found = self.model.rpn.propose(output, window, for_training=False)
-            kept = tf.boolean_mask(found.boxes[0], found.valid[0])
+            proposals = self.model.rpn.propose(output, window, for_training=False)
+            kept = tf.boolean_mask(proposals.boxes[0], proposals.valid[0])
             for name, candidates in ((anchors, output.anchors), (proposals, kept)):
                 name += tf.reduce_max(pairwise_iou(boxes, candidates), 1).numpy().tolist()
         if anchors:

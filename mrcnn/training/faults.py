@@ -52,9 +52,9 @@ class TrainingFault:
             ("loss", ", ".join(self.terms)),
             ("gradient of", ", ".join(self.gradients[:_NAMED])),
         ]
-        found = "; ".join(f"{name} {what}" for name, what in parts if what) or "not again when computed a second time"
+        places = "; ".join(f"{name} {what}" for name, what in parts if what) or "not again when computed a second time"
         ids = self.image_ids or self.batch_ids
-        return f"step {self.step}: loss or gradient is not finite ({found}); image ids {', '.join(map(str, ids))}"
+        return f"step {self.step}: loss or gradient is not finite ({places}); image ids {', '.join(map(str, ids))}"
 
 
 def find_fault(model: Any, batch: Mapping[str, Any], step: int) -> TrainingFault:
@@ -105,18 +105,18 @@ def _is_finite(value: Any) -> bool:
 @contextlib.contextmanager
 def _first_bad_layer() -> Iterator[list[str]]:
     """A list that will hold the name of the first layer that turns finite input into something else."""
-    found: list[str] = []
+    places: list[str] = []
     call = keras.layers.Layer.__call__
 
     def looked_at(self: Any, *args: Any, **kwargs: Any) -> Any:
         output = call(self, *args, **kwargs)
-        if not found and tf.executing_eagerly() and not _is_finite(output):
-            found.append(f"{self.path or self.name}" + ("" if _is_finite((args, kwargs)) else " (its input was not)"))
+        if not places and tf.executing_eagerly() and not _is_finite(output):
+            places.append(f"{self.path or self.name}" + ("" if _is_finite((args, kwargs)) else " (its input was not)"))
         return output
 
     keras.layers.Layer.__call__ = looked_at
     try:
-        yield found
+        yield places
     finally:
         keras.layers.Layer.__call__ = call
 

@@ -82,7 +82,7 @@ def train(
         CheckpointError: the run in `out` cannot be resumed with these arguments.
         RunLockedError: another training writes to `out`.
         TrainingError: a loss or gradient is not finite and `train.on_nonfinite` is "stop"; or another machine is gone.
-        SystemExit, KeyboardInterrupt: the process was told to end (SIGTERM, Ctrl-C); a checkpoint was written first.
+        SystemExit, KeyboardInterrupt: the process was asked to end (SIGTERM, Ctrl-C); a checkpoint was written first.
 
     Example:
         >>> recipe = mrcnn.recipes.get("mask_rcnn_efficientnet_lite0_fpn")
@@ -208,5 +208,5 @@ def _clear_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
 
 def _data_error(message: str) -> str | None:
     """What the data component reported, out of TensorFlow's report on a worker; None: it is about something else."""
-    found = re.search(r"\bDataError: (.*?)\s*(?:\nTraceback |\n\n|\Z)", message, re.DOTALL)
-    return found.group(1) if found else None
+    match = re.search(r"\bDataError: (.*?)\s*(?:\nTraceback |\n\n|\Z)", message, re.DOTALL)
+    return match.group(1) if match else None

@@ -67,9 +67,9 @@ class Handover:
         steps = self.checkpoints.steps()
         if steps and not resume and self.run.is_chief:
             raise InputError(f"train: {self.run.folder} holds a run of {steps[0]} steps; resume it, or overwrite it")
-        found = self.checkpoints.newest() if resume else None
-        if found is not None:
-            self._restore(*found)
+        newest = self.checkpoints.newest() if resume else None
+        if newest is not None:
+            self._restore(*newest)
         elif resume and self.run.is_chief:
             self._keep_models_of_lost_run()
         if self.run.is_chief:

@@ -25,7 +25,7 @@ class Loop:
     Args:
         run: what to train.
         handover: knows the position to start from, and writes checkpoints.
-        callbacks: told of every step and epoch, in Keras' order.
+        callbacks: called at every step and epoch, in Keras' order.
         timer: one of the callbacks; measures the wait for data.
         keeper: one of the callbacks, which knows whether an epoch was the best so far; None where nothing is written.
         augmentation: see `make_pipeline`.

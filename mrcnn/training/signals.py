@@ -13,7 +13,7 @@ logger = logging.getLogger("mrcnn")
 
 
 class StopSignals:
-    """Whether the process was told to end.
+    """Whether the process was asked to end.
 
     The first SIGTERM or Ctrl-C is noted, for the loop to end after its step; a second Ctrl-C raises at once.
 

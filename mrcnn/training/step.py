@@ -14,7 +14,7 @@ from mrcnn.recipes import Recipe
 from mrcnn.training.devices import is_multi_worker, num_workers, worker_index
 
 Step = Callable[[Any, bool], tuple[dict[str, float], bool]]
-"""(batch, whether this machine was told to stop) -> (logs, whether any machine was)."""
+"""(batch, whether this machine was asked to stop) -> (logs, whether any machine was)."""
 
 
 def open_batches(

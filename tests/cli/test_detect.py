@@ -165,7 +165,7 @@ def test_tiles_read_what_is_too_large_for_the_whole(blobs, tmp_path, monkeypatch
     assert run_detect(tmp_path / "in", "--out", tmp_path / "out", "--max-pixels", 4800).exit_code == 0
 
 
-def test_images_of_more_than_eight_bits_are_scaled_as_told(blobs, tmp_path):
+def test_images_of_more_than_eight_bits_are_scaled_as_asked(blobs, tmp_path):
     pixels = image(60, 80, (0, 5, 5, 40, 40))[..., 0].astype(np.uint16) * 16  # 12 bits of 16
     (tmp_path / "in").mkdir()
     Image.fromarray(pixels).save(tmp_path / "in/a.png")

@@ -165,7 +165,7 @@ def test_cache_folder(monkeypatch, tmp_path):
     assert build.cache_dir() == tmp_path / ".cache" / "mrcnn" / "ops"
 
 
-# --- Building, with a compiler that only says what it was told to ---
+# --- Building, with a compiler that only prints what the test gives it ---
 
 
 @pytest.fixture

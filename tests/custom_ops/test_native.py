@@ -35,13 +35,13 @@ def test_no_architecture_spills_registers(run_make, capsys):
     report = run_make("cuda", f"NVCC={nvcc}")
     known = [arch for arch in build.CUDA_ARCHITECTURES if arch in build.known_architectures(nvcc)]
     for arch in known:
-        found = re.findall(rf"^sm_{arch} +.+ (\d+) registers, (\d+) bytes spilled$", report, re.MULTILINE)
-        registers, spilled = ([int(number) for number in column] for column in zip(*found, strict=True))
+        result = re.findall(rf"^sm_{arch} +.+ (\d+) registers, (\d+) bytes spilled$", report, re.MULTILINE)
+        registers, spilled = ([int(number) for number in column] for column in zip(*result, strict=True))
         with capsys.disabled():
             print(
-                f"\nsm_{arch}: {len(found)} kernels, at most {max(registers)} registers, {sum(spilled)} bytes spilled"
+                f"\nsm_{arch}: {len(result)} kernels, at most {max(registers)} registers, {sum(spilled)} bytes spilled"
             )
-        assert len(found) > 20 and sum(spilled) == 0
+        assert len(result) > 20 and sum(spilled) == 0
 
 
 # --- The CUDA kernels, run by the shim ---

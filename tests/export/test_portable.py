@@ -114,7 +114,7 @@ def test_what_is_no_such_file_is_named(exported, tmp_path):
         load(cut)
 
 
-def test_names_of_classes_and_settings_travel_along(model, exported):
+def test_names_of_classes_and_config_travel_along(model, exported):
     _, _, loaded = exported
     assert loaded.class_names == ("thing", "other")
     assert loaded.category_ids == (3, 8)

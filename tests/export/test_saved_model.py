@@ -165,7 +165,7 @@ def test_mixed_sizes_in_one_request_answer_as_each_alone(exported, signatures):
 
 
 def test_detections_come_first_and_what_is_none_is_zero(signatures):
-    # The middle one of three channels is dark, so the model's own second slot is empty
+    # The middle one of three channels is dark, so the model's own second entry is padding
     images = [image(64, 64, (0, 5, 5, 9, 9), (2, 20, 20, 40, 40)), image(64, 64, (1, 5, 5, 9, 9))]
     served = answers(signatures["serving_default"], **pixel_inputs(images))
     assert served["num_detections"].tolist() == [2, 1]

@@ -127,7 +127,7 @@ def test_threads_share_a_loaded_file(loaded):
         np.testing.assert_array_equal(here.boxes, there.boxes)
 
 
-def test_names_of_classes_and_settings_travel_along(model, path, loaded):
+def test_names_of_classes_and_config_travel_along(model, path, loaded):
     assert loaded.class_names == ("thing", "other")
     assert loaded.category_ids == (3, 8)
     assert loaded.config == model.config

@@ -36,16 +36,16 @@ def test_one_view_is_what_detect_gives(model):
     as_large_as_the_canvas = noise_images(1, seed=8, sides=(200, 201))[0][:96, :128]
     for pixels in (as_large_as_the_canvas, *noise_images(2, seed=8)):
         (plain,) = detect(model, pixels)
-        found = detect_augmented(model, pixels, [model.config.input.short_side], flip=False)
-        assert len(found) == len(plain) > 2
-        assert np.array_equal(found.class_ids, plain.class_ids)
-        np.testing.assert_allclose(found.boxes, plain.boxes, atol=1e-3)
-        np.testing.assert_allclose(found.scores, plain.scores, atol=1e-5)
-        inner = ((plain.boxes[:, :2] > 0) & (plain.boxes[:, 2:] < found.image_shape)).all(1)  # not clipped
+        result = detect_augmented(model, pixels, [model.config.input.short_side], flip=False)
+        assert len(result) == len(plain) > 2
+        assert np.array_equal(result.class_ids, plain.class_ids)
+        np.testing.assert_allclose(result.boxes, plain.boxes, atol=1e-3)
+        np.testing.assert_allclose(result.scores, plain.scores, atol=1e-5)
+        inner = ((plain.boxes[:, :2] > 0) & (plain.boxes[:, 2:] < result.image_shape)).all(1)  # not clipped
         assert inner.any()
-        assert (found.masks[inner] != plain.masks[inner]).mean() < 1e-3
+        assert (result.masks[inner] != plain.masks[inner]).mean() < 1e-3
         if pixels is as_large_as_the_canvas:  # else joints are looked for on another grid of pixels
-            near = np.abs(found.keypoints - plain.keypoints)[inner] < 0.02
+            near = np.abs(result.keypoints - plain.keypoints)[inner] < 0.02
             assert near.all(-1).mean() > 0.9  # rounding decides between equal heights
 
 
@@ -54,18 +54,18 @@ def test_the_mirrored_image_gives_the_mirrored_answer(model):
     """Every view has its mirror, so the answer cannot depend on which of the two is the image."""
     (pixels,) = noise_images(1, seed=9)
     width = pixels.shape[1]
-    found = detect_augmented(model, pixels, [80, 112], joint_order=SWAP)
+    result = detect_augmented(model, pixels, [80, 112], joint_order=SWAP)
     other = detect_augmented(model, pixels[:, ::-1], [80, 112], joint_order=SWAP)
-    assert len(found) == len(other) > 2
+    assert len(result) == len(other) > 2
     back = np.stack([other.boxes[:, 0], width - other.boxes[:, 3], other.boxes[:, 2], width - other.boxes[:, 1]], 1)
-    order = [int(np.abs(back - box).max(1).argmin()) for box in found.boxes]
+    order = [int(np.abs(back - box).max(1).argmin()) for box in result.boxes]
     assert sorted(order) == list(range(len(order)))
-    np.testing.assert_allclose(back[order], found.boxes, atol=1e-2)
-    np.testing.assert_allclose(other.scores[order], found.scores, atol=1e-5)
-    assert (other.masks[order][:, :, ::-1] != found.masks).mean() < 1e-3
+    np.testing.assert_allclose(back[order], result.boxes, atol=1e-2)
+    np.testing.assert_allclose(other.scores[order], result.scores, atol=1e-5)
+    assert (other.masks[order][:, :, ::-1] != result.masks).mean() < 1e-3
     joints = other.keypoints[order][:, list(SWAP)]
-    np.testing.assert_allclose(width - joints[..., 0], found.keypoints[..., 0], atol=1.5)  # a peak may be a plateau
-    np.testing.assert_allclose(joints[..., 2], found.keypoints[..., 2], rtol=1e-3)
+    np.testing.assert_allclose(width - joints[..., 0], result.keypoints[..., 0], atol=1.5)  # a peak may be a plateau
+    np.testing.assert_allclose(joints[..., 2], result.keypoints[..., 2], rtol=1e-3)
 
 
 def test_boxes_of_all_views_go_through_one_nms():
@@ -85,10 +85,10 @@ def test_boxes_of_all_views_go_through_one_nms():
 
 @pytest.mark.slow
 def test_blank_and_bad_input(model, tmp_path):
-    found = detect_augmented(model, blank_image(70, 90), [64])
-    assert found.boxes.shape == (0, 4)
-    assert found.masks.shape == (0, 70, 90)
-    assert found.keypoints.shape == (0, 3, 3)
+    result = detect_augmented(model, blank_image(70, 90), [64])
+    assert result.boxes.shape == (0, 4)
+    assert result.masks.shape == (0, 70, 90)
+    assert result.keypoints.shape == (0, 3, 3)
     Image.fromarray(blank_image(70, 90)).save(tmp_path / "a.png")
     assert len(detect_augmented(model, tmp_path / "a.png", [64], flip=False)) == 0
     with pytest.raises(ValueError, match="short_sides"):

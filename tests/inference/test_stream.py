@@ -53,13 +53,13 @@ def same(a, b):
 def test_boxes_come_back_to_original_pixels(model, size):
     h, w = size
     box = (h // 4, w // 4, h // 4 * 3, w // 2)
-    (found,) = detect(model, [image(h, w, (1, *box))])
-    assert found.image_shape == size
-    assert found.class_ids.tolist() == [2]
+    (instances,) = detect(model, [image(h, w, (1, *box))])
+    assert instances.image_shape == size
+    assert instances.class_ids.tolist() == [2]
     pixel = max(1, max(h, w) / 128, min(h, w) / 64)  # one pixel of the resized image
-    assert np.abs(found.boxes[0] - box).max() <= pixel
-    rows, columns = np.flatnonzero(found.masks[0].any(1)), np.flatnonzero(found.masks[0].any(0))
-    y1, x1, y2, x2 = found.boxes[0]
+    assert np.abs(instances.boxes[0] - box).max() <= pixel
+    rows, columns = np.flatnonzero(instances.masks[0].any(1)), np.flatnonzero(instances.masks[0].any(0))
+    y1, x1, y2, x2 = instances.boxes[0]
     assert abs(rows[0] - y1) <= 1
     assert abs(rows[-1] + 1 - y2) <= 1
     assert abs(columns[0] - x1) <= 1
@@ -68,8 +68,8 @@ def test_boxes_come_back_to_original_pixels(model, size):
 
 def test_the_axes_are_scaled_apart():
     # 10 x 33 -> 20 x 66 exactly, but 7 x 33 -> 20 x 94.29: 94 columns
-    found = detect(BlobFinder(20, 1000, 1), image(7, 33, (0, 0, 0, 7, 33)))[0]
-    assert found.boxes[0] == pytest.approx([0, 0, 7, 33])
+    instances = detect(BlobFinder(20, 1000, 1), image(7, 33, (0, 0, 0, 7, 33)))[0]
+    assert instances.boxes[0] == pytest.approx([0, 0, 7, 33])
 
 
 CENTERD = {"padding": "center", "canvas": "square", "rounding": "half_even", "interpolation": "linear_black_u8"}
@@ -80,9 +80,9 @@ CENTERD = {"padding": "center", "canvas": "square", "rounding": "half_even", "in
 def test_boxes_come_back_under_other_rules(rules, size):
     h, w = size
     box = (h // 4, w // 4, h // 4 * 3, w // 2)
-    (found,) = detect(BlobFinder(**rules), [image(h, w, (1, *box))])
+    (instances,) = detect(BlobFinder(**rules), [image(h, w, (1, *box))])
     pixel = max(1, max(h, w) / 128, min(h, w) / 64)
-    assert np.abs(found.boxes[0] - box).max() <= pixel
+    assert np.abs(instances.boxes[0] - box).max() <= pixel
 
 
 def test_the_canvas_by_other_rules():
@@ -115,21 +115,21 @@ def test_boxes_that_name_their_last_pixel():
     config = InputConfig(end_offset=-1.0, whole_pixels=True)
     outputs = (dataclasses.replace(MASKS, paste=Pasting("integer_resize")), KEYPOINTS)
     place = {"origin": (8, 0), "config": config, "outputs": outputs}
-    found = to_instances(detections, (20, 40), (11, 31), **place)
+    instances = to_instances(detections, (20, 40), (11, 31), **place)
     # (3.9, 17.5 - 8, 19.5) of (39, 19, 39) are a tenth and two halves of 30, 10 and 30 pixels, to which ends add 1
-    assert found.boxes.tolist() == [[0, 0, 11, 31], [0, 3, 6, 16]]
-    assert [mask.sum() for mask in found.masks] == [11 * 31, 6 * 13]
-    assert found.keypoints[0, 0] == pytest.approx([18 * 30 / 39, 10 * 10 / 19, 18])
+    assert instances.boxes.tolist() == [[0, 0, 11, 31], [0, 3, 6, 16]]
+    assert [mask.sum() for mask in instances.masks] == [11 * 31, 6 * 13]
+    assert instances.keypoints[0, 0] == pytest.approx([18 * 30 / 39, 10 * 10 / 19, 18])
 
 
 def test_pasting_follows_the_mask_head():
     model = BlobFinder()
     model.config.outputs = MaskHeadConfig(pool=RoiPoolConfig(end_offset=-1.0), paste="padded_integer").outputs
     pixels = image(64, 64, (0, 16, 16, 48, 48))
-    found = detect(model, pixels)[0]
+    instances = detect(model, pixels)[0]
     half = np.repeat([[1.0, 0.0]], 14, axis=1)[np.newaxis].repeat(28, axis=1)
-    expected = paste_masks(half, found.boxes - [0, 0, 1, 1], 64, 64, convention="padded_integer")
-    assert np.array_equal(found.masks, expected)
+    expected = paste_masks(half, instances.boxes - [0, 0, 1, 1], 64, 64, convention="padded_integer")
+    assert np.array_equal(instances.masks, expected)
 
 
 def test_results_do_not_depend_on_the_batch(model):
@@ -142,8 +142,8 @@ def test_results_do_not_depend_on_the_batch(model):
 
 def test_order_is_kept_when_shapes_alternate(model):
     images = [image(40 + 60 * (i % 3 == 0), 90, (0, 5, i, 20, i + 10)) for i in range(30)]
-    for expected, found in zip(range(30), detect(model, images, 4), strict=True):
-        assert abs(found.boxes[0, 1] - expected) < 2
+    for expected, instances in zip(range(30), detect(model, images, 4), strict=True):
+        assert abs(instances.boxes[0, 1] - expected) < 2
 
 
 def test_images_are_read_no_further_ahead_than_stated(model):
@@ -257,13 +257,16 @@ def test_to_instances_clips_and_drops():
         "masks": np.ones((4, 4, 4), np.float32),
         "keypoints": np.full((4, 2, 3), 4, np.float32),
     }
-    found = to_instances(detections, (20, 40), (10, 10))
-    assert found.boxes.tolist() == [[0, 0, 5, 2.5], [2.5, 1.25, 10, 10]]  # the third lies outside, the fourth is unused
-    assert found.keypoints[0].tolist() == [[1, 2, 4]] * 2
+    instances = to_instances(detections, (20, 40), (10, 10))
+    assert instances.boxes.tolist() == [
+        [0, 0, 5, 2.5],
+        [2.5, 1.25, 10, 10],
+    ]  # the others lie outside or are padding
+    assert instances.keypoints[0].tolist() == [[1, 2, 4]] * 2
     # The clipped box's mask is that of the whole box, cut off at the border
-    assert found.masks[0][:5, :2].all()
-    assert not found.masks[0][6:].any()
-    assert not found.masks[0][:, 4:].any()
+    assert instances.masks[0][:5, :2].all()
+    assert not instances.masks[0][6:].any()
+    assert not instances.masks[0][:, 4:].any()
     empty = to_instances({k: v[:0] for k, v in detections.items()}, (20, 40), (10, 10))
     assert len(empty) == 0
     assert empty.masks.shape == (0, 10, 10)
@@ -290,9 +293,9 @@ def test_detect_dataset(model):
         def record(self, index):
             return types.SimpleNamespace(image_id=f"image {index}")
 
-    found = list(detect_dataset(model, Images(), 2))
-    assert [i for i, _ in found] == [f"image {i}" for i in range(5)]
-    for (_, a), b in zip(found, detect(model, images, score_threshold=None), strict=True):
+    instances = list(detect_dataset(model, Images(), 2))
+    assert [i for i, _ in instances] == [f"image {i}" for i in range(5)]
+    for (_, a), b in zip(instances, detect(model, images, score_threshold=None), strict=True):
         same(a, b)
 
 
@@ -309,36 +312,36 @@ def test_the_real_model_gives_the_same_alone_and_in_a_batch(real_model):
 
 
 def test_boxes_and_masks_of_the_real_model_lie_in_the_image(real_model):
-    for pixels, found in zip(noise_images(6, seed=3), detect(real_model, noise_images(6, seed=3)), strict=True):
-        assert found.image_shape == pixels.shape[:2]
-        assert (found.boxes >= 0).all()
-        assert (found.boxes <= [*found.image_shape, *found.image_shape]).all()
+    for pixels, instances in zip(noise_images(6, seed=3), detect(real_model, noise_images(6, seed=3)), strict=True):
+        assert instances.image_shape == pixels.shape[:2]
+        assert (instances.boxes >= 0).all()
+        assert (instances.boxes <= [*instances.image_shape, *instances.image_shape]).all()
 
 
 def test_masks_are_pasted_when_they_are_read_and_not_before(model, monkeypatch):
     pasted = []
     whole = masks.paste_masks
     monkeypatch.setattr(masks, "paste_masks", lambda *args: pasted.append(len(args[0])) or whole(*args))
-    (found,) = detect(model, image(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
-    assert "masks" in repr(found[found.scores > 0.5]) and len(found[1:]) == 1 and found.has_masks
+    (instances,) = detect(model, image(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
+    assert "masks" in repr(instances[instances.scores > 0.5]) and len(instances[1:]) == 1 and instances.has_masks
     assert pasted == []
-    one_by_one = list(found.iter_masks())
+    one_by_one = list(instances.iter_masks())
     assert pasted == [1, 1]
-    assert np.array_equal(found.masks, one_by_one) and found.masks is found.masks
+    assert np.array_equal(instances.masks, one_by_one) and instances.masks is instances.masks
     assert pasted == [1, 1, 2]
-    assert np.array_equal(found[[1]].masks, found.masks[[1]])
+    assert np.array_equal(instances[[1]].masks, instances.masks[[1]])
 
 
 def test_run_lengths_of_the_masks(model):
-    (found,) = detect(model, image(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
-    assert np.array_equal([rle_to_mask(rle) for rle in encode_masks(found)], found.masks)
-    assert encode_masks(found[:0]) == []
+    (instances,) = detect(model, image(60, 80, (0, 10, 10, 40, 50), (1, 20, 30, 50, 70)))
+    assert np.array_equal([rle_to_mask(rle) for rle in encode_masks(instances)], instances.masks)
+    assert encode_masks(instances[:0]) == []
 
 
 def test_a_blank_image_has_zero_rows_of_the_right_rank(real_model):
     for pixels in (blank_image(90, 120), np.full((1, 1, 3), 127, np.uint8)):
-        (found,) = detect(real_model, pixels)
-        shapes = (found.boxes.shape, found.class_ids.shape, found.scores.shape, found.masks.shape)
+        (instances,) = detect(real_model, pixels)
+        shapes = (instances.boxes.shape, instances.class_ids.shape, instances.scores.shape, instances.masks.shape)
         assert shapes == ((0, 4), (0,), (0,), (0, *pixels.shape[:2]))
 
 
@@ -362,8 +365,8 @@ def test_calls_from_many_threads_equal_one_after_the_other(real_model):
 
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for results in pool.map(requests, range(8)):
-            for i, found in results:
-                same(found, expected[i])
+            for i, instances in results:
+                same(instances, expected[i])
     assert stream._graphs[real_model].experimental_get_tracing_count() == 1
 
 
@@ -395,8 +398,8 @@ def test_images_are_made_while_the_model_runs(model):
         makers.append(threading.current_thread())
         return image(40, 40 + i)
 
-    found = list(iter_detect(model, [lambda i=i: make(i) for i in range(6)], 2))
-    assert [f.image_shape[1] for f in found] == list(range(40, 46))
+    instances = list(iter_detect(model, [lambda i=i: make(i) for i in range(6)], 2))
+    assert [f.image_shape[1] for f in instances] == list(range(40, 46))
     assert len(makers) == 6 and threading.main_thread() not in makers
 
 

@@ -16,16 +16,16 @@ class FullBlobs(BlobFinder):
     """As BlobFinder, but the mask is the whole box."""
 
     def call(self, batch, training=None):
-        found = super().call(batch)
-        return found | {"masks": tf.ones_like(found["masks"])}
+        result = super().call(batch)
+        return result | {"masks": tf.ones_like(result["masks"])}
 
 
 class Boxes(BlobFinder):
     """Without masks."""
 
     def call(self, batch, training=None):
-        found = super().call(batch)
-        return {name: value for name, value in found.items() if name != "masks"}
+        result = super().call(batch)
+        return {name: value for name, value in result.items() if name != "masks"}
 
 
 @pytest.fixture(scope="module")
@@ -47,37 +47,37 @@ def test_tiles_cover_the_image_evenly():
 
 @pytest.mark.parametrize("kind", [FullBlobs, Boxes])
 def test_one_object_in_an_overlap_is_one(kind):
-    found = detect_tiled(kind(100, 100, 4), image(100, 220, (0, 20, 70, 50, 90)), 100, 40, whole=False)
-    assert found.class_ids.tolist() == [1]
-    assert found.boxes[0].tolist() == [20, 70, 50, 90]
+    result = detect_tiled(kind(100, 100, 4), image(100, 220, (0, 20, 70, 50, 90)), 100, 40, whole=False)
+    assert result.class_ids.tolist() == [1]
+    assert result.boxes[0].tolist() == [20, 70, 50, 90]
     if kind is FullBlobs:
-        assert found.masks.shape == (1, 100, 220)
-        assert found.masks[0, 20:50, 70:90].all() and found.masks[0].sum() == 30 * 20
+        assert result.masks.shape == (1, 100, 220)
+        assert result.masks[0, 20:50, 70:90].all() and result.masks[0].sum() == 30 * 20
     else:
-        assert found.masks is None
+        assert result.masks is None
 
 
 def test_an_object_across_all_tiles_is_joined(model):
-    found = detect_tiled(model, image(100, 220, (1, 20, 10, 50, 210)), 100, 40, whole=False)
-    assert found.class_ids.tolist() == [2]
-    assert found.boxes[0].tolist() == [20, 10, 50, 210]
-    assert found.masks[0].sum() == 30 * 200
+    result = detect_tiled(model, image(100, 220, (1, 20, 10, 50, 210)), 100, 40, whole=False)
+    assert result.class_ids.tolist() == [2]
+    assert result.boxes[0].tolist() == [20, 10, 50, 210]
+    assert result.masks[0].sum() == 30 * 200
 
 
 def test_objects_apart_and_objects_of_other_classes_stay_apart(model):
     blobs = ((0, 20, 5, 50, 15), (0, 20, 200, 50, 210), (2, 20, 5, 50, 15))
-    found = detect_tiled(model, image(100, 220, *blobs), 100, 40, 2, whole=False, score_threshold=None)
-    assert found.scores.tolist() == pytest.approx([0.9, 0.9, 0.3])
-    assert sorted(found.boxes[:, 1].tolist()) == [5, 5, 200]
-    assert np.array_equal(found[found.class_ids == 3].masks.sum((1, 2)), [300])
+    result = detect_tiled(model, image(100, 220, *blobs), 100, 40, 2, whole=False, score_threshold=None)
+    assert result.scores.tolist() == pytest.approx([0.9, 0.9, 0.3])
+    assert sorted(result.boxes[:, 1].tolist()) == [5, 5, 200]
+    assert np.array_equal(result[result.class_ids == 3].masks.sum((1, 2)), [300])
 
 
 def test_neighbors_in_an_overlap_that_hardly_touch_stay_apart(model):
     """Each tile shows another part of the class' pixels: the left tile a tall bar, the next a wide one."""
     pixels = image(100, 160, (0, 10, 60, 90, 64), (0, 40, 60, 44, 150))
-    found = detect_tiled(model, pixels, 100, 40, whole=False)
+    result = detect_tiled(model, pixels, 100, 40, whole=False)
     # in the common columns 60 to 100 both are one box from row 10 to 90: the same pixels are the same object
-    assert len(found) == 1
+    assert len(result) == 1
     apart = image(100, 160, (0, 0, 0, 10, 70), (0, 90, 90, 100, 160))
     assert len(detect_tiled(BlobFinder(100, 100, 4), apart, 100, 40, whole=False)) == 2  # left halves do not meet
 
@@ -91,8 +91,8 @@ def test_the_whole_image_finds_what_no_tile_shows(model):
 
 
 def test_blank_small_and_bad_images(model, tmp_path):
-    found = detect_tiled(model, image(150, 230), 100, 40)
-    assert (found.boxes.shape, found.masks.shape) == ((0, 4), (0, 150, 230))
+    result = detect_tiled(model, image(150, 230), 100, 40)
+    assert (result.boxes.shape, result.masks.shape) == ((0, 4), (0, 150, 230))
     small = image(40, 60, (0, 10, 10, 20, 20))
     Image.fromarray(small).save(tmp_path / "small.png")
     assert len(detect_tiled(model, tmp_path / "small.png", 100, 40)) == 1

@@ -73,24 +73,24 @@ def read_weights(path: Path) -> dict[str, np.ndarray]:
 
 def inputs() -> list[np.ndarray]:
     """The lists that one training step took."""
-    golden, settings = values(), config()
+    golden, config_lines = values(), config()
     y1, x1, y2, x2 = golden["window_yxyx"]
     image = np.zeros((256, 256, 3), np.uint8)
     resized = np.asarray(Image.open(ASSETS / meta()["resized_picture"]))
     image[y1:y2, x1:x2] = resized
-    classes = np.ones(settings.NUM_CLASSES, np.int32)
+    classes = np.ones(config_lines.NUM_CLASSES, np.int32)
     shape = (int(resized.shape[0] / golden["scale"]), int(resized.shape[1] / golden["scale"]), 3)
     row = modellib.compose_image_meta(0, shape, image.shape, (y1, x1, y2, x2), float(golden["scale"]), classes)
     match = np.zeros((int(golden["anchors_count"]), 1), np.int32)
     match[golden["rpn_match_positive"]], match[golden["rpn_match_negative"]] = 1, -1
     deltas = np.zeros((256, 4), np.float32)
     deltas[: len(golden["rpn_bbox"])] = golden["rpn_bbox"]
-    count, most = len(golden["gt_class_ids"]), settings.MAX_GT_INSTANCES
+    count, most = len(golden["gt_class_ids"]), config_lines.MAX_GT_INSTANCES
     masks = np.unpackbits(golden["gt_mini_masks_56x56x5"])[: 56 * 56 * 5].reshape(56, 56, 5).astype(bool)
     return [
         x[np.newaxis]
         for x in (
-            modellib.mold_image(image.astype(np.float32), settings),
+            modellib.mold_image(image.astype(np.float32), config_lines),
             row,
             match,
             deltas,

@@ -31,7 +31,7 @@ HEADS = ["mrcnn_class_logits", "mrcnn_bbox_fc", "mrcnn_bbox", "mrcnn_mask"]
 HERE = "tests/matterport/test_migration_doc.py"
 # First words of a row's left side -> the test that shows it; the order is the guide's.
 ROWS = {
-    "`class C(Config)`": f"{HERE}::test_settings_by_attribute_and_by_recipe",
+    "`class C(Config)`": f"{HERE}::test_config_by_attribute_and_by_recipe",
     "`utils.Dataset`": f"{HERE}::test_a_data_set_in_both_ways",
     "a loop over": f"{HERE}::test_via_by_hand_and_by_reader",
     "`CocoDataset`": f"{HERE}::test_coco_by_hand_and_by_reader",
@@ -42,7 +42,7 @@ ROWS = {
     "`model.detect": f"{HERE}::test_detections",
     "`model.train": "tests/training/test_fit.py::test_a_run_leaves_its_files_and_nothing_half_written",
     "`layers=": f"{HERE}::test_stages_of_training",
-    "`modellib.load_image_gt": f"{HERE}::test_images_and_truth",
+    "`modellib.load_image_gt": f"{HERE}::test_images_and_ground_truth",
     "`modellib.data": "tests/data/pipeline/test_assembly.py::test_same_seed_same_batches_whatever_the_workers",
     "`model.run_graph": "tests/modeling/test_stages.py::test_targets_are_what_a_step_trains_on",
     "`visualize.display_instances": f"{HERE}::test_drawings",
@@ -171,7 +171,7 @@ def same_config(model):
     }
 
 
-def test_settings_by_attribute_and_by_recipe():
+def test_config_by_attribute_and_by_recipe():
     class Shapes(SmallConfig):
         PAPER = "mask_rcnn_r50_fpn"
         DETECTION_MAX_INSTANCES = 7
@@ -293,7 +293,7 @@ def test_stages_of_training():
     assert recipe.train.train_layers == "heads" and recipe.train.unfreeze == ((0.25, "all"),)
 
 
-def test_images_and_truth():
+def test_images_and_ground_truth():
     data = small_dataset()
     config = SmallConfig()
     config.IMAGE_RESIZE_MODE = "none"

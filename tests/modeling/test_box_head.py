@@ -83,9 +83,9 @@ def test_prediction_of_a_roi_depends_on_that_roi_only(rng):
     features, boxes, valid = features_of(rng), random_boxes(rng, 2, 5), tf.ones([2, 5], tf.bool)
     expected = head(features, tf.constant(boxes), valid, WINDOW)
     order = rng.permutation(5)
-    found = head(features, tf.constant(boxes[:, order]), valid, WINDOW)
-    np.testing.assert_allclose(found.class_logits, expected.class_logits.numpy()[:, order], atol=1e-5)
-    np.testing.assert_allclose(found.deltas, expected.deltas.numpy()[:, order], atol=1e-5)
+    result = head(features, tf.constant(boxes[:, order]), valid, WINDOW)
+    np.testing.assert_allclose(result.class_logits, expected.class_logits.numpy()[:, order], atol=1e-5)
+    np.testing.assert_allclose(result.deltas, expected.deltas.numpy()[:, order], atol=1e-5)
     second = head({k: v[1:] for k, v in features.items()}, tf.constant(boxes[1:]), valid[1:], WINDOW[1:])
     np.testing.assert_allclose(second.class_logits[0], expected.class_logits[1], atol=1e-5)
 
@@ -158,8 +158,8 @@ def test_mean_over_bins_feeds_the_outputs_directly(rng):
     assert tuple(head.class_logits.kernel.shape) == (4, NUM_CLASSES + 1)
     features, boxes, valid = features_of(rng), tf.constant(random_boxes(rng, 2, 3)), tf.ones([2, 3], tf.bool)
     pooled = head.pooler(features, boxes, valid).numpy().mean((2, 3))
-    found = head(features, boxes, valid, WINDOW)
-    np.testing.assert_allclose(found.class_logits, pooled @ head.class_logits.kernel.numpy(), atol=1e-6)
+    result = head(features, boxes, valid, WINDOW)
+    np.testing.assert_allclose(result.class_logits, pooled @ head.class_logits.kernel.numpy(), atol=1e-6)
 
 
 # Batch statistics
@@ -167,7 +167,7 @@ def test_mean_over_bins_feeds_the_outputs_directly(rng):
 
 @pytest.mark.parametrize("layers", [{"conv_dims": (3,), "conv_norm": "bn"}, {"fc_norm": "bn"}])
 def test_batch_statistics_are_those_of_the_valid_rois(rng, layers):
-    """What lies in padding slots, and how many there are, changes nothing; not even the moving statistics."""
+    """What lies in padding entries, and how many there are, changes nothing; not even the moving statistics."""
     features, boxes = features_of(rng), random_boxes(rng, 2, 6)
     results = []
     for padding in (0, 2):
@@ -186,15 +186,15 @@ def test_batch_norm_by_hand():
     norm = make_norm("bn", 0.25, momentum=0.9)
     norm.build((None, 2))
     x = tf.constant([[1.0, 0.0], [5.0, 0.0], [99.0, 7.0]])
-    found = norm_of_rois(norm, x, tf.constant([True, True, False]), training=True)
-    np.testing.assert_allclose(found[:2], [[-2 / 4.25**0.5, 0], [2 / 4.25**0.5, 0]], rtol=1e-5)
+    result = norm_of_rois(norm, x, tf.constant([True, True, False]), training=True)
+    np.testing.assert_allclose(result[:2], [[-2 / 4.25**0.5, 0], [2 / 4.25**0.5, 0]], rtol=1e-5)
     np.testing.assert_allclose(norm.moving_mean, [0.3, 0.0], rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, [0.9 + 0.4, 0.9], rtol=1e-5)
     # Without any valid RoI nothing is learnt; in inference the moving statistics are used
     norm_of_rois(norm, x, tf.zeros([3], tf.bool), training=True)
     np.testing.assert_allclose(norm.moving_mean, [0.3, 0.0], rtol=1e-5)
-    found = norm_of_rois(norm, x, tf.ones([3], tf.bool), training=False)
-    np.testing.assert_allclose(found[0, 0], (1 - 0.3) / (1.3 + 0.25) ** 0.5, rtol=1e-5)
+    result = norm_of_rois(norm, x, tf.ones([3], tf.bool), training=False)
+    np.testing.assert_allclose(result[0, 0], (1 - 0.3) / (1.3 + 0.25) ** 0.5, rtol=1e-5)
 
 
 # Targets and losses
@@ -216,10 +216,10 @@ def test_losses_by_hand():
     deltas[0, 0, :, 0] = [1.5, 0.0, 0.0, -0.5]  # of class 1
     pred = BoxPrediction(tf.constant(logits), tf.constant(deltas))
     rois = rois_of([[1, 0, 0]], valid=[[True, True, False]])
-    found = values(head_of().loss(pred, BoxTarget(rois.class_ids, tf.constant([[[1.0, 0, 0, 1.0]] * 3])), rois))
+    result = values(head_of().loss(pred, BoxTarget(rois.class_ids, tf.constant([[[1.0, 0, 0, 1.0]] * 3])), rois))
     class_loss = math.log(5 / 3) + math.log(4)
     box_loss = 0.5 * 0.5**2 + (1.5 - 0.5)
-    assert found == {"roi_class": pytest.approx(class_loss / 2), "roi_box": pytest.approx(box_loss / 2)}
+    assert result == {"roi_class": pytest.approx(class_loss / 2), "roi_box": pytest.approx(box_loss / 2)}
 
 
 def test_focal_and_weighted_class_loss_by_hand():
@@ -233,12 +233,12 @@ def test_focal_and_weighted_class_loss_by_hand():
         ({"focal_gamma": 2.0}, 0.5**2 * of_class + 0.75**2 * of_background),
         ({"focal_gamma": 1.0, "class_weights": (1.0, 2.0, 1.0, 1.0)}, 2 * 0.5 * of_class + 0.75 * of_background),
     ):
-        found = values(
+        result = values(
             head_of(class_loss=ClassCrossEntropy(**config)).loss(
                 pred, BoxTarget(rois.class_ids, tf.zeros([1, 3, 4])), rois
             )
         )
-        assert found["roi_class"] == pytest.approx(expected / 2, rel=1e-5), config
+        assert result["roi_class"] == pytest.approx(expected / 2, rel=1e-5), config
 
 
 def test_class_weights_and_gamma_are_checked():
@@ -264,7 +264,7 @@ def test_losses_equal_the_slow_ones(rng, beta, class_agnostic):
     head = head_of(box_loss=SmoothL1(beta), class_agnostic=class_agnostic, loss_weight=2.0)
     rois = rois_of(class_ids, valid, boxes, gt_index)
     pred = BoxPrediction(tf.constant(logits), tf.constant(deltas))
-    found = values(head.loss(pred, head.targets(rois, stack(ground_truths)), rois))
+    result = values(head.loss(pred, head.targets(rois, stack(ground_truths)), rois))
     by_class = by_box = 0.0
     for b, s in np.argwhere(valid):
         k = class_ids[b, s]
@@ -273,7 +273,7 @@ def test_losses_equal_the_slow_ones(rng, beta, class_agnostic):
             target = reference.encode(ground_truths[b]["gt_boxes"][gt_index[b, s]], boxes[b, s], (10, 10, 5, 5))
             ours = deltas[b, s, :, 0 if class_agnostic else k - 1]
             by_box += sum(slow.smooth_l1(p, t, beta) for p, t in zip(ours, target, strict=True))
-    assert found == {
+    assert result == {
         "roi_class": pytest.approx(2 * by_class / 11, rel=1e-4),
         "roi_box": pytest.approx(2 * by_box / 11, rel=1e-4),
     }
@@ -340,13 +340,13 @@ def test_detections_by_hand():
             [0.9, 0.0, 0.0],  # no valid proposal
         ]
     ]
-    found = detect(head_of(max_detections=6), probs, boxes, valid=[[True] * 4 + [False]])
-    np.testing.assert_array_equal(found.valid[0], [True, True, True, True, False, False])
-    np.testing.assert_array_equal(found.class_ids[0], [1, 2, 1, 2, 0, 0])
-    np.testing.assert_allclose(found.scores[0], [0.6, 0.35, 0.2, 0.051, 0, 0], atol=1e-5)
+    result = detect(head_of(max_detections=6), probs, boxes, valid=[[True] * 4 + [False]])
+    np.testing.assert_array_equal(result.valid[0], [True, True, True, True, False, False])
+    np.testing.assert_array_equal(result.class_ids[0], [1, 2, 1, 2, 0, 0])
+    np.testing.assert_allclose(result.scores[0], [0.6, 0.35, 0.2, 0.051, 0, 0], atol=1e-5)
     expected = [[0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 10, 4], [0, 0, 10, 4], [0] * 4, [0] * 4]
-    np.testing.assert_allclose(found.boxes[0], expected, atol=1e-5)
-    assert found.masks is None
+    np.testing.assert_allclose(result.boxes[0], expected, atol=1e-5)
+    assert result.masks is None
 
 
 @pytest.mark.parametrize("class_agnostic", [False, True])
@@ -356,7 +356,7 @@ def test_detections_equal_the_slow_ones(rng, class_agnostic):
     probs = rng.dirichlet(np.ones(4), (2, num))[..., 1:]
     boxes, valid = random_boxes(rng, 2, num), rng.random((2, num)) < 0.8
     deltas = rng.normal(0, 2, (2, num, 4, head.num_boxes))
-    found = detect(head, probs, boxes, deltas, valid, content)
+    result = detect(head, probs, boxes, deltas, valid, content)
     for b, (height, width) in enumerate(content):
         candidates, scores, classes = [], [], []
         for p in np.flatnonzero(valid[b]):
@@ -371,11 +371,11 @@ def test_detections_equal_the_slow_ones(rng, class_agnostic):
         kept = reference.suppress(candidates, scores, classes, 0.4, 15, 0.15)
         n = len(kept)
         assert n > 5
-        np.testing.assert_array_equal(found.valid[b], np.arange(15) < n)
-        np.testing.assert_array_equal(found.class_ids[b][:n], [classes[i] + 1 for i in kept])
-        np.testing.assert_allclose(found.scores[b][:n], [scores[i] for i in kept], atol=1e-5)
-        np.testing.assert_allclose(found.boxes[b][:n], [candidates[i] for i in kept], atol=1e-3)
-        for field in (found.boxes, found.class_ids, found.scores):
+        np.testing.assert_array_equal(result.valid[b], np.arange(15) < n)
+        np.testing.assert_array_equal(result.class_ids[b][:n], [classes[i] + 1 for i in kept])
+        np.testing.assert_allclose(result.scores[b][:n], [scores[i] for i in kept], atol=1e-5)
+        np.testing.assert_allclose(result.boxes[b][:n], [candidates[i] for i in kept], atol=1e-3)
+        for field in (result.boxes, result.class_ids, result.scores):
             assert not field.numpy()[b, n:].any()
 
 
@@ -394,13 +394,13 @@ def test_only_the_best_class_of_each_roi():
     deltas = np.zeros((1, 5, 4, 3))
     deltas[0, 0, 0] = [10.0, 20.0, 30.0]  # class 1 moves one side down, class 2 two
     head = head_of(detection_rule="best_class", score_threshold=0.45, max_detections=4)
-    found = detect(head, probs, boxes, deltas)
-    np.testing.assert_array_equal(found.class_ids[0], [1, 2, 1, 0])
-    np.testing.assert_allclose(found.scores[0], [0.8, 0.7, 0.5, 0], atol=1e-5)
-    np.testing.assert_allclose(found.boxes[0, 2], [10, 0, 20, 10], atol=1e-4)
+    result = detect(head, probs, boxes, deltas)
+    np.testing.assert_array_equal(result.class_ids[0], [1, 2, 1, 0])
+    np.testing.assert_allclose(result.scores[0], [0.8, 0.7, 0.5, 0], atol=1e-5)
+    np.testing.assert_allclose(result.boxes[0, 2], [10, 0, 20, 10], atol=1e-4)
     agnostic = head_of(detection_rule="best_class", score_threshold=0.45, max_detections=4, class_agnostic=True)
-    found = detect(agnostic, probs, boxes)
-    np.testing.assert_allclose(found.boxes[0], [*np.array(boxes)[0, [4, 3, 0]], [0] * 4], atol=1e-4)
+    result = detect(agnostic, probs, boxes)
+    np.testing.assert_allclose(result.boxes[0], [*np.array(boxes)[0, [4, 3, 0]], [0] * 4], atol=1e-4)
 
 
 def test_a_window_that_is_not_in_the_corner():
@@ -420,31 +420,31 @@ def test_tiny_boxes_and_growth_have_their_bounds():
     small = [[[2000, 2000, 2001, 2001]]]
     content = [[4000, 4000]]
     for bound, side in ((math.log(1000 / 16), 62.5), (None, 100.0)):
-        found = detect(head_of(max_log_scale=bound), [probs[0][:1]], small, deltas, content=content)
-        np.testing.assert_allclose(found.boxes[0, 0, 2] - found.boxes[0, 0, 0], side, rtol=1e-4)
+        result = detect(head_of(max_log_scale=bound), [probs[0][:1]], small, deltas, content=content)
+        np.testing.assert_allclose(result.boxes[0, 0, 2] - result.boxes[0, 0, 0], side, rtol=1e-4)
 
 
 def test_class_agnostic_classes_share_the_box():
     deltas = np.zeros((1, 1, 4, 1))
     deltas[0, 0, :2, 0] = [5.0, -5.0]  # half a side down, half a side left
-    found = detect(head_of(class_agnostic=True, max_detections=4), [[[0.5, 0.3, 0.1]]], [[[10, 20, 20, 30]]], deltas)
-    np.testing.assert_array_equal(found.class_ids[0], [1, 2, 3, 0])
-    np.testing.assert_allclose(found.boxes[0], [[15, 15, 25, 25]] * 3 + [[0] * 4], atol=1e-5)
+    result = detect(head_of(class_agnostic=True, max_detections=4), [[[0.5, 0.3, 0.1]]], [[[10, 20, 20, 30]]], deltas)
+    np.testing.assert_array_equal(result.class_ids[0], [1, 2, 3, 0])
+    np.testing.assert_allclose(result.boxes[0], [[15, 15, 25, 25]] * 3 + [[0] * 4], atol=1e-5)
 
 
-def test_best_over_all_classes_fill_few_slots():
+def test_best_over_all_classes_fill_few_entries():
     probs = [[[0.1, 0.2, 0.4], [0.3, 0.15, 0.5]]]
     boxes = [[[0, 0, 9, 9], [30, 30, 50, 50]]]
-    found = detect(head_of(max_detections=3), probs, boxes)
-    np.testing.assert_allclose(found.scores[0], [0.5, 0.4, 0.3], atol=1e-5)
-    np.testing.assert_array_equal(found.class_ids[0], [3, 3, 1])
+    result = detect(head_of(max_detections=3), probs, boxes)
+    np.testing.assert_allclose(result.scores[0], [0.5, 0.4, 0.3], atol=1e-5)
+    np.testing.assert_array_equal(result.class_ids[0], [3, 3, 1])
 
 
 @pytest.mark.parametrize("valid", [True, False])
 def test_nothing_found_is_all_zero(valid):
     boxes, valid = np.tile([0, 0, 9, 9], (2, 3, 1)), np.full((2, 3), valid)
-    found = detect(head_of(max_detections=5), np.full((2, 3, 3), 0.01), boxes, valid=valid, content=[[9, 9]] * 2)
-    for field in (found.boxes, found.class_ids, found.scores, found.valid):
+    result = detect(head_of(max_detections=5), np.full((2, 3, 3), 0.01), boxes, valid=valid, content=[[9, 9]] * 2)
+    for field in (result.boxes, result.class_ids, result.scores, result.valid):
         assert not field.numpy().any()
         assert field.shape[:2] == (2, 5)
 
@@ -465,11 +465,11 @@ def test_open_shapes_detect_as_static_ones(rng):
         tf.TensorSpec([None, None], tf.bool),
         tf.TensorSpec([None, 4]),
     )
-    found = concrete(
+    result = concrete(
         tf.constant(logits_for(probs)), tf.zeros([2, 5, 4, 3]), tf.constant(boxes), tf.ones([2, 5], tf.bool),
         WINDOW
     )  # fmt: skip
-    for ours, theirs in zip(found[:4], expected[:4], strict=True):
+    for ours, theirs in zip(result[:4], expected[:4], strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
@@ -477,5 +477,5 @@ def test_box_loss_as_the_mean_over_the_elements_of_foreground():
     head = head_of(num_classes=1, box_normalizer="elements")
     rois = rois_of([[1, 0, 0, 0]])
     pred = BoxPrediction(tf.zeros([1, 4, 2]), tf.zeros([1, 4, 4, 1]))
-    found = values(head.loss(pred, BoxTarget(rois.class_ids, tf.constant([[[2.0, 0, 0, 0]] * 4])), rois))
-    assert found["roi_box"] == pytest.approx((2.0 - 0.5) / 4) and found["roi_class"] == pytest.approx(math.log(2))
+    result = values(head.loss(pred, BoxTarget(rois.class_ids, tf.constant([[[2.0, 0, 0, 0]] * 4])), rois))
+    assert result["roi_box"] == pytest.approx((2.0 - 0.5) / 4) and result["roi_class"] == pytest.approx(math.log(2))

@@ -37,7 +37,7 @@ def random_boxes(rng, *shape):
     return np.concatenate([corner, corner + rng.uniform(3, 24, (*shape, 2))], -1).astype(np.float32)
 
 
-def test_settings_and_names():
+def test_config_and_names():
     head = head_of()
     names = {v.path.split("box_head/")[-1] for v in head.weights}
     layers = ("fc1", "class_logits", "deltas")
@@ -55,27 +55,27 @@ def test_settings_and_names():
 def test_each_stage_sees_what_the_one_before_made(rng):
     head, features = head_of(), features_of(rng)
     boxes, valid = random_boxes(rng, 2, 5), tf.constant(rng.random((2, 5)) < 0.8)
-    found = head(features, tf.constant(boxes), valid, WINDOW)
-    np.testing.assert_array_equal(found[0].boxes, boxes)
-    np.testing.assert_array_equal(found[0].valid, valid)
+    detections = head(features, tf.constant(boxes), valid, WINDOW)
+    np.testing.assert_array_equal(detections[0].boxes, boxes)
+    np.testing.assert_array_equal(detections[0].valid, valid)
     for k in (1, 2):
         for b, s in np.ndindex(2, 5):
-            before = found[k - 1]
+            before = detections[k - 1]
             delta = before.pred.deltas[b, s, :, 0].numpy().astype(float)
             expected = reference.decode(delta, before.boxes[b, s].numpy().astype(float), WEIGHTS[k - 1])
             expected = np.clip(expected, 0, [64, 60, 64, 60])
-            np.testing.assert_allclose(found[k].boxes[b, s], expected, atol=1e-3)
-        sides = found[k].boxes.numpy()[..., 2:] - found[k].boxes.numpy()[..., :2]
-        np.testing.assert_array_equal(found[k].valid, found[k - 1].valid & (sides > 0).all(-1))
-        alone = head.stages[k](features, found[k].boxes, found[k].valid, WINDOW)
-        np.testing.assert_allclose(found[k].pred.class_logits, alone.class_logits, atol=1e-5)
-    assert np.abs(found[2].boxes - boxes).max() > 2
+            np.testing.assert_allclose(detections[k].boxes[b, s], expected, atol=1e-3)
+        sides = detections[k].boxes.numpy()[..., 2:] - detections[k].boxes.numpy()[..., :2]
+        np.testing.assert_array_equal(detections[k].valid, detections[k - 1].valid & (sides > 0).all(-1))
+        alone = head.stages[k](features, detections[k].boxes, detections[k].valid, WINDOW)
+        np.testing.assert_allclose(detections[k].pred.class_logits, alone.class_logits, atol=1e-5)
+    assert np.abs(detections[2].boxes - boxes).max() > 2
 
 
 def test_features_see_the_mean_of_the_losses_and_weights_all_of_them(rng):
     head, features = head_of(), features_of(rng, 1)
     boxes, valid = tf.constant(random_boxes(rng, 1, 4)), tf.ones([1, 4], tf.bool)
-    found = head(features, boxes, valid, WINDOW[:1])
+    detections = head(features, boxes, valid, WINDOW[:1])
     variables = [stage.fcs[0].kernel for stage in head.stages]
 
     def gradients(run):
@@ -89,7 +89,7 @@ def test_features_see_the_mean_of_the_losses_and_weights_all_of_them(rng):
     def plain_stages():
         plain = RoiPooler(head.config.pool, STRIDES, 4)
         result = []
-        for stage, at in zip(head.stages, found, strict=True):
+        for stage, at in zip(head.stages, detections, strict=True):
             scaled, stage.pooler = stage.pooler, plain
             result.append(stage(features, at.boxes, at.valid, WINDOW[:1]))
             stage.pooler = scaled
@@ -111,20 +111,22 @@ def test_losses_match_each_stage_at_its_own_iou(rng):
         "f"
     )
     batch, valid = stack(ground_truths), tf.constant([[True] * 6, [True] * 4 + [False] * 2])
-    found = head(features_of(rng), tf.constant(boxes), valid, WINDOW)
-    rois = label_rois(found[0].boxes, valid, batch, 0.5)
-    terms = head.loss(found, head.targets(rois, batch), rois)
+    detections = head(features_of(rng), tf.constant(boxes), valid, WINDOW)
+    rois = label_rois(detections[0].boxes, valid, batch, 0.5)
+    terms = head.loss(detections, head.targets(rois, batch), rois)
     assert tuple(terms) == head.config.loss_names
     for k, iou in enumerate((0.5, 0.6, 0.7)):
         class_ids, gt_index = np.zeros((2, 6), np.int32), np.zeros((2, 6), np.int32)
         for b, t in enumerate(ground_truths):
             index, labels, _ = reference.match(
-                found[k].boxes[b].numpy(), t["gt_boxes"], t["gt_valid"], t["gt_crowd"], iou, iou, False
+                detections[k].boxes[b].numpy(), t["gt_boxes"], t["gt_valid"], t["gt_crowd"], iou, iou, False
             )
             gt_index[b] = index
-            class_ids[b] = np.where(np.array(labels) == 1, t["gt_class_ids"][index], 0) * found[k].valid[b].numpy()
-        own = RoiSample(found[k].boxes, tf.constant(class_ids), tf.constant(gt_index), class_ids > 0, found[k].valid)
-        expected = head.stages[k].loss(found[k].pred, head.stages[k].targets(own, batch), own)
+            class_ids[b] = np.where(np.array(labels) == 1, t["gt_class_ids"][index], 0) * detections[k].valid[b].numpy()
+        own = RoiSample(
+            detections[k].boxes, tf.constant(class_ids), tf.constant(gt_index), class_ids > 0, detections[k].valid
+        )
+        expected = head.stages[k].loss(detections[k].pred, head.stages[k].targets(own, batch), own)
         for name in ("roi_class", "roi_box"):
             np.testing.assert_allclose(terms[f"{name}_{k + 1}"], expected[name], rtol=1e-5)
 
@@ -146,12 +148,12 @@ def test_detections_take_mean_scores_and_last_boxes(rng):
     boxes = tf.constant(random_boxes(rng, 2, 2))
     proposals = Proposals(boxes, tf.zeros([2, 2]), tf.constant([[True, True], [True, False]]))
     pred = head(features_of(rng), boxes, proposals.valid, WINDOW)
-    found = head.detect(pred, proposals, WINDOW)
+    detections = head.detect(pred, proposals, WINDOW)
     probs = np.mean([tf.nn.softmax(stage.pred.class_logits).numpy() for stage in pred], axis=0)
     last = head.stages[2].refine(pred[2].pred, pred[2].boxes, WINDOW).numpy()[:, :, 0]
-    for d in np.flatnonzero(found.valid[0]):
-        p = int(np.abs(last[0] - found.boxes[0, d]).sum(-1).argmin())
-        np.testing.assert_allclose(found.boxes[0, d], last[0, p], atol=1e-4)
-        assert float(found.scores[0, d]) == pytest.approx(probs[0, p, int(found.class_ids[0, d])], abs=1e-5)
-    assert found.valid.numpy()[0].sum() >= 3
-    assert found.valid.numpy()[1].sum() <= 3
+    for d in np.flatnonzero(detections.valid[0]):
+        p = int(np.abs(last[0] - detections.boxes[0, d]).sum(-1).argmin())
+        np.testing.assert_allclose(detections.boxes[0, d], last[0, p], atol=1e-4)
+        assert float(detections.scores[0, d]) == pytest.approx(probs[0, p, int(detections.class_ids[0, d])], abs=1e-5)
+    assert detections.valid.numpy()[0].sum() >= 3
+    assert detections.valid.numpy()[1].sum() <= 3

@@ -83,7 +83,7 @@ def test_every_kernel_gets_a_gradient_eager_and_in_a_graph() -> None:
         np.testing.assert_allclose(one, other, atol=1e-4 * float(np.abs(one).max()))
 
 
-def test_settings_round_trip() -> None:
+def test_config_round_trip() -> None:
     config = EfficientNetLiteConfig(variant="lite2", norm="bn", freeze_at=1)
     assert BackboneConfig.from_dict(config.to_dict()) == config
     assert config.pixel_norm.mean == (127.0,) * 3 and config.pixel_norm.std == (128.0,) * 3

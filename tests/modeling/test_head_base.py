@@ -89,31 +89,31 @@ def test_call_gets_the_seed_and_the_targets_in_training_and_the_classes_always(m
     # The RPN takes the seed, the sampler the next stream, the box head and the heads those after.
     assert call["seed"].numpy().tolist() == [[1, 2 + 5], [3, 4 + 5]]
     probe.calls.clear()
-    found = model({k: v for k, v in batch().items() if not k.startswith("gt_")}, training=False)
+    result = model({k: v for k, v in batch().items() if not k.startswith("gt_")}, training=False)
     (call,) = probe.calls
     assert call["seed"] is call["targets"] is None
-    assert list(found) == NAMES
+    assert list(result) == NAMES
     used = call["class_ids"].shape[1]
-    np.testing.assert_array_equal(call["class_ids"], found["class_ids"][:, :used])
+    np.testing.assert_array_equal(call["class_ids"], result["class_ids"][:, :used])
 
 
 def test_outputs_arrive_in_instances_and_on_paper(model: MaskRCNN) -> None:
     (pixels,) = noise_images(1, seed=8)
-    (found,) = detect(model, pixels)
-    assert len(found) > 2 and list(found.extra) == NAMES[5:]
-    assert found.extra["fine_masks"].convention == "padded_integer"
-    assert found.extra["fine_masks"].shape == found.masks.shape == (len(found), *pixels.shape[:2])
-    assert found.extra["kind"].dtype == np.int32 and found.extra["kind"].tolist() == (7 * found.class_ids).tolist()
-    centers = (found.boxes[:, :2] + found.boxes[:, 2:])[:, ::-1] / 2
-    inner = ((found.boxes[:, :2] > 0) & (found.boxes[:, 2:] < found.image_shape)).all(1)
-    np.testing.assert_allclose(found.extra["middle"][inner, 0, :2], centers[inner], atol=1e-2)
-    few = found[1:3]
+    (result,) = detect(model, pixels)
+    assert len(result) > 2 and list(result.extra) == NAMES[5:]
+    assert result.extra["fine_masks"].convention == "padded_integer"
+    assert result.extra["fine_masks"].shape == result.masks.shape == (len(result), *pixels.shape[:2])
+    assert result.extra["kind"].dtype == np.int32 and result.extra["kind"].tolist() == (7 * result.class_ids).tolist()
+    centers = (result.boxes[:, :2] + result.boxes[:, 2:])[:, ::-1] / 2
+    inner = ((result.boxes[:, :2] > 0) & (result.boxes[:, 2:] < result.image_shape)).all(1)
+    np.testing.assert_allclose(result.extra["middle"][inner, 0, :2], centers[inner], atol=1e-2)
+    few = result[1:3]
     results = to_coco_results(5, few)
     assert [set(r) - {"image_id", "category_id", "bbox", "score"} for r in results] == [
         {"segmentation", "fine_segmentation", "quality", "middle"}
     ] * 2
     assert results[1]["quality"] == pytest.approx(few.extra["quality"][1], abs=1e-6)
-    assert results[0]["fine_segmentation"]["size"] == list(found.image_shape)
+    assert results[0]["fine_segmentation"]["size"] == list(result.image_shape)
     plain = dataclasses.replace(few, extra={}, outputs=())
     options = {"scores": False, "boxes": False}
     for what in ("masks", "labels", "keypoints"):
@@ -183,19 +183,19 @@ def test_a_head_returns_what_it_declares(model: MaskRCNN) -> None:
     probe = model.heads[2]
     boxes = tf.zeros([1, 2, 4])
     detections = Detections(boxes, tf.ones([1, 2], tf.int32), tf.ones([1, 2]), tf.constant([[True, False]]))
-    found = probe.attach(detections, tf.ones([1, 2]))
-    assert found.extra["kind"].numpy().tolist() == [[7, 0]]  # padding is zero
+    result = probe.attach(detections, tf.ones([1, 2]))
+    assert result.extra["kind"].numpy().tolist() == [[7, 0]]  # padding is zero
     complete = probe.predict
     try:
         probe.predict = lambda *a: {k: v for k, v in complete(*a).items() if k != "kind"}
         with pytest.raises(ValueError, match=r"ProbeHeadConfig.outputs declares .*'kind'.* got"):
             probe.attach(detections, tf.ones([1, 2]))
-        for name, value, found in (
+        for name, value, result in (
             ("kind", tf.ones([1, 2]), r"'kind' as int32 .*, got float32"),
             ("heat", tf.ones([1, 2, 4, 3]), r"'heat' as float32 \(None, None, 3, 3\), got float32 \(1, 2, 4, 3\)"),
         ):
             probe.predict = lambda *a, changed={name: value}: complete(*a) | changed
-            with pytest.raises(ConfigError, match=found):
+            with pytest.raises(ConfigError, match=result):
                 probe.attach(detections, tf.ones([1, 2]))
     finally:
         del probe.predict

@@ -53,11 +53,11 @@ def test_maps_equal_the_slow_ones(rng):
     features = {k: tf.constant(rng.normal(size=(1, 64 // s, 64 // s, 4)), tf.float32) for k, s in STRIDES.items()}
     boxes, valid = tf.constant([[[8.0, 8.0, 30.0, 40.0], [0.0, 0.0, 9.0, 9.0]]]), tf.ones([1, 2], tf.bool)
     pooled = head.pooler(features, boxes, valid).numpy()
-    found = head(features, boxes, valid, WINDOW).numpy()
-    assert found.shape == (1, 2, SIDE, SIDE, JOINTS)
+    result = head(features, boxes, valid, WINDOW).numpy()
+    assert result.shape == (1, 2, SIDE, SIDE, JOINTS)
     for s in range(2):
         low = reference.transposed_convolution(pooled[0, s], np.swapaxes(kernel, 2, 3), 2, 1) + np.arange(JOINTS)
-        np.testing.assert_allclose(found[0, s], reference.double(low), atol=1e-5)
+        np.testing.assert_allclose(result[0, s], reference.double(low), atol=1e-5)
 
 
 def test_targets_and_loss_by_hand():
@@ -116,7 +116,7 @@ def test_detections_get_their_keypoints():
     pred[0, 0, 2, 5] = 6.0
     boxes = tf.constant([[[8.0, 16.0, 16.0, 24.0], [0.0] * 4]])
     detections = Detections(boxes, tf.constant([[1, 0]]), tf.zeros([1, 2]), tf.constant([[True, False]]))
-    found = head_of(score="logit").attach(detections, tf.constant(pred))
-    np.testing.assert_allclose(found.keypoints[0, 0], [[21.5, 10.5, 6.0]] * JOINTS, rtol=1e-5)
-    assert not found.keypoints[0, 1].numpy().any()
-    assert "masks" not in found.to_dict()
+    result = head_of(score="logit").attach(detections, tf.constant(pred))
+    np.testing.assert_allclose(result.keypoints[0, 0], [[21.5, 10.5, 6.0]] * JOINTS, rtol=1e-5)
+    assert not result.keypoints[0, 1].numpy().any()
+    assert "masks" not in result.to_dict()

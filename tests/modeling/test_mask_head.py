@@ -79,9 +79,9 @@ def test_mask_is_laid_as_the_roi_is(rng):
             STRIDES.items()}  # fmt: skip
     features = {k: tf.constant(v, tf.float32) for k, v in rows.items()}
     box = tf.constant([[[8.0, 8.0, 56.0, 56.0]]])
-    found = head(features, box, tf.ones([1, 1], tf.bool), WINDOW[:1]).numpy()[0, 0, ..., 0]
+    result = head(features, box, tf.ones([1, 1], tf.bool), WINDOW[:1]).numpy()[0, 0, ..., 0]
     # On p2 the RoI spans rows 2 to 14 in three bins, whose middles are 4, 8 and 12; each bin becomes two cells
-    np.testing.assert_allclose(found, np.repeat([4, 4, 8, 8, 12, 12], SIDE).reshape(SIDE, SIDE), atol=1e-5)
+    np.testing.assert_allclose(result, np.repeat([4, 4, 8, 8, 12, 12], SIDE).reshape(SIDE, SIDE), atol=1e-5)
 
 
 def test_paper_sized_head_has_the_papers_weights():
@@ -108,12 +108,12 @@ def test_multilayer_perceptron_gives_the_same_masks_another_way(rng):
     pooled = (SIDE // 2) ** 2 * 4
     outputs = NUM_CLASSES * SIDE**2
     assert shapes == {"fc1/kernel": (pooled, 7), "fc2/kernel": (7, 6), "mask_logits/kernel": (6, outputs)}
-    found = head(features_of(rng), tf.constant(random_boxes(rng, 2, 5)), tf.ones([2, 5], tf.bool), WINDOW)
-    assert found.shape == (2, 5, SIDE, SIDE, NUM_CLASSES)
+    result = head(features_of(rng), tf.constant(random_boxes(rng, 2, 5)), tf.ones([2, 5], tf.bool), WINDOW)
+    assert result.shape == (2, 5, SIDE, SIDE, NUM_CLASSES)
 
 
 def test_batch_statistics_are_those_of_the_foreground(rng):
-    """Background RoIs among the foreground slots change neither masks nor moving statistics."""
+    """Background RoIs among the foreground entries change neither masks nor moving statistics."""
     features, boxes = features_of(rng), random_boxes(rng, 2, 3)
     results = []
     for num in (2, 3):
@@ -130,7 +130,7 @@ def test_batch_statistics_are_those_of_the_foreground(rng):
 # Targets
 
 
-def test_head_trains_on_the_first_slots_only():
+def test_head_trains_on_the_first_rois_only():
     rois = rois_of([[2, 1, 0, 0, 0], [1, 1, 1, 0, 0]])
     own = head_of().rois_for(rois)
     np.testing.assert_array_equal(own.class_ids, [[2, 1, 0], [1, 1, 1]])
@@ -174,9 +174,9 @@ def test_targets_from_full_frame_masks_by_hand(target):
     batch = {"gt_full_masks": tf.constant(masks), "content_shape": tf.constant([[40, 48]])}
     pool = RoiPoolConfig(size=SIDE // 2, aligned=True)
     head = head_of(target=target, pool=pool)
-    found = head.targets(rois_of([[1]], [[[8, 8, 32, 32]]], [[1]]), batch).numpy()[0, 0]
+    result = head.targets(rois_of([[1]], [[[8, 8, 32, 32]]], [[1]]), batch).numpy()[0, 0]
     expected = np.array([1, 1, 1, 1, 0.75, 0])
-    np.testing.assert_allclose(found, np.tile(expected if target == "project_soft" else np.ceil(expected), (SIDE, 1)))
+    np.testing.assert_allclose(result, np.tile(expected if target == "project_soft" else np.ceil(expected), (SIDE, 1)))
 
 
 # Loss
@@ -189,9 +189,9 @@ def test_loss_by_hand():
     logits[0, 1, ..., 0] = math.log(3.0)
     targets = np.zeros((1, 3, SIDE, SIDE), np.float32)
     targets[0, 1, 0] = 1.0  # one row of six
-    found = loss_of(head_of(), tf.constant(logits), tf.constant(targets), rois_of([[2, 1, 0]]))
+    result = loss_of(head_of(), tf.constant(logits), tf.constant(targets), rois_of([[2, 1, 0]]))
     second = math.log(4) - math.log(3) / SIDE
-    assert float(found) == pytest.approx((math.log(2) + second) / 2, rel=1e-5)
+    assert float(result) == pytest.approx((math.log(2) + second) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("class_agnostic", [False, True])
@@ -199,14 +199,14 @@ def test_loss_equals_the_slow_one(rng, class_agnostic):
     class_ids = np.array([[3, 1, 0], [2, 0, 0]])
     logits = rng.normal(size=(2, 3, SIDE, SIDE, 1 if class_agnostic else 3)).astype(np.float32)
     targets = (rng.random((2, 3, SIDE, SIDE)) < 0.5).astype(np.float32)
-    found = loss_of(head_of(class_agnostic=class_agnostic, loss_weight=2.0), tf.constant(logits),
+    result = loss_of(head_of(class_agnostic=class_agnostic, loss_weight=2.0), tf.constant(logits),
                     tf.constant(targets), rois_of(class_ids))  # fmt: skip
     total = 0.0
     for b, s in np.argwhere(class_ids > 0):
         own = logits[b, s, ..., 0 if class_agnostic else class_ids[b, s] - 1]
         pairs = zip(own.ravel(), targets[b, s].ravel(), strict=True)
         total += sum(slow.sigmoid_cross_entropy(x, t) for x, t in pairs) / SIDE**2
-    assert float(found) == pytest.approx(2 * total / 3, rel=1e-4)
+    assert float(result) == pytest.approx(2 * total / 3, rel=1e-4)
 
 
 def test_gradient_of_every_other_class_is_exactly_zero(rng):
@@ -245,12 +245,12 @@ def test_softmax_lets_classes_compete_for_pixels(rng, class_agnostic):
     class_ids = np.array([[3, 1, 0]])
     logits = rng.normal(size=(1, 3, SIDE, SIDE, channels)).astype(np.float32)
     targets = (rng.random((1, 3, SIDE, SIDE)) < 0.5).astype(np.float32)
-    found = loss_of(head, tf.constant(logits), tf.constant(targets), rois_of(class_ids))
+    result = loss_of(head, tf.constant(logits), tf.constant(targets), rois_of(class_ids))
     total = 0.0
     for s, y, x in np.ndindex(2, SIDE, SIDE):
         own = 1 if class_agnostic else class_ids[0, s]
         total += slow.softmax_cross_entropy(logits[0, s, y, x], own if targets[0, s, y, x] else 0) / SIDE**2
-    assert float(found) == pytest.approx(total / 2, rel=1e-4)
+    assert float(result) == pytest.approx(total / 2, rel=1e-4)
     detections = Detections(tf.zeros([1, 3, 4]), tf.constant(class_ids), tf.zeros([1, 3]), tf.constant(class_ids > 0))
     masks = head.attach(detections, tf.constant(logits)).masks.numpy()
     probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -267,9 +267,9 @@ def test_detections_get_the_mask_of_their_class(rng, class_agnostic):
     detections = Detections(
         tf.zeros([1, 4, 4]), tf.constant([[3, 1, 2, 0]]), tf.zeros([1, 4]), tf.constant([[True, True, True, False]])
     )
-    found = head_of(class_agnostic=class_agnostic).attach(detections, tf.constant(logits))
+    result = head_of(class_agnostic=class_agnostic).attach(detections, tf.constant(logits))
     probs = 1 / (1 + np.exp(-logits[0]))
     expected = [probs[i, ..., 0 if class_agnostic else k] for i, k in enumerate((2, 0, 1))]
-    np.testing.assert_allclose(found.masks[0, :3], expected, atol=1e-6)
-    assert not found.masks[0, 3].numpy().any()
-    assert set(found.to_dict()) == {"boxes", "class_ids", "scores", "valid", "masks"}
+    np.testing.assert_allclose(result.masks[0, :3], expected, atol=1e-6)
+    assert not result.masks[0, 3].numpy().any()
+    assert set(result.to_dict()) == {"boxes", "class_ids", "scores", "valid", "masks"}

@@ -69,10 +69,10 @@ def quick_model():
     return model
 
 
-def expect_equal(found, expected, atol=0.0):
-    assert set(found) == set(expected)
+def expect_equal(result, expected, atol=0.0):
+    assert set(result) == set(expected)
     for name in expected:
-        np.testing.assert_allclose(np.asarray(found[name]), np.asarray(expected[name]), atol=atol, err_msg=name)
+        np.testing.assert_allclose(np.asarray(result[name]), np.asarray(expected[name]), atol=atol, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def detections(shared):
 # Interface
 
 
-def test_truth_decides_between_losses_and_detections(shared, detections):
+def test_ground_truth_decides_between_losses_and_detections(shared, detections):
     losses = shared(batch())
     assert tuple(losses) == LOSSES
     assert all(value.shape == () and value.dtype == tf.float32 and np.isfinite(value) for value in losses.values())
@@ -162,12 +162,12 @@ def test_batch_of_two_is_two_batches_of_one(shared, detections):
         assert float(with_ground_truth[name]) == pytest.approx(sum(float(a[name]) for a in alone) / 2, rel=1e-4), name
     without = batch(with_ground_truth=False)
     for i in range(2):
-        found = shared(row(without, i))
-        expect_equal(found, {name: value[i : i + 1] for name, value in detections.items()}, atol=1e-4)
+        result = shared(row(without, i))
+        expect_equal(result, {name: value[i : i + 1] for name, value in detections.items()}, atol=1e-4)
 
 
 @pytest.mark.parametrize("num", [1, 3])
-def test_heads_on_the_slots_in_use_say_what_heads_on_all_slots_say(shared, monkeypatch, num):
+def test_heads_give_the_same_with_and_without_padded_entries(shared, monkeypatch, num):
     """Images with different numbers of objects, one of them with none."""
     images = [*images_of()[: num - 1], blank_image(96, 128)] if num > 1 else images_of()[:1]
     given = batch_of(images, [[]] * num, CANVAS, with_ground_truth=False)
@@ -176,15 +176,15 @@ def test_heads_on_the_slots_in_use_say_what_heads_on_all_slots_say(shared, monke
     seen = []
     whole = MaskHead.call
     monkeypatch.setattr(MaskHead, "call", lambda *args, **kw: seen.append(args[2].shape[1]) or whole(*args, **kw))
-    found = shared(given, training=False)
-    monkeypatch.setattr(mask_rcnn, "trim_padding", lambda slots: slots)
+    result = shared(given, training=False)
+    monkeypatch.setattr(mask_rcnn, "trim_padding", lambda entries: entries)
     padded = shared(given, training=False)
-    valid = np.asarray(found["valid"])
+    valid = np.asarray(result["valid"])
     assert seen == [valid.sum(1).max(), shared.config.box_head.max_detections] and 0 < seen[0] <= 7
     assert num == 1 or not valid[-1].any()
-    assert found.keys() == padded.keys()
+    assert result.keys() == padded.keys()
     assert np.array_equal(valid, padded["valid"])
-    for name, value in found.items():
+    for name, value in result.items():
         assert value.shape == padded[name].shape
         np.testing.assert_allclose(np.asarray(value)[valid], np.asarray(padded[name])[valid], atol=1e-5, rtol=1e-5)
 
@@ -210,18 +210,18 @@ def test_seed_decides_the_losses(shared):
     assert any(float(shared(other)[name]) != float(first[name]) for name in LOSSES)
 
 
-def test_padding_slots_of_truth_do_not_matter(shared):
+def test_padded_ground_truth_does_not_matter(shared):
     few = batch()
     more = dict(few)
     for key in (k for k in few if k.startswith("gt_")):
         pad = [[0, 0], [0, 3]] + [[0, 0]] * (few[key].shape.rank - 2)
         more[key] = tf.pad(few[key], pad, constant_values=np.array(1).astype(few[key].dtype.as_numpy_dtype))
     more["gt_valid"] = tf.pad(few["gt_valid"], [[0, 0], [0, 3]])
-    found, expected = shared(more), shared(few)
+    result, expected = shared(more), shared(few)
     # The RPN's draw is among anchors; more true boxes only lengthen the list RoIs are drawn from
     for name in ("rpn_objectness", "rpn_box"):
-        assert float(found[name]) == float(expected[name])
-    assert all(np.isfinite(value) for value in found.values())
+        assert float(result[name]) == float(expected[name])
+    assert all(np.isfinite(value) for value in result.values())
 
 
 def test_half_precision_keeps_boxes_and_losses_in_float32(shared):
@@ -231,14 +231,14 @@ def test_half_precision_keeps_boxes_and_losses_in_float32(shared):
         half = quick_model()
     finally:
         keras.config.set_dtype_policy(before)
-    expected, found = shared(batch()), half(batch())
+    expected, result = shared(batch()), half(batch())
     for name in LOSSES:
-        assert found[name].dtype == tf.float32
-        assert np.isfinite(found[name])
+        assert result[name].dtype == tf.float32
+        assert np.isfinite(result[name])
     for name in ("rpn_objectness", "rpn_box"):  # the other terms depend on which proposals win by a hair
-        assert float(found[name]) == pytest.approx(float(expected[name]), rel=0.1), name
-    found = half(batch(with_ground_truth=False))
-    dtypes = {name: value.dtype for name, value in found.items()}
+        assert float(result[name]) == pytest.approx(float(expected[name]), rel=0.1), name
+    result = half(batch(with_ground_truth=False))
+    dtypes = {name: value.dtype for name, value in result.items()}
     assert dtypes == {"boxes": tf.float32, "class_ids": tf.int32, "scores": tf.float32, "valid": tf.bool,
                       "masks": tf.float32}  # fmt: skip
 
@@ -302,15 +302,15 @@ def test_evaluate_logs_every_term_once_and_touches_no_weight(trainer):
     before = [w.tobytes() for w in trainer.get_weights()]
     three = batch(3)
     parts = [{k: v[:2] for k, v in three.items()}, row(three, 2)]
-    found = trainer.evaluate(data_of(*parts), verbose=0, return_dict=True)
+    result = trainer.evaluate(data_of(*parts), verbose=0, return_dict=True)
     assert [w.tobytes() for w in trainer.get_weights()] == before
-    assert set(found) == {"loss", *LOSSES}
+    assert set(result) == {"loss", *LOSSES}
     assert sorted(m.name for m in trainer.metrics) == sorted(("loss", *LOSSES))
     # Averaged by images, so that the terms add up although the last batch is smaller
-    assert found["loss"] == pytest.approx(sum(found[name] for name in LOSSES), rel=1e-5)
+    assert result["loss"] == pytest.approx(sum(result[name] for name in LOSSES), rel=1e-5)
     two, one = trainer(parts[0]), trainer(parts[1])
     for name in LOSSES:
-        assert found[name] == pytest.approx((2 * float(two[name]) + float(one[name])) / 3, rel=1e-3), name
+        assert result[name] == pytest.approx((2 * float(two[name]) + float(one[name])) / 3, rel=1e-3), name
 
 
 def test_fit_changes_what_is_trainable_and_nothing_else(trainer):
@@ -340,7 +340,7 @@ def test_loss_without_ground_truth_says_what_is_missing(trainer, detections):
         trainer.compute_loss(x=batch(with_ground_truth=False), y_pred=detections)
 
 
-def test_predict_drops_truth(shared, detections):
+def test_predict_drops_ground_truth(shared, detections):
     expect_equal(shared.predict(data_of(batch()), verbose=0), detections, atol=1e-4)
 
 
@@ -354,7 +354,7 @@ def test_predict_drops_truth(shared, detections):
     ],
     ids=["no object", "one pixel", "empty mask", "crowd only and empty box"],
 )
-def test_fifty_steps_on_strange_truth_stay_finite(trainer, objects):
+def test_fifty_steps_on_strange_ground_truth_stay_finite(trainer, objects):
     data = data_of(batch_of(images_of()[:2], objects, CANVAS)).cache().repeat()
     history = trainer.fit(data, epochs=5, steps_per_epoch=10, verbose=0).history
     assert all(np.isfinite(values).all() for values in history.values())

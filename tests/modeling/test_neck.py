@@ -56,7 +56,7 @@ def test_a_pyramid_refuses_a_backbone_for_another_neck(backbone: ResNetConfig, m
 
 
 @pytest.mark.parametrize("config", [PassThroughConfig(("c5",)), FPNConfig(channels=64, norm="gn", epsilon=1e-3)])
-def test_settings_round_trip(config: NeckConfig) -> None:
+def test_config_round_trip(config: NeckConfig) -> None:
     assert NeckConfig.from_dict(config.to_dict()) == config
 
 

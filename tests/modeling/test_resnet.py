@@ -146,7 +146,7 @@ def test_what_the_stem_s_pooling_sees(stem_pool: str, before: int) -> None:
             np.testing.assert_array_equal(pooled[:, y, x], window.max((1, 2)))
 
 
-def test_settings_that_contradict_each_other() -> None:
+def test_config_that_contradict_each_other() -> None:
     with pytest.raises(ConfigError, match="dilate_c5: there is no stage 5"):
         ResNetConfig(last_stage=4, dilate_c5=True)
     with pytest.raises(ConfigError, match="groups and width_per_group"):
@@ -163,7 +163,7 @@ def test_kernels_of_equal_shape_start_different() -> None:
     assert len(kernels) == 2 and not np.array_equal(*kernels)
 
 
-def test_settings_round_trip() -> None:
+def test_config_round_trip() -> None:
     config = ResNetConfig(
         depth=101, norm="gn", stride_in_1x1=True, pixel_norm=CAFFE, groups=32, width_per_group=8, stem_pool="same"
     )

@@ -139,7 +139,7 @@ def test_a_layer_holding_the_pooler_does_not_own_the_stage():
         ({"levels": ()}, "pool.levels"),
     ],
 )
-def test_bad_settings_are_refused(fields, message):
+def test_bad_config_are_refused(fields, message):
     with pytest.raises(ConfigError, match=message):
         RoiPoolConfig(**fields)
 

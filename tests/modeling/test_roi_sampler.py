@@ -26,9 +26,9 @@ def proposals_of(boxes, valid=None):
     return Proposals(tf.constant(boxes), tf.zeros([1, n]), tf.constant(valid[None]))
 
 
-def sample(boxes, objects, config, valid=None, seed=(3, 5), slots=4):
+def sample(boxes, objects, config, valid=None, seed=(3, 5), entries=4):
     """The sample of one image as NumPy arrays without the batch axis."""
-    rois = sample_rois(proposals_of(boxes, valid), stack([ground_truth(objects, slots, seed)]), config)
+    rois = sample_rois(proposals_of(boxes, valid), stack([ground_truth(objects, entries, seed)]), config)
     return RoiSample(*(field.numpy()[0] for field in rois))
 
 
@@ -40,7 +40,7 @@ def many_boxes(rng, objects, n=60):
 
 
 def test_roles_by_hand():
-    """Each kind of proposal once, more slots than proposals: everything that may be drawn is drawn."""
+    """Each kind of proposal once, more entries than proposals: everything that may be drawn is drawn."""
     boxes = [
         [0, 0, 10, 8],  # IoU 0.8 with the first: foreground, class 2
         [0, 0, 10, 5],  # IoU exactly 0.5: foreground
@@ -56,8 +56,8 @@ def test_roles_by_hand():
     n = rois.valid.sum()
     assert n == 6
     assert rois.foreground.sum() == 3
-    found = {tuple(np.round(rois.boxes[i], 2).tolist()): (rois.class_ids[i], rois.gt_index[i]) for i in range(3)}
-    assert found == {(0, 0, 10, 8): (2, 0), (0, 0, 10, 5): (2, 0), (20, 20, 40, 31): (1, 1)}
+    result = {tuple(np.round(rois.boxes[i], 2).tolist()): (rois.class_ids[i], rois.gt_index[i]) for i in range(3)}
+    assert result == {(0, 0, 10, 8): (2, 0), (0, 0, 10, 5): (2, 0), (20, 20, 40, 31): (1, 1)}
     assert {tuple(box) for box in rois.boxes[3:6]} == {tuple(np.float32(boxes[i])) for i in (2, 4, 6)}
     np.testing.assert_array_equal(rois.class_ids[3:], 0)
     np.testing.assert_array_equal(rois.foreground, np.arange(20) < 3)
@@ -78,7 +78,7 @@ def test_true_boxes_join_the_proposals_without_crowds_and_padding():
 
 @pytest.mark.parametrize("fraction", [0.25, 0.5, 0.9])
 def test_every_roi_is_what_it_says(rng, fraction):
-    """Against the slow matcher, with more candidates of each kind than slots."""
+    """Against the slow matcher, with more candidates of each kind than entries."""
     config = RoiSamplerConfig(num_rois=16, positive_fraction=fraction)
     boxes = many_boxes(rng, OBJECTS)
     rois = sample(boxes, OBJECTS, config)
@@ -100,7 +100,7 @@ def test_every_roi_is_what_it_says(rng, fraction):
 
 
 def test_everything_takes_part_where_all_may_be_foreground(rng):
-    """More slots than boxes and no bound on foreground: nothing is left to chance."""
+    """More entries than boxes and no bound on foreground: nothing is left to chance."""
     boxes = many_boxes(rng, OBJECTS, 20)
     rois = sample(boxes, OBJECTS[:2], RoiSamplerConfig(num_rois=40, positive_fraction=1.0))
     assert rois.valid.sum() == 22
@@ -139,14 +139,16 @@ def test_image_without_objects_gives_background_only(rng):
 
 
 @pytest.mark.parametrize("objects", [[], OBJECTS[2:]])
-@pytest.mark.parametrize("slots", [1, 4])
-def test_nothing_at_all_gives_invalid_slots_only(objects, slots):
+@pytest.mark.parametrize("entries", [1, 4])
+def test_nothing_at_all_gives_padded_entries_only(objects, entries):
     """No valid proposal and no object, or crowd only."""
-    rois = sample([[0, 0, 5, 5], [9, 9, 20, 20]], objects, RoiSamplerConfig(num_rois=8), valid=[False] * 2, slots=slots)
+    rois = sample(
+        [[0, 0, 5, 5], [9, 9, 20, 20]], objects, RoiSamplerConfig(num_rois=8), valid=[False] * 2, entries=entries
+    )
     assert not rois.valid.any()
     assert not rois.foreground.any()
     assert not rois.class_ids.any()
-    none = sample(np.zeros((0, 4)), objects, RoiSamplerConfig(num_rois=8), slots=slots)
+    none = sample(np.zeros((0, 4)), objects, RoiSamplerConfig(num_rois=8), entries=entries)
     assert not none.valid.any()
 
 
@@ -163,10 +165,10 @@ def test_open_shapes_and_no_gradient(rng):
     open_box, open_valid = tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None], tf.bool)
     concrete = run.get_concrete_function(open_box, tf.TensorSpec([None, None]), open_valid, batch_spec())
     image_keys = {k: tf.zeros([1 if n is None else n for n in s.shape], s.dtype) for k, s in batch_spec().items()}
-    found = concrete(*proposals, image_keys | batch)
-    for ours, theirs in zip(found, expected, strict=True):
+    result = concrete(*proposals, image_keys | batch)
+    for ours, theirs in zip(result, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert found.boxes.shape[1:] == (8, 4)
+    assert result.boxes.shape[1:] == (8, 4)
     with tf.GradientTape() as tape:
         tape.watch(proposals.boxes)
         total = tf.reduce_sum(sample_rois(proposals, batch, config).boxes)

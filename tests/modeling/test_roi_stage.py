@@ -48,6 +48,6 @@ def test_groups_and_group_norm() -> None:
     assert "block1_conv1/norm/moving_mean" not in shapes
 
 
-def test_settings_round_trip() -> None:
+def test_config_round_trip() -> None:
     config = Res5Config("bn", 1e-3, True, 32, 8)
     assert RoiStageConfig.from_dict(config.to_dict()) == config

@@ -148,10 +148,10 @@ def test_open_shapes_predict_and_propose_as_static_ones(rng):
         return rpn.propose(rpn(features), content, for_training=False)
 
     specs = {k: tf.TensorSpec([None, None, None, 8]) for k in features}
-    found = run.get_concrete_function(specs, tf.TensorSpec([None, 2], tf.int32))(features, content)
-    for ours, theirs in zip(found, expected, strict=True):
+    result = run.get_concrete_function(specs, tf.TensorSpec([None, 2], tf.int32))(features, content)
+    for ours, theirs in zip(result, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
-    assert found.boxes.shape == (2, 10, 4)
+    assert result.boxes.shape == (2, 10, 4)
 
 
 @pytest.mark.parametrize("changes", [{"levels": ("p2",)}, {"anchors": AnchorConfig(sizes=((8.0,),))}])
@@ -193,24 +193,24 @@ def slow_proposals(output, content_shape, pre_nms, post_nms, nms_iou, min_size=0
 def test_proposals_equal_the_slow_ones(rng, nms_iou, min_size):
     rpn = small(pre_nms_test=15, post_nms_test=12, nms_iou=nms_iou, min_size=min_size).build(8, STRIDES)
     output, content = random_output(rng), [[24, 32], [13, 20]]
-    found = rpn.propose(output, tf.constant(content), for_training=False)
+    result = rpn.propose(output, tf.constant(content), for_training=False)
     expected = slow_proposals(output, content, 15, 12, nms_iou, min_size)
     for b, (boxes, scores) in enumerate(expected):
         n = len(boxes)
-        np.testing.assert_array_equal(found.valid[b], np.arange(12) < n)
-        np.testing.assert_allclose(found.boxes[b][:n], boxes, atol=1e-4)
-        np.testing.assert_allclose(found.scores[b][:n], scores, atol=1e-5)
-        np.testing.assert_array_equal(found.scores[b][n:], 0.0)
+        np.testing.assert_array_equal(result.valid[b], np.arange(12) < n)
+        np.testing.assert_allclose(result.boxes[b][:n], boxes, atol=1e-4)
+        np.testing.assert_allclose(result.scores[b][:n], scores, atol=1e-5)
+        np.testing.assert_array_equal(result.scores[b][n:], 0.0)
 
 
 def test_training_and_test_keep_their_own_counts(rng):
     rpn = small(pre_nms_train=9, post_nms_train=20, pre_nms_test=4, post_nms_test=7, nms_iou=1.0).build(8, STRIDES)
     output, content = random_output(rng, 1), tf.constant([[1000, 1000]])
-    for training, slots, per_level in ((True, 20, 9), (False, 7, 4)):
-        found = rpn.propose(output, content, for_training=training)
-        assert found.boxes.shape == (1, slots, 4)
-        expected = slow_proposals(output, content, per_level, slots, 1.0)[0]
-        assert found.valid.numpy().sum() == len(expected[0]) <= min(slots, 2 * per_level)
+    for training, entries, per_level in ((True, 20, 9), (False, 7, 4)):
+        result = rpn.propose(output, content, for_training=training)
+        assert result.boxes.shape == (1, entries, 4)
+        expected = slow_proposals(output, content, per_level, entries, 1.0)[0]
+        assert result.valid.numpy().sum() == len(expected[0]) <= min(entries, 2 * per_level)
 
 
 def test_levels_do_not_suppress_each_other():
@@ -219,17 +219,17 @@ def test_levels_do_not_suppress_each_other():
     rpn = small(post_nms_test=4).build(8, STRIDES)
     for sizes, expected in (([1, 1], 2), ([2], 1)):
         output = output_of([[2.0, 1.0]], np.zeros((1, 2, 4)), anchors, sizes)
-        found = rpn.propose(output, tf.constant([[32, 32]]), for_training=False)
-        assert found.valid.numpy().sum() == expected
-        np.testing.assert_allclose(found.scores[0, 0], 1 / (1 + math.exp(-2)), atol=1e-6)
+        result = rpn.propose(output, tf.constant([[32, 32]]), for_training=False)
+        assert result.valid.numpy().sum() == expected
+        np.testing.assert_allclose(result.scores[0, 0], 1 / (1 + math.exp(-2)), atol=1e-6)
 
 
 def test_proposals_are_clipped_to_the_image_not_to_the_padding():
     output = output_of([[1.0, 0.5, 0.0]], np.zeros((1, 3, 4)), [[-4, -4, 40, 40], [2, 2, 6, 6], [21, 0, 29, 8]])
-    found = small(post_nms_test=5).build(8, STRIDES).propose(output, tf.constant([[20, 30]]), for_training=False)
+    result = small(post_nms_test=5).build(8, STRIDES).propose(output, tf.constant([[20, 30]]), for_training=False)
     # The third lies in the padding altogether
-    np.testing.assert_array_equal(found.valid[0], [True, True, False, False, False])
-    np.testing.assert_allclose(found.boxes[0, :2], [[0, 0, 20, 30], [2, 2, 6, 6]])
+    np.testing.assert_array_equal(result.valid[0], [True, True, False, False, False])
+    np.testing.assert_allclose(result.boxes[0, :2], [[0, 0, 20, 30], [2, 2, 6, 6]])
 
 
 def test_hopeless_predictions_never_win():
@@ -237,8 +237,8 @@ def test_hopeless_predictions_never_win():
     deltas[0, 0] = np.nan
     deltas[0, 1, 2:] = 1e6  # would overflow the exponential
     output = output_of([[9.0, 8.0, 1.0]], deltas, [[0, 0, 8, 8], [0, 0, 8, 8], [10, 10, 20, 20]])
-    found = small(post_nms_test=4).build(8, STRIDES).propose(output, tf.constant([[32, 32]]), for_training=False)
-    kept = found.boxes[0].numpy()[found.valid[0].numpy()]
+    result = small(post_nms_test=4).build(8, STRIDES).propose(output, tf.constant([[32, 32]]), for_training=False)
+    kept = result.boxes[0].numpy()[result.valid[0].numpy()]
     np.testing.assert_allclose(kept, [[0, 0, 32, 32], [10, 10, 20, 20]])
 
 
@@ -247,8 +247,8 @@ def test_no_gradient_flows_through_proposals(rng):
     output = random_output(rng, 1)
     with tf.GradientTape() as tape:
         tape.watch([output.logits, output.deltas])
-        found = rpn.propose(output, tf.constant([[24, 32]]), for_training=True)
-        total = tf.reduce_sum(found.boxes) + tf.reduce_sum(found.scores)
+        result = rpn.propose(output, tf.constant([[24, 32]]), for_training=True)
+        total = tf.reduce_sum(result.boxes) + tf.reduce_sum(result.scores)
     assert tape.gradient(total, [output.logits, output.deltas]) == [None, None]
 
 
@@ -257,9 +257,9 @@ def test_one_nms_over_all_levels():
     anchors = [[0, 0, 8, 8], [0, 0, 8, 9], [20, 20, 28, 28], [10, 10, 12, 12]]
     output = output_of([[2.0, 1.0, 0.5, 0.0]], np.zeros((1, 4, 4)), anchors, [1, 3])
     rpn = small(nms_across_levels=True, pre_nms_test=3, post_nms_test=4).build(8, STRIDES)
-    found = rpn.propose(output, tf.constant([[0.0, 0.0, 32.0, 32.0]]), for_training=False)
-    np.testing.assert_array_equal(found.valid[0], [True, True, False, False])
-    np.testing.assert_allclose(found.boxes[0, :2], [[0, 0, 8, 8], [20, 20, 28, 28]])
+    result = rpn.propose(output, tf.constant([[0.0, 0.0, 32.0, 32.0]]), for_training=False)
+    np.testing.assert_array_equal(result.valid[0], [True, True, False, False])
+    np.testing.assert_allclose(result.boxes[0, :2], [[0, 0, 8, 8], [20, 20, 28, 28]])
 
 
 def test_delta_weights_and_bound_of_proposals_are_the_config():
@@ -277,8 +277,8 @@ def test_proposals_without_area_survive_a_negative_min_size():
     output = output_of([[1.0, 0.5]], np.zeros((1, 2, 4)), [[2, 2, 6, 6], [40, 0, 48, 8]])
     for min_size, expected in ((0.0, [True, False]), (-1.0, [True, True])):
         rpn = small(post_nms_test=2, min_size=min_size).build(8, STRIDES)
-        found = rpn.propose(output, tf.constant([[0.0, 0.0, 32.0, 32.0]]), for_training=False)
-        np.testing.assert_array_equal(found.valid[0], expected)
+        result = rpn.propose(output, tf.constant([[0.0, 0.0, 32.0, 32.0]]), for_training=False)
+        np.testing.assert_array_equal(result.valid[0], expected)
 
 
 # Losses
@@ -302,41 +302,41 @@ def test_losses_by_hand():
     deltas[0, 0] = [0.05, -0.5, 0.0, 1.0]  # targets are 0
     deltas[0, 1:] = 77.0  # no positive: no box loss
     rpn = small(batch_per_image=8).build(8, STRIDES)
-    found = values(rpn.loss(output_of(logits, deltas, anchors), stack([gt])))
+    result = values(rpn.loss(output_of(logits, deltas, anchors), stack([gt])))
     objectness = math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))
     beta = 1 / 9
     box = 0.5 * 0.05**2 / beta + (0.5 - beta / 2) + (1.0 - beta / 2)
-    assert found == {"rpn_objectness": pytest.approx(objectness / 8), "rpn_box": pytest.approx(box / 8)}
+    assert result == {"rpn_objectness": pytest.approx(objectness / 8), "rpn_box": pytest.approx(box / 8)}
 
 
 def test_losses_divided_by_the_anchors_sampled():
-    """As the hand numbers above; three anchors take part, in slots for a million."""
+    """As the hand numbers above; three anchors take part, in entries for a million."""
     gt = ground_truth([{"box": (0, 0, 8, 8)}], entries=2)
     anchors = [[0, 0, 8, 8], [0, 0, 8, 16], [20, 20, 28, 28], [20, 0, 28, 8]]
     output = output_of([[2.0, 50.0, -1.0, 3.0]], np.full((1, 4, 4), 0.5), anchors)
     objectness = math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))
     for normalizer, count in (("sampled", 3.0), ("batch_per_image", 1e6)):
         config = small(batch_per_image=1_000_000, positive_fraction=1.0, normalizer=normalizer)
-        found = values(config.build(8, STRIDES).loss(output, stack([gt])))
-        assert found["rpn_objectness"] == pytest.approx(objectness / count)
-        assert found["rpn_box"] == pytest.approx(4 * (0.5 - 1 / 18) / count)
+        result = values(config.build(8, STRIDES).loss(output, stack([gt])))
+        assert result["rpn_objectness"] == pytest.approx(objectness / count)
+        assert result["rpn_box"] == pytest.approx(4 * (0.5 - 1 / 18) / count)
 
 
-def test_slots_beyond_the_anchors_leave_the_share_of_positives():
-    """64 slots at most half positive are more than the 4 anchors: all three positives take part."""
+def test_entries_beyond_the_anchors_leave_the_share_of_positives():
+    """64 entries at most half positive are more than the 4 anchors: all three positives take part."""
     gt = ground_truth([{"box": (0, 0, 8, 8)}], entries=1)
     output = output_of([[1.0] * 4], np.zeros((1, 4, 4)), [[0, 0, 8, 8]] * 3 + [[20, 20, 28, 28]])
-    found = small(batch_per_image=64).build(8, STRIDES).loss(output, stack([gt]))
+    result = small(batch_per_image=64).build(8, STRIDES).loss(output, stack([gt]))
     total = 3 * math.log1p(math.exp(-1)) + math.log1p(math.exp(1))
-    assert float(found["rpn_objectness"].total) == pytest.approx(total)
+    assert float(result["rpn_objectness"].total) == pytest.approx(total)
 
 
 def test_targets_carry_the_delta_weights():
     gt = ground_truth([{"box": (1, 2, 9, 10)}], entries=1)
     target = [4 / 8, 8 * 2 / 8, 0, 0]
     output = output_of([[0.0]], [[target]], [[0, 0, 8, 8]])
-    found = small(delta_weights=(4.0, 8.0, 1.0, 2.0)).build(8, STRIDES).loss(output, stack([gt]))
-    assert float(found["rpn_box"].total) == pytest.approx(0, abs=1e-6)
+    result = small(delta_weights=(4.0, 8.0, 1.0, 2.0)).build(8, STRIDES).loss(output, stack([gt]))
+    assert float(result["rpn_box"].total) == pytest.approx(0, abs=1e-6)
 
 
 def slow_losses(output, gt, index, foreground, num):
@@ -359,15 +359,15 @@ OBJECTS = [{"box": (2, 3, 10, 12)}, {"box": (5, 14, 22, 30), "class_id": 2}, {"b
 
 
 def test_losses_equal_the_slow_ones(rng):
-    """With more slots than anchors every labeled anchor is in the sample, whatever the seed."""
+    """With more entries than anchors every labeled anchor is in the sample, whatever the seed."""
     output, gt = random_output(rng, 1), ground_truth(OBJECTS)
     arguments = (output.anchors.numpy(), gt["gt_boxes"], gt["gt_valid"], gt["gt_crowd"], 0.7, 0.3, True)
     labels = reference.match(*arguments)[1]
     index = [i for i, label in enumerate(labels) if label >= 0]
     assert sum(label == 1 for label in labels) >= 3  # every object has an anchor, however poor the overlap
-    found = values(small(batch_per_image=200).build(8, STRIDES).loss(output, stack([gt])))
+    result = values(small(batch_per_image=200).build(8, STRIDES).loss(output, stack([gt])))
     expected = slow_losses(output, gt, index, [labels[i] == 1 for i in index], 200)
-    assert found == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
+    assert result == {name: pytest.approx(value, rel=1e-4) for name, value in expected.items()}
 
 
 def test_gradient_reaches_only_the_sampled_anchors(rng):
@@ -417,7 +417,7 @@ def test_loss_weight_scales_both_terms(rng):
 @pytest.mark.parametrize(
     "objects", [[], [{"box": (0, 0, 32, 32), "crowd": True}], [{"box": (5, 5, 5, 9)}], [{"box": (3, 3, 4, 4)}]]
 )
-def test_strange_truth_gives_finite_losses_and_gradients(rng, objects):
+def test_strange_ground_truth_gives_finite_losses_and_gradients(rng, objects):
     """No object, an image that is all crowd, a box without area, a box of one pixel."""
     rpn = small().build(8, STRIDES)
     features, batch = features_of(rng, batch=1), stack([ground_truth(objects)])
@@ -447,8 +447,8 @@ def test_loss_and_gradient_through_sampled_cells_are_those_through_whole_maps(rn
 
     if (num_convs, sampled) == (1, 12):  # of 60 cells: the case the maps are spared in
         assert not _depends_on_output(rpn, features, batch)
-    (expected, expected_gradients), (found, found_gradients) = map(losses_and_gradients, (True, False))
-    assert found == {name: pytest.approx(value, rel=1e-5) for name, value in expected.items()}
+    (expected, expected_gradients), (result, found_gradients) = map(losses_and_gradients, (True, False))
+    assert result == {name: pytest.approx(value, rel=1e-5) for name, value in expected.items()}
     for a, b in zip(expected_gradients, found_gradients, strict=True):
         assert np.abs(a).max() > 0
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-6)
@@ -469,9 +469,9 @@ def test_box_loss_as_the_mean_over_the_elements_of_positive_anchors():
     gt = ground_truth([{"box": (0, 0, 8, 8)}], entries=2)
     anchors = [[0, 0, 8, 8], [0, 0, 8, 16], [20, 20, 28, 28], [20, 0, 28, 8]]
     output = output_of([[2.0, 50.0, -1.0, 3.0]], np.full((1, 4, 4), 0.5), anchors)
-    found = values(small(batch_per_image=8, normalizer="means").build(8, STRIDES).loss(output, stack([gt])))
+    result = values(small(batch_per_image=8, normalizer="means").build(8, STRIDES).loss(output, stack([gt])))
     objectness = math.log1p(math.exp(-2)) + math.log1p(math.exp(-1)) + math.log1p(math.exp(3))
-    assert found == {"rpn_objectness": pytest.approx(objectness / 3), "rpn_box": pytest.approx(0.5 - 1 / 18)}
+    assert result == {"rpn_objectness": pytest.approx(objectness / 3), "rpn_box": pytest.approx(0.5 - 1 / 18)}
 
 
 def test_two_logits_compete(rng):
@@ -481,8 +481,8 @@ def test_two_logits_compete(rng):
     pair.set_weights([*single.get_weights()[:2], kernel, bias, *single.get_weights()[4:]])
     single.objectness.set_weights([kernel[..., 1:] - kernel[..., :1], bias[1:] - bias[:1]])
     features = features_of(rng)
-    expected, found = single(features), pair(features)
-    np.testing.assert_allclose(found.logits, expected.logits, rtol=1e-4, atol=1e-5)
+    expected, result = single(features), pair(features)
+    np.testing.assert_allclose(result.logits, expected.logits, rtol=1e-4, atol=1e-5)
     index = tf.constant([[0, 5, 40], [3, 3, 7]])
     for a, b in zip(single._predict_at(features, index), pair._predict_at(features, index), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)
@@ -494,9 +494,9 @@ def test_targets_between_edges():
     rpn = small(anchors=anchors, match_edges=True).build(8, STRIDES)
     gt = ground_truth([{"box": (0, 0, 7, 11)}], entries=1)  # the last pixels of 8 x 12
     output = output_of([[0.0, 0.0]], np.zeros((1, 2, 4)), [[0, 0, 7, 7], [20, 20, 27, 27]])
-    found = values(rpn.loss(output, stack([gt])))
+    result = values(rpn.loss(output, stack([gt])))
     targets = [(6 - 4) / 8, math.log(12 / 8)]  # dx and log dw
     beta = 1 / 9
-    assert found["rpn_box"] == pytest.approx(sum(t - beta / 2 for t in targets) / 16, rel=1e-5)
+    assert result["rpn_box"] == pytest.approx(sum(t - beta / 2 for t in targets) / 16, rel=1e-5)
     other = rpn.from_target_frame(rpn.in_target_frame(output.anchors))
     np.testing.assert_array_equal(other, output.anchors)

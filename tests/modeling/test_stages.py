@@ -40,7 +40,7 @@ def test_each_box_comes_from_the_stage_before(model):
     proposals = np.asarray(stages.proposals.boxes[0])[np.asarray(stages.proposals.valid[0])]
     apart = np.abs(proposals[:, None] - moved[None]).max(-1).min(1)
     assert len(proposals) and apart.max() < 1e-3
-    found = {name: np.asarray(value[0]) for name, value in stages.detections.items()}
+    result = {name: np.asarray(value[0]) for name, value in stages.detections.items()}
     best = np.asarray(stages.class_probs[0, :, 1:]).argmax(-1) + 1
     of_best = [
         (
@@ -48,7 +48,7 @@ def test_each_box_comes_from_the_stage_before(model):
             if (best == c).any()
             else np.inf
         )
-        for box, c in zip(found["boxes"][found["valid"]], found["class_ids"][found["valid"]], strict=True)
+        for box, c in zip(result["boxes"][result["valid"]], result["class_ids"][result["valid"]], strict=True)
     ]
     assert min(of_best) < 1e-3  # a detection may also be of a proposal's second class
 

@@ -17,7 +17,7 @@ from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
 
-SIDE, SLOTS, MASK_SIDE = 64, 4, 14
+SIDE, MOST_OBJECTS, MASK_SIDE = 64, 4, 14
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,11 +77,11 @@ def draw_batch(counts: list[int], seed: int = 0) -> dict[str, tf.Tensor]:
         "image_id": np.arange(100, 100 + b),
         "original_shape": np.full((b, 2), SIDE, np.int32),
         "content_shape": np.full((b, 2), SIDE, np.int32),
-        "gt_boxes": np.zeros((b, SLOTS, 4), np.float32),
-        "gt_class_ids": np.zeros((b, SLOTS), np.int32),
-        "gt_masks": np.zeros((b, SLOTS, MASK_SIDE, MASK_SIDE), np.uint8),
-        "gt_crowd": np.zeros((b, SLOTS), bool),
-        "gt_valid": np.zeros((b, SLOTS), bool),
+        "gt_boxes": np.zeros((b, MOST_OBJECTS, 4), np.float32),
+        "gt_class_ids": np.zeros((b, MOST_OBJECTS), np.int32),
+        "gt_masks": np.zeros((b, MOST_OBJECTS, MASK_SIDE, MASK_SIDE), np.uint8),
+        "gt_crowd": np.zeros((b, MOST_OBJECTS), bool),
+        "gt_valid": np.zeros((b, MOST_OBJECTS), bool),
         "seed": rng.integers(0, 2**31 - 1, (b, 2)).astype(np.int32),
     }
     for i, count in enumerate(counts):

@@ -19,7 +19,7 @@ END = "end.npz"
 
 
 def run(folder: str) -> None:
-    """Start, or go on with, 36 steps with a checkpoint after each; leaves its weights in `END`."""
+    """Start, or resume, 36 steps with a checkpoint after each; leaves its weights in `END`."""
     data = write_set(Path(folder) / "images", num=7, side=SIDE)
     model = small_model()
     recipe = recipe_of(train__checkpoint_images=2, train__images=60)

@@ -45,7 +45,7 @@ def test_objects_no_anchor_fits_are_named(tmp_path):
     assert not found.ok
     assert not stages["anchors"].ok
     assert "look first at: object sizes" in str(found)
-    assert stages["anchors"].found.startswith("1 of 1 objects overlap no anchor")
+    assert stages["anchors"].result.startswith("1 of 1 objects overlap no anchor")
 
 
 def _one_object(tmp_path, annotation: Annotation, classes=("thing", "other")) -> Dataset:

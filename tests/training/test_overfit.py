@@ -17,7 +17,7 @@ STEPS = 120  # 75 have been enough for an AP50 of 1
 
 
 @pytest.mark.overfit
-def test_four_images_are_learnt_by_heart(data_dir):
+def test_four_images_are_overfit(data_dir):
     try:
         imagenet_path()
     except WeightsError as error:

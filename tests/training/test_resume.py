@@ -24,7 +24,7 @@ from mrcnn.training.fit import train
 from tests.mean_color import MeanColor, write_set
 from tests.training.drawn import SIDE, small_model, weights
 
-SETTINGS = {
+CHANGES = {
     "model.input.short_side": SIDE,
     "model.input.long_side": SIDE,
     "data.mask_side": 14,
@@ -46,7 +46,7 @@ SETTINGS = {
 
 
 def recipe_of(**changes) -> Recipe:
-    return Recipe().override(SETTINGS | {key.replace("__", "."): value for key, value in changes.items()})
+    return Recipe().override(CHANGES | {key.replace("__", "."): value for key, value in changes.items()})
 
 
 class StopAt(keras.callbacks.Callback):
@@ -88,7 +88,7 @@ def test_20_steps_are_20_steps_again(data, undisturbed):
     _same(undisturbed[0], again)
 
 
-def test_a_run_told_to_stop_saves_and_goes_on_as_if_it_had_not(data, undisturbed, tmp_path, caplog):
+def test_a_run_asked_to_stop_saves_and_resumes_as_if_it_had_not(data, undisturbed, tmp_path, caplog):
     model, history, whole = undisturbed
     with pytest.raises(SystemExit) as left:
         train(

@@ -71,7 +71,7 @@ def test_another_thread_handles_no_signals() -> None:
     assert seen == [before]
 
 
-def test_what_another_machine_was_told_ends_this_one_too() -> None:
+def test_a_signal_at_another_machine_ends_this_one_too() -> None:
     signals = _signals()
     signals.note()
     with pytest.raises(SystemExit) as caught:

@@ -107,7 +107,7 @@ def test_a_missing_key(holds: Callable, name: str) -> None:
         load_pretrained(PATH)
 
 
-def test_further_keys_are_told(holds: Callable, model: MaskRCNN) -> None:
+def test_further_keys_are_reported(holds: Callable, model: MaskRCNN) -> None:
     holds({**_arrays(), "roi_heads.track_head.fc1.weight": np.zeros((2, 2), np.float32)})
     report = load_weights(model, PATH)
     assert report.is_complete and report.unused == ("roi_heads.track_head.fc1.weight",)

@@ -68,7 +68,7 @@ def test_scale_and_shift_without_statistics() -> None:
     np.testing.assert_allclose(normed, arrays["res2_0_branch1_bn_s"] * x + arrays["res2_0_branch1_bn_b"], rtol=1e-6)
 
 
-def test_the_settings_in_the_file_say_where_the_stride_is() -> None:
+def test_the_config_in_the_file_say_where_the_stride_is() -> None:
     arrays = detectron_shapes()
     for cfg, expected in (("true", True), ("false", False)):
         network = detectron.describe(arrays, {"cfg": CFG % cfg})

@@ -30,22 +30,22 @@ def _state(num_classes: int = 81, **changes: tuple[int, ...] | None) -> dict[str
 def test_architecture_of_the_reference() -> None:
     arrays = _state()
     assert matterport.matches(arrays)
-    found = matterport.describe(arrays)
-    assert found.family == "matterport" and found.num_classes == 80
-    model = MATTERPORT.model_config(found.overrides)
+    result = matterport.describe(arrays)
+    assert result.family == "matterport" and result.num_classes == 80
+    model = MATTERPORT.model_config(result.overrides)
     backbone = model.backbone
     assert (backbone.depth, backbone.groups, backbone.width_per_group) == (50, 1, 64)
     assert (backbone.norm, backbone.epsilon, backbone.stride_in_1x1) == ("affine_bn", 1e-3, True)
-    assert (found["neck"], found["neck.channels"]) == ("fpn", 256)
+    assert (result["neck"], result["neck.channels"]) == ("fpn", 256)
     assert model.rpn.objectness == "softmax"
-    assert (found.anchors_per_cell, model.rpn.num_convs, found["rpn.channels"]) == (3, 1, 512)
+    assert (result.anchors_per_cell, model.rpn.num_convs, result["rpn.channels"]) == (3, 1, 512)
     box = model.box_head
     assert (box.fc_dims, box.fc_norm, box.norm_epsilon) == ((1024, 1024), "affine_bn", 1e-3)
     assert (box.conv_dims, box.conv_norm, box.pool.size, box.class_agnostic) == ((), "none", 7, False)
     (mask,) = model.heads
     assert (mask.conv_dims, mask.conv_norm, mask.norm_epsilon) == ((256,) * 4, "affine_bn", 1e-3)
     assert (mask.deconv_dim, mask.class_agnostic) == (256, False)
-    assert found.class_names[0] == "person" and found.category_ids[-1] == 90
+    assert result.class_names[0] == "person" and result.category_ids[-1] == 90
 
 
 def test_own_classes_and_deeper_backbones() -> None:
@@ -53,8 +53,8 @@ def test_own_classes_and_deeper_backbones() -> None:
     for block in "ghijklmnopqrstuvw":
         for name in [name for name in arrays if "4b_branch" in name]:
             arrays[name.replace("4b_branch", f"4{block}_branch")] = arrays[name]
-    found = matterport.describe(arrays)
-    assert found.num_classes == 1 and found.class_names is None and found["backbone.depth"] == 101
+    result = matterport.describe(arrays)
+    assert result.num_classes == 1 and result.class_names is None and result["backbone.depth"] == 101
 
 
 def test_every_array_is_used_and_shapes_are_ours() -> None:
@@ -127,9 +127,9 @@ def test_bias_before_a_norm_that_trains_stays_a_parameter() -> None:
 
 
 def test_fitted_keeps_what_the_model_has() -> None:
-    found = matterport.describe(_state())
+    result = matterport.describe(_state())
     same = {"rpn/objectness/bias": np.zeros(6), "backbone/stem_conv1/norm/bias": np.zeros(64)}
-    assert matterport.fitted(found, same) == found
+    assert matterport.fitted(result, same) == result
     plain = _plain(_state())
     assert (plain["backbone.norm"], plain["rpn.objectness"]) == ("frozen_bn", "sigmoid")
 

@@ -115,12 +115,12 @@ def test_half_precision_is_widened_only_when_asked_for() -> None:
 
 def test_names_back_to_the_file() -> None:
     arrays = {"a": np.zeros(1), "b": np.zeros(2), "b_momentum": np.zeros(2), "c": np.zeros(3)}
-    found = Converted(arrays, {"ours": Conversion(("a",), lambda x: x)}, "_momentum$")
-    assert found.source_of("ours") == ("a",)
-    assert found.source_of("unknown") == ()
-    assert found.unused == ("b", "c")
-    assert list(found) == ["ours"]
-    assert len(found) == 1
+    converted = Converted(arrays, {"ours": Conversion(("a",), lambda x: x)}, "_momentum$")
+    assert converted.source_of("ours") == ("a",)
+    assert converted.source_of("unknown") == ()
+    assert converted.unused == ("b", "c")
+    assert list(converted) == ["ours"]
+    assert len(converted) == 1
 
 
 def test_a_lone_convolution_has_no_number() -> None:

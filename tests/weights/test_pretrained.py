@@ -53,7 +53,7 @@ def test_another_number_of_classes_starts_the_last_layers_anew(own):
     assert not model.load_report.unused
 
 
-def test_faulty_settings_and_names_are_refused(own):
+def test_faulty_config_and_names_are_refused(own):
     model, path = own
     with pytest.raises(ConfigError, match="no field 'shrot_side'"):
         load_pretrained(path, shrot_side=64)

@@ -38,6 +38,6 @@ def test_reads_what_torch_saves(tmp_path: Path, zipped: bool, wrapped: bool) -> 
 def test_torch_reads_what_our_writers_write(tmp_path: Path, write) -> None:
     state = {"a.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "count": np.array(7)}
     write(tmp_path / "weights.pth", state)
-    found = torch.load(tmp_path / "weights.pth", weights_only=True)
+    result = torch.load(tmp_path / "weights.pth", weights_only=True)
     for name, array in state.items():
-        np.testing.assert_array_equal(found[name].numpy(), array)
+        np.testing.assert_array_equal(result[name].numpy(), array)

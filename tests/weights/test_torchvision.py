@@ -110,8 +110,8 @@ def test_from_the_containers_of_torch(tmp_path: Path, write) -> None:
     ours = torchvision.to_ours(contents.arrays, network)
     assert len(ours) == len(state)
     deltas = state["roi_heads.box_predictor.bbox_pred.bias"].reshape(91, 4)  # x y w h; background first
-    found = np.asarray(ours["box_head/deltas/bias"]).reshape(4, 90)
-    np.testing.assert_array_equal(found, deltas[1:, [1, 0, 3, 2]].T)
+    result = np.asarray(ours["box_head/deltas/bias"]).reshape(4, 90)
+    np.testing.assert_array_equal(result, deltas[1:, [1, 0, 3, 2]].T)
     masks = state["roi_heads.mask_predictor.mask_fcn_logits.bias"]
     np.testing.assert_array_equal(np.asarray(ours["mask_head/mask_logits/bias"]), masks[1:])
 

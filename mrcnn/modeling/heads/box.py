@@ -208,7 +208,7 @@ class BoxHead(RoiHead):
             window: f32[B, 4], (y1, x1, y2, x2) in pixels of the padded image; boxes are clipped to it.
 
         Returns:
-            Detections with D = max_detections slots.
+            Detections with D = max_detections entries, padded ones included.
         """
         probs = tf.nn.softmax(pred.class_logits)
         return detections_of(probs, self.refine(pred, proposals.boxes, window), proposals.valid, self.config)
@@ -221,10 +221,10 @@ def detections_of(probs: tf.Tensor, boxes: tf.Tensor, valid: tf.Tensor, config: 
         probs: f32[B, P, C + 1], background first.
         boxes: f32[B, P, C, 4] or, one for all classes, [B, P, 1, 4]; pixels of the padded image.
         valid: bool[B, P].
-        config: the rule, its thresholds and the number of slots.
+        config: the rule, its thresholds and `max_detections`.
 
     Returns:
-        Detections with D = max_detections slots.
+        Detections with D = max_detections entries, padded ones included.
     """
     batch, num, num_classes = tf.shape(probs)[0], tf.shape(probs)[1], probs.shape[-1] - 1
     threshold = config.score_threshold

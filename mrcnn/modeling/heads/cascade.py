@@ -119,15 +119,15 @@ class CascadeBoxHead(RoiHead):
         targets: Batch | None = None,
     ) -> list[StagePrediction]:
         """What each stage says, on the boxes of the stage before; see `RoiHead.call`."""
-        found: list[StagePrediction] = []
+        predictions: list[StagePrediction] = []
         for k, stage in enumerate(self.stages):
             if k > 0:
-                refined = self.stages[k - 1].refine(found[-1].pred, boxes, window)  # [B, S, 1, 4]
+                refined = self.stages[k - 1].refine(predictions[-1].pred, boxes, window)  # [B, S, 1, 4]
                 boxes = tf.stop_gradient(refined[:, :, 0])
                 valid &= box_ops.is_nonempty(boxes)
             pred = stage(features, boxes, valid, window, training=training)
-            found.append(StagePrediction(boxes, valid, pred))
-        return found
+            predictions.append(StagePrediction(boxes, valid, pred))
+        return predictions
 
     def targets(self, rois: RoiSample, batch: Batch) -> Batch:
         """The ground truth itself: which object a refined box belongs to is known only when the box is."""
@@ -136,23 +136,23 @@ class CascadeBoxHead(RoiHead):
     def loss(self, pred: list[StagePrediction], targets: Batch, rois: RoiSample) -> dict[str, LossTerm]:
         """The terms of a box head for each stage, its RoIs matched at the stage's own IoU."""
         terms = {}
-        for k, (stage, found) in enumerate(zip(self.stages, pred, strict=True)):
+        for k, (stage, of_stage) in enumerate(zip(self.stages, pred, strict=True)):
             if k > 0:
-                rois = label_rois(found.boxes, found.valid, targets, self.config.stage_ious[k])
-            own = stage.loss(found.pred, stage.targets(rois, targets), rois)
+                rois = label_rois(of_stage.boxes, of_stage.valid, targets, self.config.stage_ious[k])
+            own = stage.loss(of_stage.pred, stage.targets(rois, targets), rois)
             terms |= {f"{name}_{k + 1}": term for name, term in own.items()}
         return terms
 
     def detect(self, pred: list[StagePrediction], proposals: Proposals, window: tf.Tensor) -> Detections:
         """As `BoxHead.detect`, from the mean of the stages' class probabilities and the last stage's boxes."""
-        probs = tf.add_n([tf.nn.softmax(found.pred.class_logits) for found in pred]) / len(pred)
+        probs = tf.add_n([tf.nn.softmax(of_stage.pred.class_logits) for of_stage in pred]) / len(pred)
         last = pred[-1]
         boxes = self.stages[-1].refine(last.pred, last.boxes, window)
         return detections_of(probs, boxes, proposals.valid, self.config)
 
 
 def label_rois(boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, fg_iou: float) -> RoiSample:
-    """Says what given boxes are, without drawing: every one stays in its slot.
+    """Says what given boxes are, without drawing: the order stays.
 
     Args:
         boxes: f32[B, S, 4], pixels of the padded image.
@@ -161,7 +161,7 @@ def label_rois(boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, fg_iou: float) 
         fg_iou: boxes that overlap an object at least so much are foreground, the rest background.
 
     Returns:
-        RoiSample with S slots; foreground lies anywhere among them.
+        RoiSample of S RoIs; foreground lies anywhere among them.
     """
 
     def one_image(x: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -170,9 +170,9 @@ def label_rois(boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, fg_iou: float) 
         )
         return matches.gt_index, matches.labels
 
-    slots = tf.TensorSpec([boxes.shape[1]], tf.int32)
+    one_each = tf.TensorSpec([boxes.shape[1]], tf.int32)
     ground_truth = {k: batch[k] for k in ("gt_boxes", "gt_valid", "gt_crowd")}
-    gt_index, labels = tf.map_fn(one_image, {"boxes": boxes, **ground_truth}, fn_output_signature=(slots, slots))
+    gt_index, labels = tf.map_fn(one_image, {"boxes": boxes, **ground_truth}, fn_output_signature=(one_each, one_each))
     foreground = valid & (labels == POSITIVE)
     class_ids = tf.where(foreground, tf.gather(batch["gt_class_ids"], gt_index, batch_dims=1), 0)
     rois = RoiSample(boxes, class_ids, gt_index, foreground, valid & (labels != IGNORE))

@@ -128,9 +128,9 @@ class KeypointHead(RoiHead):
         """
         if "gt_keypoints" not in batch:
             raise InputError("the keypoint head trains on gt_keypoints, but the batch has none: the data has no joints")
-        found = batch["gt_keypoints"].shape[2]
-        if found != self.config.num_joints:
-            raise InputError(f"gt_keypoints: expected {self.config.num_joints} joints per object, got {found}")
+        joints = batch["gt_keypoints"].shape[2]
+        if joints != self.config.num_joints:
+            raise InputError(f"gt_keypoints: expected {self.config.num_joints} joints per object, got {joints}")
         keypoints = tf.gather(batch["gt_keypoints"], rois.gt_index, batch_dims=1)  # [B, F, J, 3]
         cells, usable = keypoint_ops.keypoint_cells(keypoints, rois.boxes, self.map_side)
         return KeypointTarget(cells, usable & rois.foreground[..., tf.newaxis])

@@ -29,8 +29,8 @@ class FPNConfig(NeckConfig):
         """The layer with its weights created; see `NeckConfig.build`."""
         check_levels(LEVELS, in_channels, "neck")
         if any(strides[coarse] != 2 * strides[fine] for fine, coarse in itertools.pairwise(LEVELS)):
-            found = ", ".join(f"{level} {strides[level]}" for level in LEVELS)
-            raise ConfigError(f"neck: a pyramid needs every map at twice the stride of the one before, got {found}")
+            present = ", ".join(f"{level} {strides[level]}" for level in LEVELS)
+            raise ConfigError(f"neck: a pyramid needs every map at twice the stride of the one before, got {present}")
         layer = FPN(self, in_channels, strides, name=name)
         layer.build()
         return layer

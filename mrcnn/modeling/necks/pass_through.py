@@ -26,8 +26,8 @@ class PassThroughConfig(NeckConfig):
         """The layer; see `NeckConfig.build`."""
         check_levels(self.levels, in_channels, "neck.levels")
         if len({in_channels[level] for level in self.levels}) != 1:
-            found = ", ".join(f"{level} {in_channels[level]}" for level in self.levels)
-            raise ConfigError(f"neck.levels: RPN and heads need maps of equal channels, got {found}")
+            present = ", ".join(f"{level} {in_channels[level]}" for level in self.levels)
+            raise ConfigError(f"neck.levels: RPN and heads need maps of equal channels, got {present}")
         return PassThrough(self, in_channels, strides, name=name)
 
 

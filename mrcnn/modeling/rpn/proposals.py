@@ -26,7 +26,7 @@ def candidates_of(output: RPNOutput, config: RPNConfig, for_training: bool) -> C
     pre_nms = config.pre_nms_train if for_training else config.pre_nms_test
     logits, deltas = tf.stop_gradient(output.logits), tf.stop_gradient(output.deltas)
     level_sizes = [sum(output.level_sizes)] if config.nms_across_levels else output.level_sizes
-    found = []
+    candidates = []
     start: Any = 0
     for level, size in enumerate(level_sizes):
         count = min(pre_nms, size) if isinstance(size, int) else tf.minimum(pre_nms, size)
@@ -34,9 +34,9 @@ def candidates_of(output: RPNOutput, config: RPNConfig, for_training: bool) -> C
         level_deltas = tf.gather(deltas[:, start : start + size], index, batch_dims=1)  # [B, k, 4]
         level_anchors = tf.gather(output.anchors[start : start + size], index)  # [B, k, 4]
         boxes = box_ops.decode_deltas(level_deltas, level_anchors, config.delta_weights, config.max_log_scale)
-        found.append((level_anchors, boxes, level_logits, tf.fill(tf.shape(level_logits), level)))
+        candidates.append((level_anchors, boxes, level_logits, tf.fill(tf.shape(level_logits), level)))
         start += size
-    return Candidates(*(tf.concat(parts, 1) for parts in zip(*found, strict=True)))
+    return Candidates(*(tf.concat(parts, 1) for parts in zip(*candidates, strict=True)))
 
 
 def select_candidates(

@@ -28,8 +28,8 @@ def test_weights_must_fit_the_classes() -> None:
 def test_masks_by_hand() -> None:
     targets = tf.constant([[[[1.0, 0.0]]]])
     logits = tf.constant([[[[[9.0, math.log(3)], [9.0, 0.0]]]]])  # p of channel 1: 3/4 and 1/2
-    found = MaskCrossEntropy()(MaskLogits(logits, tf.constant([[1]]), "sigmoid"), targets)
-    assert found.numpy() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
+    result = MaskCrossEntropy()(MaskLogits(logits, tf.constant([[1]]), "sigmoid"), targets)
+    assert result.numpy() == pytest.approx((math.log(4 / 3) + math.log(2)) / 2)
     logits = tf.math.log(tf.constant([[[[[0.5, 0.25, 0.25], [0.5, 0.25, 0.25]]]]]))
-    found = MaskCrossEntropy()(MaskLogits(logits, tf.constant([[2]]), "softmax"), targets)
-    assert found.numpy() == pytest.approx((math.log(4) + math.log(2)) / 2)  # class 2, then background
+    result = MaskCrossEntropy()(MaskLogits(logits, tf.constant([[2]]), "softmax"), targets)
+    assert result.numpy() == pytest.approx((math.log(4) + math.log(2)) / 2)  # class 2, then background

@@ -10,12 +10,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import mrcnn
 from mrcnn import model as modellib
 from mrcnn import utils
 from mrcnn.evaluation.coco import CocoMetric
 from mrcnn.matterport import native_config, training
+from mrcnn.modeling.losses.base import MaskLogits
+from mrcnn.modeling.losses.cross_entropy import MaskCrossEntropy
+from mrcnn.modeling.normalize import make_norm
 from mrcnn.recipes import Recipe
 from mrcnn.structures.instances import Instances
 from tests.matterport import script_data
@@ -56,6 +60,9 @@ DIFFERENT = {
     "files of 16-bit": "tests/matterport/test_dataset.py::test_16_bits_become_8",
     "TensorBoard": f"{HERE}::test_tensorboard_only_where_it_is_installed",
     "results of `detect`": f"{HERE}::test_crops_are_for_training",
+    "moving statistics": f"{HERE}::test_moving_statistics_of_trained_norms",
+    "mask logits": f"{HERE}::test_sure_and_wrong_masks_still_train",
+    "images of several": "tests/matterport/test_feed.py::test_images_of_other_sizes_in_one_batch_are_refused",
     "a data set without": "tests/matterport/test_feed.py::test_what_cannot_be_shown_is_left_out",
     "whole numbers of": "tests/matterport/test_utils.py::test_resize_image_is_matterports",
 }
@@ -98,6 +105,25 @@ def test_crops_are_for_training():
     config.IMAGE_RESIZE_MODE = "crop"
     assert native_config.model_config(config).input.canvas == "divisor"  # as large as the whole image needs
     assert modellib.load_image_gt(small_dataset(1), config, 0)[0].shape == (64, 64, 3)
+
+
+def test_moving_statistics_of_trained_norms():
+    class Trained(SmallConfig):
+        TRAIN_BN = True
+
+    assert native_config.model_config(Trained()).backbone.norm == "bn" and make_norm("bn").momentum == 0.9
+
+
+def test_sure_and_wrong_masks_still_train():
+    logits = tf.Variable(tf.fill([1, 1, 2, 2, 1], 20.0))
+    with tf.GradientTape() as tape:
+        masks = MaskLogits(logits, tf.zeros([1, 1], tf.int32), "sigmoid")
+        loss = MaskCrossEntropy()(masks, tf.zeros([1, 1, 2, 2]))
+    assert float(tf.reduce_sum(tape.gradient(loss, logits))) == pytest.approx(1.0)
+    ours = float(tf.reduce_sum(loss))
+    theirs = float(modellib.mrcnn_mask_loss_graph(tf.zeros([1, 1, 2, 2]), tf.ones([1, 1]), tf.sigmoid(
+        tf.tile(logits, [1, 1, 1, 1, 2]))))  # fmt: skip
+    assert ours == pytest.approx(20.0) and theirs == pytest.approx(16.0, abs=0.2)  # at most -log(1e-7)
 
 
 def test_every_name_in_the_guide_exists():

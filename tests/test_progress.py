@@ -12,7 +12,7 @@ from mrcnn.progress import Progress
 
 
 class Clock:
-    """Time that passes only when told to."""
+    """Time that passes only on request."""
 
     def __init__(self) -> None:
         self.now = 100.0

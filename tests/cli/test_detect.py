@@ -19,8 +19,8 @@ def test_detect_draws_every_image_and_writes_coco_results(run, tmp_path):
     result = invoke("detect", "--model", run, NUCLEI / "images", "--out", out, "--score", 0)
     assert result.exit_code == 0, result.output
     assert {path.name for path in out.iterdir()} == {"detections.json", *(p.name for p in images)}
-    found = json.loads((out / "detections.json").read_text())
-    for one in found:
+    detections = json.loads((out / "detections.json").read_text())
+    for one in detections:
         assert {"image_id", "category_id", "bbox", "score", "segmentation", "file_name"} <= set(one)
         assert one["file_name"] == str(images[one["image_id"] - 1])
 
@@ -67,8 +67,8 @@ def test_a_damaged_image_does_not_cost_the_others(blobs, tmp_path):
     cut(files[2])
     result = run_detect(tmp_path / "in", "--out", tmp_path / "out")
     assert result.exit_code == 3, result.output
-    found = json.loads((tmp_path / "out/detections.json").read_text())
-    assert [(one["image_id"], Path(one["file_name"]).name) for one in found] == [
+    detections = json.loads((tmp_path / "out/detections.json").read_text())
+    assert [(one["image_id"], Path(one["file_name"]).name) for one in detections] == [
         (1, "a.png"),
         (2, "b.png"),
         (4, "d.png"),
@@ -148,8 +148,8 @@ def test_a_folder_stands_for_all_that_can_be_read_and_the_rest_is_named(blobs, t
     (folder / "y.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
     result = run_detect(folder, "--out", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    found = json.loads((tmp_path / "out/detections.json").read_text())
-    assert {Path(one["file_name"]).name for one in found} == set(names)
+    detections = json.loads((tmp_path / "out/detections.json").read_text())
+    assert {Path(one["file_name"]).name for one in detections} == set(names)
     [line] = [line for line in result.stderr.splitlines() if "left out" in line]
     assert "2 files" in line and ".txt" in line and ".heic" in line
 
@@ -200,6 +200,6 @@ def test_quiet_and_verbose_may_stand_anywhere(blobs, tmp_path):
 def test_one_score_threshold_for_people(blobs, tmp_path):
     [file] = photos(tmp_path / "in", "a.png")
     assert run_detect(file, "--out", tmp_path / "out").exit_code == 0
-    found = json.loads((tmp_path / "out/detections.json").read_text())
-    assert len(found) == len(mrcnn.detect(blobs, file)[0]) == 1
+    detections = json.loads((tmp_path / "out/detections.json").read_text())
+    assert len(detections) == len(mrcnn.detect(blobs, file)[0]) == 1
     assert len(mrcnn.detect(blobs, file, score_threshold=None)[0]) == 2

@@ -109,7 +109,7 @@ def test_paper_sized_head_has_the_papers_weights():
 
 
 def test_boxes_stay_float32_under_half_precision(rng):
-    """A coordinate of 1001 is 1000 in bfloat16; the head must pool from where it was told."""
+    """A coordinate of 1001 is 1000 in bfloat16; the head must pool from the given box."""
     seen = []
 
     class Pooler(RoiPooler):
@@ -190,7 +190,7 @@ def test_batch_norm_by_hand():
     np.testing.assert_allclose(result[:2], [[-2 / 4.25**0.5, 0], [2 / 4.25**0.5, 0]], rtol=1e-5)
     np.testing.assert_allclose(norm.moving_mean, [0.3, 0.0], rtol=1e-5)
     np.testing.assert_allclose(norm.moving_variance, [0.9 + 0.4, 0.9], rtol=1e-5)
-    # Without any valid RoI nothing is learnt; in inference the moving statistics are used
+    # Without any valid RoI no statistics move; in inference the moving statistics are used
     norm_of_rois(norm, x, tf.zeros([3], tf.bool), training=True)
     np.testing.assert_allclose(norm.moving_mean, [0.3, 0.0], rtol=1e-5)
     result = norm_of_rois(norm, x, tf.ones([3], tf.bool), training=False)

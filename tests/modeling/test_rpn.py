@@ -29,7 +29,7 @@ def small(**changes):
 
 
 def output_of(logits, deltas, anchors, level_sizes=None):
-    """RPNOutput from arrays; all anchors on one level unless told otherwise."""
+    """RPNOutput from arrays; all anchors on one level by default."""
     anchors = tf.constant(np.asarray(anchors, np.float32))
     logits, deltas = (tf.constant(np.asarray(x, np.float32)) for x in (logits, deltas))
     return RPNOutput(logits, deltas, anchors, level_sizes or [len(anchors)])

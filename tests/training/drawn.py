@@ -1,4 +1,4 @@
-"""Batches drawn at random, with the number of objects told image by image, and a small model to train on them."""
+"""Batches drawn at random, with the number of objects given image by image, and a small model to train on them."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ def draw_batch(counts: list[int], seed: int = 0) -> dict[str, tf.Tensor]:
         "seed": rng.integers(0, 2**31 - 1, (b, 2)).astype(np.int32),
     }
     for i, count in enumerate(counts):
-        for slot in range(count):
+        for entry in range(count):
             (y, x), (h, w) = rng.integers(0, SIDE // 2, 2), rng.integers(10, SIDE // 2, 2)
             class_id = int(rng.integers(1, 3))
             batch["image"][i, y : y + h, x : x + w, class_id] = 250
-            batch["gt_boxes"][i, slot] = y, x, y + h, x + w
-            batch["gt_class_ids"][i, slot] = class_id
-            batch["gt_masks"][i, slot, 2:-2, 1:] = 1
-            batch["gt_valid"][i, slot] = True
+            batch["gt_boxes"][i, entry] = y, x, y + h, x + w
+            batch["gt_class_ids"][i, entry] = class_id
+            batch["gt_masks"][i, entry, 2:-2, 1:] = 1
+            batch["gt_valid"][i, entry] = True
     return {key: tf.constant(value) for key, value in batch.items()}
 
 

@@ -14,7 +14,7 @@ from tests.training.test_resume import recipe_of
 
 
 class Clock:
-    """Time that passes only when told to."""
+    """Time that passes only on request."""
 
     def __init__(self):
         self.now = 100.0
@@ -97,8 +97,8 @@ def test_evaluation_every_few_epochs_and_at_the_end(monkeypatch):
         logs = {"loss": 1.0}
         callback.on_epoch_end(epoch, logs)
         logged.append(logs)
-    found = {"loss": 1.0, "val_box/AP": 0.5, "val_mask/AP": 0.25, "val_mask/ARs": 0.1}
-    assert logged == [{"loss": 1.0}] * 2 + [found] + [{"loss": 1.0}] * 2 + [found, found]
+    result = {"loss": 1.0, "val_box/AP": 0.5, "val_mask/AP": 0.25, "val_mask/ARs": 0.1}
+    assert logged == [{"loss": 1.0}] * 2 + [result] + [{"loss": 1.0}] * 2 + [result, result]
     assert calls == [("model", "images", 2)] * 3
 
 
@@ -114,8 +114,8 @@ def test_weights_and_biases_by_its_own_keras_callback(tmp_path, monkeypatch):
         data = write_set(tmp_path / "images", side=16)
         recipe = recipe_of(train__images=8, train__unfreeze=[], train__train_layers="all", data__crop=None)
         history = train(MeanColor(), data, recipe=recipe, callbacks=[WandbMetricsLogger()], progress=False).history
-        found = dict(run.summary)
+        result = dict(run.summary)
     finally:
         wandb.finish()
     for name in ("loss", "data_wait", "images_per_s"):
-        assert found[f"epoch/{name}"] == pytest.approx(history[name][-1]), name
+        assert result[f"epoch/{name}"] == pytest.approx(history[name][-1]), name

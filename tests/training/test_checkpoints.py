@@ -78,11 +78,11 @@ def test_no_changed_byte_is_read_as_another_state(tmp_path, seed: int):
         changed[place] ^= 1 << int(rng.integers(8))
         kept.path(60).write_bytes(changed)
         try:
-            found, arrays = read_checkpoint(kept.path(60))
+            result, arrays = read_checkpoint(kept.path(60))
         except CheckpointError as error:
             assert str(error).startswith(f"{kept.path(60)}: ")  # noqa: PT017
             continue
-        assert found == metadata
+        assert result == metadata
         assert {name: value.tobytes() for name, value in arrays.items()} == {
             name: value.tobytes() for name, value in state.items()
         }

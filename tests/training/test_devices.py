@@ -74,11 +74,11 @@ def test_a_run_on_two_devices_is_a_run_on_one(two_devices, tmp_path, caplog):
     alone, both = small_model(), small_model()
     expected = train(alone, data, data, recipe=_recipe(2), out=tmp_path / "one", progress=False)
     with caplog.at_level("INFO", "mrcnn"):
-        found = train(both, data, data, recipe=_recipe(1), out=tmp_path / "two", strategy=two_devices, progress=False)
+        result = train(both, data, data, recipe=_recipe(1), out=tmp_path / "two", strategy=two_devices, progress=False)
     assert "2 devices, 2 images per step, learning rate 0.01 x 2 / 16 = 0.00125" in caplog.text
     _expect_same(both, alone, small_model())
     for name in set(expected.history) - {"data_wait", "images_per_s"}:
-        assert found.history[name] == pytest.approx(expected.history[name], rel=2e-3, abs=1e-5), name
+        assert result.history[name] == pytest.approx(expected.history[name], rel=2e-3, abs=1e-5), name
 
 
 def test_evaluation_on_two_devices_counts_every_image_once(two_devices, tmp_path):
@@ -87,8 +87,8 @@ def test_evaluation_on_two_devices_counts_every_image_once(two_devices, tmp_path
         both = small_model()
     alone = small_model()
     both.set_weights(alone.get_weights())
-    expected, found = evaluate(alone, data), evaluate(both, data)
-    assert found.num_images == 5
-    assert len(found.detections) == len(expected.detections) > 0
-    assert found.numbers == pytest.approx(expected.numbers, abs=1e-6)
+    expected, result = evaluate(alone, data), evaluate(both, data)
+    assert result.num_images == 5
+    assert len(result.detections) == len(expected.detections) > 0
+    assert result.numbers == pytest.approx(expected.numbers, abs=1e-6)
     assert weights(alone).keys() == weights(both).keys()

@@ -21,16 +21,16 @@ def test_stages_are_looked_at_and_the_model_is_left_alone(tmp_path):
     data = write_set(tmp_path, num=2, side=SIDE)
     model = small_model()
     before, said = weights(model), []
-    found = dry_run(model, data, recipe_of(), steps=60, log=said.append)
+    detections = dry_run(model, data, recipe_of(), steps=60, log=said.append)
     for path, value in weights(model).items():
         np.testing.assert_array_equal(value, before[path], err_msg=path)
-    assert found.image_id == 100
-    assert found.steps <= 60
+    assert detections.image_id == 100
+    assert detections.steps <= 60
     assert len(said) >= 1 and said[0].startswith("step 50: loss ")
-    stages = {stage.name: stage for stage in found.stages}
+    stages = {stage.name: stage for stage in detections.stages}
     for name in ("objects", "object sizes", "masks", "mask grid", "class ids", "anchors", "losses"):
-        assert stages[name].ok, str(found)
-    assert "mask IoU" in str(found)
+        assert stages[name].ok, str(detections)
+    assert "mask IoU" in str(detections)
 
 
 def test_objects_no_anchor_fits_are_named(tmp_path):
@@ -40,11 +40,11 @@ def test_objects_no_anchor_fits_are_named(tmp_path):
     line.add_class("shapes", 8, "other")
     path = data.record(0).path
     line.add_image("shapes", 5, path, width=SIDE, height=SIDE, annotations=[Annotation(1, (1.0, 1.0, 2.0, 63.0))])
-    found = dry_run(small_model(), line, recipe_of(), steps=2)
-    stages = {stage.name: stage for stage in found.stages}
-    assert not found.ok
+    detections = dry_run(small_model(), line, recipe_of(), steps=2)
+    stages = {stage.name: stage for stage in detections.stages}
+    assert not detections.ok
     assert not stages["anchors"].ok
-    assert "look first at: object sizes" in str(found)
+    assert "look first at: object sizes" in str(detections)
     assert stages["anchors"].result.startswith("1 of 1 objects overlap no anchor")
 
 
@@ -60,18 +60,18 @@ def _one_object(tmp_path, annotation: Annotation, classes=("thing", "other")) ->
 def test_masks_that_are_empty_are_named(tmp_path):
     line = [np.array([[10.0, 10.0], [30.0, 30.0]])]  # two points are no polygon
     data = _one_object(tmp_path, Annotation(1, (10.0, 10.0, 40.0, 40.0), line))
-    found = dry_run(small_model(), data, recipe_of(), steps=2)
-    assert not found.ok
-    assert "look first at: masks" in str(found)
-    assert "FAIL  masks: 1 of 1 empty after resizing" in str(found)
+    detections = dry_run(small_model(), data, recipe_of(), steps=2)
+    assert not detections.ok
+    assert "look first at: masks" in str(detections)
+    assert "FAIL  masks: 1 of 1 empty after resizing" in str(detections)
 
 
 def test_class_ids_the_model_does_not_have_are_named(tmp_path):
     data = _one_object(tmp_path, Annotation(3, (10.0, 10.0, 40.0, 40.0)), ("thing", "other", "third"))
-    found = dry_run(small_model(), data, recipe_of(), steps=2)
-    assert (found.ok, found.steps) == (False, 0)
-    assert "look first at: class ids" in str(found)
-    assert "FAIL  class ids: [3] of 1..2" in str(found)
+    detections = dry_run(small_model(), data, recipe_of(), steps=2)
+    assert (detections.ok, detections.steps) == (False, 0)
+    assert "look first at: class ids" in str(detections)
+    assert "FAIL  class ids: [3] of 1..2" in str(detections)
     data = _one_object(tmp_path, Annotation(4, (10.0, 10.0, 40.0, 40.0), annotation_id=8))
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 5, annotation 8: class id 4, expected 1\.\.2"):
         dry_run(small_model(), data, recipe_of(), steps=2)
@@ -93,8 +93,8 @@ def test_mask_iou_by_hand():
     ground_truth = Instances(boxes, [1, 2], (4, 4), masks=masks, is_crowd=[False, False])
     half = masks.copy()
     half[0, 1] = False
-    found = Instances(boxes, [1, 1], (4, 4), scores=[1, 1], masks=half)
-    assert _mask_iou(found, ground_truth) == pytest.approx((0.5 + 0.0) / 2)
+    detections = Instances(boxes, [1, 1], (4, 4), scores=[1, 1], masks=half)
+    assert _mask_iou(detections, ground_truth) == pytest.approx((0.5 + 0.0) / 2)
 
 
 def test_a_kept_batch_opens(tmp_path):

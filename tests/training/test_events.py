@@ -16,13 +16,13 @@ from tests.training.test_resume import recipe_of
 
 def _read(folder) -> dict[str, list[tuple[int, np.ndarray]]]:
     """(step, value) of each tag."""
-    found: dict[str, list] = {}
+    result: dict[str, list] = {}
     for file in sorted(folder.glob("events*")):
         for record in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             for value in event.summary.value:
-                found.setdefault(value.tag, []).append((event.step, tf.make_ndarray(value.tensor)))
-    return found
+                result.setdefault(value.tag, []).append((event.step, tf.make_ndarray(value.tensor)))
+    return result
 
 
 def test_losses_numbers_and_images(tmp_path):
@@ -34,15 +34,15 @@ def test_losses_numbers_and_images(tmp_path):
         events.on_train_batch_end(step, {"loss": loss})
     events.on_epoch_end(0, {"loss": 1.0, "val_mask/AP": 0.25})
     events.on_train_end()
-    found = _read(tmp_path / "events")
-    assert [(step, float(value)) for step, value in found["step/loss"]] == [(12, 3.0), (14, 1.0)]
-    assert [(step, float(value)) for step, value in found["val_mask/AP"]] == [(14, 0.25)]
-    assert 0 < float(found["matches/best_anchor_iou"][0][1]) <= 1
-    assert {"matches/objects_with_an_anchor", "matches/objects_proposed"} <= set(found)
-    width, height, png = found["gt_and_detections/100"][0][1]
+    result = _read(tmp_path / "events")
+    assert [(step, float(value)) for step, value in result["step/loss"]] == [(12, 3.0), (14, 1.0)]
+    assert [(step, float(value)) for step, value in result["val_mask/AP"]] == [(14, 0.25)]
+    assert 0 < float(result["matches/best_anchor_iou"][0][1]) <= 1
+    assert {"matches/objects_with_an_anchor", "matches/objects_proposed"} <= set(result)
+    width, height, png = result["gt_and_detections/100"][0][1]
     image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
     assert image.shape[:2] == (int(height), int(width))
-    assert "gt_and_detections/102" in found
+    assert "gt_and_detections/102" in result
 
 
 def test_without_images(tmp_path):

@@ -57,10 +57,10 @@ def test_the_batch_is_kept(tmp_path):
     batch = draw_batch([1, 2])
     fault = find_fault(model, batch, 3)
     path = save_batch(tmp_path / "bad.npz", batch, fault, model.class_names)
-    with np.load(path) as found:
+    with np.load(path) as result:
         for key, value in batch.items():
-            np.testing.assert_array_equal(found[key], value, err_msg=key)
-        about = json.loads(str(found["about"]))
+            np.testing.assert_array_equal(result[key], value, err_msg=key)
+        about = json.loads(str(result["about"]))
     assert (about["step"], about["batch_ids"], about["class_names"]) == (3, [100, 101], ["thing", "other"])
 
 

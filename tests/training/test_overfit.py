@@ -48,9 +48,9 @@ def test_four_images_are_overfit(data_dir):
     assert result["box/AP50"] >= 0.9
     wrong = 0
     for index in range(len(images)):
-        found = detect(model, [images.load_image(index)], score_threshold=0.5)[0]
+        detections = detect(model, [images.load_image(index)], score_threshold=0.5)[0]
         ground_truth = images.instances(index)
         wrong += np.abs(
-            np.bincount(found.class_ids, minlength=4) - np.bincount(ground_truth.class_ids, minlength=4)
+            np.bincount(detections.class_ids, minlength=4) - np.bincount(ground_truth.class_ids, minlength=4)
         ).sum()
     assert wrong <= 2  # misses and ghosts among 35 objects

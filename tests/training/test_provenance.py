@@ -106,9 +106,9 @@ def test_no_program_that_a_repository_names_is_run(tmp_path, way: str):
         git("config", "filter.evil.one.required", "true")
     (repository / "a.py").write_text("2")  # of the same size: git must look into it
     os.utime(repository / "a.py", (1, 1))
-    found = git_revision(repository)
+    result = git_revision(repository)
     assert not proof.exists()
-    assert found["changed"] is True
+    assert result["changed"] is True
     if way in ("fsmonitor", "clean"):  # else this test would show nothing
         git("status", "--porcelain")
         assert proof.exists()

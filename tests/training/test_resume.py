@@ -156,7 +156,7 @@ def test_a_run_of_an_earlier_version_is_resumed(tmp_path, monkeypatch):
 
 
 def _measured_run(folder: Path, monkeypatch, stop_at: int = 0, **changes) -> dict:
-    """A cheap run whose evaluation says the bias of the head, and is told to stop during the `stop_at`-th."""
+    """A cheap run whose evaluation says the bias of the head, and is asked to stop during the `stop_at`-th."""
     calls = []
 
     def evaluate(model, dataset, *, batch_size, **_):
@@ -182,7 +182,7 @@ def test_an_evaluation_cut_short_is_made_again(tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         _measured_run(tmp_path, monkeypatch, stop_at=3)
     metadata, _ = Checkpoints(tmp_path / "run").newest()
-    assert (metadata["step"], metadata["epochs_done"]) == (6, 2)  # what was learnt before it is kept
+    assert (metadata["step"], metadata["epochs_done"]) == (6, 2)  # what was trained before it is kept
     assert _measured_run(tmp_path, monkeypatch) == whole
 
 

@@ -177,9 +177,9 @@ def test_a_layer_can_learn_at_a_rate_of_its_own(kind: str, compiled: bool):
         moved.append({v.path.split("/", 1)[-1]: v.numpy() - before[v.path.split("/", 1)[-1]] for v in variables})
     plain, scaled = moved
     for path, factor in {"fc/kernel": 0.5, "fc/bias": 0.0, "norm/gamma": 1.0, "norm/beta": 1.0}.items():
-        found = next(p for p in plain if p.endswith(path) or path.endswith(p))
-        assert np.abs(plain[found]).min() > 1e-3
-        np.testing.assert_allclose(scaled[found], factor * plain[found], rtol=1e-4, atol=1e-6, err_msg=path)
+        result = next(p for p in plain if p.endswith(path) or path.endswith(p))
+        assert np.abs(plain[result]).min() > 1e-3
+        np.testing.assert_allclose(scaled[result], factor * plain[result], rtol=1e-4, atol=1e-6, err_msg=path)
 
 
 def test_the_weight_average_follows_its_formula():

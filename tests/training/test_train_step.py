@@ -55,15 +55,15 @@ def _on_two(strategy: tf.distribute.Strategy, kind: str, norm: str) -> tuple[ker
         dealt = strategy.experimental_distribute_values_from_function(
             lambda ctx, batch=batch: rows(batch, ctx.replica_id_in_sync_group, ctx.replica_id_in_sync_group + 1)
         )
-        found = step(dealt)
-        values = [{k: float(strategy.experimental_local_results(v)[i]) for k, v in found.items()} for i in range(2)]
+        result = step(dealt)
+        values = [{k: float(strategy.experimental_local_results(v)[i]) for k, v in result.items()} for i in range(2)]
         assert values[0] == values[1]
         logs.append(values[0])
     return model, logs
 
 
-def _expect_same(found: keras.Model, expected: keras.Model, start: keras.Model) -> None:
-    first, mine, theirs = weights(start), weights(found), weights(expected)
+def _expect_same(result: keras.Model, expected: keras.Model, start: keras.Model) -> None:
+    first, mine, theirs = weights(start), weights(result), weights(expected)
     assert set(mine) == set(theirs)
     for path, value in theirs.items():
         scale = np.linalg.norm(value)
@@ -75,21 +75,21 @@ def _expect_same(found: keras.Model, expected: keras.Model, start: keras.Model) 
 @pytest.mark.parametrize("kind, norm", [("sgd", "none"), ("clipped", "sync_bn"), ("adamw", "none")])
 def test_two_replicas_are_one(two_devices, kind: str, norm: str):
     expected, logged = _alone(kind, norm)
-    found, found_logs = _on_two(two_devices, kind, norm)
-    _expect_same(found, expected, small_model(norm))
+    result, found_logs = _on_two(two_devices, kind, norm)
+    _expect_same(result, expected, small_model(norm))
     for step, (mine, theirs) in enumerate(zip(found_logs, logged, strict=True)):
         assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-6), step
         assert mine["loss"] == pytest.approx(sum(v for k, v in mine.items() if k != "loss"), rel=1e-4)
     if kind == "adamw":  # the averages too
-        for mine, theirs in zip(found.optimizer.variables, expected.optimizer.variables, strict=True):
+        for mine, theirs in zip(result.optimizer.variables, expected.optimizer.variables, strict=True):
             if "average" in theirs.path:
                 np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-5, err_msg=theirs.path)
 
 
 def test_two_parts_are_one():
     expected, logged = _alone("sgd", "none")
-    found, found_logs = _alone("sgd", "none", num_parts=2)
-    _expect_same(found, expected, small_model())
+    result, found_logs = _alone("sgd", "none", num_parts=2)
+    _expect_same(result, expected, small_model())
     for mine, theirs in zip(found_logs, logged, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-6)
 
@@ -130,9 +130,9 @@ def test_a_step_that_is_not_finite_changes_nothing_and_says_so(two_devices, dist
     logits = model.box_head.class_logits.bias
     saved = logits.numpy()
     logits.assign([np.inf, 0, 0])
-    found = step(good)
-    assert np.isnan(float(strategy.experimental_local_results(found["loss"])[0]))
-    assert all(np.isfinite(float(strategy.experimental_local_results(v)[0])) for k, v in found.items() if k != "loss")
+    result = step(good)
+    assert np.isnan(float(strategy.experimental_local_results(result["loss"])[0]))
+    assert all(np.isfinite(float(strategy.experimental_local_results(v)[0])) for k, v in result.items() if k != "loss")
     logits.assign(saved)
     for variable, before in zip((*model.variables, *model.optimizer.variables), state, strict=True):
         np.testing.assert_array_equal(variable.numpy(), before, err_msg=variable.path)

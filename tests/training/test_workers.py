@@ -64,10 +64,10 @@ def _start(folder: Path, out: str) -> list[subprocess.Popen]:
 def _expect_as_one(folder: Path, out: str, alone) -> None:
     expected = weights(alone)
     for i in range(2):
-        with np.load(folder / f"{out}_end{i}.npz") as found:
-            assert set(found.files) == set(expected)
+        with np.load(folder / f"{out}_end{i}.npz") as result:
+            assert set(result.files) == set(expected)
             for path, value in expected.items():
-                assert np.linalg.norm(found[path] - value) <= 1e-4 * np.linalg.norm(value) + 1e-7, path
+                assert np.linalg.norm(result[path] - value) <= 1e-4 * np.linalg.norm(value) + 1e-7, path
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +94,12 @@ def test_two_workers_are_one(tmp_path, alone):
             assert float(mine[name]) == pytest.approx(float(theirs[name]), rel=1e-3, abs=1e-6), name
     first, second = (json.loads((tmp_path / f"run_evaluation{i}.json").read_text()) for i in range(2))
     assert (first["looked_at"], second["looked_at"]) == ([0, 1, 2], [3, 4, 5])
-    assert first["told"] == second["told"] == ["from 0", "from 1!"]
+    assert first["gathered"] == second["gathered"] == ["from 0", "from 1!"]
     expected = evaluate(small_model(), write_set(tmp_path / "again", num=6, side=SIDE))
-    for found in (first, second):  # every image counted once, the same result everywhere
-        assert len(found["detections"]) == len(expected.detections) > 0
-        assert [d["image_id"] for d in found["detections"]] == [d["image_id"] for d in expected.detections]
-        assert found["numbers"] == pytest.approx(expected.numbers, abs=1e-6)
+    for result in (first, second):  # every image counted once, the same result everywhere
+        assert len(result["detections"]) == len(expected.detections) > 0
+        assert [d["image_id"] for d in result["detections"]] == [d["image_id"] for d in expected.detections]
+        assert result["numbers"] == pytest.approx(expected.numbers, abs=1e-6)
 
 
 @pytest.mark.slow

@@ -28,9 +28,9 @@ def main(index: int, ports: list[str], folder: Path, out: str) -> None:
     data.load_image = lambda i: looked_at.append(i) or load_image(i)
     with strategy.scope():
         shared = small_model()  # with other weights than the trained one: detections of an untrained model are many
-    found = evaluate(shared, data)
-    told = [part.decode() for part in gather_bytes(strategy, b"from %d" % index + b"!" * index)]
-    facts = {"looked_at": looked_at, "numbers": found.numbers, "detections": found.detections, "told": told}
+    result = evaluate(shared, data)
+    gathered = [part.decode() for part in gather_bytes(strategy, b"from %d" % index + b"!" * index)]
+    facts = {"looked_at": looked_at, "numbers": result.numbers, "detections": result.detections, "gathered": gathered}
     (folder / f"{out}_evaluation{index}.json").write_text(json.dumps(facts))
 
 

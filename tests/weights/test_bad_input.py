@@ -73,7 +73,7 @@ def test_another_network(holds: Callable) -> None:
 
 
 def test_another_family_than_the_model(holds: Callable, model: MaskRCNN, caplog: pytest.LogCaptureFixture) -> None:
-    """What fits is loaded and the rest is told: a model may take a backbone from anywhere."""
+    """What fits is loaded and the rest is reported: a model may take a backbone from anywhere."""
     holds(_arrays("d2_keypoint_r50_fpn"))
     report = load_weights(model, PATH)
     assert "backbone/stem_conv1/kernel" in report.loaded

@@ -167,7 +167,7 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="unreasonable"):
         open_numpy_pickle(_write(tmp_path / "laughs.pkl", pickle.dumps(nested)))
     for content in (
-        b"\x80\x02}r\xff\xff\xff\xff.",  # a memo of 2^32 slots
+        b"\x80\x02}r\xff\xff\xff\xff.",  # a memo of 2^32 entries
         b"\x80\x02cbuiltins\nbytes\nJ\xff\xff\xff\x7f\x85R.",  # bytes(2^31)
         b"\x80\x02cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.",
         b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x7f.",  # a bytearray of 2^63

@@ -46,7 +46,7 @@ def select_candidates(
 
     Returns:
         the candidates' boxes clipped to the window, f32[B, K, 4]; which of them are kept, best first, i32[B, P], and
-        bool[B, P], whether that slot is filled.
+        bool[B, P], whether that entry is valid.
     """
     boxes = box_ops.clip_boxes(candidates.boxes, window)
     index, valid = batched_nms(

@@ -13,7 +13,7 @@ from mrcnn.structures.tensors import Batch, RPNOutput
 
 
 class AnchorSample(NamedTuple):
-    """Anchors that train the network, n slots an image."""
+    """Anchors that train the network, n an image, padded."""
 
     index: tf.Tensor  # i32[B, n], which anchor
     foreground: tf.Tensor  # bool[B, n]
@@ -43,11 +43,11 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
         config: of the network.
 
     Returns:
-        AnchorSample of at most `batch_per_image` slots. Ref: Faster R-CNN, section 3.1.3.
+        AnchorSample of at most `batch_per_image` entries. Ref: Faster R-CNN, section 3.1.3.
     """
     n, fraction = config.batch_per_image, config.positive_fraction
     num_anchors = output.anchors.shape[0]
-    if num_anchors is not None and num_anchors < n:  # slots that cannot be filled would only cost memory
+    if num_anchors is not None and num_anchors < n:  # entries that cannot be filled would only cost memory
         max_positives = int(n * fraction)
         n = num_anchors
         fraction = min(1.0, (max_positives + 0.5) / max(n, 1))

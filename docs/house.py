@@ -26,7 +26,7 @@ ROW = 96  # from one layer to the next, arrows included
 BOX = 52  # the height of a box
 GAP = 22  # the least distance between two boxes
 CHAR = 7.4  # the width of one character of the names
-PER_LINE = 0.055  # pixels of width for each line of code
+PER_LINE = 0.055  # pixels of width for each line of code, where every layer fits so
 ASIDE = 70  # how far a layer's only box stands from the middle, so that arrows that pass it are seen
 # Of each layer in turn: the boxes, and the arrows that leave them.
 COLORS = (("#dbe9f6", "#2f6ca8"), ("#e4f1e1", "#3d7f38"), ("#fdeedb", "#b06a14"), ("#efe5f5", "#7a4a9c"))
@@ -121,19 +121,38 @@ def order_layers(layers: Sequence[Sequence[str]], edges: Mapping[str, set[str]])
 
 
 def place_boxes(rows: Iterable[Sequence[str]], lines: Mapping[str, int]) -> dict[str, Box]:
-    """A box for each module: as wide as it has lines, but no narrower than its name."""
+    """A box for each module: as wide as it has lines, but no narrower than its name.
+
+    Raises:
+        ValueError: the names of a layer alone are too wide.
+    """
+    rows = list(rows)
+    per_line = min(_fitting_scale(row, lines) for row in rows)
     boxes: dict[str, Box] = {}
     for i, row in enumerate(rows):
-        widths = [max(len(name) * CHAR + 20, lines[name] * PER_LINE) for name in row]
+        widths = _widths(row, lines, per_line)
         space = WIDTH - 2 * MARGIN - LABEL - sum(widths)
-        if space < GAP * (len(row) + 1):
-            raise ValueError(f"the layer {' | '.join(row)} does not fit: lower PER_LINE or raise WIDTH")
         left: float = MARGIN + LABEL + (0 if len(row) > 1 else ASIDE if i % 2 else -ASIDE)
         for name, width in zip(row, widths, strict=True):
             left += space / (len(row) + 1)
             boxes[name] = Box(name, lines[name], left, MARGIN + 40 + i * ROW, width)
             left += width
     return boxes
+
+
+def _widths(row: Sequence[str], lines: Mapping[str, int], per_line: float) -> list[float]:
+    return [max(len(name) * CHAR + 20, lines[name] * per_line) for name in row]
+
+
+def _fitting_scale(row: Sequence[str], lines: Mapping[str, int]) -> float:
+    """Pixels of width for each line of code with which a layer fits, `PER_LINE` at most."""
+    space = WIDTH - 2 * MARGIN - LABEL - GAP * (len(row) + 1)
+    if sum(_widths(row, lines, 0.0)) > space:
+        raise ValueError(f"the names of the layer {' | '.join(row)} do not fit: raise WIDTH")
+    scale = PER_LINE
+    while sum(_widths(row, lines, scale)) > space:
+        scale *= 0.95
+    return scale
 
 
 def draw(rows: Sequence[Sequence[str]], boxes: Mapping[str, Box], edges: Mapping[str, set[str]]) -> str:

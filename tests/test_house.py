@@ -62,8 +62,16 @@ def test_boxes_are_as_wide_as_they_have_lines(house: ModuleType) -> None:
 
 
 def test_a_layer_that_does_not_fit_is_refused_by_name(house: ModuleType) -> None:
-    with pytest.raises(ValueError, match=r"first \| second"):
-        house.place_boxes([["first", "second"]], {"first": 20_000, "second": 20_000})
+    names = [f"module_of_a_long_name_{i}" for i in range(10)]
+    with pytest.raises(ValueError, match=r"module_of_a_long_name_0 \| module"):
+        house.place_boxes([names], dict.fromkeys(names, 1))
+
+
+def test_all_boxes_are_narrower_where_a_layer_is_too_wide(house: ModuleType) -> None:
+    lines = {"first": 20_000, "second": 20_000, "third": 5_000}
+    boxes = house.place_boxes([["first", "second"], ["third"]], lines)
+    assert boxes["second"].left + boxes["second"].width <= house.WIDTH - house.MARGIN
+    assert boxes["first"].width == pytest.approx(4 * boxes["third"].width)
 
 
 def test_the_table_of_layers_in_the_docs_is_the_contract(house: ModuleType) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated
 
 import typer
 
@@ -13,9 +12,21 @@ import mrcnn
 from mrcnn.cli.console import print_result, print_written, start
 from mrcnn.cli.options import Imports, Model, Overwrite
 from mrcnn.cli.outputs import expect_free
+from mrcnn.cli.train import parse_changes
 
-FORMATS = ("savedmodel", "onnx", "openvino", "tflite")
-_FILES = {"onnx": "model.onnx", "openvino": "model.xml", "tflite": "model.tflite"}
+_FLAGS = {
+    "masks": "--masks",
+    "score_threshold": "--score",
+    "frozen": "--frozen/--variables",
+    "max_pixels": "--max-pixels",
+    "max_request_pixels": "--max-request-pixels",
+    "max_batch_size": "--max-batch-size",
+    "version": "--version",
+    "height": "--height",
+    "width": "--width",
+    "int8": "--int8",
+}
+"""Field of an exporter's options -> how it is given here; others are given by --set."""
 
 
 def export(
@@ -24,76 +35,78 @@ def export(
         Path, typer.Option("--out", metavar="DIR", help="Of a SavedModel: its versions; the next is written.")
     ],
     format: Annotated[
-        str, typer.Option(metavar="|".join(FORMATS), help="What to write; see docs/serving.md and docs/export.md.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="savedmodel, onnx, openvino, tflite, or an exporter of another package; see docs/serving.md and "
+            "docs/export.md.",
+        ),
     ] = "savedmodel",
     images: Annotated[
         list[str] | None,
         typer.Option(metavar="IMAGE|DIR|GLOB", help="To compare the export with the model on; default: noise."),
     ] = None,
     masks: Annotated[
-        str, typer.Option(metavar="small|full|packed", help="On a grid in the box, on all pixels, eight in a byte.")
-    ] = "small",
+        str | None,
+        typer.Option(
+            metavar="small|full|packed", help="On a grid in the box (default), on all pixels, eight in a byte."
+        ),
+    ] = None,
     score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections scored below.")] = None,
-    frozen: Annotated[bool, typer.Option("--frozen/--variables", help="Weights as constants: faster.")] = True,
+    frozen: Annotated[
+        bool | None, typer.Option("--frozen/--variables", help="Weights as constants (default): faster.")
+    ] = None,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Refuse larger images; default: by the kind of masks.")
     ] = None,
-    max_batch_size: Annotated[int, typer.Option(min=1, help="Refuse more images in a request.")] = 16,
+    max_request_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Refuse requests whose images have more together; default: twice --max-pixels."),
+    ] = None,
+    max_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Refuse more images in a request; default: 16.")
+    ] = None,
     version: Annotated[int | None, typer.Option(min=1, help="Number of the version; default: the next.")] = None,
     height: Annotated[int | None, typer.Option(min=1, help="Fix the height of the images; default: any.")] = None,
     width: Annotated[int | None, typer.Option(min=1, help="Fix the width of the images; default: any.")] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Of tflite: weights in 8 bits, a quarter of the size.")] = False,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Set any option of the exporter. Repeatable."),
+    ] = None,
     overwrite: Overwrite = False,
     imports: Imports = None,
 ) -> None:
     """Write a SavedModel for TensorFlow Serving, C++, or Python without this package; or a file for another runtime.
 
-    All options but --format, --images, --int8 and --overwrite are for a SavedModel, whose versions are never replaced.
+    All options but --format, --images, --int8, --set and --overwrite are for a SavedModel, whose versions are never
+    replaced.
     """
-    if format not in FORMATS:
-        raise typer.BadParameter(f"expected one of {', '.join(FORMATS)}, got {format!r}", param_hint="--format")
-    if int8 and format != "tflite":
-        raise typer.BadParameter("only tflite stores weights in 8 bits; docs/export.md says why", param_hint="--int8")
-    of_saved_model = {
-        "--masks": masks != "small",
-        "--score": score is not None,
-        "--variables": not frozen,
-        "--max-pixels": max_pixels,
-        "--max-batch-size": max_batch_size != 16,
-        "--version": version,
-        "--height": height,
-        "--width": width,
+    given = {
+        "masks": masks,
+        "score_threshold": score,
+        "frozen": frozen,
+        "max_pixels": max_pixels,
+        "max_request_pixels": max_request_pixels,
+        "max_batch_size": max_batch_size,
+        "version": version,
+        "height": height,
+        "width": width,
+        "int8": int8 or None,
     }
-    if format != "savedmodel" and any(of_saved_model.values()):
-        given = ", ".join(name for name, value in of_saved_model.items() if value)
-        raise typer.BadParameter(f"only a SavedModel has {given}", param_hint="--format")
-    target = out / _FILES[format] if format != "savedmodel" else out
-    if format != "savedmodel":
-        for file in (target, target.with_suffix(".bin")) if format == "openvino" else (target,):
+    given = {field: value for field, value in given.items() if value is not None}
+    stated = parse_changes(changes or [])
+    start()
+    from mrcnn.export import get_exporter
+
+    exporter = get_exporter(format)
+    known = {field.name for field in dataclasses.fields(exporter.options)}
+    if unknown := [_FLAGS[field] for field in given if field not in known]:
+        raise typer.BadParameter(f"{format} has no option {', '.join(unknown)}", param_hint="--format")
+    options = exporter.options.from_dict({**given, **stated})
+    target = exporter.path_in(out)
+    if exporter.suffix:
+        for file in exporter.files(target):
             expect_free(file, overwrite, inputs=[model])
     files = mrcnn.list_images(images) if images else None
-    start()
-    network = mrcnn.load_pretrained(model)
-    if format != "savedmodel":
-        writers: dict[str, Callable[..., Any]] = {
-            "onnx": mrcnn.export_onnx,
-            "openvino": mrcnn.export_openvino,
-            "tflite": functools.partial(mrcnn.export_tflite, int8=int8),
-        }
-        print_written(writers[format](network, target, images=files, log=print_result))
-        return
-    written = mrcnn.export_saved_model(
-        network,
-        out,
-        height=height,
-        width=width,
-        masks=cast(Literal["small", "full", "packed"], masks),  # which refuses others
-        score_threshold=score,
-        frozen=frozen,
-        max_pixels=max_pixels,
-        max_batch_size=max_batch_size,
-        images=files,
-        version=version,
-        log=print_result,
-    )
-    print_written(written)
+    print_written(exporter.export(mrcnn.load_pretrained(model), target, options, images=files, log=print_result))

@@ -79,7 +79,7 @@ class Exporter(abc.ABC):
         return folder / f"model{self.suffix}"
 
     def accepted(self, options: ExportOptions) -> Difference:
-        """Bounds on how far answers may be apart from the model's, unless the caller states others."""
+        """Largest differences from the model's detections, unless the caller gives others."""
         return ACCEPTED
 
     @property
@@ -97,21 +97,21 @@ class Exporter(abc.ABC):
         max_difference: Difference | None = None,
         log: Callable[[str], None] | None = None,
     ) -> Path:
-        """Write a model, load what was written, compare its answers with `detect`, and only then give it its name.
+        """Write a model, load what was written, compare its detections with the model's, and only then rename it.
 
         Args:
             model: a `MaskRCNN`.
             path: the file to write, ending in `suffix`; replaced if it is there. Its folder is made.
             options: of class `options`; None: their defaults.
             images: to compare on; None: noise.
-            max_difference: bounds on how far the answers may be apart; None: `accepted`.
+            max_difference: largest differences accepted; None: `accepted`.
             log: called with the comparison's result; None: silent.
 
         Returns:
             the path.
 
         Raises:
-            ExportError: see `write`; or the answers differ too much. Nothing is left behind.
+            ExportError: see `write`; or the detections differ too much. Nothing is left behind.
             InputError: another suffix, or options of another exporter.
         """
         path, options = expect_suffix(path, self.suffix), self.expect_options(options)
@@ -163,8 +163,8 @@ def exporter_names() -> tuple[str, ...]:
     """Names of all known exporters.
 
     Example:
-        >>> exporter_names()
-        ('onnx', 'openvino', 'savedmodel', 'tflite')
+        >>> {"onnx", "openvino", "savedmodel", "tflite"} <= set(exporter_names())
+        True
     """
     return tuple(exporters())
 

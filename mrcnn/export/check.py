@@ -1,4 +1,4 @@
-"""What an export is held to before its file gets its name: a fitting name, and the answers of the model."""
+"""What is checked before an exported file gets its name: its suffix, and that its detections are the model's."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def expect_file(path: str | os.PathLike[str]) -> Path:
 
 
 def noise(config: InputConfig, num: int = 2, size: tuple[int, int] | None = None) -> list[np.ndarray]:
-    """Colored noise and a blank image, to compare answers on where the caller has nothing better.
+    """Colored noise and a blank image, to compare detections on where the caller gives no images.
 
     Args:
         config: of the model's input.
@@ -63,13 +63,13 @@ def check_answers(
     bounds: Difference,
     runtime: str = "the runtime",
 ) -> Difference:
-    """How the exported model's answers differ from the model's.
+    """How the exported model's detections differ from the model's.
 
     Args:
         model: a `MaskRCNN`.
         exported: the model as it was loaded from its file; what `detect` takes.
         images: to compare on; None: noise, and a blank image.
-        bounds: on how far the answers may be apart.
+        bounds: largest differences accepted.
         runtime: name of what runs the file, for messages.
 
     Raises:
@@ -79,18 +79,18 @@ def check_answers(
     with full_precision():
         expected = detect(model, images, score_threshold=None)
     try:
-        found = detect(exported, images, score_threshold=None)
+        result = detect(exported, images, score_threshold=None)
     except tf.errors.UnknownError as error:  # what a RuntimeError of the runtime becomes in TensorFlow's hands
         own_words = error.message.split("RuntimeError: ", 1)[-1].split("Traceback")[0]
         raise ExportError(f"not exported, {runtime} cannot run it: {' '.join(own_words.split())}") from error
-    difference = compare(expected, found)
+    difference = compare(expected, result)
     expect_within(bounds, difference)
     return difference
 
 
 def expect_within(bounds: Difference, difference: Difference) -> None:
-    """Refuses an export whose answers are too far from the model's, with an ExportError."""
+    """Raises ExportError if the detections are too far from the model's."""
     if beyond := difference.beyond(bounds):
         raise ExportError(
-            f"not exported, its answers differ too much from the model's: {'; '.join(beyond)}; {difference}"
+            f"not exported, its detections differ too much from the model's: {'; '.join(beyond)}; {difference}"
         )

@@ -1,4 +1,4 @@
-"""By how much an exported model's answers differ from the Python model's, detection by detection."""
+"""By how much an exported model's detections differ from the Python model's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mrcnn.structures.instances import Instances
 
-_SAME_OBJECT = 0.5  # least IoU of the boxes of one object in both answers
+_SAME_OBJECT = 0.5  # least IoU of the boxes of one object in both results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,16 +66,16 @@ def full_precision() -> Iterator[None]:
         tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
-def compare(expected: Sequence[Instances], found: Sequence[Instances]) -> Difference:
+def compare(expected: Sequence[Instances], result: Sequence[Instances]) -> Difference:
     """Pair the detections of the same images and measure how far they are apart.
 
     Args:
         expected: of the Python model, one `Instances` an image.
-        found: of the exported model, the same images in the same order.
+        result: of the exported model, the same images in the same order.
     """
     num = alone = mask_pixels = mask_errors = joints = joint_errors = 0
     scores = boxes = extra = 0.0
-    for here, there in zip(expected, found, strict=True):
+    for here, there in zip(expected, result, strict=True):
         i, j = _pairs(here, there)
         num += len(here) + len(there)
         alone += len(here) + len(there) - 2 * len(i)

@@ -1,4 +1,4 @@
-"""Remarks of converters and runtimes that say nothing to whoever exports a model, kept from the terminal one by one.
+"""Messages of converters and runtimes that mean nothing to the user, kept from the terminal one by one.
 
 Only what is named is left out: every other message, and whatever goes wrong, is shown as before.
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def without_records(logger: str, pattern: str) -> Iterator[None]:
-    """Inside, records of a logger (not of those below it) whose message a pattern is found in are not handled.
+    """Inside, records of a logger (not of its children) whose message matches a pattern are dropped.
 
     Example:
         >>> with without_records("converter", "^Cannot infer shape for PyFunc"):
@@ -36,9 +36,9 @@ def without_records(logger: str, pattern: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_lines(pattern: str) -> Iterator[None]:
-    """Inside, lines on stderr that a pattern is found in are left out, those of C++ too; others appear at the end.
+    """Inside, lines on stderr that match a pattern are dropped, those of C++ too; all others appear at the end.
 
-    The whole process's stderr is held back meanwhile: for what takes a moment.
+    The stderr of the whole process is held back meanwhile, so the block has to be short.
     """
     try:
         terminal = os.dup(2)

@@ -47,7 +47,7 @@ def export_onnx(
         model: a `MaskRCNN`.
         path: the file to write, ending in .onnx; replaced if it is there.
         images: to compare on; None: noise.
-        max_difference: bounds on how far the answers may be apart.
+        max_difference: largest differences accepted.
         log: called with the comparison's result; None: silent.
 
     Returns:
@@ -55,7 +55,7 @@ def export_onnx(
 
     Raises:
         ExportError: tf2onnx, onnx or onnxruntime is missing; the model holds what ONNX has no operator for; its
-            answers differ too much.
+            detections differ too much.
         InputError: the name does not end in .onnx.
     """
     return OnnxExporter().export(model, path, images=images, max_difference=max_difference, log=log)

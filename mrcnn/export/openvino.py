@@ -52,7 +52,7 @@ def export_openvino(
         model: a `MaskRCNN`.
         path: the file to write, ending in .xml; replaced if it is there.
         images: to compare on; None: noise.
-        max_difference: bounds on how far the answers may be apart.
+        max_difference: largest differences accepted.
         log: called with the comparison's result; None: silent.
 
     Returns:
@@ -60,7 +60,7 @@ def export_openvino(
 
     Raises:
         ExportError: openvino is missing; the model holds what OpenVINO has no operator for, or fails in it; its
-            answers differ too much.
+            detections differ too much.
         InputError: the name does not end in .xml.
     """
     return OpenVinoExporter().export(model, path, images=images, max_difference=max_difference, log=log)
@@ -80,7 +80,7 @@ def load_openvino(
         threads: cores to use; None: as OpenVINO decides, all of them.
         device: OpenVINO's name of what runs it.
         precision: what the device computes in. OpenVINO itself takes bfloat16 wherever the CPU has instructions for
-            it; here the same file gives the same detections on every machine unless told otherwise.
+            it; here the same file gives the same detections on every machine.
 
     Raises:
         ExportError: openvino is missing, the file cannot be read, is no such model, or the device does not compute in

@@ -82,12 +82,12 @@ def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
         ]
     )
     def run(image: Tensor, content_shape: Tensor) -> dict[str, Tensor]:
-        found = dict(model({"image": image, "content_shape": content_shape}, training=False))
+        detections = dict(model({"image": image, "content_shape": content_shape}, training=False))
         for output in model.config.outputs:
             if not output.exported:
-                del found[output.name]
-        count = tf.reduce_sum(tf.cast(found.pop("valid")[0], tf.int32))
-        return {name: value[0, :count] for name, value in found.items()}
+                del detections[output.name]
+        count = tf.reduce_sum(tf.cast(detections.pop("valid")[0], tf.int32))
+        return {name: value[0, :count] for name, value in detections.items()}
 
     with replaced_by(align):
         traced = run.get_concrete_function()
@@ -227,7 +227,7 @@ class PortableModel:
         return self._run(np.ascontiguousarray(image), content.astype(np.int32))
 
     def __call__(self, batch: Mapping[str, Tensor], training: bool | None = False) -> dict[str, Tensor]:
-        """Detections of a batch as a `MaskRCNN` gives them, padded to as many slots as the fullest image needs."""
+        """Detections of a batch as a `MaskRCNN` gives them, padded to the largest number of detections of an image."""
         if training:
             raise InputError(f"{self.source}: an exported model cannot be trained")
         rows = self._rows()
@@ -250,13 +250,15 @@ class PortableModel:
         return rows | {o.name: (o.shape, o.dtype) for o in self.config.outputs if o.exported}
 
     def _run_batch(self, image: np.ndarray, content_shape: np.ndarray) -> list[np.ndarray]:
-        found = [self.run(image[i : i + 1], content_shape[i : i + 1]) for i in range(len(image))]
-        slots = max((len(one["boxes"]) for one in found), default=0)
+        results = [self.run(image[i : i + 1], content_shape[i : i + 1]) for i in range(len(image))]
+        most = max((len(one["boxes"]) for one in results), default=0)
         types = {name: dtype for name, (_, dtype) in self._rows().items()}
 
         def padded(name: str) -> np.ndarray:
-            rows = [np.pad(one[name], [(0, slots - len(one[name])), *[(0, 0)] * (one[name].ndim - 1)]) for one in found]
+            rows = [
+                np.pad(one[name], [(0, most - len(one[name])), *[(0, 0)] * (one[name].ndim - 1)]) for one in results
+            ]
             return np.stack(rows).astype(types[name])
 
-        valid = np.stack([np.arange(slots) < len(one["boxes"]) for one in found])
+        valid = np.stack([np.arange(most) < len(one["boxes"]) for one in results])
         return [*(padded(name) for name in types), valid]

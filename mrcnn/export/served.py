@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import tensorflow as tf
 
 from mrcnn.errors import InputError
+from mrcnn.export.canvas import canvas_function, freeze
 from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
 from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
@@ -28,13 +29,10 @@ MAX_PIXELS = {"small": 50_000_000, "packed": 16_777_216, "full": 4_194_304}
 MAX_MASK_BYTES = 1 << 30
 """Of all "full" or "packed" masks of a request."""
 
-_MAX_CONSTANTS = 2_000_000_000
-"""Bytes; a graph is one protobuf, which holds at most 2 GiB."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What an exported model accepts; anything else is an error, found before it costs memory or time."""
+    """What an exported model accepts; anything else is an error, detections before it costs memory or time."""
 
     max_pixels: int  # height x width of an image; of a file, as its header states it, before it is decoded
     min_side: int = 2  # pixels
@@ -85,7 +83,7 @@ class ServedModel:
         self._config: InputConfig = model.config.input
         self._limits, self._masks, self._mask_threshold = limits, masks, mask_threshold
         self._pasted_outputs = [output for output in model.config.outputs if output.exported and output.paste]
-        with stock_ops():  # whoever serves the model need not have this package's own op
+        with stock_ops():  # a server does not have this package's own op
             self.detect_on_canvas = canvas_function(model, score_threshold)
             self._variables = [] if frozen else [variable.value for variable in model.variables]
             if frozen:
@@ -112,7 +110,7 @@ class ServedModel:
         """Write the SavedModel."""
         holder = tf.Module()
         holder.variables_of_model = self._variables  # what is tracked is saved
-        # Gradients are of no use to whoever serves the model, and those of RoIAlign cannot be stored
+        # A server needs no gradients, and those of RoIAlign cannot be stored
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(holder, os.fspath(folder), self.signatures, options)
         _forget_gradients(Path(folder))
@@ -200,14 +198,16 @@ class ServedModel:
             resized = resize_image(pixels(index)[tf.newaxis], height, width, config.interpolation)[0]
             return tf.pad(resized, tf.concat([padding[index], [[0, 0]]], axis=0))
 
-        found = self._in_groups(prepare, shape, content, canvas)
-        num = tf.reduce_sum(tf.cast(found["valid"], tf.int32), axis=1)
-        found = {name: value[:, : tf.reduce_max(num)] for name, value in found.items()}
+        detections = self._in_groups(prepare, shape, content, canvas)
+        num = tf.reduce_sum(tf.cast(detections["valid"], tf.int32), axis=1)
+        detections = {name: value[:, : tf.reduce_max(num)] for name, value in detections.items()}
         if self._masks != "small":
             for output in self._pasted_outputs:
-                boxes, convention = found.pop(output.boxes_name), output.paste.convention
-                found[output.name] = self._pasted(found[output.name], boxes, found["valid"], frame, convention)
-        return {**found, "num_detections": num}
+                boxes, convention = detections.pop(output.boxes_name), output.paste.convention
+                detections[output.name] = self._pasted(
+                    detections[output.name], boxes, detections["valid"], frame, convention
+                )
+        return {**detections, "num_detections": num}
 
     def _in_groups(
         self, prepare: Callable[[Tensor], Tensor], shape: Tensor, content: Tensor, canvas: Tensor
@@ -232,8 +232,8 @@ class ServedModel:
             images = tf.map_fn(
                 prepare, members, fn_output_signature=tf.TensorSpec([None, None, 3], kind), parallel_iterations=2
             )
-            found = self.detect_on_canvas(images, tf.gather(shape, members), tf.gather(content, members))
-            arrays = [array.write(number, found[name]) for name, array in zip(names, arrays, strict=True)]
+            detections = self.detect_on_canvas(images, tf.gather(shape, members), tf.gather(content, members))
+            arrays = [array.write(number, detections[name]) for name, array in zip(names, arrays, strict=True)]
             return number + 1, order.write(number, members), arrays
 
         _, order, arrays = tf.while_loop(
@@ -268,76 +268,10 @@ class ServedModel:
         return tf.reshape(pasted, tf.stack([batch_size, num, frame[0], width]))
 
 
-def canvas_function(model: Any, score_threshold: float | None = None) -> Any:
-    """The model on images that were resized and padded, boxes taken back to original pixels: a concrete function.
-
-    Takes `image` u8[B, H, W, 3] (f32 where the input's interpolation is "linear"), `original_shape` i32[B, 2] and
-    `content_shape` i32[B, 2] as `structures.batch_spec` has them. Returns a dict of `boxes` f32[B, D, 4] in pixels of
-    the original images, `class_ids`, `scores`, `valid` and the outputs of the heads as the model has them, valid ones
-    first and all else zero; beside masks `mask_boxes` f32[B, D, 4], what they are stretched over: the boxes they were
-    predicted for, before these are clipped to the image; the like beside every output that is pasted.
-
-    Traced as it is called: inside `native.loading.stock_ops` it holds only TensorFlow's own operations.
-    """
-    config = model.config.input
-    end = config.end_offset
-    kind = config.image_dtype
-
-    def detect_on_canvas(image: Tensor, original_shape: Tensor, content_shape: Tensor) -> dict[str, Tensor]:
-        batch = {
-            "image": image,
-            "image_id": tf.range(tf.cast(tf.shape(image)[0], tf.int64), dtype=tf.int64),
-            "original_shape": original_shape,
-            "content_shape": content_shape,
-        }
-        found = dict(model(batch, training=False))
-        before = (tf.shape(image)[1:3] - content_shape) // 2 if config.padding == "center" else 0 * content_shape
-        origin = tf.cast(before, tf.float32)[:, tf.newaxis]  # [B, 1, 2], (y, x)
-        sides = (tf.cast(shape, tf.float64) + end for shape in (original_shape, content_shape))
-        original, content = sides
-        scale = tf.cast(original / tf.maximum(content, 1.0), tf.float32)[:, tf.newaxis]
-        whole = (found["boxes"] - tf.tile(origin, [1, 1, 2])) * tf.tile(scale, [1, 1, 2])
-        whole -= tf.constant([0.0, 0.0, end, end])
-        if config.whole_pixels:
-            whole = tf.round(whole)
-        frame = tf.tile(tf.cast(original_shape, tf.float32), [1, 2])[:, tf.newaxis]  # [B, 1, 4]
-        boxes = tf.clip_by_value(whole, 0.0, frame)
-        valid = found["valid"] & (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
-        valid &= ~tf.reduce_any(tf.math.is_nan(whole), axis=-1)  # which clipping takes for a side of the image
-        if score_threshold is not None:
-            valid &= found["scores"] >= score_threshold
-        found["boxes"] = boxes
-        for output in model.config.outputs:
-            if not output.exported:
-                del found[output.name]
-            elif output.paste is not None:
-                offset = output.paste.end_offset
-                found[output.boxes_name] = whole + tf.constant([0.0, 0.0, offset, offset])
-            elif output.frame == "image":
-                found[output.name] = _points_in_original(found[output.name], origin, scale)
-        del found["valid"]
-        first = tf.argsort(tf.cast(valid, tf.int32), direction="DESCENDING", stable=True)  # [B, D]
-        valid = tf.gather(valid, first, batch_dims=1)
-        ordered = {"valid": valid}
-        for name, value in found.items():
-            there = tf.reshape(valid, tf.concat([tf.shape(valid), tf.ones(len(value.shape) - 2, tf.int32)], axis=0))
-            ordered[name] = tf.where(there, tf.gather(value, first, batch_dims=1), tf.zeros([], value.dtype))
-        return ordered
-
-    return tf.function(
-        detect_on_canvas,
-        input_signature=[
-            tf.TensorSpec([None, None, None, 3], kind, "image"),
-            tf.TensorSpec([None, 2], tf.int32, "original_shape"),
-            tf.TensorSpec([None, 2], tf.int32, "content_shape"),
-        ],
-    ).get_concrete_function()
-
-
 def _forget_gradients(folder: Path) -> None:
     """Removes the names of custom gradients from a SavedModel that does not hold them.
 
-    Whoever loads it would be warned, for each function, that its gradients are missing.
+    TensorFlow would warn on loading it, for each function, that gradients are missing.
     """
     from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow.python.saved_model import fingerprinting_utils
@@ -352,38 +286,3 @@ def _forget_gradients(folder: Path) -> None:
         part.write_bytes(saved.SerializeToString(deterministic=True))
     (folder / "fingerprint.pb").unlink(missing_ok=True)
     fingerprinting_utils.write_fingerprint(str(folder))
-
-
-def _points_in_original(points: Tensor, origin: Tensor, scale: Tensor) -> Tensor:
-    """Points [B, D, ..., 2 or more] of the canvas in pixels of the original images.
-
-    Args:
-        points: (x, y, ...) in the last axis.
-        origin, scale: f32[B, 1, 2], (y, x), where the image lies on its canvas, and original pixels per pixel.
-    """
-    for _ in range(len(points.shape) - 3):
-        origin, scale = origin[:, :, tf.newaxis], scale[:, :, tf.newaxis]
-    places = (points[..., :2] - origin[..., ::-1]) * scale[..., ::-1]
-    return tf.concat([places, points[..., 2:]], axis=-1)
-
-
-def freeze(function: Any) -> Any:
-    """A concrete function that returns a dict of tensors, with its variables as constants.
-
-    Raises:
-        InputError: the variables are too large.
-    """
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    size = sum(variable.shape.num_elements() * variable.dtype.size for variable in function.variables)
-    if size > _MAX_CONSTANTS:
-        raise InputError(f"a model of {size / 1e9:.1f} GB cannot be constants of a graph: export with frozen=False")
-    constant = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    signature = function.structured_input_signature
-    specs = [*signature[0], *signature[1].values()]
-    names = sorted(function.structured_outputs)  # the order in which a dict is flattened
-
-    def named(*tensors: Tensor) -> dict[str, Tensor]:
-        return dict(zip(names, constant(*tensors), strict=True))
-
-    return tf.function(named, input_signature=specs, autograph=False).get_concrete_function()

@@ -62,15 +62,15 @@ def export_tflite(
         path: the file to write, ending in .tflite; replaced if it is there.
         int8: weights in 8 bits, a quarter of the size; see the head of this module. Needs no images to calibrate.
         images: to compare on; None: noise.
-        max_difference: bounds on how far the answers may be apart; None: ACCEPTED, or INT8_ACCEPTED.
+        max_difference: largest differences accepted; None: ACCEPTED, or INT8_ACCEPTED.
         log: called with the comparison's result; None: silent.
 
     Returns:
         the path.
 
     Raises:
-        ExportError: ai-edge-litert is missing; the model holds what LiteRT has no operator for; its answers differ
-            too much.
+        ExportError: ai-edge-litert is missing; the model holds what LiteRT has no operator for; its detections
+            differ too much.
         InputError: the name does not end in .tflite.
     """
     return TFLiteExporter().export(
@@ -180,8 +180,8 @@ def _read(path: Path) -> tuple[bytes, str]:
 def _places(interpreter: Any) -> tuple[dict[str, int], dict[str, int]]:
     """Tensors of inputs and outputs by name. Nothing of the runner stays: while it lives, no tensor can be resized."""
     runner = interpreter.get_signature_runner()
-    found = (runner.get_input_details(), runner.get_output_details())
-    inputs, outputs = ({name: detail["index"] for name, detail in details.items()} for details in found)
+    both = (runner.get_input_details(), runner.get_output_details())
+    inputs, outputs = ({name: detail["index"] for name, detail in details.items()} for details in both)
     return inputs, outputs
 
 

@@ -149,16 +149,16 @@ def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
             spec = image_spec(model.config.input)
 
             def find_boxes(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-                own = alive()
+                own: Any = alive()
                 return own.find_boxes(own.extract_features(batch, False), batch, False).to_dict()
 
             def predict(
                 batch: dict[str, tf.Tensor], boxes: tf.Tensor, class_ids: tf.Tensor, valid: tf.Tensor
             ) -> dict[str, tf.Tensor]:
-                own = alive()
+                own: Any = alive()
                 features = own.extract_features(batch, False)
                 held = Detections(boxes, class_ids, tf.zeros_like(boxes[..., 0]), valid)
-                answers = {}
+                answers: dict[str, tf.Tensor] = {}
                 for head in own.heads:
                     window = own.detection_window(batch)
                     pred = head(features, boxes, valid, window, training=False, class_ids=class_ids)

@@ -19,7 +19,7 @@ from mrcnn.errors import InputError
 from mrcnn.preprocessing import InputConfig, preprocess
 from mrcnn.structures.tensors import batch_spec
 
-ImageLike = Union[np.ndarray, tf.Tensor, Image.Image, str, os.PathLike]  # noqa: UP007 - read by Python 3.10 too
+ImageLike = Union[np.ndarray, tf.Tensor, Image.Image, str, "os.PathLike[str]"]
 """One image: a path; a PIL image of any mode; or an array or tensor u8[h, w], u8[h, w, 1], u8[h, w, 3] (RGB) or
 u8[h, w, 4] (the fourth channel is dropped)."""
 
@@ -108,7 +108,7 @@ def image_spec(config: InputConfig) -> dict[str, tf.TensorSpec]:
 def make_batch(items: Sequence[Prepared]) -> dict[str, tf.Tensor]:
     """Images of one padded shape as `structures.batch_spec` states a batch without ground truth."""
     return {
-        "image": tf.constant(np.stack([item.image for item in items])),
+        "image": tf.constant(np.stack([np.asarray(item.image) for item in items])),
         "image_id": tf.constant([item.number for item in items], tf.int64),
         "original_shape": tf.constant([item.original_shape for item in items], tf.int32),
         "content_shape": tf.constant([item.content_shape for item in items], tf.int32),

@@ -103,10 +103,10 @@ def pasted(
         image_shape: (height, width).
         threshold: lowest probability that belongs to the object.
     """
-    end = output.paste.end_offset
-    return BoxMasks(
-        probs, boxes + np.array([0, 0, end, end], np.float32), *image_shape, threshold, output.paste.convention
-    )
+    paste = output.paste
+    assert paste is not None
+    end = paste.end_offset
+    return BoxMasks(probs, boxes + np.array([0, 0, end, end], np.float32), *image_shape, threshold, paste.convention)
 
 
 def to_original(output: HeadOutput, values: np.ndarray, shift: np.ndarray, scale: np.ndarray) -> np.ndarray:

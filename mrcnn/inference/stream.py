@@ -10,10 +10,11 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, Literal, Union, overload
 
 import numpy as np
@@ -125,7 +126,7 @@ def detect(
             mask_threshold=mask_threshold,
             max_pixels=max_pixels,
             read_options=read_options,
-            on_error=on_error,  # type: ignore[arg-type]  # the overloads tell them apart for callers
+            on_error=on_error,
             progress=progress,
         )
     )
@@ -224,7 +225,7 @@ def _iter_detect(
 ) -> Iterator[Instances | None]:
     run = graph_of(model)
     config = model.config.input
-    shown = Progress("detection", len(images) if hasattr(images, "__len__") else None, shown=progress)
+    shown = Progress("detection", len(images) if isinstance(images, Sized) else None, shown=progress)
     buckets: dict[tuple[int, ...], list[Prepared]] = {}
     done: dict[int, tuple[Prepared, dict[str, np.ndarray]] | None] = {}
     next_out = 0
@@ -256,7 +257,7 @@ def _iter_detect(
             done[number] = None
             yield from finished()
             continue
-        shape = item.image.shape
+        shape = np.asarray(item.image).shape
         buckets.setdefault(shape, []).append(item)
         if len(buckets[shape]) == batch_size:
             done |= _run_batch(run, buckets.pop(shape))
@@ -332,7 +333,7 @@ class _Images:
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Callable[[], np.ndarray]]:
-        return (lambda i=i: self.dataset.load_image(i) for i in range(len(self.dataset)))
+        return (functools.partial(self.dataset.load_image, i) for i in range(len(self.dataset)))
 
 
 def graph_of(model: Any) -> Run:
@@ -342,7 +343,8 @@ def graph_of(model: Any) -> Run:
             alive = weakref.ref(model)  # the function must not keep its own key alive
 
             def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-                return dict(alive()(batch, training=False))
+                own: Any = alive()
+                return dict(own(batch, training=False))
 
             _graphs[model] = tf.function(forward, input_signature=[image_spec(model.config.input)])
         return _graphs[model]

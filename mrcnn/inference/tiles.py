@@ -117,7 +117,7 @@ def detect_tiled(
         max_pixels=None,
         progress=progress,
     )
-    with_masks = joints = empty = None
+    with_masks, joints, empty = False, None, Instances.empty((height, width))
     for frame, instances in zip(frames, results, strict=True):
         with_masks = instances.has_masks
         joints = None if instances.keypoints is None else instances.keypoints.shape[1]
@@ -130,7 +130,7 @@ def detect_tiled(
         np.array([f.class_id for f in merged], np.int32),
         (height, width),
         scores=np.array([f.score for f in merged], np.float32),
-        masks=WindowMasks(tuple(f.mask for f in merged), height, width) if with_masks else None,
+        masks=WindowMasks(tuple(f.mask for f in merged if f.mask is not None), height, width) if with_masks else None,
         keypoints=None if joints is None else np.array([f.keypoints for f in merged]).reshape(-1, joints, 3),
         extra={output.name: _collect(output, merged, empty, height, width) for output in empty.outputs},
         outputs=empty.outputs,
@@ -148,6 +148,7 @@ def _collect(output: HeadOutput, merged: list[_Found], empty: Instances, height:
 def _in_image(instances: Instances, frame: tuple[int, int, int, int]) -> Iterator[_Found]:
     """What one tile shows, in pixels of the image."""
     top, left = frame[:2]
+    assert instances.scores is not None  # of what a model finds
     windows = instances.mask_windows() if instances.has_masks else itertools.repeat(None)
     masks = {
         o.name: list(mask_windows(instances.extra[o.name])) for o in instances.outputs if o.paste is not None
@@ -219,7 +220,7 @@ def _overlap(a: _Found, b: _Found, seen: tuple[int, ...]) -> tuple[float, float]
         inner = np.minimum(sides[0][2:], sides[1][2:]) - np.maximum(sides[0][:2], sides[1][:2])
         both = float(np.prod(np.maximum(inner, 0)))
         return both, float(sum(areas)) - both
-    parts = [_cut(found.mask, seen) for found in (a, b)]
+    parts = [_cut(mask, seen) for mask in (a.mask, b.mask)]
     canvas = _around(*(part for part in parts if part[2].size)) if any(p[2].size for p in parts) else None
     if canvas is None:
         return 0.0, 0.0
@@ -255,7 +256,7 @@ def _laid(window: Window, canvas: tuple[int, int, int, int]) -> np.ndarray:
 def _joined(better: _Found, other: _Found) -> _Found:
     mask = better.mask
     if mask is not None and other.mask is not None:
-        mask = _united(better.mask, other.mask)
+        mask = _united(mask, other.mask)
     extra = {name: _united(v, other.extra[name]) if isinstance(v, tuple) else v for name, v in better.extra.items()}
     box = np.concatenate([np.minimum(better.box[:2], other.box[:2]), np.maximum(better.box[2:], other.box[2:])])
     return better._replace(frames=better.frames + other.frames, box=box, mask=mask, extra=extra)

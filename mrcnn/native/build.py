@@ -155,8 +155,8 @@ def read_stamp(library: Path) -> Stamp:
 def find_compiler() -> str | None:
     """The C++ compiler: $CXX, or the first of g++, clang++ and c++ on the path."""
     for name in (os.environ.get("CXX"), "g++", "clang++", "c++"):
-        if name and (found := shutil.which(name)):
-            return found
+        if name and (path := shutil.which(name)):
+            return path
     return None
 
 
@@ -164,8 +164,8 @@ def find_nvcc() -> str | None:
     """nvcc: $NVCC, $CUDA_HOME/bin/nvcc, on the path, or in /usr/local/cuda."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
     for name in (os.environ.get("NVCC"), home and f"{home}/bin/nvcc", "nvcc", "/usr/local/cuda/bin/nvcc"):
-        if name and (found := shutil.which(name)):
-            return found
+        if name and (path := shutil.which(name)):
+            return path
     return None
 
 
@@ -342,7 +342,7 @@ def _cuda_runtime(nvcc: str) -> str:
 
 
 def build_ops(cuda: bool | None = None) -> int:
-    """`mrcnn build-ops`: builds, says what goes on, and returns the exit code: 0, or 1 after a message on stderr."""
+    """`mrcnn build-ops`: builds, reports the progress, and returns the exit code: 0, or 1 after a message on stderr."""
     try:
         library = build(cuda)
     except BuildError as error:

@@ -1,4 +1,4 @@
-"""The RoIAlign op: found, checked, loaded, given its gradient; or the reason why the pure-TensorFlow path runs.
+"""The RoIAlign op: located, checked, loaded, given its gradient; or the reason why the pure-TensorFlow path runs.
 
 Nothing here is needed for a result: `mrcnn.ops.roi_align` asks `choose()` for the loaded ops and computes the same
 numbers without them. What decides, in this order:
@@ -174,7 +174,7 @@ def _in_xla() -> bool:
 
         return bool(GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph()))
     except (ImportError, AttributeError):
-        return False  # not told: XLA itself refuses what it cannot compile
+        return False  # unknown: XLA itself refuses what it cannot compile
 
 
 def choose(features: Sequence[Tensor]) -> Any | None:
@@ -195,20 +195,20 @@ def choose(features: Sequence[Tensor]) -> Any | None:
         return None
     if len(features) > MAX_LEVELS or tf.as_dtype(features[0].dtype) not in (tf.float32, tf.float16, tf.bfloat16):
         return None
-    found = state()
-    if found.library is None:
+    current = state()
+    if current.library is None:
         if wanted == "op":
-            raise BuildError(f"{VARIABLE}=op, but {found.reason}; `mrcnn build-ops` builds the op")
+            raise BuildError(f"{VARIABLE}=op, but {current.reason}; `mrcnn build-ops` builds the op")
         with _lock:
             warn, _warned = not _warned, True
         if warn:
             logger.warning(
                 "RoIAlign runs in pure TensorFlow, slower with the same results, because %s. `mrcnn build-ops` builds "
                 "the op; %s=python is silent.",
-                found.reason,
+                current.reason,
                 VARIABLE,
             )
-    return found.library
+    return current.library
 
 
 def require() -> Any:
@@ -217,10 +217,10 @@ def require() -> Any:
     Raises:
         BuildError: there are none; says why.
     """
-    found = state()
-    if found.library is None:
-        raise BuildError(f"the RoIAlign op cannot be used: {found.reason}; `mrcnn build-ops` builds it")
-    return found.library
+    current = state()
+    if current.library is None:
+        raise BuildError(f"the RoIAlign op cannot be used: {current.reason}; `mrcnn build-ops` builds it")
+    return current.library
 
 
 def _register_gradients(library: Any) -> None:

@@ -73,6 +73,8 @@ def leaves(root: Any, kinds: type | tuple[type, ...]) -> tuple[dict[str, Any], d
             stack.extend(reversed(below))
         elif isinstance(node, (str, bytes, int, float)):
             characters += len(node) if isinstance(node, bytes) else 0  # which are copied
+            if characters > MAX_NAMES:
+                raise MemoryError
             plain[prefix] = _text(node) if isinstance(node, bytes) else node
     return wanted, plain
 

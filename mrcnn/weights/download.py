@@ -9,47 +9,38 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
-import ipaddress
 import json
 import logging
 import os
 import re
 import shutil
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
 
-from mrcnn.errors import MrcnnError
 from mrcnn.files import atomic_write
 from mrcnn.text import file_stem, printable
-from mrcnn.weights.zoo import Checksum, ZooEntry, file_name, find_entry, is_name
+from mrcnn.weights.download_progress import default_progress
+from mrcnn.weights.fetch import (
+    Digests,
+    DownloadError,
+    Progress,
+    discard_if_full,
+    expect_allowed,
+    fetch,
+    part_of,
+    part_record_of,
+)
+from mrcnn.weights.zoo import ZooEntry, file_name, find_entry, is_name
 
 if TYPE_CHECKING:
-    import requests
+    pass
 
 _log = logging.getLogger(__name__)
 
 OFFLINE = "MRCNN_OFFLINE"
 """Environment variable: with 1 nothing is fetched; only files that are there already are used."""
-
-ATTEMPTS = 6
-TIMEOUT = (10.0, 30.0)  # seconds to connect, and without a byte
-BLOCK = 1 << 14  # bytes; what arrived of the last one is lost when a server breaks off
-MAX_REDIRECTS = 10
-_WAIT = 0.5  # seconds before the second attempt, doubled each time
-_SIZE_TOLERANCE = 0.05  # published sizes are rounded
-
-Progress = Callable[[int, "int | None"], None]
-"""Called with the bytes that are there and their number in all, None while that is not known."""
-
-
-class DownloadError(MrcnnError, OSError):
-    """A file could not be fetched, or is not the one that was asked for; names the address and what to do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,8 +145,8 @@ def place_of(entry: ZooEntry) -> Path:
     Each address has a folder of its own, so files of one name do not replace each other.
     """
     digest = hashlib.sha256(entry.url.encode()).hexdigest()[:12]
-    folder = file_stem(entry.name.replace("/", "-") or urlsplit(entry.url).hostname or "file", 80)
-    return cache_folder() / f"{folder}-{digest}" / file_name(entry.url)
+    name = file_name(entry.url)
+    return cache_folder() / f"{file_stem(Path(name).stem, 80)}-{digest}" / name
 
 
 def download(entry: ZooEntry, *, progress: Progress | None = None, log: Callable[[str], None] | None = None) -> Path:
@@ -177,7 +168,7 @@ def download(entry: ZooEntry, *, progress: Progress | None = None, log: Callable
             not there; the server does not answer, breaks off again and again or sends another file; the disk is full or
             the cache cannot be written. Nothing stands under the final name then.
     """
-    _expect_allowed(entry.url, entry.url)
+    expect_allowed(entry.url, entry.url)
     path = place_of(entry)
     if (stored := _stored(path)) and _is_intact(stored, entry):
         return path
@@ -192,11 +183,11 @@ def download(entry: ZooEntry, *, progress: Progress | None = None, log: Callable
         with _locked(path):
             stored = _stored(path)  # another process may have fetched it meanwhile
             if not (stored and _is_intact(stored, entry)):
-                _fetch_and_keep(entry, path, progress or _default_progress(entry), log or _log.info)
+                _fetch_and_keep(entry, path, progress or default_progress(entry), log or _log.info)
     except DownloadError:
         raise
     except OSError as error:
-        _discard_if_full(error, path)
+        discard_if_full(error, path)
         raise DownloadError(
             f"{error.filename or path}: cannot be written: {error.strerror or error}; free some space or set"
             " MRCNN_CACHE_DIR to another folder"
@@ -214,21 +205,13 @@ def downloaded_weights() -> list[Stored]:
 def remove(stored: Stored) -> None:
     """Delete a downloaded file. Its pinned digest is kept, so that another file at that address is still refused."""
     with _locked(stored.path):
-        for path in (stored.path, _record_of(stored.path), _part_of(stored.path), _part_record_of(stored.path)):
+        for path in (stored.path, _record_of(stored.path), part_of(stored.path), part_record_of(stored.path)):
             path.unlink(missing_ok=True)
     shutil.rmtree(stored.path.parent, ignore_errors=True)
 
 
 def _record_of(path: Path) -> Path:
     return path.with_name(path.name + ".json")
-
-
-def _part_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
-
-
-def _part_record_of(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part.json")
 
 
 @contextlib.contextmanager
@@ -255,50 +238,21 @@ def _is_intact(stored: Stored, entry: ZooEntry) -> bool:
             return False
     except OSError:
         return False
-    digests = _Digests(entry.checksum)
+    digests = Digests(entry.checksum)
     digests.update_from(stored.path)
     return digests.sha256 == stored.sha256 and digests.matches(entry.checksum)
-
-
-class _Digests:
-    """SHA-256 of a file, and the algorithm of its published checksum where that is another."""
-
-    def __init__(self, checksum: Checksum | None) -> None:
-        self._sha256 = hashlib.sha256()
-        other = checksum is not None and checksum.algorithm != "sha256"
-        self._other = hashlib.new(checksum.algorithm, usedforsecurity=False) if checksum and other else None
-
-    def update(self, block: bytes) -> None:
-        self._sha256.update(block)
-        if self._other is not None:
-            self._other.update(block)
-
-    def update_from(self, path: Path) -> None:
-        with open(path, "rb") as file:
-            while block := file.read(BLOCK):
-                self.update(block)
-
-    @property
-    def sha256(self) -> str:
-        return self._sha256.hexdigest()
-
-    def matches(self, checksum: Checksum | None) -> bool:
-        return checksum is None or self.of(checksum).startswith(checksum.prefix)
-
-    def of(self, checksum: Checksum) -> str:
-        return self.sha256 if self._other is None else self._other.hexdigest()
 
 
 def _fetch_and_keep(entry: ZooEntry, path: Path, progress: Progress, log: Callable[[str], None]) -> None:
     if entry.license:
         log(f"{entry.name}: license of these weights: {entry.license}")
-    digests = _fetch(entry, path, progress)
-    part = _part_of(path)
+    digests = fetch(entry, path, progress)
+    part = part_of(path)
     size = part.stat().st_size
     problem = _problem(entry, digests, size, part)
     if problem:
         part.unlink(missing_ok=True)
-        _part_record_of(path).unlink(missing_ok=True)
+        part_record_of(path).unlink(missing_ok=True)
         raise DownloadError(f"{entry.url}: {problem}")
     _pin(entry, digests.sha256)
     record = {"url": entry.url, "name": entry.name, "sha256": digests.sha256, "size": size}
@@ -306,10 +260,10 @@ def _fetch_and_keep(entry: ZooEntry, path: Path, progress: Progress, log: Callab
     with atomic_write(_record_of(path)) as temporary:
         temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     os.replace(part, path)
-    _part_record_of(path).unlink(missing_ok=True)
+    part_record_of(path).unlink(missing_ok=True)
 
 
-def _problem(entry: ZooEntry, digests: _Digests, size: int, part: Path) -> str:
+def _problem(entry: ZooEntry, digests: Digests, size: int, part: Path) -> str:
     """Why a complete download is not the file that was asked for; "" if it is."""
     with open(part, "rb") as file:
         beginning = file.read(512).lstrip().lower()
@@ -353,193 +307,3 @@ def _pin(entry: ZooEntry, sha256: str) -> None:
         if pins.get(entry.url) != sha256:
             with atomic_write(_pins_file()) as temporary:
                 temporary.write_text(json.dumps({**pins, entry.url: sha256}, indent=1) + "\n", encoding="utf-8")
-
-
-def _fetch(entry: ZooEntry, path: Path, progress: Progress) -> _Digests:
-    """Bring the whole file to `_part_of(path)`, in as many attempts as it takes."""
-    import requests
-
-    reason: object = ""
-    most = 0
-    failures = 0
-    while failures < ATTEMPTS:
-        if failures:
-            time.sleep(_WAIT * 2 ** (failures - 1))
-        try:
-            return _attempt(entry, path, progress)
-        except requests.RequestException as error:
-            reason = error
-        except _BrokenOff as error:
-            reason = error
-        now = _part_of(path).stat().st_size if _part_of(path).exists() else 0
-        failures = failures + 1 if now <= most else 1  # a server that breaks off again and again still gets there
-        most = max(most, now)
-    raise DownloadError(
-        f"{entry.url}: {most} bytes arrived, then {ATTEMPTS} attempts without a further one; the last: {reason}."
-        " What has arrived is kept; try again later"
-    )
-
-
-class _BrokenOff(Exception):
-    """The server ended before the file did."""
-
-
-def _attempt(entry: ZooEntry, path: Path, progress: Progress) -> _Digests:
-    import requests
-
-    part = _part_of(path)
-    have = part.stat().st_size if part.exists() else 0
-    validator = _validator(path)
-    headers = {"Accept-Encoding": "identity"}
-    if have and validator:
-        headers |= {"Range": f"bytes={have}-", "If-Range": validator}
-    else:
-        have = 0
-    with requests.Session() as session, _open(session, entry.url, headers) as response:
-        if response.status_code == 416:  # nothing after the part: it is whole, or another file's
-            if response.headers.get("Content-Range", "") != f"bytes */{have}":
-                part.unlink(missing_ok=True)
-                raise _BrokenOff("the server has no further bytes")
-            digests = _Digests(entry.checksum)
-            digests.update_from(part)
-            return digests
-        have, total = _continues_at(response, have)
-        if total is not None and entry.size is not None and total != entry.size:
-            raise DownloadError(f"{entry.url}: the file there has {total} bytes, expected {entry.size}")
-        _expect_plausible(entry, total)
-        digests = _Digests(entry.checksum)
-        if have:
-            digests.update_from(part)
-        else:
-            part.unlink(missing_ok=True)
-            _note_validator(path, response)
-        with open(part, "ab") as file:
-            for block in response.iter_content(BLOCK):
-                file.write(block)
-                digests.update(block)
-                have += len(block)
-                if total is not None and have > total:
-                    break
-                progress(have, total)
-        if total is not None and have != total:
-            if have > total:
-                part.unlink(missing_ok=True)
-            raise _BrokenOff(f"{have} of {total} bytes arrived")
-    return digests
-
-
-def _continues_at(response: requests.Response, have: int) -> tuple[int, int | None]:
-    """From which byte on an answer is, and how long the file is."""
-    if response.status_code == 206:
-        match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if match and int(match[1]) == have:
-            return have, None if match[3] == "*" else int(match[3])
-        raise _BrokenOff(f"another range than asked for: {response.headers.get('Content-Range')!r}")
-    length = response.headers.get("Content-Length", "")
-    return 0, int(length) if length.isdigit() else None
-
-
-def _validator(path: Path) -> str:
-    try:
-        return str(json.loads(_part_record_of(path).read_text(encoding="utf-8"))["validator"])
-    except (OSError, ValueError, KeyError, TypeError):  # nothing that says whether the part is of the same file
-        return ""
-
-
-def _note_validator(path: Path, response: requests.Response) -> None:
-    etag = response.headers.get("ETag", "")
-    validator = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-    with atomic_write(_part_record_of(path)) as temporary:
-        temporary.write_text(json.dumps({"validator": validator}), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _open(session: requests.Session, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-    """A streaming answer; redirects are followed here, so that none leads to plain http."""
-    start = url
-    for _ in range(MAX_REDIRECTS + 1):
-        _expect_allowed(url, start)
-        with session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False) as response:
-            if response.is_redirect:
-                url = urljoin(url, response.headers["location"])
-                continue
-            if response.status_code in (408, 425, 429) or response.status_code >= 500:
-                raise _BrokenOff(f"the server answered {response.status_code} {response.reason}")
-            if response.status_code not in (200, 206, 416):
-                raise DownloadError(f"{start}: the server answered {response.status_code} {response.reason}")
-            yield response
-            return
-    raise DownloadError(f"{start}: more than {MAX_REDIRECTS} redirects")
-
-
-def _expect_allowed(url: str, start: str) -> None:
-    """Only https, so that nobody on the way can put another file in place; http on this machine."""
-    try:
-        parts = urlsplit(url)
-        scheme, host = parts.scheme, parts.hostname or ""
-    except ValueError as error:
-        raise DownloadError(f"{printable(url)}: not an address: {error}") from error
-    if (scheme == "https" and host) or (scheme == "http" and _is_loopback(host)):
-        return
-    redirected = "" if url == start else f"{start} redirects to "
-    raise DownloadError(f"{redirected}{printable(url)}: only https addresses are fetched (http on this machine alone)")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _expect_plausible(entry: ZooEntry, total: int | None) -> None:
-    if total is None or entry.size_mb is None or entry.size_estimated:
-        return
-    if total > entry.size_mb * (1 << 20) * (1 + _SIZE_TOLERANCE) or total < entry.size_mb * 1e6 * (1 - _SIZE_TOLERANCE):
-        raise DownloadError(
-            f"{entry.url}: the file there has {total / 1e6:.1f} MB, published are {entry.size_mb:.0f} MB: another file"
-        )
-
-
-def _discard_if_full(error: OSError, path: Path) -> None:
-    """A part that filled the disk is removed: it would stand in the way of whatever makes space."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        _part_of(path).unlink(missing_ok=True)
-        _part_record_of(path).unlink(missing_ok=True)
-
-
-def _default_progress(entry: ZooEntry) -> Progress:
-    title = entry.name or file_name(entry.url)
-    if sys.stderr.isatty():
-        return _bar(title)
-
-    started = False
-
-    def lines(have: int, total: int | None) -> None:
-        nonlocal started
-        if not started:
-            started = True
-            size = entry.describe_size() if total is None else f"{total / 1e6:.1f} MB"
-            print(f"downloading {title} ({size}) from {entry.url}", file=sys.stderr, flush=True)
-        if total is not None and have >= total:
-            print(f"downloaded {title}", file=sys.stderr, flush=True)
-
-    return lines
-
-
-def _bar(title: str) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = ("{task.description}", BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task(title, total=None)
-
-    def advance(have: int, total: int | None) -> None:
-        if not bar.finished:
-            bar.start()
-        bar.update(task, completed=have, total=total)
-        if total is not None and have >= total:
-            bar.stop()
-
-    return advance

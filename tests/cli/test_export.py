@@ -17,13 +17,38 @@ def test_export_writes_a_saved_model(run, tmp_path):
 
 
 def test_export_knows_its_formats(run, tmp_path):
-    assert "expected one of savedmodel, onnx, openvino, tflite, got 'caffe'" in refused(
+    assert "no exporter 'caffe', there are onnx, openvino, savedmodel, tflite" in refused(
         "export", "--model", run, "--out", tmp_path, "--format", "caffe"
     )
     onnx = ("export", "--model", run, "--out", tmp_path, "--format", "onnx")
-    assert "only a SavedModel has --height" in refused(*onnx, "--height", 64)
-    assert "only a SavedModel has --masks, --variables" in refused(*onnx, "--masks", "full", "--variables")
-    assert "only tflite stores weights in 8 bits" in refused(*onnx, "--int8")
+    assert "onnx has no option --height" in refused(*onnx, "--height", 64)
+    assert "onnx has no option --masks, --frozen/--variables" in refused(*onnx, "--masks", "full", "--variables")
+    assert "onnx has no option --int8" in refused(*onnx, "--int8")
+    assert "has no field 'level'" in refused(*onnx, "--set", "level=3")
+    assert "masks: expected one of 'small'" in refused("export", "--model", run, "--out", tmp_path, "--masks", "large")
+
+
+def test_export_takes_exporters_of_other_modules(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shapes_exporter.py").write_text(
+        "import dataclasses, mrcnn\n"
+        "from mrcnn.export import Exporter, ExportOptions\n"
+        "@dataclasses.dataclass(frozen=True)\n"
+        "class Options(ExportOptions):\n"
+        "    word: str = ''\n"
+        "class Shapes(Exporter):\n"
+        "    name, suffix, options = 'shapes', '.txt', Options\n"
+        "    def write(self, model, path, options):\n"
+        "        path.write_text(options.word)\n"
+        "        type(self).model = model\n"
+        "    def load(self, path):\n"
+        "        return self.model\n"
+    )
+    command = ("export", "--model", run, "--out", tmp_path / "out", "--format", "shapes", "--import", "shapes_exporter")
+    result = invoke(*command, "--set", "word=hello")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "model.txt").read_text() == "hello"
+    assert "exists; choose another name, or pass --overwrite" in refused(*command)
 
 
 def test_export_writes_an_openvino_file(run, tmp_path):

@@ -62,7 +62,7 @@ def test_what_fails_leaves_what_was_there(model, tmp_path, failing):
     path = tmp_path / "model.txt"
     path.write_text("before")
     exporter = Text(tiny_model(seed=1) if failing == "answers" else ExportError("cannot load it"))
-    with pytest.raises(ExportError, match="answers differ too much" if failing == "answers" else "cannot load it"):
+    with pytest.raises(ExportError, match="detections differ too much" if failing == "answers" else "cannot load it"):
         exporter.export(model, path, images=noise_images(1), max_difference=Difference())
     assert os.listdir(tmp_path) == ["model.txt"]
     assert path.read_text() == "before"

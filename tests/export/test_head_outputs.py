@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from mrcnn.export.canvas import canvas_function
 from mrcnn.export.compare import compare
 from mrcnn.export.portable import PortableModel, describe, portable_graph, stand_in
-from mrcnn.export.saved_model import served_instances
-from mrcnn.export.served import canvas_function
+from mrcnn.export.served_check import served_instances
 from mrcnn.inference import detect, prepare_image
 from mrcnn.inference.prepare import make_batch
 from mrcnn.modeling.heads.mask import MaskHeadConfig
@@ -41,7 +41,7 @@ def model() -> MaskRCNN:
 
 def test_a_served_model_gives_what_detect_gives(model: MaskRCNN) -> None:
     (pixels,) = noise_images(1, seed=8)
-    (expected,) = detect(model, pixels)
+    (expected,) = detect(model, pixels, score_threshold=None)
     batch = make_batch([prepare_image(pixels, 0, model.config.input)])
     given = {name: batch[name] for name in ("image", "original_shape", "content_shape")}
     outputs = {name: value.numpy() for name, value in canvas_function(model)(**given).items()}

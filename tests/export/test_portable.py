@@ -155,7 +155,7 @@ def test_answers_too_far_apart_are_refused(model):
         }
 
     wrong = PortableModel(describe(model), run, "wrong")
-    with pytest.raises(ExportError, match="not exported, its answers differ too much from the model's: unmatched"):
+    with pytest.raises(ExportError, match="not exported, its detections differ too much from the model's: unmatched"):
         check_answers(model, wrong, noise_images(2), Difference(unmatched=0.01))
     assert check_answers(wrong, wrong, noise_images(2), Difference()).detections == 2
 

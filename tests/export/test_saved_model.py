@@ -17,16 +17,10 @@ from mrcnn.errors import InputError
 from mrcnn.export import export_saved_model
 from mrcnn.export.compare import ACCEPTED
 from mrcnn.export.errors import ExportError
-from mrcnn.export.saved_model import (
-    _batches,
-    _noise,
-    _to_warm_up,
-    encode_png,
-    expect_stock_operations,
-    pixel_inputs,
-    served_instances,
-)
+from mrcnn.export.saved_model import expect_stock_operations
 from mrcnn.export.served import Limits, ServedModel
+from mrcnn.export.served_check import batches_of, encode_png, pixel_inputs, served_instances, to_warm_up
+from mrcnn.export.served_check import noise_images as noise_within
 from mrcnn.inference import detect
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.input import InputConfig
@@ -325,10 +319,10 @@ def test_limits_that_contradict_each_other_are_refused():
 
 def test_images_are_compared_in_requests_within_the_limits():
     images = [image(60, 100)] * 3 + [image(10, 10)] * 6
-    sizes = [len(batch) for batch in _batches(images, Limits(8000, max_request_pixels=12_000))]
+    sizes = [len(batch) for batch in batches_of(images, Limits(8000, max_request_pixels=12_000))]
     assert sizes == [2, 4, 3]
-    assert [len(batch) for batch in _batches(images, Limits(8000, max_batch_size=1))] == [1] * 9
-    assert _batches([], Limits(8000)) == []
+    assert [len(batch) for batch in batches_of(images, Limits(8000, max_batch_size=1))] == [1] * 9
+    assert batches_of([], Limits(8000)) == []
 
 
 def test_hostile_pixels_are_refused_and_the_next_request_works(signatures):
@@ -430,7 +424,7 @@ def test_arguments_out_of_range_are_named(tmp_path, wrong, message):
     ],
 )
 def test_noise_lies_within_the_limits(limits, size):
-    images = _noise(BlobFinder(), limits, *size)
+    images = noise_within(BlobFinder(), limits, *size)
     assert len(images) == 3
     for pixels in images:
         assert limits.allow(*pixels.shape[:2])
@@ -445,10 +439,10 @@ def test_what_warms_up_is_of_both_signatures_and_small():
         for signature in ("encoded", "serving_default")
         for image in (large, small, small, small, small, small)
     ]
-    chosen = _to_warm_up(requests)
+    chosen = to_warm_up(requests)
     assert [signature for signature, _ in chosen] == ["serving_default"] * 4 + ["encoded"] * 4
     assert all(inputs["of"] is small for _, inputs in chosen)
-    assert len(_to_warm_up(requests[:1])) == 1
+    assert len(to_warm_up(requests[:1])) == 1
 
 
 def test_a_failed_export_leaves_nothing(tmp_path):

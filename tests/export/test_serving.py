@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
 from mrcnn.export import export_saved_model
-from mrcnn.export.saved_model import encode_png, pixel_inputs, served_instances
+from mrcnn.export.served_check import encode_png, pixel_inputs, served_instances
 from mrcnn.inference import detect
 from mrcnn.weights.pretrained import load_pretrained
 from tests.blob_finder import BlobFinder, image, mixed_images

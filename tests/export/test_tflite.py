@@ -208,7 +208,7 @@ def test_a_file_that_answers_otherwise_is_not_kept(model, path, loaded, monkeypa
     monkeypatch.setattr(tflite, "_convert", lambda *_: content)  # what another model was converted to
     kept = tmp_path / "model.tflite"
     kept.write_bytes(b"what was there before")
-    with pytest.raises(ExportError, match="not exported, its answers differ too much from the model's: "):
+    with pytest.raises(ExportError, match="not exported, its detections differ too much from the model's: "):
         export_tflite(other, kept, images=noise_images(2))
     assert os.listdir(tmp_path) == ["model.tflite"]
     assert kept.read_bytes() == b"what was there before"

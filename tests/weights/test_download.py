@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcnn.weights import download as module
+from mrcnn.weights import fetch as module
 from mrcnn.weights.download import (
     DownloadError,
     download,

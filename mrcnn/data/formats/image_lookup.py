@@ -17,12 +17,12 @@ _LABEL_FOLDERS = ("annotations", "annotation", "labels")
 class ImageLookup:
     """Finds image files by the names in an annotation file, as other programs and systems wrote them.
 
-    A name is looked up in `images_dir` if that is given, in "images" beside the annotation file, and beside the file
-    itself; of a file in a folder "annotations" also beside that folder, in "images" there, and in the folders named as
-    the split that the file is named after ("train2017" of "instances_train2017.json"). It is looked up as it is, with
-    "/" for the backslashes of Windows, and percent-decoded. An absolute path or a URL of another machine is shortened
-    from the front until a file is there, as long as no other image of the set has the same file name; last, a file of
-    the same name in other case is taken, if there is one only.
+    A name is looked up in `images_dir` if that is given, in "images" beside the annotation file, beside the file
+    itself, and in folders beside it with "image" in their names; of a file in a folder "annotations" also beside that
+    folder, in "images" there, and in the folders named as the split that the file is named after ("train2017" of
+    "instances_train2017.json"). It is looked up as it is, with "/" for the backslashes of Windows, and percent-decoded.
+    An absolute path or a URL of another machine is shortened from the front until a file is there, as long as no other
+    image of the set has the same file name; last, a file of the same name in other case is taken, if there is one only.
 
     Args:
         path: of the annotation file.
@@ -42,6 +42,8 @@ class ImageLookup:
         elif path.parent.name.lower() in _LABEL_FOLDERS:
             above = path.parent.parent
             folders += [*_of_split(above / "images", path.stem), *_of_split(above, path.stem), above / "images", above]
+        if images_dir is None:
+            folders += _named_images(path.parent)
         self.folders = [folder for folder in dict.fromkeys(folders) if os.path.isdir(folder)]
         self._names = list(names)
         self._counts: Counter[str] | None = None
@@ -93,6 +95,15 @@ class ImageLookup:
         if self._counts is None:
             self._counts = Counter(_base(other) for other in self._names)
         return self._counts[_base(name)] <= 1
+
+
+def _named_images(folder: Path) -> list[Path]:
+    """The folders in a folder whose names say that images are in them: "input_images", "train_images"."""
+    try:
+        names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    except OSError:
+        return []
+    return [folder / name for name in names if "image" in name.lower() and name.lower() != "images"]
 
 
 def _of_split(folder: Path, stem: str) -> list[Path]:

@@ -83,13 +83,13 @@ class Cityscapes(Format):
         Raises:
             DataError: see `Format.load`.
         """
-        truth = _ground_truth(path) or path
-        root = next((p for p in (truth, *truth.parents) if p.name in _TRUTHS), truth)
+        labels_root = _ground_truth(path) or path
+        root = next((p for p in (labels_root, *labels_root.parents) if p.name in _TRUTHS), labels_root)
         collector = Collector(path, self.name, list(CITYSCAPES.values()))
         files = ImageFiles([images or root.parent / "leftImg8bit"])
         labels: dict[str, Path] = {}
         for ending in ("_polygons.json", "_instanceIds.png"):  # polygons do not hide each other
-            for file in files_below(truth, (ending.lower(),)):
+            for file in files_below(labels_root, (ending.lower(),)):
                 labels.setdefault(file.name[: -len(ending)].rpartition("_")[0], file)
         for stem, label in sorted(labels.items()):
             file = files.find(f"{stem}_leftImg8bit")

@@ -81,3 +81,11 @@ def test_images_that_are_all_missing_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ann\.json: none of the 3 images is there, such as: no such image: ") as error:
         load_coco(write(tmp_path, data))
     assert "\n" not in str(error.value)
+
+
+def test_folders_named_after_images(tmp_path: Path) -> None:
+    (tmp_path / "input_images").mkdir()
+    Image.new("RGB", (120, 100)).save(tmp_path / "input_images/a.png")
+    lookup = ImageLookup(tmp_path / "ann.json", None, ["a.png"])
+    assert lookup.find("a.png") == tmp_path / "input_images/a.png"
+    assert ImageLookup(tmp_path / "ann.json", tmp_path, ["a.png"]).find("a.png") is None

@@ -158,8 +158,11 @@ class GraphView:
         rpn = self._model.rpn
 
         def run(*maps: tf.Tensor) -> list[tf.Tensor]:
-            output = rpn(self._as_dict(maps), training=False)
+            features = self._as_dict(maps)
+            output = rpn(features, training=False)
             logits = two_class_logits(output.logits)
+            if rpn.config.objectness == "softmax":
+                logits = rpn.class_logits(features)
             return [logits, tf.nn.softmax(logits), output.deltas]
 
         return Step(run, [rpn], name="rpn_outputs")(*self._maps())

@@ -33,6 +33,7 @@ def test_losses_gradients_and_steps(model, weights, layers, tmp_path):
     model.load_weights(str(weights), by_name=True)
     model.set_trainable(golden_train.meta()["regex"][layers], verbose=0)
     model.compile(model.config.LEARNING_RATE, model.config.LEARNING_MOMENTUM)
+    _assert_taps(keras_model)
     batch = {k: tf.constant(v) for k, v in batches.as_batch(golden_train.inputs(), model.config).items()}
 
     @tf.function(autograph=False)
@@ -77,6 +78,18 @@ def test_losses_gradients_and_steps(model, weights, layers, tmp_path):
         # Steps of "all" differ by 0.3 % between two runs of matterport's own; its rounding adds up in the backbone.
         tolerance = 1e-2 if layers == "heads" else 5e-2
         assert np.linalg.norm(after[name] - value) == pytest.approx(changes[name], rel=tolerance, abs=1e-8), name
+
+
+def _assert_taps(keras_model):
+    """Intermediate values, as scripts look at them."""
+    golden, (image, meta, *_) = golden_train.values(), golden_train.inputs()
+    names = ("fpn_p2", "fpn_p5", "rpn_class_logits", "rpn_bbox")
+    tensors = [keras_model.get_layer(name).output for name in names]
+    found = keras_model.view.run(tensors, [image, meta, np.zeros((1, 1, 4), np.float32)])
+    for name, value in zip(names, found, strict=True):
+        assert list(value.shape) == golden[f"{name}/shape"].tolist()
+        ours, theirs = value.reshape(-1)[golden[f"{name}/index"]], golden[f"{name}/value"]
+        assert np.linalg.norm(ours - theirs) <= 1e-4 * np.linalg.norm(theirs), name
 
 
 def test_rpn_targets_are_those_of_build_rpn_targets():

@@ -483,6 +483,9 @@ def test_two_logits_compete(rng):
     features = features_of(rng)
     expected, result = single(features), pair(features)
     np.testing.assert_allclose(result.logits, expected.logits, rtol=1e-4, atol=1e-5)
+    logits = pair.class_logits(features)
+    assert logits.shape == (2, result.logits.shape[1], 2)
+    np.testing.assert_allclose(logits[..., 1] - logits[..., 0], result.logits, rtol=1e-4, atol=1e-5)
     index = tf.constant([[0, 5, 40], [3, 3, 7]])
     for a, b in zip(single._predict_at(features, index), pair._predict_at(features, index), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5)

@@ -98,6 +98,21 @@ class RPN(keras.layers.Layer):
             return logits
         return logits[..., 1::2] - logits[..., ::2]
 
+    def class_logits(self, features: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """f32[B, A, 2], the logits of background and object of every anchor; with "softmax" objectness only.
+
+        Args:
+            features: as for `call`.
+        """
+        logits = []
+        for level in self.config.levels:
+            hidden = features[level]
+            for conv in self.convs:
+                hidden = conv(hidden)
+            pairs = float32_output(self.objectness(hidden))
+            logits.append(tf.reshape(pairs, [tf.shape(pairs)[0], -1, 2]))
+        return tf.concat(logits, 1)
+
     def in_target_frame(self, boxes: tf.Tensor) -> tf.Tensor:
         """See `targets.in_target_frame`."""
         return in_target_frame(boxes, self.config)

@@ -26,10 +26,10 @@ def main(folder: Path) -> None:
     }
     answers = {}
     for name, run in runs.items():
-        for index, found in enumerate(detect(run, noise_images(4), score_threshold=None)):
+        for index, result in enumerate(detect(run, noise_images(4), score_threshold=None)):
             for field in ("boxes", "scores", "class_ids"):
-                answers[f"{name}/{index}/{field}"] = getattr(found, field)
-            answers[f"{name}/{index}/masks"] = np.packbits(np.asarray(found.masks))
+                answers[f"{name}/{index}/{field}"] = getattr(result, field)
+            answers[f"{name}/{index}/masks"] = np.packbits(np.asarray(result.masks))
     np.savez(folder / "answers.npz", **answers)
 
 

@@ -32,38 +32,38 @@ def test_differences_by_hand():
     here = instances([[0, 0, 4, 5], [10, 10, 20, 20]], scores=[0.9, 0.8], masks=masks, keypoints=keypoints)
     # the same objects in the other order
     there = instances([[10, 10, 20, 19.5], [0, 0, 4, 5]], scores=[0.8, 0.87], masks=other[::-1], keypoints=moved[::-1])
-    found = compare([here], [there])
-    assert (found.images, found.detections, found.unmatched) == (1, 2, 0.0)
-    assert found.scores == pytest.approx(0.03)
-    assert found.boxes == pytest.approx(0.5)
-    assert found.masks == pytest.approx(1 / 120)
-    assert found.keypoints == pytest.approx(1 / 6)
-    assert [text.split()[0] for text in found.beyond(ACCEPTED)] == ["scores", "boxes", "keypoints"]
-    assert "2 detections in 1 images" in str(found)
+    result = compare([here], [there])
+    assert (result.images, result.detections, result.unmatched) == (1, 2, 0.0)
+    assert result.scores == pytest.approx(0.03)
+    assert result.boxes == pytest.approx(0.5)
+    assert result.masks == pytest.approx(1 / 120)
+    assert result.keypoints == pytest.approx(1 / 6)
+    assert [text.split()[0] for text in result.beyond(ACCEPTED)] == ["scores", "boxes", "keypoints"]
+    assert "2 detections in 1 images" in str(result)
 
 
 def test_an_object_of_another_class_or_place_is_on_one_side_only():
     here = instances([[0, 0, 4, 4], [10, 10, 20, 20]], class_ids=[1, 2])
     there = instances([[0, 0, 4, 4], [10, 10, 20, 20], [5, 5, 8, 8]], class_ids=[1, 1, 1])
-    found = compare([here], [there])
-    assert found.unmatched == pytest.approx(3 / 5)
-    assert found.scores == found.boxes == 0.0
-    assert found.beyond(ACCEPTED) == ["unmatched 0.6 > 0.01"]
+    result = compare([here], [there])
+    assert result.unmatched == pytest.approx(3 / 5)
+    assert result.scores == result.boxes == 0.0
+    assert result.beyond(ACCEPTED) == ["unmatched 0.6 > 0.01"]
 
 
 def test_each_object_is_paired_once():
     here = instances([[0, 0, 10, 10], [0, 0, 10, 9]], scores=[0.9, 0.1])
     there = instances([[0, 0, 10, 9.1], [0, 0, 10, 9.9]], scores=[0.1, 0.9])
-    found = compare([here], [there])
-    assert found.unmatched == 0.0 and found.scores == 0.0
-    assert found.boxes == pytest.approx(0.1, abs=1e-5)
+    result = compare([here], [there])
+    assert result.unmatched == 0.0 and result.scores == 0.0
+    assert result.boxes == pytest.approx(0.1, abs=1e-5)
 
 
 def test_nothing_found_is_said():
-    found = compare([instances([])], [instances([])])
-    assert found == Difference(images=1)
-    assert found.beyond(ACCEPTED) == []
-    assert "no detections" in str(found)
+    result = compare([instances([])], [instances([])])
+    assert result == Difference(images=1)
+    assert result.beyond(ACCEPTED) == []
+    assert "no detections" in str(result)
     assert compare([instances([])], [instances([[0, 0, 1, 1]])]).unmatched == 1.0
 
 

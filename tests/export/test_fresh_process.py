@@ -77,10 +77,10 @@ def test_a_file_loads_and_runs(name, model, exported_file, tmp_path):
     np.save(tmp_path / "image.npy", image)
     run_alone(LOAD, name, exported_file(name), tmp_path / "image.npy", tmp_path / "found.npz")
     (expected,) = detect(model, image, score_threshold=None)
-    with np.load(tmp_path / "found.npz") as found:
-        np.testing.assert_allclose(found["scores"], expected.scores, rtol=0, atol=1e-4)
-        np.testing.assert_allclose(found["boxes"], expected.boxes, rtol=0, atol=1e-2)
-        assert (found["masks"] != np.asarray(expected.masks)).mean() < 1e-3
+    with np.load(tmp_path / "found.npz") as result:
+        np.testing.assert_allclose(result["scores"], expected.scores, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(result["boxes"], expected.boxes, rtol=0, atol=1e-2)
+        assert (result["masks"] != np.asarray(expected.masks)).mean() < 1e-3
 
 
 SMALL = {
@@ -109,9 +109,9 @@ def test_files_of_every_recipe_load_and_run(recipe, tmp_path):
             continue
         path = export(made, tmp_path / file, images=[image])
         run_alone(LOAD, name, path, tmp_path / "image.npy", tmp_path / "found.npz")
-        with np.load(tmp_path / "found.npz") as found:
-            assert found["scores"].shape == expected.scores.shape
-            np.testing.assert_allclose(found["scores"], expected.scores, rtol=0, atol=1e-3)
+        with np.load(tmp_path / "found.npz") as result:
+            assert result["scores"].shape == expected.scores.shape
+            np.testing.assert_allclose(result["scores"], expected.scores, rtol=0, atol=1e-3)
         path.unlink()
 
 

@@ -48,13 +48,13 @@ def test_a_served_model_gives_what_detect_gives(model: MaskRCNN) -> None:
     assert "secret" not in outputs and {"mask_boxes", "fine_mask_boxes"} <= outputs.keys()
     assert (outputs["mask_boxes"] - outputs["fine_mask_boxes"])[outputs["valid"]].mean(0).tolist() == [0, 0, 1, 1]
     outputs["num_detections"] = outputs.pop("valid").sum(1)
-    (found,) = served_instances(outputs, [pixels.shape[:2]], declared=model.config.outputs)
-    assert [output.name for output in found.outputs] == ["fine_masks", "quality", "kind", "heat", "middle"]
-    difference = compare([expected], [found])
+    (result,) = served_instances(outputs, [pixels.shape[:2]], declared=model.config.outputs)
+    assert [output.name for output in result.outputs] == ["fine_masks", "quality", "kind", "heat", "middle"]
+    difference = compare([expected], [result])
     assert not difference.beyond(dataclasses.replace(difference, unmatched=0, scores=1e-5, boxes=1e-3, extra=1e-4))
     assert difference.masks < 1e-3 and difference.detections > 2
-    found.extra["quality"] = found.extra["quality"] + 0.1
-    assert compare([expected], [found]).extra > 0.05
+    result.extra["quality"] = result.extra["quality"] + 0.1
+    assert compare([expected], [result]).extra > 0.05
 
 
 def test_a_portable_model_gives_what_detect_gives(model: MaskRCNN) -> None:
@@ -65,14 +65,14 @@ def test_a_portable_model_gives_what_detect_gives(model: MaskRCNN) -> None:
     ]
 
     def run(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
-        found = model({"image": image, "content_shape": content_shape}, training=False)
-        return {name: found[name].numpy()[0][found["valid"][0]] for name in graph.outputs}
+        result = model({"image": image, "content_shape": content_shape}, training=False)
+        return {name: result[name].numpy()[0][result["valid"][0]] for name in graph.outputs}
 
     loaded = PortableModel(describe(model), run, "here")
-    (found,) = detect(loaded, pixels)
+    (result,) = detect(loaded, pixels)
     (expected,) = detect(model, pixels)
-    assert list(found.extra) == ["fine_masks", "quality", "kind", "heat", "middle"]
-    assert found.extra["kind"].dtype == np.int32
-    np.testing.assert_allclose(found.extra["middle"], expected.extra["middle"], atol=1e-3)
-    difference = compare([expected], [found])
+    assert list(result.extra) == ["fine_masks", "quality", "kind", "heat", "middle"]
+    assert result.extra["kind"].dtype == np.int32
+    np.testing.assert_allclose(result.extra["middle"], expected.extra["middle"], atol=1e-3)
+    difference = compare([expected], [result])
     assert difference.extra < 1e-4 and difference.masks < 1e-3

@@ -52,10 +52,10 @@ def test_pixels_are_those_of_read_image(name, tmp_path):
     (tmp_path / "image").write_bytes(content)
     expected = read_image(tmp_path / "image")
     assert shape_of(content).numpy().tolist() == [37, 53]
-    found = decode(content).numpy()
-    assert found.shape == expected.shape
+    result = decode(content).numpy()
+    assert result.shape == expected.shape
     # Decoders of JPEG may round a level apart
-    assert np.abs(found.astype(int) - expected).max() <= (1 if kind == "JPEG" else 0)
+    assert np.abs(result.astype(int) - expected).max() <= (1 if kind == "JPEG" else 0)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

@@ -98,8 +98,8 @@ def test_all_machines_agree(tmp_path):
             answers[machine] = dict(stored)
     expected = answers["AVX2"]
     assert sum(len(value) for key, value in expected.items() if key.endswith("scores")) > 3 * 10
-    for machine, found in answers.items():
-        for key, value in found.items():
+    for machine, result in answers.items():
+        for key, value in result.items():
             reference = expected["model/" + key.partition("/")[2]]
             if key.endswith("masks"):
                 assert np.bitwise_count(value ^ reference).sum() <= 1e-3 * np.bitwise_count(reference).sum(), key

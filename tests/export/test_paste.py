@@ -40,11 +40,11 @@ def test_every_pixel_equals_the_hosts(convention, rng):
     paste = in_graph(convention)
     for height, width in ((40, 61), (7, 120)):
         masks, boxes = cases(rng, 12, height, width)
-        found = paste(masks, boxes, np.ones(12, bool), height, width)
+        result = paste(masks, boxes, np.ones(12, bool), height, width)
         expected = host.paste_masks(masks, boxes, height, width, 0.5, convention)
-        assert found.dtype == np.uint8 and found.shape == (12, height, width)
-        assert found.sum() > 0
-        assert (found != expected).sum() <= 1e-4 * found.size  # sums in another order
+        assert result.dtype == np.uint8 and result.shape == (12, height, width)
+        assert result.sum() > 0
+        assert (result != expected).sum() <= 1e-4 * result.size  # sums in another order
 
 
 def test_packed_rows_unpack_to_the_same(rng):
@@ -60,8 +60,8 @@ def test_packed_rows_unpack_to_the_same(rng):
 def test_half_a_box_by_hand():
     mask = np.zeros((1, 14, 14), np.float32)
     mask[:, :, :7] = 1.0
-    found = in_graph()(mask, np.array([[2, 4, 4, 8]], np.float32), np.array([True]), 6, 10)
-    assert found[0].tolist() == [[0] * 10] * 2 + [[0, 0, 0, 0, 1, 1, 0, 0, 0, 0]] * 2 + [[0] * 10] * 2
+    result = in_graph()(mask, np.array([[2, 4, 4, 8]], np.float32), np.array([True]), 6, 10)
+    assert result[0].tolist() == [[0] * 10] * 2 + [[0, 0, 0, 0, 1, 1, 0, 0, 0, 0]] * 2 + [[0] * 10] * 2
 
 
 @pytest.mark.parametrize("packed", [False, True])

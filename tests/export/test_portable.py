@@ -42,8 +42,8 @@ def test_it_answers_as_the_model(model, exported):
     images = noise_images(6)
     expected = detect(model, images, score_threshold=None)
     assert sum(map(len, expected)) > 10
-    found = detect(loaded, images, batch_size=2, score_threshold=None)
-    difference = compare(expected, found)
+    result = detect(loaded, images, batch_size=2, score_threshold=None)
+    difference = compare(expected, result)
     assert difference.unmatched == 0.0
     assert difference.scores < 1e-4
     assert difference.boxes < 1e-2
@@ -52,13 +52,13 @@ def test_it_answers_as_the_model(model, exported):
 
 def test_nothing_found_is_zero_rows_of_the_right_rank(model, exported):
     _, _, loaded = exported
-    found = detect(loaded, blank_image(100, 120), score_threshold=None)[0]
-    assert found.boxes.shape == (0, 4)
-    assert np.asarray(found.masks).shape == (0, 100, 120)
+    result = detect(loaded, blank_image(100, 120), score_threshold=None)[0]
+    assert result.boxes.shape == (0, 4)
+    assert np.asarray(result.masks).shape == (0, 100, 120)
     image, content = inputs()
-    found = loaded.run(np.full_like(image, 127), content)
+    result = loaded.run(np.full_like(image, 127), content)
     side = model.heads[0].mask_side
-    assert {name: value.shape for name, value in found.items()} == {
+    assert {name: value.shape for name, value in result.items()} == {
         "boxes": (0, 4),
         "class_ids": (0,),
         "scores": (0,),
@@ -202,11 +202,11 @@ def test_a_batch_is_padded_to_its_fullest_image(model):
     image = np.zeros((3, 32, 64, 3), np.uint8)
     image[:, 0, 0, 0] = [2, 0, 1]
     batch = {"image": tf.constant(image), "content_shape": tf.constant([[32, 64]] * 3)}
-    for found in (loaded(batch), tf.function(loaded)(batch)):
-        assert found["valid"].numpy().tolist() == [[True, True], [False, False], [True, False]]
-        assert found["boxes"].shape == (3, 2, 4)
-        assert found["masks"].shape == (3, 2, 28, 28)
-        assert found["class_ids"].numpy().tolist() == [[2, 2], [0, 0], [2, 0]]
+    for result in (loaded(batch), tf.function(loaded)(batch)):
+        assert result["valid"].numpy().tolist() == [[True, True], [False, False], [True, False]]
+        assert result["boxes"].shape == (3, 2, 4)
+        assert result["masks"].shape == (3, 2, 28, 28)
+        assert result["class_ids"].numpy().tolist() == [[2, 2], [0, 0], [2, 0]]
 
 
 def test_what_openvino_cannot_run_is_refused_and_leaves_nothing(model, tmp_path, monkeypatch):
@@ -228,5 +228,5 @@ def test_openvino_counts_the_anchors_of_the_coarsest_level(model, tmp_path):
     rpn = dataclasses.replace(model.config.rpn, pre_nms_test=30)  # of 18 anchors on p6, 45 on p5
     resnet = MaskRCNN(dataclasses.replace(model.config, backbone=ResNetConfig(), rpn=rpn))
     path = openvino.export_openvino(resnet, tmp_path / "model.xml")
-    (found,) = detect(openvino.load_openvino(path), noise_images(1), score_threshold=None)
-    assert found.scores.ndim == 1
+    (result,) = detect(openvino.load_openvino(path), noise_images(1), score_threshold=None)
+    assert result.scores.ndim == 1

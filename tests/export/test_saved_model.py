@@ -70,13 +70,13 @@ def by_files(signatures, images, kind="small"):
     return served_instances(outputs, [p.shape[:2] for p in images], kind)
 
 
-def expect_same(served, found, tolerance=1e-4):
-    assert np.array_equal(served.class_ids, found.class_ids)
-    np.testing.assert_allclose(served.scores, found.scores, atol=tolerance)
-    np.testing.assert_allclose(served.boxes, found.boxes, atol=tolerance)
-    assert (served.masks != found.masks).sum() <= 1e-4 * max(served.masks.size, 1)
-    if found.keypoints is not None:
-        np.testing.assert_allclose(served.keypoints, found.keypoints, atol=10 * tolerance)
+def expect_same(served, result, tolerance=1e-4):
+    assert np.array_equal(served.class_ids, result.class_ids)
+    np.testing.assert_allclose(served.scores, result.scores, atol=tolerance)
+    np.testing.assert_allclose(served.boxes, result.boxes, atol=tolerance)
+    assert (served.masks != result.masks).sum() <= 1e-4 * max(served.masks.size, 1)
+    if result.keypoints is not None:
+        np.testing.assert_allclose(served.keypoints, result.keypoints, atol=10 * tolerance)
 
 
 @pytest.fixture(scope="module")
@@ -112,9 +112,9 @@ def test_reloaded_elsewhere_it_answers_as_here(exported, tmp_path):
     model, path = exported
     images = [image(50, 70), image(7, 33, (0, 0, 0, 7, 33)), *mixed_images(6)]
     served = run_elsewhere(path, images, tmp_path)
-    for there, pixels, found in zip(served, images, detect(model, images, score_threshold=None), strict=True):
+    for there, pixels, result in zip(served, images, detect(model, images, score_threshold=None), strict=True):
         there = {name: value[np.newaxis] for name, value in there.items()}
-        expect_same(served_instances(there, [pixels.shape[:2]])[0], found)
+        expect_same(served_instances(there, [pixels.shape[:2]])[0], result)
 
 
 def test_nothing_found_is_no_rows_of_the_right_rank(signatures):
@@ -151,8 +151,8 @@ def test_other_conventions_answer_as_here(rules):
     model = BlobFinder(**rules)
     signatures = ServedModel(model, limits=Limits(50_000)).signatures
     images = [image(7, 33, (0, 0, 0, 7, 33)), image(200, 90, (1, 30, 20, 80, 70)), *mixed_images(3)]
-    for served, found in zip(by_pixels(signatures, images), detect(model, images, score_threshold=None), strict=True):
-        expect_same(served, found)
+    for served, result in zip(by_pixels(signatures, images), detect(model, images, score_threshold=None), strict=True):
+        expect_same(served, result)
 
 
 def test_mixed_sizes_in_one_request_answer_as_each_alone(exported, signatures):
@@ -239,11 +239,11 @@ def test_what_lies_beside_the_graph(real):
 @pytest.mark.slow
 def test_the_real_model_answers_elsewhere_as_here(real, tmp_path):
     model, images, path, _ = real
-    found = detect(model, images, score_threshold=None)
-    assert sum(map(len, found)) > 10
-    assert len(found[0]) == 0
+    result = detect(model, images, score_threshold=None)
+    assert sum(map(len, result)) > 10
+    assert len(result[0]) == 0
     served = run_elsewhere(path, images, tmp_path)
-    for there, pixels, expected in zip(served, images, found, strict=True):
+    for there, pixels, expected in zip(served, images, result, strict=True):
         there = {name: value[np.newaxis] for name, value in there.items()}
         expect_same(served_instances(there, [pixels.shape[:2]])[0], expected)
     assert served[0]["keypoints"].shape == (0, 3, 3)
@@ -479,8 +479,8 @@ def test_an_export_that_answers_otherwise_is_an_error_and_leaves_nothing(tmp_pat
 def test_a_box_that_is_no_number_is_no_detection_as_in_python():
     class Diverged(BlobFinder):
         def call(self, batch, training=None):
-            found = super().call(batch, training)
-            return {**found, "boxes": found["boxes"] * tf.constant([1.0, 1.0, float("nan"), 1.0])}
+            result = super().call(batch, training)
+            return {**result, "boxes": result["boxes"] * tf.constant([1.0, 1.0, float("nan"), 1.0])}
 
     images = [image(64, 64, (0, 5, 5, 9, 9))]
     model = Diverged()

@@ -71,9 +71,9 @@ def test_the_sample_client_prints_what_is_found(stand_in, blobs, tmp_path, how):
     files = [f"{i}.png" for i in range(len(images))]
     said = subprocess.run([*command, *files], capture_output=True, text=True, cwd=tmp_path, check=True).stdout
     expected = ""
-    for file, found in zip(files, detect(blobs[0], images, score_threshold=None), strict=True):
-        expected += f"{file}: {len(found)} detections\n"
-        for box, score, class_id in zip(found.boxes, found.scores, found.class_ids, strict=True):
+    for file, result in zip(files, detect(blobs[0], images, score_threshold=None), strict=True):
+        expected += f"{file}: {len(result)} detections\n"
+        for box, score, class_id in zip(result.boxes, result.scores, result.class_ids, strict=True):
             expected += f"  class {class_id}  score {score:.3f}  box {' '.join(f'{side:.1f}' for side in box)}\n"
     assert said == expected
 
@@ -104,16 +104,16 @@ def test_cpp_answers_as_python(program, tmp_path, samples_dir):
     images = [np.ascontiguousarray(tf.io.decode_png(path.read_bytes(), 3).numpy()) for path in paths]
     said = []
     version = export_saved_model(model, tmp_path / "nuclei", images=paths, log=said.append)
-    found = detect(model, paths, score_threshold=None)
-    assert sum(map(len, found)) > 20
+    result = detect(model, paths, score_threshold=None)
+    assert sum(map(len, result)) > 20
 
     printed = run(program, version, *paths).stdout
     rows = re.findall(r"class (\d+)  score (\S+)  box (\S+) (\S+) (\S+) (\S+)", printed)
     assert printed.count("[encoded]") == len(paths)
-    assert [int(n) for n in re.findall(r"image 0: (\d+) detections", printed)] == [len(one) for one in found]
+    assert [int(n) for n in re.findall(r"image 0: (\d+) detections", printed)] == [len(one) for one in result]
     rows = np.array(rows, float)
-    np.testing.assert_allclose(rows[:, 1], np.concatenate([one.scores for one in found]), atol=1e-3)
-    np.testing.assert_allclose(rows[:, 2:], np.concatenate([one.boxes for one in found]), atol=0.05)
+    np.testing.assert_allclose(rows[:, 1], np.concatenate([one.scores for one in result]), atol=1e-3)
+    np.testing.assert_allclose(rows[:, 2:], np.concatenate([one.boxes for one in result]), atol=0.05)
 
     requests = {
         "pixels": predict_request("serving_default", **pixel_inputs(images)),
@@ -142,11 +142,11 @@ def test_cpp_answers_as_python(program, tmp_path, samples_dir):
     for name in ("pixels", "files"):
         response, served = by_response((tmp_path / f"{name}.pb.response").read_bytes(), images)
         assert response.model_spec == requests[name].model_spec
-        for there, here in zip(served, found, strict=True):
+        for there, here in zip(served, result, strict=True):
             expect_same(there, here, 2e-3)
     again = predict_pb2.PredictResponse.FromString((tmp_path / "again.pb.response").read_bytes())
     assert sorted(again.outputs) == ["boxes", "num_detections"]
-    assert tf.make_ndarray(again.outputs["num_detections"]).tolist() == [len(found[0])]
+    assert tf.make_ndarray(again.outputs["num_detections"]).tolist() == [len(result[0])]
 
     warmed = run(program, version, "--warmup")
     assert warmed.returncode == 0

@@ -61,23 +61,23 @@ def test_it_answers_as_the_model(model, loaded):
 def test_images_of_any_size_on_the_canvas(model, loaded, size):
     image, _ = inputs(*size)
     content = np.array([size], np.int32)
-    found = loaded.run(image, content)
+    result = loaded.run(image, content)
     expected = model({"image": image, "content_shape": content}, training=False)
     num = int(expected["valid"].numpy().sum())
     assert num > 0
-    for name, value in found.items():
+    for name, value in result.items():
         assert len(value) == num
         np.testing.assert_allclose(value, expected[name][0, :num], rtol=0, atol=1e-2 if name == "boxes" else 1e-4)
 
 
 def test_nothing_found_is_zero_rows_of_the_right_rank(model, loaded):
-    found = detect(loaded, blank_image(100, 120), score_threshold=None)[0]
-    assert found.boxes.shape == (0, 4)
-    assert np.asarray(found.masks).shape == (0, 100, 120)
+    result = detect(loaded, blank_image(100, 120), score_threshold=None)[0]
+    assert result.boxes.shape == (0, 4)
+    assert np.asarray(result.masks).shape == (0, 100, 120)
     image, content = inputs()
-    found = loaded.run(np.full_like(image, 127), content)
+    result = loaded.run(np.full_like(image, 127), content)
     side = model.heads[0].mask_side
-    assert {name: (value.shape, value.dtype) for name, value in found.items()} == {
+    assert {name: (value.shape, value.dtype) for name, value in result.items()} == {
         "boxes": ((0, 4), np.float32),
         "class_ids": ((0,), np.int32),
         "scores": ((0,), np.float32),
@@ -113,17 +113,17 @@ def test_bad_input_is_refused_and_the_next_works(loaded):
 def test_threads_share_a_loaded_file(loaded):
     images = noise_images(4, seed=5)
     expected = [detect(loaded, image, score_threshold=None)[0] for image in images]
-    found = [None] * len(images)
+    result = [None] * len(images)
 
     def work(place):
-        found[place] = detect(loaded, images[place], score_threshold=None)[0]
+        result[place] = detect(loaded, images[place], score_threshold=None)[0]
 
     threads = [threading.Thread(target=work, args=(place,)) for place in range(len(images))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    for here, there in zip(expected, found, strict=True):
+    for here, there in zip(expected, result, strict=True):
         np.testing.assert_array_equal(here.boxes, there.boxes)
 
 

@@ -60,15 +60,15 @@ def write_weights(path: Path) -> Path:
 
 def read_weights(path: Path) -> dict[str, np.ndarray]:
     """The arrays of a file that `save_weights` wrote, by "layer/leaf"."""
-    found: dict[str, np.ndarray] = {}
+    result: dict[str, np.ndarray] = {}
 
     def visit(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
-            found["/".join(name.removesuffix(":0").split("/")[-2:])] = item[()]
+            result["/".join(name.removesuffix(":0").split("/")[-2:])] = item[()]
 
     with h5py.File(path) as file:
         file.visititems(visit)
-    return found
+    return result
 
 
 def inputs() -> list[np.ndarray]:

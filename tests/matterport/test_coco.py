@@ -37,9 +37,9 @@ def _load(folder, **options):
     import coco  # found by its flat name, once `mrcnn` of matterport was imported
 
     dataset = coco.CocoDataset()
-    found = dataset.load_coco(str(folder), "val", year="2017", **options)
+    result = dataset.load_coco(str(folder), "val", year="2017", **options)
     dataset.prepare()
-    return coco, dataset, found
+    return coco, dataset, result
 
 
 def test_names_of_the_sample():
@@ -59,8 +59,8 @@ def test_names_of_the_sample():
 
 
 def test_data_set(folder):
-    _, dataset, found = _load(folder, return_coco=True)
-    assert found.getCatIds() == [3, 18] and dataset.class_names == ["BG", "car", "dog"]
+    _, dataset, result = _load(folder, return_coco=True)
+    assert result.getCatIds() == [3, 18] and dataset.class_names == ["BG", "car", "dog"]
     assert [info["id"] for info in dataset.image_info] == [7, 9]
     masks, class_ids = dataset.load_mask(0)
     assert masks.shape == (40, 60, 2) and masks.dtype == bool and class_ids.tolist() == [1, -2]
@@ -85,7 +85,7 @@ def test_a_crowd_is_one_for_the_trainer(folder):
 
 
 def test_results_and_their_evaluation(folder, capsys):
-    coco, dataset, found = _load(folder, return_coco=True)
+    coco, dataset, result = _load(folder, return_coco=True)
     masks, _ = dataset.load_mask(0)
     rois = np.array([[5, 10, 25, 20]], np.int32)
     results = coco.build_coco_results(dataset, [7], rois, np.array([1]), np.float32([0.5]), masks[..., :1])
@@ -100,7 +100,7 @@ def test_results_and_their_evaluation(folder, capsys):
             return [{"rois": box, "class_ids": abs(class_ids[:1]), "scores": np.ones(1), "masks": masks[..., :1]}]
 
     for kind in ("bbox", "segm"):
-        evaluation = coco.evaluate_coco(Perfect(), dataset, found, kind)
+        evaluation = coco.evaluate_coco(Perfect(), dataset, result, kind)
         assert evaluation.stats[0] == pytest.approx(1.0)
     assert "Prediction time" in capsys.readouterr().out
-    assert coco.evaluate_coco(Perfect(), dataset, found, limit=1).params.imgIds == [7]
+    assert coco.evaluate_coco(Perfect(), dataset, result, limit=1).params.imgIds == [7]

@@ -85,8 +85,8 @@ def _assert_taps(keras_model):
     golden, (image, meta, *_) = golden_train.values(), golden_train.inputs()
     names = ("fpn_p2", "fpn_p5", "rpn_class_logits", "rpn_bbox")
     tensors = [keras_model.get_layer(name).output for name in names]
-    found = keras_model.view.run(tensors, [image, meta, np.zeros((1, 1, 4), np.float32)])
-    for name, value in zip(names, found, strict=True):
+    result = keras_model.view.run(tensors, [image, meta, np.zeros((1, 1, 4), np.float32)])
+    for name, value in zip(names, result, strict=True):
         assert list(value.shape) == golden[f"{name}/shape"].tolist()
         ours, theirs = value.reshape(-1)[golden[f"{name}/index"]], golden[f"{name}/value"]
         assert np.linalg.norm(ours - theirs) <= 1e-4 * np.linalg.norm(theirs), name
@@ -146,7 +146,7 @@ def test_roi_targets_of_the_training_step():
     golden, config = golden_train.values(), golden_train.config()
     inputs = golden_train.inputs()
     shape = (256, 256)
-    found = modellib.DetectionTargetLayer(config)(
+    result = modellib.DetectionTargetLayer(config)(
         [
             modellib.norm_boxes_graph(tf.constant(inputs[7]), shape),
             tf.constant(inputs[4]),
@@ -154,7 +154,7 @@ def test_roi_targets_of_the_training_step():
             tf.constant(inputs[6]),
         ]
     )
-    rois, class_ids, deltas, masks = (np.asarray(x)[0] for x in found)
+    rois, class_ids, deltas, masks = (np.asarray(x)[0] for x in result)
     assert not rois[40:].any() and not class_ids[40:].any()
     theirs = golden["target_rois_yxyx_normalised"]
     order = [_row_of(rois, row) for row in theirs]
@@ -185,8 +185,8 @@ def test_table_of_detection_targets(case):
     config.USE_MINI_MASK = bool(golden["use_mini_mask"])
     config.MASK_SHAPE = golden["mask_shape"].tolist()
     names = ("proposals", "gt_class_ids", "gt_boxes", "gt_masks")
-    found = modellib.detection_targets_graph(*(tf.constant(golden[name]) for name in names), config)
-    rois, class_ids, deltas, masks = (np.asarray(x) for x in found)
+    result = modellib.detection_targets_graph(*(tf.constant(golden[name]) for name in names), config)
+    rois, class_ids, deltas, masks = (np.asarray(x) for x in result)
     filled = rois.any(-1)
     counts = [np.sum(class_ids > 0), np.sum(filled & (class_ids == 0)), np.sum(~filled)]
     assert counts == [golden[name] for name in ("positive_count", "negative_count", "zero_rows")]

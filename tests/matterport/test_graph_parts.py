@@ -26,9 +26,9 @@ def values(model):
         "fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5",
     )  # fmt: skip
     layer = model.keras_model.get_layer
-    found = model.run_graph([image], [(name, layer(name).output) for name in names])
+    result = model.run_graph([image], [(name, layer(name).output) for name in names])
     _, metas, _ = model.mold_inputs([image])
-    return dict(found) | {"meta": metas.astype(np.float32), "anchors": model.get_anchors((64, 64, 3))[None]}
+    return dict(result) | {"meta": metas.astype(np.float32), "anchors": model.get_anchors((64, 64, 3))[None]}
 
 
 def test_proposal_layer(model, values):
@@ -46,11 +46,11 @@ def test_pyramid_roi_align(values):
 
 def test_detection_layer(model, values):
     inputs = [values["ROI"], values["mrcnn_class"], values["mrcnn_bbox"], values["meta"]]
-    found = modellib.DetectionLayer(model.config, name="mrcnn_detection")(inputs)
-    np.testing.assert_allclose(found, values["mrcnn_detection"], atol=1e-5)
+    result = modellib.DetectionLayer(model.config, name="mrcnn_detection")(inputs)
+    np.testing.assert_allclose(result, values["mrcnn_detection"], atol=1e-5)
     window = modellib.norm_boxes_graph(values["meta"][0, 7:11], values["meta"][0, 4:6])
     one = modellib.refine_detections_graph(*(tf.constant(x[0]) for x in inputs[:3]), window, model.config)
-    np.testing.assert_allclose(one, found[0], atol=1e-6)
+    np.testing.assert_allclose(one, result[0], atol=1e-6)
 
 
 def test_detection_target_layer():
@@ -98,9 +98,9 @@ def test_networks_of_a_scripts_own_train():
     inputs = [np.random.default_rng(0).uniform(-100, 100, (1, 64, 64, 3)).astype(np.float32), row[None], boxes]
     inputs[1] = inputs[1].astype(np.float32)
     with tf.GradientTape() as tape:
-        found = made(inputs)
-        loss = tf.add_n([tf.reduce_sum(value**2) for value in found])
-    assert [tuple(v.shape) for v in found] == [
+        result = made(inputs)
+        loss = tf.add_n([tf.reduce_sum(value**2) for value in result])
+    assert [tuple(v.shape) for v in result] == [
         (1, 4, 3), (1, 4, 3), (1, 4, 3, 4), (1, 4, 28, 28, 3), (1, 48, 2), (1, 48, 2), (1, 48, 4),
     ]  # fmt: skip
     gradients = tape.gradient(loss, made.trainable_variables)

@@ -76,10 +76,10 @@ def rows(section):
 
 
 def test_every_row_has_a_test():
-    found, where_shown = rows("To move on"), ROWS | DIFFERENT
-    found += [row[:2] for row in rows("What is different")]
-    assert len(found) == len(where_shown)
-    for (left, _), (start, where) in zip(found, where_shown.items(), strict=True):
+    detections, where_shown = rows("To move on"), ROWS | DIFFERENT
+    detections += [row[:2] for row in rows("What is different")]
+    assert len(detections) == len(where_shown)
+    for (left, _), (start, where) in zip(detections, where_shown.items(), strict=True):
         assert left.startswith(start), left
         path, name = where.split("::")
         tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
@@ -208,10 +208,10 @@ def test_a_data_set_in_both_ways():
     for i in range(2):
         np.testing.assert_array_equal(old.load_image(i), new.load_image(i))
         masks, class_ids = old.load_mask(i)
-        found = new.instances(i)
+        detections = new.instances(i)
         kept = masks.any((0, 1))
-        np.testing.assert_array_equal(found.masks, np.moveaxis(masks[..., kept], -1, 0).astype(bool))
-        assert found.class_ids.tolist() == class_ids[kept].tolist()
+        np.testing.assert_array_equal(detections.masks, np.moveaxis(masks[..., kept], -1, 0).astype(bool))
+        assert detections.class_ids.tolist() == class_ids[kept].tolist()
 
 
 def overlap(a, b):
@@ -250,9 +250,9 @@ def test_coco_by_hand_and_by_reader(tmp_path):
 @pytest.mark.slow
 def test_weights_of_matterports_layout(model, weights, image):
     native = mrcnn.load_pretrained(weights, **same_config(model))
-    found, result = mrcnn.detect(native, image, score_threshold=None)[0], model.detect([image])[0]
-    assert len(found) == len(result["scores"]) > 0
-    np.testing.assert_allclose(found.scores, result["scores"], atol=1e-5)
+    detections, result = mrcnn.detect(native, image, score_threshold=None)[0], model.detect([image])[0]
+    assert len(detections) == len(result["scores"]) > 0
+    np.testing.assert_allclose(detections.scores, result["scores"], atol=1e-5)
 
 
 @pytest.mark.slow
@@ -282,10 +282,10 @@ def test_files_of_a_model(model, image, tmp_path):
 
 @pytest.mark.slow
 def test_detections(model, image):
-    found, result = mrcnn.detect(model.keras_model, image, score_threshold=None)[0], model.detect([image])[0]
-    np.testing.assert_array_equal(np.around(found.boxes).astype(np.int32), result["rois"])
-    np.testing.assert_array_equal(found.class_ids, result["class_ids"])
-    np.testing.assert_array_equal(np.moveaxis(found.masks, 0, -1), result["masks"])
+    detections, result = mrcnn.detect(model.keras_model, image, score_threshold=None)[0], model.detect([image])[0]
+    np.testing.assert_array_equal(np.around(detections.boxes).astype(np.int32), result["rois"])
+    np.testing.assert_array_equal(detections.class_ids, result["class_ids"])
+    np.testing.assert_array_equal(np.moveaxis(detections.masks, 0, -1), result["masks"])
 
 
 def test_stages_of_training():
@@ -319,12 +319,12 @@ def test_images_and_ground_truth():
 
 @pytest.mark.slow
 def test_drawings(model, image):
-    found = mrcnn.detect(model.keras_model, image, score_threshold=None)[0]
+    detections = mrcnn.detect(model.keras_model, image, score_threshold=None)[0]
     names = model.keras_model.class_names
-    plain = mrcnn.draw(image, found, class_names=names, as_array=True)
-    both = mrcnn.draw(image, found, class_names=names, ground_truth=found, as_array=True)
+    plain = mrcnn.draw(image, detections, class_names=names, as_array=True)
+    both = mrcnn.draw(image, detections, class_names=names, ground_truth=detections, as_array=True)
     assert plain.shape[2] == 3 and both.shape[1] > 2 * plain.shape[1]
-    assert len(mrcnn.draw(image, found, ground_truth=found).axes) == 2
+    assert len(mrcnn.draw(image, detections, ground_truth=detections).axes) == 2
 
 
 def test_average_precision():
@@ -335,13 +335,13 @@ def test_average_precision():
     boxes = utils.extract_bboxes(masks)
     found_masks = np.stack([masks[..., 0], np.zeros((48, 64), bool)], -1)
     found_masks[:4, :4, 1] = True
-    found, scores = utils.extract_bboxes(found_masks), np.array([0.9, 0.8], np.float32)
-    old = utils.compute_ap(boxes, class_ids, masks, found, class_ids, scores, found_masks)[0]
+    detections, scores = utils.extract_bboxes(found_masks), np.array([0.9, 0.8], np.float32)
+    old = utils.compute_ap(boxes, class_ids, masks, detections, class_ids, scores, found_masks)[0]
     metric = CocoMetric(["thing"])
     metric.update(
         0,
         Instances(boxes, class_ids, (48, 64), masks=np.moveaxis(masks, -1, 0)),
-        Instances(found, class_ids, (48, 64), scores, np.moveaxis(found_masks, -1, 0)),
+        Instances(detections, class_ids, (48, 64), scores, np.moveaxis(found_masks, -1, 0)),
     )
     assert old == pytest.approx(0.5)
     assert metric.compute()["mask/AP50"] == pytest.approx(51 / 101)  # 51 of COCO's 101 levels of recall

@@ -80,15 +80,15 @@ def test_detect_takes_any_type_of_number(model, image):
 
 
 def test_detect_in_threads_and_inside_a_graph(model, image):
-    expected, found = model.detect([image])[0], []
-    threads = [threading.Thread(target=lambda: found.append(model.detect([image])[0])) for _ in range(2)]
+    expected, instances = model.detect([image])[0], []
+    threads = [threading.Thread(target=lambda: instances.append(model.detect([image])[0])) for _ in range(2)]
     [thread.start() for thread in threads]
     [thread.join() for thread in threads]
     with tf.Graph().as_default():
-        found.append(model.detect([image])[0])
+        instances.append(model.detect([image])[0])
     with tf.device("/cpu:0"):
-        found.append(model.detect([image])[0])
-    for result in found:
+        instances.append(model.detect([image])[0])
+    for result in instances:
         _same(result, expected)
     model.keras_model._make_predict_function()
 
@@ -295,11 +295,11 @@ def test_the_golden_file_holds_through_detect(tmp_path):
     reference = modellib.MaskRCNN("inference", InferenceConfig(), str(tmp_path))
     reference.load_weights(str(path), by_name=True)
     path.unlink()
-    (found,) = reference.detect([golden.image()])
+    (instances,) = reference.detect([golden.image()])
     boxes, classes, scores = golden["det_rois_yxyx"], golden["det_class_ids"], golden["det_scores"]
     same = (
-        (pairwise_iou(boxes, found["rois"]) >= 0.99)
-        & (classes[:, None] == found["class_ids"])
-        & (np.abs(scores[:, None] - found["scores"]) <= 1e-3)
+        (pairwise_iou(boxes, instances["rois"]) >= 0.99)
+        & (classes[:, None] == instances["class_ids"])
+        & (np.abs(scores[:, None] - instances["scores"]) <= 1e-3)
     )
-    assert same.any(1).mean() >= 0.98 and abs(len(boxes) - len(found["rois"])) <= 0.02 * len(boxes)
+    assert same.any(1).mean() >= 0.98 and abs(len(boxes) - len(instances["rois"])) <= 0.02 * len(boxes)

@@ -37,14 +37,14 @@ OPTIONAL = {"IPython", "skimage", "scipy"}
 @pytest.mark.parametrize("module", sorted(UPSTREAM))
 @pytest.mark.parametrize("package", ["mrcnn", "mrcnn.matterport"])
 def test_every_attribute_of_upstreams_modules(package, module):
-    found = importlib.import_module(f"{package}.{module}")
+    result = importlib.import_module(f"{package}.{module}")
     for name in UPSTREAM[module].split():
         if name in OPTIONAL and importlib.util.find_spec(name) is None:
             with pytest.raises(AttributeError, match="not installed") as caught:
-                getattr(found, name)
+                getattr(result, name)
             assert "fork" not in (explain(caught.value) or "")
         else:
-            assert getattr(found, name) is not None
+            assert getattr(result, name) is not None
 
 
 def test_keras_under_its_old_names():

@@ -65,15 +65,15 @@ def test_the_stages_of_the_inspecting_notebook(model, image, capsys):
 def test_heads_and_detections(model, image):
     layer = model.keras_model.get_layer
     names = ("ROI", "mrcnn_class", "mrcnn_class_logits", "mrcnn_bbox", "mrcnn_detection", "mrcnn_mask")
-    found = model.run_graph([image], [(name, layer(name).output) for name in names])
-    assert found["mrcnn_class"].shape == (1, 20, 3) and found["mrcnn_bbox"].shape == (1, 20, 3, 4)
-    np.testing.assert_allclose(found["mrcnn_class"].sum(-1), 1, rtol=1e-5)
-    assert found["mrcnn_detection"].shape == (1, 10, 6) and found["mrcnn_mask"].shape == (1, 10, 28, 28, 3)
+    detections = model.run_graph([image], [(name, layer(name).output) for name in names])
+    assert detections["mrcnn_class"].shape == (1, 20, 3) and detections["mrcnn_bbox"].shape == (1, 20, 3, 4)
+    np.testing.assert_allclose(detections["mrcnn_class"].sum(-1), 1, rtol=1e-5)
+    assert detections["mrcnn_detection"].shape == (1, 10, 6) and detections["mrcnn_mask"].shape == (1, 10, 28, 28, 3)
     result = model.detect([image])[0]
     assert len(result["rois"])
     _, metas, windows = model.mold_inputs([image])
     boxes, class_ids, scores, masks = model.unmold_detections(
-        found["mrcnn_detection"][0], found["mrcnn_mask"][0], image.shape, (64, 64, 3), windows[0]
+        detections["mrcnn_detection"][0], detections["mrcnn_mask"][0], image.shape, (64, 64, 3), windows[0]
     )
     np.testing.assert_array_equal(boxes, result["rois"])
     np.testing.assert_array_equal(class_ids, result["class_ids"])
@@ -81,20 +81,20 @@ def test_heads_and_detections(model, image):
     assert np.mean(masks != result["masks"]) < 1e-3
     molded, _, _ = model.mold_inputs([image])
     again = model.run_graph(molded, [("scores", layer("mrcnn_detection").output)], metas)
-    np.testing.assert_allclose(again["scores"], found["mrcnn_detection"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(again["scores"], detections["mrcnn_detection"], rtol=1e-4, atol=1e-5)
 
 
 def test_activations_inside_the_backbone(model, image):
     layer = model.keras_model.get_layer
     names = ["input_image", "conv1", "res2c_out", "res3c_out", "res4f_out", "fpn_p2", "fpn_p6", "rpn_bbox"]
-    found = model.run_graph([image], [(name, layer(name).output) for name in names])
-    sides = [found[name].shape[1] for name in names]
-    assert sides == [64, 32, 16, 8, 4, 16, 1, 1023] and found["res4f_out"].shape[-1] == 1024
-    np.testing.assert_allclose(found["input_image"], model.mold_inputs([image])[0], atol=1e-4)
+    detections = model.run_graph([image], [(name, layer(name).output) for name in names])
+    sides = [detections[name].shape[1] for name in names]
+    assert sides == [64, 32, 16, 8, 4, 16, 1, 1023] and detections["res4f_out"].shape[-1] == 1024
+    np.testing.assert_allclose(detections["input_image"], model.mold_inputs([image])[0], atol=1e-4)
     kernel = layer("conv1").get_weights()[0]
-    molded = np.pad(found["input_image"][0], ((3, 3), (3, 3), (0, 0)))
+    molded = np.pad(detections["input_image"][0], ((3, 3), (3, 3), (0, 0)))
     at = molded[2 * 5 : 2 * 5 + 7, 2 * 9 : 2 * 9 + 7]  # row 5, column 9 at stride 2
-    np.testing.assert_allclose(found["conv1"][0, 5, 9], np.einsum("yxc,yxco->o", at, kernel), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(detections["conv1"][0, 5, 9], np.einsum("yxc,yxco->o", at, kernel), rtol=1e-3, atol=1e-3)
     with pytest.raises(ValueError, match=r"activation_1.*res2a_out"):
         layer("activation_1")
 
@@ -143,10 +143,10 @@ def test_against_matterports_own_numbers(tmp_path):
     model.load_weights(str(golden.write_checkpoint(tmp_path)), by_name=True)
     layer = model.keras_model.get_layer
     names = ("fpn_p2", "fpn_p3", "fpn_p4", "fpn_p5", "fpn_p6", "rpn_class", "rpn_bbox", "ROI")
-    found = model.run_graph([golden.image()], [(name, layer(name).output) for name in names])
+    detections = model.run_graph([golden.image()], [(name, layer(name).output) for name in names])
     for name in names[:-1]:
-        golden.assert_tap(name, found[name])
+        golden.assert_tap(name, detections[name])
     theirs = golden["proposals_yxyx_normalised"]
-    np.testing.assert_allclose(found["ROI"][0, 0], theirs[0], atol=1e-3)
-    near = np.abs(theirs[:, None] - found["ROI"][0][None]).max(-1).min(1)
+    np.testing.assert_allclose(detections["ROI"][0, 0], theirs[0], atol=1e-3)
+    near = np.abs(theirs[:, None] - detections["ROI"][0][None]).max(-1).min(1)
     assert np.mean(near < 2e-3) >= 0.98

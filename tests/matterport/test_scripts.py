@@ -182,8 +182,8 @@ def test_npz_masks_without_resizing(run, data, tmp_path):
     assert "Classes: ['BG', 'round', 'square'] 3" in out
     assert re.search(r"EXPERIMENT +fluorescence", out)
     assert re.search(r"WEIGHTS \d+ True", out) and "LABELS True" in out
-    with np.load(tmp_path / "found.npz") as found:
-        assert found["labels"].shape == (64, 64) and (np.diff(found["scores"]) <= 0).all()
+    with np.load(tmp_path / "found.npz") as result:
+        assert result["labels"].shape == (64, 64) and (np.diff(result["scores"]) <= 0).all()
 
 
 @pytest.mark.slow

@@ -193,10 +193,10 @@ def test_an_attribute_of_config(name, value, path, expected):
     own = {name: value} | ({"MEAN_PIXEL": np.array([5.0])} if name == "IMAGE_CHANNEL_COUNT" else {})
     config = type("Own", (SmallConfig,), own)()
     recipe = native_config.recipe(config, config.LEARNING_RATE)
-    found = _at(recipe, path)
-    assert found == (pytest.approx(expected) if isinstance(expected, float) else expected)
+    result = _at(recipe, path)
+    assert result == (pytest.approx(expected) if isinstance(expected, float) else expected)
     if name not in ("USE_MINI_MASK",):
-        assert _at(native_config.recipe(SmallConfig(), SmallConfig.LEARNING_RATE), path) != found
+        assert _at(native_config.recipe(SmallConfig(), SmallConfig.LEARNING_RATE), path) != result
 
 
 def test_every_attribute_of_config_counts(model, monkeypatch, tmp_path):

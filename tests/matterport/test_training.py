@@ -112,8 +112,8 @@ def test_images_of_other_channels(tmp_path, channels):
     reader = modellib.MaskRCNN("inference", Channels(), str(tmp_path))
     reader.load_weights(model.find_last(), by_name=True)
     assert reader.keras_model.get_layer("conv1").get_weights()[0].shape == (7, 7, channels, 64)
-    found = reader.detect([data.load_image(0)])[0]
-    assert found["masks"].shape[:2] == (48, 64)
+    result = reader.detect([data.load_image(0)])[0]
+    assert result["masks"].shape[:2] == (48, 64)
 
 
 def test_five_weights_of_losses():

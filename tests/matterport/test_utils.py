@@ -206,8 +206,8 @@ def test_average_precision_without_detections_and_over_a_range(capsys):
     boxes, class_ids, masks = _two_objects()
     nothing = (np.zeros((0, 4), np.int32), np.zeros(0, np.int32), np.zeros(0), np.zeros((10, 10, 0)))
     assert utils.compute_ap(boxes, class_ids, masks, *nothing)[0] == 0
-    found = (boxes, class_ids, np.array([0.9, 0.8]), masks)
-    assert utils.compute_ap_range(boxes, class_ids, masks, *found) == pytest.approx(1)
+    result = (boxes, class_ids, np.array([0.9, 0.8]), masks)
+    assert utils.compute_ap_range(boxes, class_ids, masks, *result) == pytest.approx(1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "AP @0.50:\t 1.000" and lines[-1] == "AP @0.50-0.95:\t 1.000" and len(lines) == 11
 
@@ -301,11 +301,11 @@ def test_resize_image_is_matterports(case):
         image = 5 * image.astype(np.int32) - 300
     image = (image / 7).astype(np.float32) if dtype == "float32" else image
     random.seed(5)
-    found, window, scale, padding, crop = utils.resize_image(image, **expected["args"])
-    assert found.dtype == dtype and list(found.shape) == expected["shape"] and list(window) == expected["window"]
+    result, window, scale, padding, crop = utils.resize_image(image, **expected["args"])
+    assert result.dtype == dtype and list(result.shape) == expected["shape"] and list(window) == expected["window"]
     assert scale == expected["scale"] and [list(sides) for sides in padding] == expected["padding"]
     assert (crop and list(crop)) == expected["crop"]
-    off = np.abs(found.reshape(-1)[expected["index"]].astype(np.float64) - expected["value"])
+    off = np.abs(result.reshape(-1)[expected["index"]].astype(np.float64) - expected["value"])
     if dtype == "float32":
         assert off.max() < 1e-4
         return
@@ -316,9 +316,9 @@ def test_resize_image_is_matterports(case):
 def test_uint16_and_borders_blend_with_black():
     image = np.full((2, 2, 1), 1000, np.uint16)
     image[0, 0] = 0
-    found = utils.resize(image, (4, 4), preserve_range=True)[..., 0]
+    result = utils.resize(image, (4, 4), preserve_range=True)[..., 0]
     # 0.75 of the last pixel and 0.25 of the black beyond it; along both axes at the corner.
-    assert found[3, 3] == pytest.approx(1000 * 0.75**2) and found[3, 2] == pytest.approx(1000 * 0.75 * 1.0)
-    assert found[0, 0] == 0 and utils.resize_image(image, 4, 4)[0].dtype == np.uint16
+    assert result[3, 3] == pytest.approx(1000 * 0.75**2) and result[3, 2] == pytest.approx(1000 * 0.75 * 1.0)
+    assert result[0, 0] == 0 and utils.resize_image(image, 4, 4)[0].dtype == np.uint16
     bright = utils.resize(np.full((2, 2), 7.0), (4, 4), preserve_range=True)
     assert (bright == 7.0).all()  # scikit-image leaves no value below those of the image

@@ -29,6 +29,7 @@ BY_USE = {
         "data.pipeline.mapper": "data/pipeline/test_batches.py",
     },
     "results": {
+        "export.versions": "export/test_saved_model.py",
         "evaluation.coco_eval": "evaluation/test_coco.py",
         "inference.results": "inference/test_stream.py",
         "inference.threads": "inference/test_stream.py",
@@ -58,6 +59,7 @@ BY_USE = {
     },
     "weights": {  # what `open_file` and `load_pretrained` are made of
         "weights.containers": "weights/test_open_file.py",
+        "weights.download_progress": "weights/test_download.py",
         "weights.file_format": "weights/test_checkpoint.py",
         "weights.hdf5_child": "weights/test_keras_h5.py",
         "weights.infer": "weights/test_pretrained.py",
@@ -89,9 +91,10 @@ def imported() -> set[str]:
 def mirrors(module: Path) -> list[Path]:
     """Where the test file of a module may lie: at its own place, or beside the tests of its package."""
     parts = module.parts[1:]
-    return [ROOT / "tests" / Path(*parts[:depth]) / f"test_{parts[-1]}.py" for depth in range(1, len(parts))] or [
-        ROOT / "tests" / f"test_{parts[-1]}.py"
-    ]
+    of_package = [ROOT / "tests" / Path(*parts[:-2]) / f"test_{parts[-2]}.py"] if len(parts) > 2 else []
+    return of_package + [
+        ROOT / "tests" / Path(*parts[:depth]) / f"test_{parts[-1]}.py" for depth in range(1, len(parts))
+    ] or [ROOT / "tests" / f"test_{parts[-1]}.py"]
 
 
 def is_tested(module: Path, imported: set[str]) -> bool:

@@ -49,7 +49,7 @@ def test_the_stages_of_the_inspecting_notebook(model, image, capsys):
     assert [line.split()[0] for line in out] == list(rpn) and "shape: (1, 1023, 2)" in out[0]
     np.testing.assert_allclose(rpn["rpn_class"].sum(-1), 1, rtol=1e-5)
     # The best 50 anchors, the best first.
-    best = np.argsort(-rpn["logits"][0, :, 1], kind="stable")[:50]
+    best = np.argsort(rpn["logits"][0, :, 0] - rpn["logits"][0, :, 1], kind="stable")[:50]
     anchors = model.get_anchors((64, 64, 3))
     np.testing.assert_allclose(rpn["pre_nms_anchors"][0], anchors[best], atol=1e-5)
     np.testing.assert_allclose(rpn["refined_anchors_clipped"], np.clip(rpn["refined_anchors"], 0, 1), atol=1e-6)

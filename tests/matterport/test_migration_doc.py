@@ -157,7 +157,7 @@ def weights(model, tmp_path_factory):
 
 
 def same_config(model):
-    """What a file of weights does not say: config of the Config that made it."""
+    """What a file of weights does not hold: the config of the Config that made it."""
     config = model.keras_model.config
     return {
         "short_side": config.input.short_side,

@@ -117,7 +117,7 @@ class OnnxExporter(Exporter):
 def _convert(model: Any) -> Any:
     """The model as an `onnx.ModelProto` with named inputs and outputs."""
     convert = require("tf2onnx.convert", "onnx")
-    portable = portable_graph(model, stand_in)
+    portable = portable_graph(model, stand_in, keep_loops=True)  # tf2onnx loses the types of lowered ones
     try:
         with without_records("tf2onnx.shape_inference", f"^Cannot infer shape for .*{STAND_IN}"):
             converted, _ = convert._convert_common(

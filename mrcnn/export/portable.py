@@ -55,12 +55,13 @@ class PortableGraph(NamedTuple):
 # ---- the graph ----
 
 
-def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
+def portable_graph(model: Any, align: LevelAlign, *, keep_loops: bool = False) -> PortableGraph:
     """The model on one image as a graph of stock operations, weights folded in.
 
     Args:
         model: a `MaskRCNN`.
         align: what RoIAlign of a level becomes, such as `stand_in`.
+        keep_loops: loops stay functions (`While`); else they become switches and merges, as TensorFlow 1 had them.
 
     Raises:
         ExportError: the model pools RoIs otherwise than by RoIAlign.
@@ -91,7 +92,9 @@ def portable_graph(model: Any, align: LevelAlign) -> PortableGraph:
 
     with replaced_by(align):
         traced = run.get_concrete_function()
-    frozen = convert_variables_to_constants_v2(traced)
+    frozen = convert_variables_to_constants_v2(
+        traced, lower_control_flow=not keep_loops, aggressive_inlining=keep_loops
+    )
     names = [tensor.name for tensor in frozen.outputs]
     return PortableGraph(
         frozen,

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -17,8 +18,9 @@ from mrcnn.export.errors import ExportError
 from mrcnn.export.portable import PortableModel, describe, read_description
 from mrcnn.inference import detect
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
-from tests.tiny_model import blank_image, noise_images
+from tests.tiny_model import blank_image, noise_images, tiny_config
 
 FORMATS = {
     "onnx": (onnx.export_onnx, onnx.load_onnx, ".onnx"),
@@ -48,6 +50,22 @@ def test_it_answers_as_the_model(model, exported):
     assert difference.scores < 1e-4
     assert difference.boxes < 1e-2
     assert difference.masks < 1e-3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_keypoints_are_those_of_the_model(name, tmp_path):
+    export, load, suffix = FORMATS[name]
+    config = tiny_config()
+    head = KeypointHeadConfig(num_joints=3, conv_dims=(16,))
+    keras.utils.set_random_seed(0)
+    with_joints = MaskRCNN(dataclasses.replace(config, heads=(*config.heads, head)), ["thing", "other"])
+    images = noise_images(2)
+    path = export(with_joints, tmp_path / f"model{suffix}", images=images)
+    expected = detect(with_joints, images, score_threshold=None)
+    difference = compare(expected, detect(load(path), images, score_threshold=None))
+    assert difference.detections > 10 and difference.unmatched == 0.0
+    assert difference.keypoints == 0.0
 
 
 def test_nothing_found_is_zero_rows_of_the_right_rank(model, exported):

@@ -151,7 +151,12 @@ def _save(dataset: mrcnn.Dataset, out: Path, to: str, strict: bool) -> None:
 
 
 def open_training_data(
-    data: Path | None, train: Path | None, val: Path | None, images: dict[str, Path | None], format: str | None = None
+    data: Path | None,
+    train: Path | None,
+    val: Path | None,
+    images: dict[str, Path | None],
+    format: str | None = None,
+    strict: bool = False,
 ) -> tuple[mrcnn.Dataset, mrcnn.Dataset | None]:
     """The training and validation sets of `mrcnn train`: the splits of --data, or --train and --val.
 
@@ -161,11 +166,11 @@ def open_training_data(
     if (data is None) == (train is None):
         raise typer.BadParameter("expected --data with the splits of a data set, or --train (and --val)")
     if data is None:
-        training = mrcnn.load_dataset(str(train), images["train"])
-        return training, None if val is None else mrcnn.load_dataset(val, images["val"])
+        training = mrcnn.load_dataset(str(train), images["train"], strict=strict)
+        return training, None if val is None else mrcnn.load_dataset(val, images["val"], strict=strict)
     if val is not None:
         raise typer.BadParameter("--val is for --train; --data has its own splits")
-    sets = mrcnn.load_splits(data, images["data"], format=format)
+    sets = mrcnn.load_splits(data, images["data"], format=format, strict=strict)
     training_set = sets["all"] if list(sets) == ["all"] else sets.get("train")
     if training_set is None:
         raise typer.BadParameter(f"{data} has the splits {', '.join(sets)}, none of which is train")

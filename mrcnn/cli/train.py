@@ -33,6 +33,9 @@ def train(
     train_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of --train.")] = None,
     val: Annotated[Path | None, typer.Option(metavar="PATH", help="Validation set, with --train.")] = None,
     val_images: Annotated[Path | None, typer.Option(metavar="DIR", help="Images of --val.")] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse data with faulty records; else these are named and left out.")
+    ] = False,
     epochs: Annotated[
         float | None,
         typer.Option(metavar="N", help="Length of the run in passes over the training set, instead of train.images."),
@@ -93,7 +96,7 @@ def train(
     strategy = start(choose)  # only before anything is computed can the CPU be split, or others be joined
     config = mrcnn.recipes.get(recipe).override(fields)
     folders = {"data": images, "train": train_images, "val": val_images}
-    train_data, val_data = open_training_data(data, train, val, folders, format)
+    train_data, val_data = open_training_data(data, train, val, folders, format, strict)
     model = config.build_model(train_data.class_names, train_data.category_ids)
     load_initial_weights(model, weights)
     if dry_run:

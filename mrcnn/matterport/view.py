@@ -77,8 +77,8 @@ class GraphView:
         """The values of some tensors for values of the three inputs."""
         distinct = list({id(t): t for t in tensors}.values())
         given = [tf.convert_to_tensor(value, tf.float32) for value in values]
-        values = tf.nest.flatten(keras.Model(self.inputs, distinct)(given, training=False))
-        by_id = {id(t): v.numpy() for t, v in zip(distinct, values, strict=True)}
+        results = tf.nest.flatten(keras.Model(self.inputs, distinct)(given, training=False))
+        by_id = {id(t): v.numpy() for t, v in zip(distinct, results, strict=True)}
         return [by_id[id(t)] for t in tensors]
 
     # Making tensors: each group of names is one step

@@ -134,8 +134,8 @@ class Events(keras.callbacks.Callback):
             boxes = tf.boolean_mask(batch["gt_boxes"][0], valid)
             output = self.model.rpn(self.model.extract_features(batch, training=False), training=False)
             window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], self.model.config.input)
-            proposals = self.model.rpn.propose(output, window, for_training=False)
-            kept = tf.boolean_mask(proposals.boxes[0], proposals.valid[0])
+            proposed = self.model.rpn.propose(output, window, for_training=False)
+            kept = tf.boolean_mask(proposed.boxes[0], proposed.valid[0])
             for name, candidates in ((anchors, output.anchors), (proposals, kept)):
                 name += tf.reduce_max(pairwise_iou(boxes, candidates), 1).numpy().tolist()
         if anchors:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 
 from mrcnn.training.callbacks import Resumable, score_of
@@ -76,12 +77,16 @@ class RunFolder(Resumable):
         """
         rows = [*self.rows, _row(epochs, logs)] if logs else self.rows
         with self._full_disk_is_logged():
-            if leaving or not (self.path / MODEL_FILE).exists():
+            if (leaving or not (self.path / MODEL_FILE).exists()) and self._is_finite():
                 save_checkpoint(self.model, self.path / MODEL_FILE, extra=self.extra)
             if rows:
                 self._write_history(rows)
                 if leaving:
                     draw_curves(rows, self.path / "curves.png")
+
+    def _is_finite(self) -> bool:
+        """Whether the weights can be kept as a model; a run that ends on NaN leaves the one before."""
+        return all(np.isfinite(np.asarray(variable)).all() for variable in self.model.variables)
 
     def _write_history(self, rows: list[dict[str, float]]) -> None:
         write_history(rows, self.path / "history.csv")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from mrcnn.cli import detect, video
+from mrcnn.cli import console, detect, video
 from tests.blob_finder import BlobFinder
 from tests.cli.runner import DATA, NUCLEI, train
 
@@ -17,6 +19,16 @@ def run(tmp_path_factory) -> Path:
     assert result.exit_code == 0, result.output
     assert "mrcnn: 1 device, 2 images per step, learning rate 0.0024 x 2 / 16 = 0.0003, 1 steps" in result.stderr
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _log_of_the_command_ends_with_it() -> Iterator[None]:
+    """The command shows the package's log on stderr; other tests of this process are silent."""
+    yield
+    logger = logging.getLogger("mrcnn")
+    logger.setLevel(logging.NOTSET)
+    for handler in [handler for handler in logger.handlers if isinstance(handler, console._Notes)]:
+        logger.removeHandler(handler)
 
 
 class Blobs(BlobFinder):

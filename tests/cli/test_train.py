@@ -16,7 +16,8 @@ def test_a_broken_annotation_names_file_record_and_reason(tmp_path):
     content["annotations"][1]["category_id"] = 99
     file = tmp_path / "broken.json"
     file.write_text(json.dumps(content))
-    line = refused("train", "--recipe", LITE, "--train", file, "--train-images", NUCLEI / "images", "--out", tmp_path)
+    images = NUCLEI / "images"
+    line = refused("train", "--recipe", LITE, "--train", file, "--train-images", images, "--out", tmp_path, "--strict")
     number = content["annotations"][1]["id"]
     assert str(file) in line and f"annotation {number}" in line and "category 99" in line
 

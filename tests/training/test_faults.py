@@ -9,6 +9,7 @@ import threading
 import keras
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from mrcnn.training import faults
 from mrcnn.training.faults import TrainingError, find_fault, log_if_stalled, save_batch
@@ -96,6 +97,8 @@ def test_a_run_stops_at_it_or_skips_it(tmp_path, caplog):
     ):
         assert part in message
     assert len(list((tmp_path / "a").glob("nonfinite_step00000002_worker0.npz"))) == 1
+    kept = tmp_path / "a" / "model.safetensors"
+    assert not kept.exists() or np.isfinite(load_file(kept)["box_head/class_logits/bias"]).all()
     model = small_model()
     recipe = recipe_of(**PLAIN, train__on_nonfinite="skip")
     with caplog.at_level(logging.WARNING, "mrcnn"):

@@ -51,6 +51,7 @@ def test_export_takes_exporters_of_other_modules(run, tmp_path, monkeypatch):
     assert "exists; choose another name, or pass --overwrite" in refused(*command)
 
 
+@pytest.mark.slow
 def test_export_writes_an_openvino_file(run, tmp_path):
     pytest.importorskip("openvino")
     result = invoke("export", "--model", run, "--out", tmp_path, "--format", "openvino")

@@ -18,6 +18,7 @@ TINY = {
 }
 
 
+@pytest.mark.slow
 def test_a_backbone(tmp_path: Path) -> None:
     module = install(tmp_path / "site", "backbone")
     config = {**TINY, "backbone": {"kind": f"{module}:ConvNeXtTinyConfig", "freeze_at": 2}}

@@ -46,6 +46,7 @@ def test_the_module_is_short():
     assert len(module.splitlines()) + len(usage.splitlines()) <= 60
 
 
+@pytest.mark.slow
 def test_the_blocks_run_and_errors_name_the_file(package, tmp_path):
     Image.fromarray(np.full((90, 120, 3), 90, np.uint8)).save(tmp_path / "image.png")
     _, usage = blocks()

@@ -69,6 +69,7 @@ def _recipe(batch_size: int, **changes):
     return recipe_of(train__batch_size=batch_size, train__optimizer="sgd", **(config | changes))
 
 
+@pytest.mark.slow
 def test_a_run_on_two_devices_is_a_run_on_one(two_devices, tmp_path, caplog):
     data = write_set(tmp_path / "images", num=5, side=SIDE)
     alone, both = small_model(), small_model()

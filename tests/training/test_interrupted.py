@@ -89,6 +89,7 @@ def interrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_folder_holds_a_checkpoint_a_model_history_and_curves(interrupted: Path) -> None:
     names = {path.name for path in interrupted.iterdir()}
     files = {"model.safetensors", "recipe.yaml", "run.json", "history.csv", "curves.png"}
@@ -103,6 +104,7 @@ def test_the_folder_holds_a_checkpoint_a_model_history_and_curves(interrupted: P
     assert image[:, : image.shape[1] // 2].std() > 5
 
 
+@pytest.mark.slow
 def test_the_model_is_that_of_the_checkpoint_and_works(interrupted: Path, tmp_path: Path) -> None:
     model = mrcnn.load_model(interrupted)
     metadata, state = Checkpoints(interrupted).newest()
@@ -116,6 +118,7 @@ def test_the_model_is_that_of_the_checkpoint_and_works(interrupted: Path, tmp_pa
     assert (tmp_path / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_its_checkpoint_loads_as_weights_too(interrupted: Path) -> None:
     kept = Checkpoints(interrupted)
     [step] = kept.steps()

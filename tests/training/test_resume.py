@@ -242,7 +242,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog, damage: str):
     assert kept.steps() == [10, 8, 6]  # whole ones; the damaged one is not counted
 
 
-@pytest.mark.parametrize("keep", [1, 3])
+@pytest.mark.parametrize("keep", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_where_all_checkpoints_are_damaged_the_run_starts_anew_and_says_so(tmp_path, caplog, keep: int):
     """Once: what it writes then is kept, though the damaged ones are of later steps."""
     changes = {"train__keep_checkpoints": keep, "train__images": 40}

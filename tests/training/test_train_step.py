@@ -72,7 +72,14 @@ def _expect_same(result: keras.Model, expected: keras.Model, start: keras.Model)
     assert moved > 0.8 * len(theirs)
 
 
-@pytest.mark.parametrize("kind, norm", [("sgd", "none"), ("clipped", "sync_bn"), ("adamw", "none")])
+@pytest.mark.parametrize(
+    "kind, norm",
+    [
+        ("clipped", "sync_bn"),
+        pytest.param("sgd", "none", marks=pytest.mark.slow),
+        pytest.param("adamw", "none", marks=pytest.mark.slow),
+    ],
+)
 def test_two_replicas_are_one(two_devices, kind: str, norm: str):
     expected, logged = _alone(kind, norm)
     result, found_logs = _on_two(two_devices, kind, norm)

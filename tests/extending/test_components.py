@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.extending.package import DETECT, TRAIN, blocks, install, run
 
 TINY = {

@@ -320,13 +320,13 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t units = static_cast<int64_t>(p.num_rois) * bins;
   for (int64_t unit = static_cast<int64_t>(blockIdx.x) * blockDim.y + threadIdx.y; unit < units;
        unit += static_cast<int64_t>(gridDim.x) * blockDim.y) {
-    const int image = image[unit / bins];
-    if (image < 0 || image >= p.batch) continue;
+    const int own = image[unit / bins];
+    if (own < 0 || own >= p.batch) continue;
     for (int c = threadIdx.x; c < p.channels; c += blockDim.x) {
       const int64_t at = unit * p.channels + c;
       const int where = argmax[at];
       if (where < 0 || where >= cells) continue;
-      atomicAdd(gradient + (static_cast<int64_t>(image) * cells + where) * p.channels + c, to_float(upstream[at]));
+      atomicAdd(gradient + (static_cast<int64_t>(own) * cells + where) * p.channels + c, to_float(upstream[at]));
     }
   }
 }
@@ -336,15 +336,15 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads)
     pool_gather_kernel(MRCNN_CONSTANT Params p, const T* upstream, const int* argmax, const int* image, float* gradient) {
   const int bins = p.bins_y * p.bins_x, cells = p.levels[0].height * p.levels[0].width;
-  for (int image = blockIdx.x * blockDim.y + threadIdx.y; image < p.batch; image += gridDim.x * blockDim.y) {
+  for (int own = blockIdx.x * blockDim.y + threadIdx.y; own < p.batch; own += gridDim.x * blockDim.y) {
     for (int c = threadIdx.x; c < p.channels; c += blockDim.x) {
       for (int r = 0; r < p.num_rois; ++r) {
-        if (image[r] != image) continue;
+        if (image[r] != own) continue;
         for (int bin = 0; bin < bins; ++bin) {
           const int64_t at = (static_cast<int64_t>(r) * bins + bin) * p.channels + c;
           const int where = argmax[at];
           if (where < 0 || where >= cells) continue;
-          gradient[(static_cast<int64_t>(image) * cells + where) * p.channels + c] += to_float(upstream[at]);
+          gradient[(static_cast<int64_t>(own) * cells + where) * p.channels + c] += to_float(upstream[at]);
         }
       }
     }

@@ -221,7 +221,8 @@ def test_what_lies_beside_the_graph(real):
     assert stored["class_names"] == ["thing", "other"]
     assert stored["category_ids"] == [3, 8]
     assert InputConfig(**stored["input"]) == InputConfig(96, 160)
-    assert stored["limits"] == {"max_pixels": 50_000_000, "min_side": 2, "max_batch_size": 16}
+    limits = {"max_pixels": 50_000_000, "max_request_pixels": 100_000_000, "min_side": 2, "max_batch_size": 16}
+    assert stored["limits"] == limits
     assert stored["compared"]["detections"] > 20
     assert len(said) == 1 and f"{stored['compared']['detections']} detections" in said[0]
     assert (path / "assets.extra/class_names.txt").read_text() == "thing\nother\n"

@@ -25,12 +25,18 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python samples/demo.py
 
-# Two processes, each with whole files: most of the time goes into tracing graphs, which keeps one core busy.
+# Two processes, each with whole files: most of the time goes into tracing graphs, which keeps one core busy. Large
+# networks have processes of their own, as TensorFlow keeps the memory of their graphs until a process ends.
+PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
+LARGE := tests/golden tests/matterport tests/modeling tests/weights
+
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(PYTEST) $(LARGE)
+	$(PYTEST) $(LARGE:%=--ignore=%)
 
 slow: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow or overfit"
+	$(PYTEST) -m "slow or overfit" $(LARGE)
+	$(PYTEST) -m "slow or overfit" $(LARGE:%=--ignore=%)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -90,42 +89,6 @@ SMALL = {
     "model.rpn.pre_nms_test": 100,
     "model.rpn.post_nms_test": 100,
 }
-
-
-def _kinds(recipe: str) -> str:
-    """The components of a recipe: those of one signature differ in numbers only."""
-    kinds = set(
-        re.findall(
-            r"'kind': '(\w+)'|'(norm|neck|stride|dilation)': ([^,}]+)", str(recipes.named()[recipe].model.to_dict())
-        )
-    )
-    return str(sorted(kinds))
-
-
-DISTINCT = list({_kinds(recipe): recipe for recipe in reversed(recipes.named())}.values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number, recipe", enumerate(DISTINCT))
-def test_files_of_every_kind_of_recipe_load_and_run(number, recipe, tmp_path):
-    """One format for each, in turn: what loaders have to find by name is tested for all of them above."""
-    made = recipes.get(recipe).override(SMALL).build_model(["one", "two"])
-    (image,) = noise_images(1)
-    np.save(tmp_path / "image.npy", image)
-    (expected,) = detect(made, image, score_threshold=None)
-    heads = (made.config.box_head, *made.config.heads)
-    formats = [name for name in FORMATS if name != "tflite" or all(head.pool.sampling_ratio for head in heads)]
-    name = formats[number % len(formats)]
-    export, file, packages = FORMATS[name]
-    for package in packages:
-        pytest.importorskip(package)
-    path = export(made, tmp_path / file, images=[image])
-    run_alone(LOAD, name, path, tmp_path / "image.npy", tmp_path / "found.npz")
-    with np.load(tmp_path / "found.npz") as result:
-        # Of a random model some detections are at a threshold and may be on either side of it
-        nearest = np.abs(result["scores"][:, np.newaxis] - expected.scores).min(axis=0)
-        assert abs(len(result["scores"]) - len(expected)) <= 0.05 * len(expected)
-        assert (nearest < 1e-3).mean() > 0.95
 
 
 @pytest.mark.slow

@@ -147,9 +147,7 @@ def export_and_compare(model, data, out):
 
 
 def summary(rows, out):
-    table = Table(
-        box=box.SIMPLE, title=f"Results (files are in {out}/)", title_justify="left", title_style="bold"
-    )
+    table = Table(box=box.SIMPLE, title=f"Results (files are in {out}/)", title_justify="left", title_style="bold")
     for column in ("what", "result", "file"):
         table.add_column(column, no_wrap=True)
     for what, result, file in rows:

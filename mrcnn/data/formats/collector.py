@@ -21,7 +21,7 @@ from mrcnn.data.formats.agreement import LEFT_OUT, Agreement, merge_file_issues
 from mrcnn.data.formats.coco_objects import Frame, read_object
 from mrcnn.data.formats.fields import short
 from mrcnn.data.images import stored_shape
-from mrcnn.data.rasterize import MAX_MASK_PIXELS
+from mrcnn.data.rasterize import MAX_MASK_PIXELS, polygons_to_mask
 from mrcnn.data.rgb import shown_shape
 from mrcnn.data.rle import window_to_rle
 from mrcnn.structures.records import RLE, Annotation
@@ -311,6 +311,27 @@ class ImageObjects:
         annotation = dataclasses.replace(annotation, class_id=collector.add_class(name))
         self.annotations.append(annotation)
         return annotation
+
+    def add_parts(
+        self,
+        class_name: str | None,
+        polygons: Sequence[np.ndarray],
+        masks: Sequence[tuple[np.ndarray, int, int]],
+        *,
+        record: Record = None,
+    ) -> None:
+        """Add an object that is drawn in several parts, as polygons, as masks (bits, top, left), or both."""
+        if not masks:
+            self.add(class_name, polygons=list(polygons), record=record)
+        elif len(masks) == 1 and not polygons:
+            self.add_mask(class_name, *masks[0], record=record)
+        else:
+            whole = polygons_to_mask(list(polygons), self.height, self.width)
+            for bits, top, left in masks:
+                y, x = max(top, 0), max(left, 0)
+                part = bits[y - top :, x - left :][: max(self.height - y, 0), : max(self.width - x, 0)]
+                whole[y : y + part.shape[0], x : x + part.shape[1]] |= part
+            self.add_mask(class_name, whole, record=record)
 
     def add_mask(
         self,

@@ -26,7 +26,6 @@ from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.shapes import ellipse, rectangle
 from mrcnn.data.formats.splits import canonical, in_order
 from mrcnn.data.formats.xml_text import Element, read_xml, xml_root_tag
-from mrcnn.data.rasterize import polygons_to_mask
 
 _FRAME = re.compile(r"(\d+)$")
 _NO_AREA = ("polyline", "points", "cuboid", "tag")
@@ -190,17 +189,7 @@ def _add_object(image: ImageObjects, name: str, parts: list[tuple[str, _Part]]) 
         return
     polygons = [part.polygon for _, part in parts if part.polygon is not None]
     masks = [part.mask for _, part in parts if part.mask is not None]
-    if not masks:
-        image.add(name, polygons=polygons, record=record)
-    elif len(masks) == 1 and not polygons:
-        image.add_mask(name, *masks[0], record=record)
-    else:
-        whole = polygons_to_mask(polygons, image.height, image.width)
-        for bits, top, left in masks:
-            y, x = max(top, 0), max(left, 0)
-            part = bits[y - top :, x - left :][: max(image.height - y, 0), : max(image.width - x, 0)]
-            whole[y : y + part.shape[0], x : x + part.shape[1]] |= part
-        image.add_mask(name, whole, record=record)
+    image.add_parts(name, polygons, masks, record=record)
 
 
 def _part(shape: Element) -> _Part:

@@ -27,7 +27,6 @@ from mrcnn.data.formats.image_files import ImageFiles, files_below
 from mrcnn.data.formats.labelme_writer import write_labelme
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.image_file import open_image
-from mrcnn.data.rasterize import polygons_to_mask
 from mrcnn.structures.records import Polygons
 
 _CIRCLE_POINTS = 72
@@ -151,17 +150,7 @@ def _add_object(
     record = parts[0][0]
     polygons = [polygon for _, part in parts if isinstance(part, list) for polygon in part]
     masks = [part for _, part in parts if not isinstance(part, list)]
-    if not masks:
-        objects.add(name, polygons=polygons, record=record)
-    elif len(masks) == 1 and not polygons:
-        objects.add_mask(name, *masks[0], record=record)
-    else:
-        whole = polygons_to_mask(polygons, objects.height, objects.width)
-        for bits, top, left in masks:
-            y, x = max(top, 0), max(left, 0)
-            part = bits[y - top :, x - left :][: max(objects.height - y, 0), : max(objects.width - x, 0)]
-            whole[y : y + part.shape[0], x : x + part.shape[1]] |= part
-        objects.add_mask(name, whole, record=record)
+    objects.add_parts(name, polygons, masks, record=record)
 
 
 def _points(shape: dict[str, Any], kind: str) -> np.ndarray:

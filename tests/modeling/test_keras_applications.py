@@ -173,6 +173,7 @@ np.save(sys.argv[2], features["c5"])
 """
 
 
+@pytest.mark.slow
 def test_a_step_trains_what_is_not_frozen_and_a_fresh_process_loads_it(tmp_path):
     keras.utils.set_random_seed(3)
     backbone = KerasApplicationsConfig(name="MobileNetV3Small", norm="bn", freeze_at=3)

@@ -57,7 +57,7 @@ def breaks(image):
 
 def other_strides(image):
     half = keras.layers.MaxPooling2D(2)(image)
-    return [half, keras.layers.MaxPooling2D((2, 4))(half), keras.layers.MaxPooling2D(6, padding="valid")(image)]
+    return [half, keras.layers.MaxPooling2D((2, 4))(half), keras.layers.MaxPooling2D(6)(image)]
 
 
 def _hidden(image):

@@ -95,7 +95,7 @@ def test_a_config_is_plain_data_and_a_function_its_name():
         ("a_number", "expected a list or a dict of feature maps, got one int"),
         ("an_array", "expected Keras tensors computed of the image, got one of type ndarray"),
         ("breaks", "the function raised ValueError: no network today"),
-        ("other_strides", "its maps have the strides 2, 4x8, 6.021"),
+        ("other_strides", "its maps have the strides 2, 4x8, 6.024"),
     ],
 )
 def test_what_is_no_backbone_is_refused_in_one_sentence(name, what):

@@ -33,18 +33,24 @@ class Anatomy:
 def stable_names(network: keras.Model) -> dict[str, str]:
     """Names of the operations that do not depend on what was built before.
 
-    Keras numbers what has no name of its own through the whole process; here each kind is numbered through the network.
+    Keras numbers what has no name of its own through the whole process; here each kind is numbered through the network, as
+    in a process that builds nothing else.
     """
     counts: dict[str, int] = {}
     names: dict[str, str] = {}
     for operation in network.operations:
-        kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(operation).__name__).lower()
+        kind = _snake_case(type(operation).__name__)
         if re.fullmatch(rf"{kind}(_\d+)?", operation.name):
-            counts[kind] = counts.get(kind, 0) + 1
-            names[operation.name] = f"{kind}_{counts[kind]}"
+            counts[kind] = counts.get(kind, -1) + 1
+            names[operation.name] = f"{kind}_{counts[kind]}" if counts[kind] else kind
         else:
             names[operation.name] = operation.name
     return names
+
+
+def _snake_case(name: str) -> str:
+    """A class's name as Keras names layers after it: ZeroPadding2D is zero_padding2d."""
+    return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
 
 
 def shapes(network: keras.Model) -> list[tuple[int, ...]]:

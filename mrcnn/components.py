@@ -170,10 +170,10 @@ def find_user_function(name: str, what: str) -> Callable[..., Any]:
     root = module.partition(".")[0]
     if root == "mrcnn" or (root in sys.stdlib_module_names and root != "__main__"):
         raise ComponentError(f"{what} {name!r}: expected a function of a module of yours, not of {root}")
-    found = vars(sys.modules[module]).get(function) if module in sys.modules else None
-    if not isinstance(found, types.FunctionType) or function.startswith("_") or found.__module__ != module:
+    value = vars(sys.modules[module]).get(function) if module in sys.modules else None
+    if not isinstance(value, types.FunctionType) or function.startswith("_") or value.__module__ != module:
         raise ComponentError(_unknown(name, {}, what))
-    return found
+    return value
 
 
 def _unknown(name: str, known: dict[str, Any], what: str) -> str:

@@ -138,6 +138,7 @@ np.save(sys.argv[2], model.backbone(np.full((1, 64, 64, 3), 0.5, np.float32))["c
 """
 
 
+@pytest.mark.slow
 def test_a_step_trains_what_is_not_frozen_and_a_fresh_process_loads_it(tmp_path):
     keras.utils.set_random_seed(3)
     backbone = CallableConfig(NAME, norm="bn", freeze_at=3)

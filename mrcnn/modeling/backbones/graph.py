@@ -33,8 +33,8 @@ class Anatomy:
 def stable_names(network: keras.Model) -> dict[str, str]:
     """Names of the operations that do not depend on what was built before.
 
-    Keras numbers what has no name of its own through the whole process; here each kind is numbered through the network, as
-    in a process that builds nothing else.
+    Keras numbers what has no name of its own through the whole process; here each kind is numbered through the
+    network, as in a process that builds nothing else.
     """
     counts: dict[str, int] = {}
     names: dict[str, str] = {}
@@ -170,14 +170,16 @@ def levels_by_stride(image: keras.KerasTensor, maps: list[Any], where: str) -> d
     specs = keras.tree.flatten(keras.Model(image, maps).compute_output_spec(probe)) if maps else []
     strides = [(PROBE / spec.shape[1], PROBE / spec.shape[2]) for spec in specs]
     wanted = {level: 2.0 ** int(level[1:]) for level in LEVELS}
-    found = {level: value for level, n in wanted.items() for value, s in zip(maps, strides, strict=True) if s == (n, n)}
-    if len(found) < len(LEVELS):
+    levels = {
+        level: value for level, n in wanted.items() for value, s in zip(maps, strides, strict=True) if s == (n, n)
+    }
+    if len(levels) < len(LEVELS):
         present = sorted({f"{y:.4g}" if y == x else f"{y:.4g}x{x:.4g}" for y, x in strides}, key=_first_number)
         raise ConfigError(
             f"{where}: expected feature maps of strides 4, 8, 16 and 32; its maps have"
             + (f" the strides {', '.join(present)}" if present else " no strides, for there are none")
         )
-    return found
+    return levels
 
 
 def _first_number(text: str) -> float:

@@ -185,7 +185,7 @@ def _depth(config: Any) -> int:
 
 
 def _own_backbone(config: Any, pixel_norm: PixelNorm) -> CallableConfig:
-    """The script's function as backbone; with `TRAIN_BN = False` its norms stay as it makes them when told so."""
+    """The script's function as backbone; with `TRAIN_BN = False` its norms stay as it makes them."""
     return CallableConfig(config.BACKBONE, norm="none" if config.TRAIN_BN is False else "bn", pixel_norm=pixel_norm)
 
 

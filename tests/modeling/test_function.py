@@ -63,7 +63,7 @@ def test_norms_are_what_the_config_says():
     assert not CallableConfig(NAME).build().get_layer("stem_norm").trainable_weights
 
 
-def test_functions_for_matterport_are_told_what_they_ask_for():
+def test_functions_for_matterport_are_given_what_they_ask_for():
     functions.ASKED.clear()
     CallableConfig(functions.as_matterport, norm="bn").build()
     CallableConfig(functions.as_matterport).build()

@@ -1,8 +1,8 @@
 """Cellpose's `_seg.npy`: a dictionary of arrays in a NumPy file, which NumPy itself reads by unpickling it.
 
-Here the pickle may name NumPy's arrays, data types and numbers. Times and paths, which Cellpose's window keeps of manual
-changes and models, become empty objects that nothing is called for; what a pickle names beyond is refused before it is
-imported.
+Here the pickle may name NumPy's arrays, data types and numbers. Times and paths, which Cellpose's window keeps of
+manual changes and models, become empty objects that nothing is called for; what a pickle names beyond is refused before
+it is imported.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ by their measures. VIA has no classes; the class is the value of a region attrib
     corrected   "polygon outside": a coordinate far outside its image, clipped. "class name": control characters,
                 escaped.
     left out    "degenerate outline": fewer than three points, no area, or a coordinate that is not finite; "outside":
-                all of it beside the image; "no area": points, lines; "polygon too long". Each leaves a `DatasetIssue` in
-                `dataset.issues`.
+                all of it beside the image; "no area": points, lines; "polygon too long". Each leaves a `DatasetIssue`
+                in `dataset.issues`.
     for notice  "mask without a pixel".
     refused     broken JSON or CSV; values of the wrong type; a region without shape or class; an image file that is not
                 there or cannot be read; a file all of whose regions are left out for one reason.
@@ -94,7 +94,7 @@ def _is_via(path: Path) -> bool:
             start = file.read(_SNIFFED).decode("utf-8-sig", "replace")
     except OSError:
         return False
-    return is_csv(start) or all(name in start for name in _CSV) and not start.lstrip().startswith(("{", "["))
+    return is_csv(start) or (all(name in start for name in _CSV) and not start.lstrip().startswith(("{", "[")))
 
 
 def load_via(

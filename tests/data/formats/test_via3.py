@@ -62,13 +62,17 @@ def regions() -> list[tuple[Any, Any]]:
 
 def check(data: mrcnn.Dataset) -> None:
     assert data.class_names == tuple(sorted(SHAPES)) and kinds(data) == ["no area", "no area"]
-    found = {data.class_names[a.class_id - 1]: (a, m) for a, m in zip(data.annotations(0), masks(data, 0), strict=True)}
-    assert found["cat"][0].box == (1, 1, 6, 5) and found["cat"][1].sum() == 20
-    np.testing.assert_allclose(found["dog"][0].box, (6, 6, 14, 14), atol=1e-5)
-    np.testing.assert_allclose(found["cow"][0].box, (7, 15, 13, 25), atol=1e-5)
-    assert found["hen"][0].area == 32 and found["pig"][1].sum() == 80
-    assert found["bee"][0].box == (2, 30, 8, 38)  # around its four points
-    np.testing.assert_allclose(found["fox"][0].box, (12, 30, 18, 36), atol=0.01)  # through three: center (33, 15), r 3
+    by_class = {
+        data.class_names[a.class_id - 1]: (a, m) for a, m in zip(data.annotations(0), masks(data, 0), strict=True)
+    }
+    assert by_class["cat"][0].box == (1, 1, 6, 5) and by_class["cat"][1].sum() == 20
+    np.testing.assert_allclose(by_class["dog"][0].box, (6, 6, 14, 14), atol=1e-5)
+    np.testing.assert_allclose(by_class["cow"][0].box, (7, 15, 13, 25), atol=1e-5)
+    assert by_class["hen"][0].area == 32 and by_class["pig"][1].sum() == 80
+    assert by_class["bee"][0].box == (2, 30, 8, 38)  # around its four points
+    np.testing.assert_allclose(
+        by_class["fox"][0].box, (12, 30, 18, 36), atol=0.01
+    )  # through three: center (33, 15), r 3
 
 
 def test_every_shape_of_a_project(folder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
+from mrcnn.modeling.backbones import graph
 from mrcnn.modeling.backbones import keras_applications as module
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
@@ -40,7 +41,7 @@ def built(name, norm="frozen_bn"):
     backbone = KerasApplicationsConfig(name=name, norm=norm).build()
     network = module._network(name)
     rng = np.random.default_rng(1)
-    names = module._stable_names(network)
+    names = graph.stable_names(network)
     ours = {layer.name: layer for layer in backbone.layers}
     for layer in network.layers:
         values = [

@@ -79,6 +79,7 @@ PUBLIC_NAMES = [
     "load_weights",
     "make_pipeline",
     "published_weights",
+    "push_to_hub",
     "quiet_start",
     "read_image",
     "recipes",

@@ -34,6 +34,7 @@ PUBLIC_NAMES = [
     "MrcnnError",
     "ReadOptions",
     "Recipe",
+    "ResultWriter",
     "UnknownNetworkError",
     "VideoReader",
     "VideoWriter",

@@ -170,7 +170,6 @@ def levels_by_stride(image: keras.KerasTensor, maps: list[Any], where: str) -> d
     specs = keras.tree.flatten(keras.Model(image, maps).compute_output_spec(probe)) if maps else []
     strides = [(PROBE / spec.shape[1], PROBE / spec.shape[2]) for spec in specs]
     wanted = {level: 2.0 ** int(level[1:]) for level in LEVELS}
-    pairs = list(zip(maps, strides, strict=True))
     levels = {
         level: value for level, n in wanted.items() for value, s in zip(maps, strides, strict=True) if s == (n, n)
     }

@@ -37,7 +37,7 @@ def fold_batch_norm(model: MaskRCNN) -> MaskRCNN:
     pairs = zip(_convolutions(model), _convolutions(folded), strict=True)
     done: set[int] = set()
     for source, target in pairs:
-        if source.norm is None or target.norm is not None:
+        if source.norm is None or target.bias is None:
             continue
         scale, shift = _scale_shift(source.norm)
         target.kernel.assign(np.asarray(source.kernel) * (scale[:, np.newaxis] if source.depthwise else scale))

@@ -11,6 +11,8 @@ import tensorflow as tf
 from mrcnn.modeling.initializers import fan_out_initializer, first_kernel
 from mrcnn.modeling.normalize import FrozenBatchNorm, NormKind, make_norm
 from mrcnn.ops.convolution import conv2d
+from mrcnn.ops.custom_gradient import custom_gradient
+from mrcnn.structures.tensors import Shape, known_sizes
 
 _ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
 
@@ -57,7 +59,7 @@ class ConvNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         if (filters is None) != depthwise:
             raise ValueError("ConvNorm: filters is needed for a convolution and None for a depthwise one")
-        if groups < 1 or (groups > 1 and (depthwise or filters % groups)):
+        if groups < 1 or (groups > 1 and (filters is None or filters % groups)):
             raise ValueError(f"ConvNorm: expected groups to divide the {filters} filters, got {groups}")
         if dilation < 1 or (dilation > 1 and (depthwise or stride > 1)):
             raise ValueError(f"ConvNorm: dilation {dilation} goes with stride 1 and not with depthwise")
@@ -70,19 +72,19 @@ class ConvNorm(keras.layers.Layer):
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.norm: keras.layers.Layer | None = None
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the kernel and the norm's or the bias' vectors.
 
         The kernel is [k, k, in / groups, out], or [k, k, in, 1] when depthwise.
         """
-        channels, k = input_shape[-1], self.kernel_size
+        (channels,), k = known_sizes(input_shape[-1:]), self.kernel_size
         if channels % self.groups:
             raise ValueError(f"ConvNorm: {self.groups} groups do not divide the {channels} channels that come in")
-        shape = (k, k, channels // self.groups, 1 if self.depthwise else self.filters)
+        shape = (k, k, channels // self.groups, self.filters or 1)
         # autocast off: folding the norm happens in float32, then the product is cast.
         initializer = first_kernel(self.kernel_initializer)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=initializer, autocast=False)
-        outputs = channels if self.depthwise else self.filters
+        outputs = channels if self.filters is None else self.filters
         self.norm = make_norm(self.norm_kind, self.epsilon, "norm", self.momentum, self.dtype_policy, outputs)
         self.bias = None
         if self.norm is None:
@@ -93,12 +95,12 @@ class ConvNorm(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """[B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
         kernel = tf.convert_to_tensor(self.kernel)
-        folded = isinstance(self.norm, FrozenBatchNorm)
-        if folded:
+        shift = None
+        if isinstance(self.norm, FrozenBatchNorm):
             scale, shift = self.norm.scale_shift()
             kernel = kernel * (scale[:, None] if self.depthwise else scale)
         outputs = self._convolve(inputs, tf.cast(kernel, inputs.dtype))
-        if folded:
+        if shift is not None:
             outputs = tf.nn.bias_add(outputs, tf.cast(shift, outputs.dtype))
         elif self.norm is None:
             outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, outputs.dtype))
@@ -119,11 +121,11 @@ class ConvNorm(keras.layers.Layer):
             padding = [[0, 0], side, side, [0, 0]]
         if self.depthwise:
             if padding == "SAME" and self.kernel_size > 3:
-                return _large_depthwise(inputs, kernel, self.stride)
+                return _large_depthwise(inputs, kernel, stride=self.stride)
             return tf.nn.depthwise_conv2d(inputs, kernel, [1, self.stride, self.stride, 1], padding)
         return conv2d(inputs, kernel, self.stride, padding, self.groups, self.dilation)
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """[B, ceil(H / stride), ceil(W / stride), out]."""
         batch, height, width, channels = input_shape
         height, width = (None if side is None else -(-side // self.stride) for side in (height, width))
@@ -148,7 +150,8 @@ class ConvNorm(keras.layers.Layer):
         }
 
 
-def _large_depthwise(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+@custom_gradient
+def _large_depthwise(inputs: tf.Tensor, kernel: tf.Tensor, *, stride: int) -> tuple[tf.Tensor, Any]:
     """Depthwise convolution with SAME padding whose kernel gradient takes a quicker way on the CPU.
 
     oneDNN, which TensorFlow uses for SAME and VALID, takes twice as long as TensorFlow's own code for the kernel
@@ -157,30 +160,26 @@ def _large_depthwise(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Te
     """
     strides = [1, stride, stride, 1]
 
-    @tf.custom_gradient
-    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            to_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="SAME"
-            )
-            sides = [[0, 0]]
-            for axis in (1, 2):  # what SAME pads; tensors where the size is open
-                total = (tf.shape(upstream)[axis] - 1) * stride + kernel.shape[0] - tf.shape(inputs)[axis]
-                total = tf.maximum(total, 0)
-                sides.append([total // 2, total - total // 2])
-            to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                input=tf.pad(inputs, [*sides, [0, 0]]),
-                filter_sizes=tf.shape(kernel),
-                out_backprop=upstream,
-                strides=strides,
-                padding="EXPLICIT",
-                explicit_paddings=[0] * 8,
-            )
-            return to_inputs, to_kernel
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        to_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+            input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="SAME"
+        )
+        sides = [[0, 0]]
+        for axis in (1, 2):  # what SAME pads; tensors where the size is open
+            total = (tf.shape(upstream)[axis] - 1) * stride + kernel.shape[0] - tf.shape(inputs)[axis]
+            total = tf.maximum(total, 0)
+            sides.append([total // 2, total - total // 2])
+        to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            input=tf.pad(inputs, [*sides, [0, 0]]),
+            filter_sizes=tf.shape(kernel),
+            out_backprop=upstream,
+            strides=strides,
+            padding="EXPLICIT",
+            explicit_paddings=[0] * 8,
+        )
+        return to_inputs, to_kernel
 
-        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
-
-    return convolve(inputs, kernel)
+    return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
 
 
 def norm_of_rois(norm: keras.layers.Layer, x: tf.Tensor, valid: tf.Tensor, training: bool | None) -> tf.Tensor:
@@ -223,9 +222,9 @@ def norm_of_rois(norm: keras.layers.Layer, x: tf.Tensor, valid: tf.Tensor, train
 class RoiConv(ConvNorm):
     """A 3x3 convolution with norm and ReLU on RoIs."""
 
-    def call(self, inputs: tf.Tensor, valid: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """[N, h, w, in] -> [N, h, w, out]; `valid` bool[N], see `norm_of_rois`."""
-        if not isinstance(self.norm, keras.layers.BatchNormalization):
+    def call(self, inputs: tf.Tensor, training: bool | None = None, valid: tf.Tensor | None = None) -> tf.Tensor:
+        """[N, h, w, in] -> [N, h, w, out]; `valid` bool[N], see `norm_of_rois`; None: all are."""
+        if valid is None or not isinstance(self.norm, keras.layers.BatchNormalization):
             return super().call(inputs, training=training)
         outputs = self._convolve(inputs, tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype))
         return tf.nn.relu(norm_of_rois(self.norm, outputs, valid, training))
@@ -255,7 +254,7 @@ class ConvStack(keras.layers.Layer):
             for i, f in enumerate(filters, start=1)
         ]
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create all weights."""
         for conv in self.convs:
             conv.build(input_shape)
@@ -265,10 +264,10 @@ class ConvStack(keras.layers.Layer):
     def call(self, x: tf.Tensor, valid: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """[N, h, w, in] -> [N, h, w, filters[-1]]; `valid` bool[N], see `norm_of_rois`."""
         for conv in self.convs:
-            x = conv(x, valid, training=training)
+            x = conv(x, training=training, valid=valid)
         return x
 
-    def compute_output_shape(self, input_shape: tuple, *_: Any) -> tuple:
+    def compute_output_shape(self, input_shape: Shape, *_: Any) -> Shape:
         """[N, h, w, filters[-1]]."""
         for conv in self.convs:
             input_shape = conv.compute_output_shape(input_shape)

@@ -18,7 +18,7 @@ from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, check_heads
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
-from mrcnn.modeling.input import InputConfig, content_window, detection_window, proposal_window
+from mrcnn.modeling.input import content_window, detection_window, proposal_window
 from mrcnn.modeling.necks.base import NeckConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.normalize import NormalizePixels
@@ -29,6 +29,7 @@ from mrcnn.modeling.roi_stage import RoiStageConfig
 from mrcnn.modeling.rpn import AnchorSample, RPNConfig
 from mrcnn.modeling.train_step import COUNTS_KEY, TrainStep, loss_shares
 from mrcnn.modeling.variables import generated_names, named_variables, stable_names
+from mrcnn.preprocessing import InputConfig
 from mrcnn.structures.outputs import HeadOutput
 from mrcnn.structures.tensors import GROUND_TRUTH_KEY, Batch, Detections, LossTerm, RoiSample, RPNOutput
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.errors import InputError
+from mrcnn.structures.tensors import Shape
 
 NormKind = Literal["frozen_bn", "affine_bn", "bn", "sync_bn", "gn", "none"]
 NUM_GROUPS = 32  # Group Normalization, section 4.1
@@ -77,7 +78,7 @@ class NormalizePixels(keras.layers.Layer):
             pixels = tf.where(inside, pixels, 0.0)
         return tf.cast(pixels, self.compute_dtype)
 
-    def compute_output_shape(self, image_shape: tuple, window: tuple | None = None) -> tuple:
+    def compute_output_shape(self, image_shape: Shape, window: Shape | None = None) -> Shape:
         """Shape of the image."""
         return tuple(image_shape)
 
@@ -102,7 +103,7 @@ class FrozenBatchNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         self.epsilon = epsilon
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the four vectors; none of them is trainable, even if the layer is set to be."""
         for name, initializer in (
             ("gamma", "ones"),
@@ -129,7 +130,7 @@ class FrozenBatchNorm(keras.layers.Layer):
         scale, shift = self.scale_shift()
         return inputs * tf.cast(scale, inputs.dtype) + tf.cast(shift, inputs.dtype)
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the input."""
         return tuple(input_shape)
 
@@ -147,7 +148,7 @@ class AffineBatchNorm(FrozenBatchNorm):
     Ref: matterport/Mask_RCNN, mrcnn/model.py, BatchNorm with `TRAIN_BN = False`.
     """
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the five vectors; the statistics do not train."""
         for name, initializer, trains in (
             ("gamma", "ones", True),

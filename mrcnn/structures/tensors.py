@@ -8,6 +8,26 @@ from typing import Any, NamedTuple, TypeAlias
 import tensorflow as tf
 
 Tensor: TypeAlias = tf.Tensor
+Shape: TypeAlias = tuple[int | None, ...]
+"""Sizes of a tensor's axes; None where a size is open."""
+
+
+def known_sizes(shape: Sequence[int | None]) -> tuple[int, ...]:
+    """The sizes of axes that must not be open, as where weights are created for them.
+
+    Raises:
+        ValueError: one is open.
+
+    Example:
+        >>> known_sizes((3, 256))
+        (3, 256)
+    """
+    sizes = tuple(size for size in shape if size is not None)
+    if len(sizes) < len(shape):
+        raise ValueError(f"expected known sizes, got {tuple(shape)}")
+    return sizes
+
+
 Batch = dict[str, tf.Tensor]
 """One batch as the model takes it; see `batch_spec` for keys, shapes and dtypes."""
 

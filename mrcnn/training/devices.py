@@ -141,5 +141,5 @@ def gather_bytes(strategy: tf.distribute.Strategy, data: bytes) -> list[bytes]:
     ]
 
 
-def _has_cluster(resolver: object) -> bool:
+def _has_cluster(resolver: Any) -> bool:
     return resolver is not None and "worker" in resolver.cluster_spec().jobs

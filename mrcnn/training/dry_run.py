@@ -99,7 +99,9 @@ def dry_run(
     learner.optimizer.build(learner.trainable_variables)
     step = tf.function(learner.train_step, autograph=False)
     image, ground_truth = one.load_image(0), one.instances(0)
-    first, last, iou, done = {}, {}, 0.0, 0
+    first: dict[str, float] = {}
+    last: dict[str, float] = {}
+    iou, done = 0.0, 0
     while done < steps and iou < WANTED_IOU:
         for _ in range(min(_EVERY, steps - done)):
             learner.reset_metrics()

@@ -85,8 +85,8 @@ class Events(keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             self._scalar(name if "/" in name else f"epoch/{name}", value)
         if self.dataset is not None and len(self.dataset) and (epoch + 1) % self.every_epochs == 0:
-            self._matches()
-            self._images()
+            self._matches(self.dataset)
+            self._images(self.dataset)
         if self._writer is not None:
             with self._reported():
                 self._writer.flush()
@@ -108,27 +108,28 @@ class Events(keras.callbacks.Callback):
         with self._reported(), self._writer.as_default():
             tf.summary.write(name, value, step=self.step, metadata=metadata)
 
-    def _chosen(self) -> list[int]:
+    def _chosen(self, dataset: Dataset) -> list[int]:
         """Images spread over the set."""
-        return sorted(set(np.linspace(0, len(self.dataset) - 1, self.num_images).round().astype(int).tolist()))
+        return sorted(set(np.linspace(0, len(dataset) - 1, self.num_images).round().astype(int).tolist()))
 
-    def _images(self) -> None:
-        for index in self._chosen():
-            image, ground_truth = self.dataset.load_image(index), self.dataset.instances(index)
+    def _images(self, dataset: Dataset) -> None:
+        for index in self._chosen(dataset):
+            image, ground_truth = dataset.load_image(index), dataset.instances(index)
             detections = detect(self.model, [image], score_threshold=0.5)[0]
             drawing = draw_array(
                 image, detections, class_names=self.model.class_names, ground_truth=ground_truth, long_side=_SIDE
             )
             png = cv2.imencode(".png", drawing[..., ::-1])[1].tobytes()
             size = [str(drawing.shape[1]), str(drawing.shape[0])]
-            self._write(f"gt_and_detections/{self.dataset.image_ids[index]}", tf.constant([*size, png]), "images")
+            self._write(f"gt_and_detections/{dataset.image_ids[index]}", tf.constant([*size, png]), "images")
 
-    def _matches(self) -> None:
+    def _matches(self, dataset: Dataset) -> None:
         """How well anchors, and the proposals made of them, cover the objects of the first images."""
         if self.config is None or not hasattr(self.model, "rpn"):
             return
-        anchors, proposals = [], []
-        data = make_pipeline(self.dataset, self.model, self.config, training=False, workers=1)
+        anchors: list[float] = []
+        proposals: list[float] = []
+        data = make_pipeline(dataset, self.model, self.config, training=False, workers=1)
         for batch in data.take(self.num_images):
             valid = batch["gt_valid"][0] & ~batch["gt_crowd"][0]
             boxes = tf.boolean_mask(batch["gt_boxes"][0], valid)

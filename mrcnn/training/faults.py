@@ -123,7 +123,7 @@ def _first_bad_layer() -> Iterator[list[str]]:
 
 def save_batch(path: Path, batch: Mapping[str, Any], fault: TrainingFault, class_names: tuple[str, ...]) -> Path:
     """Write a batch and what was found in it to an .npz file; `mrcnn inspect FILE` shows it."""
-    arrays = {key: np.asarray(value) for key, value in batch.items()}
+    arrays: dict[str, Any] = {key: np.asarray(value) for key, value in batch.items()}
     about = json.dumps({**dataclasses.asdict(fault), "message": str(fault), "class_names": list(class_names)})
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, about=np.array(about), **arrays)

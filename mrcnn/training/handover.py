@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -60,20 +61,22 @@ class Handover:
             InputError: the folder holds a run that is neither to be resumed nor overwritten.
             CheckpointError: the run in the folder is another one.
         """
-        if self.checkpoints is None:
+        checkpoints, folder = self.checkpoints, self.run.folder
+        if checkpoints is None or folder is None:
             return
         if overwrite and not resume:
-            self.checkpoints.clear()
-        steps = self.checkpoints.steps()
+            checkpoints.clear()
+        steps = checkpoints.steps()
         if steps and not resume and self.run.is_chief:
-            raise InputError(f"train: {self.run.folder} holds a run of {steps[0]} steps; resume it, or overwrite it")
-        newest = self.checkpoints.newest() if resume else None
+            raise InputError(f"train: {folder} holds a run of {steps[0]} steps; resume it, or overwrite it")
+        newest = checkpoints.newest() if resume else None
         if newest is not None:
-            self._restore(*newest)
+            metadata, state = newest
+            self._restore(metadata, state, str(checkpoints.path(metadata["step"])))
         elif resume and self.run.is_chief:
-            self._keep_models_of_lost_run()
+            _keep_models_of_lost_run(checkpoints, folder)
         if self.run.is_chief:
-            self._record_start()
+            self._record_start(folder)
 
     def save(self, is_best: bool = False) -> None:
         """Write a checkpoint of the run as it is; all machines must call this at the same step."""
@@ -94,9 +97,8 @@ class Handover:
         }
         self.checkpoints.save(self.position.step, run.model, metadata, is_best)
 
-    def _restore(self, metadata: dict[str, Any], state: dict[str, Any]) -> None:
+    def _restore(self, metadata: dict[str, Any], state: dict[str, Any], source: str) -> None:
         run, config = self.run, self.run.recipe.train
-        source = str(self.checkpoints.path(metadata["step"]))
         check_same_run(metadata, run, self.digest, source)
         restore(run.model, state, source)
         self.position.step, self.position.epochs_done = metadata["step"], metadata["epochs_done"]
@@ -109,31 +111,12 @@ class Handover:
         self.history.history, self.history.epoch = metadata["history"], metadata["epochs"]
         logger.info("%s: resuming after step %d of %d", source, self.position.step, run.plan.total_steps)
 
-    def _keep_models_of_lost_run(self) -> None:
-        """A run all of whose checkpoints are damaged starts anew: say so, and keep what it had trained."""
-        damaged = self.checkpoints.damaged()
-        if not damaged:
-            return
-        kept = []
-        for name in (MODEL_FILE, BEST_FILE):
-            path = self.run.folder / name
-            target = path.with_name(f"{path.stem}_before_step_{damaged[0]:08d}{path.suffix}")
-            if path.exists() and not target.exists():
-                path.rename(target)
-                kept.append(target.name)
-        logger.warning(
-            "%s: no whole checkpoint is left, %d damaged one%s set aside; the run starts anew at step 0, and its %d"
-            " steps are lost%s",
-            *(self.checkpoints.folder, len(damaged), " is" if len(damaged) == 1 else "s are", damaged[0]),
-            f"; what they had trained is kept as {' and '.join(kept)}" if kept else "",
-        )
-
-    def _record_start(self) -> None:
+    def _record_start(self, folder: Path) -> None:
         run = self.run
-        run.folder.mkdir(parents=True, exist_ok=True)
-        run.recipe.save(run.folder / "recipe.yaml")
+        folder.mkdir(parents=True, exist_ok=True)
+        run.recipe.save(folder / "recipe.yaml")
         record_start(
-            run.folder,
+            folder,
             {
                 "seed": run.recipe.train.seed,
                 "first_step": self.position.step,
@@ -144,6 +127,26 @@ class Handover:
                 "training_set": {"file": run.train_data.path, "images": len(run.train_data)},
             },
         )
+
+
+def _keep_models_of_lost_run(checkpoints: Checkpoints, folder: Path) -> None:
+    """A run all of whose checkpoints are damaged starts anew: say so, and keep what it had trained."""
+    damaged = checkpoints.damaged()
+    if not damaged:
+        return
+    kept = []
+    for name in (MODEL_FILE, BEST_FILE):
+        path = folder / name
+        target = path.with_name(f"{path.stem}_before_step_{damaged[0]:08d}{path.suffix}")
+        if path.exists() and not target.exists():
+            path.rename(target)
+            kept.append(target.name)
+    logger.warning(
+        "%s: no whole checkpoint is left, %d damaged one%s set aside; the run starts anew at step 0, and its %d"
+        " steps are lost%s",
+        *(checkpoints.folder, len(damaged), " is" if len(damaged) == 1 else "s are", damaged[0]),
+        f"; what they had trained is kept as {' and '.join(kept)}" if kept else "",
+    )
 
 
 def check_same_run(metadata: Mapping[str, Any], run: Run, digest: str, source: str) -> None:

@@ -97,11 +97,11 @@ class Loop:
         return {**self._logs, **{name: float(value) for name, value in model.get_metrics_result().items()}}
 
     def _one_step(self, number: int) -> dict[str, float]:
-        self._start_phase()
+        step = self._step_of_phase()
         self.callbacks.on_train_batch_begin(number)
         with self.timer.waiting(), log_if_stalled():
             batch = next(self._batches)
-        logs, stop = self._step(batch, self.signals.number is not None)
+        logs, stop = step(batch, self.signals.number is not None)
         if stop:
             self.signals.note()
         logs = self.nonfinite.checked(logs, batch, self.position.step)
@@ -125,12 +125,13 @@ class Loop:
         if self.signals.number is not None:
             self.signals.leave()
 
-    def _start_phase(self) -> None:
-        """Choose what trains from the current step on; make the step anew where that changes."""
+    def _step_of_phase(self) -> Step:
+        """What makes the current step; made anew where a phase begins that trains other layers."""
         layers = self.run.plan.layers_at(self.position.step)
-        if layers != self._layers:
+        if self._step is None or layers != self._layers:
             set_trainable(self.run.model, layers)
             self._layers, self._step = layers, make_step(self.run.model, self.run.strategy, self._spec)
+        return self._step
 
     def _is_checkpoint_due(self) -> bool:
         every = self.run.recipe.train.checkpoint_images // self.run.plan.batch_size

@@ -74,7 +74,7 @@ class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-class LayerRates:
+class LayerRates(keras.optimizers.Optimizer):
     """Mixed into a Keras optimizer: a factor on the learning rate of some weights.
 
     Args:

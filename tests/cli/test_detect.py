@@ -25,7 +25,7 @@ def test_detect_draws_every_image_and_writes_coco_results(run, tmp_path):
         assert one["file_name"] == str(images[one["image_id"] - 1])
 
 
-@pytest.mark.parametrize("option", [["--tile", "100"], ["--augment"]])
+@pytest.mark.parametrize("option", [["--tile", "100"], pytest.param(["--augment"], marks=pytest.mark.slow)])
 def test_detect_by_tiles_and_at_several_sizes(run, tmp_path, option):
     first = min((NUCLEI / "images").glob("*.png"))
     result = invoke("detect", "--model", run, first, "--out", tmp_path, "--score", 0, *option)

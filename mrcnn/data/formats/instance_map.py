@@ -20,7 +20,7 @@ from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
 from mrcnn.data.formats.image_files import files_below, images_below
-from mrcnn.data.formats.label_map import packed_colors, read_array, read_values, regions
+from mrcnn.data.formats.label_map import are_mots_values, packed_colors, read_array, read_values, regions
 from mrcnn.data.formats.map_writers import write_maps
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.seg_npy import read_seg
@@ -111,6 +111,8 @@ def _layout(path: Path) -> tuple[Path, Path | None] | None:
                 continue  # MOTS and Mapillary number classes in their maps too
             maps = files_below(path / other, _SUFFIXES, 3, _SAMPLED)
             matching = [f for f in maps if {_stem(f, path / other), _plain(_stem(f, path / other), f.suffix)} & sample]
+            if other == "instances" and are_mots_values(matching):
+                continue
             if matching and all(_is_map(file) for file in matching):
                 return folder, path / other
     maps = [f for f in files_below(path, _SUFFIXES, 0) if _plain(f.stem, f.suffix) != f.stem]

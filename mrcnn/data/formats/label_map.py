@@ -132,3 +132,16 @@ def read_array(path: Path) -> np.ndarray:
         return np.asarray(np.load(path, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: not a NumPy file of numbers ({error})") from error
+
+
+def are_mots_values(files: list[Path]) -> bool:
+    """Whether maps number classes as MOTS does: the first that has an object holds 1000..2999 and 10000 only."""
+    for file in files:
+        try:
+            ids = np.unique(read_values(file))
+        except DataError:
+            continue
+        ids = ids[ids != 0]
+        if ids.size:
+            return bool(((ids == 10000) | ((ids >= 1000) & (ids < 3000))).all())
+    return False

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mrcnn.data.formats.coco import save_json
+from mrcnn.data.formats.coco_writer import save_json
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.rasterize import annotation_window
 from mrcnn.structures.records import Annotation

@@ -1,7 +1,8 @@
 """Cellpose's `_seg.npy`: a dictionary of arrays in a NumPy file, which NumPy itself reads by unpickling it.
 
-Here the pickle may name NumPy's arrays, data types and numbers, nothing else; what it names beyond is refused before it
-is imported.
+Here the pickle may name NumPy's arrays, data types and numbers. Times and paths, which Cellpose's window keeps of
+manual changes and models, become empty objects that nothing is called for; what a pickle names beyond is refused before
+it is imported.
 """
 
 from __future__ import annotations
@@ -17,7 +18,19 @@ from mrcnn.data.errors import DataError
 from mrcnn.data.formats.fields import read_bytes
 
 _ARRAYS = {"_reconstruct", "scalar"}
+_PLAIN = {
+    ("datetime", "datetime"),
+    *((module, f"{system}Path") for module in ("pathlib", "pathlib._local") for system in ("Posix", "Windows", "")),
+}
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
+
+
+class _Ignored:
+    """Stands for an object that is not needed, whatever it is made of."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
 
 
 class _Arrays(pickle.Unpickler):
@@ -32,6 +45,8 @@ class _Arrays(pickle.Unpickler):
             return np.dtype
         if (module, name) == ("_codecs", "encode"):  # of arrays pickled by Python 2's protocol
             return _encode
+        if (module, name) in _PLAIN:
+            return _Ignored
         raise pickle.UnpicklingError(f"it names {module}.{name}")
 
 

@@ -5,8 +5,8 @@ cityscapes   leftImg8bit/SPLIT/CITY and gtFine (gtCoarse)/SPLIT/CITY. Polygons o
              The eight classes with instances.
 kitti        training/image_2 and training/instance: class * 256 + number, the classes of Cityscapes; number 0 has
              no instance.
-mots         images/ (image_02/) and instances/: class * 1000 + number; 10000 is a region to ignore, a crowd region.
-             labels.txt names class 1, 2, ...; else 1 is "car", 2 "pedestrian".
+mots         images/ (image_02/, training/image_02/) and instances/: class * 1000 + number; 10000 is a region to
+             ignore, a crowd region. labels.txt names class 1, 2, ...; else 1 is "car", 2 "pedestrian".
 mapillary    images/ and [v1.2/ or v2.0/]instances/: class * 256 + number, the classes of config*.json; polygons of
              v2.0/polygons where there is no map.
 """
@@ -23,7 +23,7 @@ from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
 from mrcnn.data.formats.fields import parse_json, read_text, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below, images_below
-from mrcnn.data.formats.label_map import read_values, regions
+from mrcnn.data.formats.label_map import are_mots_values, read_values, regions
 from mrcnn.data.formats.splits import split_folders
 
 CITYSCAPES = {
@@ -180,7 +180,7 @@ class Mots(Format):
     """MOTS and KITTI MOTS; see the module."""
 
     name = "mots"
-    looks_for = "images/ or image_02/ beside instances/ with labels.txt or folders of 16-bit PNG"
+    looks_for = "images/ or image_02/ beside instances/ with labels.txt or PNG of values class * 1000 + number"
 
     def recognize(self, path: Path) -> bool:
         """Whether a folder has both."""
@@ -209,7 +209,7 @@ class Mots(Format):
         return collector.finish(validate=validate)
 
 
-_MOTS_IMAGES = ("images", "image_02")
+_MOTS_IMAGES = ("images", "image_02", "training/image_02")
 
 
 def _mots(path: Path) -> Path | None:
@@ -217,8 +217,10 @@ def _mots(path: Path) -> Path | None:
         instances = folder / "instances"
         if not any((folder / name).is_dir() for name in _MOTS_IMAGES) or (folder / "labels").is_dir():
             continue
-        is_named = (instances / "labels.txt").is_file() or (folder / "image_02").is_dir()
-        if is_named and files_below(instances, (".png",), 1, 1):
+        has_frames = any((folder / name).is_dir() for name in _MOTS_IMAGES[1:])
+        is_named = (instances / "labels.txt").is_file() or has_frames
+        maps = files_below(instances, (".png",), 1, _FEW)
+        if maps and (is_named or are_mots_values(maps)):
             return folder
     return None
 

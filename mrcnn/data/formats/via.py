@@ -1,4 +1,4 @@
-"""VGG Image Annotator: region data (JSON or CSV) and project files, versions 1 and 2, to a `Dataset`.
+"""VGG Image Annotator: region data (JSON or CSV) and project files, versions 1 to 3, to a `Dataset`.
 
 A region's outline is taken from its shape: polygons and polylines by their vertices, rectangles, circles and ellipses
 by their measures. VIA has no classes; the class is the value of a region attribute.
@@ -6,14 +6,14 @@ by their measures. VIA has no classes; the class is the value of a region attrib
     corrected   "polygon outside": a coordinate far outside its image, clipped. "class name": control characters,
                 escaped.
     left out    "degenerate outline": fewer than three points, no area, or a coordinate that is not finite; "outside":
-                all of it beside the image; "no area": points; "polygon too long". Each leaves a `DatasetIssue` in
-                `dataset.issues`.
+                all of it beside the image; "no area": points, lines; "polygon too long". Each leaves a `DatasetIssue`
+                in `dataset.issues`.
     for notice  "mask without a pixel".
     refused     broken JSON or CSV; values of the wrong type; a region without shape or class; an image file that is not
                 there or cannot be read; a file all of whose regions are left out for one reason.
 With `validate=False` the refused regions and images are left out too and listed with `fatal=True`.
 
-Ref: the formats as VIA 2.0.11 writes them, https://www.robots.ox.ac.uk/~vgg/software/via/.
+Ref: the formats as VIA 2.0.11 and 3.0 (`formats.via3`) write them, https://www.robots.ox.ac.uk/~vgg/software/via/.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from mrcnn.data.formats.base import Format, holds_keys, leave_out_records
 from mrcnn.data.formats.fields import as_number, as_numbers, parse_json, read_text, short
 from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
+from mrcnn.data.formats.via3 import from_csv, from_project, is_csv, is_project
 from mrcnn.data.images import image_shape
 from mrcnn.data.polygons import MAX_OUTLINE, clip_polygons, outline_length
 from mrcnn.structures.records import Annotation
@@ -53,7 +54,9 @@ class Via(Format):
     """VGG Image Annotator; see the module."""
 
     name = "via"
-    looks_for = 'VGG Image Annotator JSON ("filename", "regions" and "shape_attributes") or CSV (#filename,...)'
+    looks_for = (
+        'VGG Image Annotator JSON ("filename" and "regions", or "fid_list" and "metadata") or CSV (#filename,...)'
+    )
 
     def recognize(self, path: Path) -> bool:
         """Whether a file, or one in a folder, is JSON or CSV as VIA writes it."""
@@ -84,12 +87,14 @@ def _files(path: Path) -> list[Path]:
 def _is_via(path: Path) -> bool:
     if holds_keys(path, "filename", "regions") or holds_keys(path, "_via_img_metadata"):
         return True
+    if holds_keys(path, "vid_list", "attribute", "metadata", "fid_list"):
+        return True
     try:
         with open(path, "rb") as file:
             start = file.read(_SNIFFED).decode("utf-8-sig", "replace")
     except OSError:
         return False
-    return all(name in start for name in _CSV) and not start.lstrip().startswith(("{", "["))
+    return is_csv(start) or (all(name in start for name in _CSV) and not start.lstrip().startswith(("{", "[")))
 
 
 def load_via(
@@ -103,7 +108,7 @@ def load_via(
     """A `Dataset` from what the VGG Image Annotator saved.
 
     Args:
-        annotations_path: `via_region_data.json`, a VIA 2 project file, or the regions as CSV.
+        annotations_path: `via_region_data.json`, a project file of VIA 2 or 3, or the regions as CSV.
         images_dir: folder of the images; images are also looked up in "images" beside the file, and beside the file.
         class_attribute: the region attribute that names the class; None: the only one there is, and where regions have
             none at all they are of one class.
@@ -189,7 +194,9 @@ def _read(path: Path) -> list[tuple[str, Regions]]:
     """(file name, regions) of every image."""
     text = read_text(path, expected="JSON or CSV file of VIA")
     content = _from_csv(path, text) if path.suffix.lower() == ".csv" else parse_json(text, str(path))
-    if isinstance(content, dict):
+    if is_project(content):
+        content = from_project(path, content)
+    elif isinstance(content, dict):
         content = content.get("_via_img_metadata", content)
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected an object with one entry an image, got {type(content).__name__}")
@@ -206,6 +213,8 @@ def _read(path: Path) -> list[tuple[str, Regions]]:
 
 
 def _from_csv(path: Path, text: str) -> dict[str, Any]:
+    if is_csv(text):
+        return from_csv(path, text)
     # A comment line may stand before the header, which itself may begin with #.
     lines = (line for line in io.StringIO(text, newline="") if not line.startswith("# "))
     content: dict[str, Any] = {}
@@ -259,8 +268,8 @@ def _annotation(
     region: Mapping[str, Any], class_id: int, number: int, height: int, width: int, report: Callable[..., None]
 ) -> Annotation | None:
     shape = region.get("shape_attributes")
-    if isinstance(shape, dict) and shape.get("name") == "point":
-        report("no area", f"a point has no area{LEFT_OUT}")
+    if isinstance(shape, dict) and shape.get("name") in ("point", "line"):
+        report("no area", f"a {shape['name']} has no area{LEFT_OUT}")
         return None
     try:
         outline = _outline(shape)

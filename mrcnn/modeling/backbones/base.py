@@ -79,17 +79,18 @@ def frozen_layers(model: keras.Model, config: BackboneConfig, freeze_at: int) ->
         return []
     stages = {layer.name: config.stage_of(layer.name) for layer in model.layers if layer.weights}
     advice = f"{type(config).__name__}.stage_of has to give the stage of every layer with weights, 1 for the stem"
-    unknown = [name for name, stage in stages.items() if stage is None]
+    known = {name: stage for name, stage in stages.items() if stage is not None}
+    unknown = [name for name in stages if name not in known]
     if unknown:
         raise ConfigError(
             f"backbone: stages up to {freeze_at} cannot be frozen, no stage is known of {len(unknown)} layers of"
             f" {len(stages)}, such as {unknown[0]!r}; {advice}"
         )
-    chosen = [layer for layer in model.layers if layer.name in stages and stages[layer.name] <= freeze_at]
+    chosen = [layer for layer in model.layers if known.get(layer.name, freeze_at + 1) <= freeze_at]
     if not chosen:
         raise ConfigError(
             f"backbone: stages up to {freeze_at} cannot be frozen, no layer belongs to them; there are the stages"
-            f" {sorted({stage for stage in stages.values() if stage is not None})}; {advice}"
+            f" {sorted(set(known.values()))}; {advice}"
         )
     return chosen
 

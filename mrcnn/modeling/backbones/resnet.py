@@ -123,8 +123,9 @@ class ResNetStage:
         strides = (stride, 1) if self.stride_in_1x1 else (1, stride)
         norm = (self.norm, self.epsilon)
         y = _conv(width, 1, strides[0], "relu", *norm, name=f"{name}_conv1")(x)
-        inner = {"groups": self.groups, "dilation": self.dilation, "name": f"{name}_conv2"}
-        y = _conv(width, 3, strides[1], "relu", *norm, **inner)(y)
+        y = _conv(
+            width, 3, strides[1], "relu", *norm, groups=self.groups, dilation=self.dilation, name=f"{name}_conv2"
+        )(y)
         y = _conv(self.channels, 1, 1, None, *norm, name=f"{name}_conv3")(y)
         if project:
             x = _conv(self.channels, 1, stride, None, *norm, name=f"{name}_shortcut")(x)

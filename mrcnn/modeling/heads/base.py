@@ -125,6 +125,7 @@ class RoiHead(keras.layers.Layer):
     """
 
     config: RoiHeadConfig
+    built: bool
 
     def __init__(self, config: RoiHeadConfig, pooler: RoiPooler, **kwargs: Any) -> None:
         # Boxes stay float32 under a half-precision policy: bfloat16 knows whole pixels up to 256 only.

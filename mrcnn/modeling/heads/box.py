@@ -21,7 +21,7 @@ from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses
 from mrcnn.ops.nms import batched_nms
-from mrcnn.structures.tensors import Batch, Detections, LossTerm, Proposals, RoiSample
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, Proposals, RoiSample, Shape, known_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,9 +103,9 @@ class BoxHead(RoiHead):
             for i, dim in enumerate(config.fc_dims, start=1)
         ]
         self.fc_norms = [
-            make_norm(config.fc_norm, config.norm_epsilon, f"fc{i}_norm", channels=dim)
+            norm
             for i, dim in enumerate(config.fc_dims, start=1)
-            if normed
+            if (norm := make_norm(config.fc_norm, config.norm_epsilon, f"fc{i}_norm", channels=dim)) is not None
         ]
         self.class_logits = keras.layers.Dense(
             num_classes + 1, kernel_initializer=normal_initializer(0.01), name="class_logits"
@@ -114,7 +114,7 @@ class BoxHead(RoiHead):
             4 * self.num_boxes, kernel_initializer=normal_initializer(0.001), name="deltas"
         )
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the weights for pooled features [B, S, h, w, C]."""
         if self.built:
             return
@@ -122,7 +122,7 @@ class BoxHead(RoiHead):
         if self.convs is not None:
             self.convs.build(shape)
             shape = self.convs.compute_output_shape(shape)
-        width = shape[3] * (1 if self.config.reduce == "mean" else shape[1] * shape[2])
+        width = math.prod(known_sizes(shape[3:] if self.config.reduce == "mean" else shape[1:]))
         for fc in self.fcs:
             fc.build((None, width))
             width = fc.units

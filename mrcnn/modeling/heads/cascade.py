@@ -13,8 +13,9 @@ from mrcnn.modeling.heads.base import HeadLoss, RoiHead
 from mrcnn.modeling.heads.box import BoxHead, BoxHeadConfig, BoxPrediction, detections_of
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops.custom_gradient import custom_gradient
 from mrcnn.ops.matching import IGNORE, POSITIVE, match_boxes
-from mrcnn.structures.tensors import Batch, Detections, LossTerm, Proposals, RoiSample
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, Proposals, RoiSample, Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,12 @@ class StagePrediction(NamedTuple):
     pred: BoxPrediction
 
 
-class _ScaledGradient:
+@custom_gradient
+def _scaled_gradient(x: tf.Tensor, *, factor: float) -> tuple[tf.Tensor, Any]:
+    return tf.identity(x), lambda upstream: upstream * tf.cast(factor, upstream.dtype)
+
+
+class _ScaledGradient(RoiPooler):
     """A pooler whose gradient is scaled.
 
     The losses of all stages are added up; with 1 / stages here the features see their mean, while every stage's own
@@ -77,15 +83,11 @@ class _ScaledGradient:
     """
 
     def __init__(self, pooler: RoiPooler, factor: float) -> None:
+        super().__init__(pooler.config, pooler.strides, pooler.channels, pooler.stage)
         self.pooler, self.factor = pooler, factor
-        self.out_size, self.out_channels = pooler.out_size, pooler.out_channels
 
     def __call__(self, *args: Any, **kwargs: Any) -> tf.Tensor:
-        @tf.custom_gradient
-        def scaled(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
-            return tf.identity(x), lambda upstream: upstream * tf.cast(self.factor, upstream.dtype)
-
-        return scaled(self.pooler(*args, **kwargs))
+        return _scaled_gradient(self.pooler(*args, **kwargs), factor=self.factor)
 
 
 class CascadeBoxHead(RoiHead):
@@ -99,7 +101,7 @@ class CascadeBoxHead(RoiHead):
         pooler = _ScaledGradient(pooler, 1.0 / len(stages))
         self.stages = [BoxHead(stage, num_classes, pooler, name=f"stage{k}") for k, stage in enumerate(stages, start=1)]
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the weights of all stages for pooled features [B, S, h, w, C]."""
         if self.built:
             return
@@ -135,7 +137,7 @@ class CascadeBoxHead(RoiHead):
 
     def loss(self, pred: list[StagePrediction], targets: Batch, rois: RoiSample) -> dict[str, LossTerm]:
         """The terms of a box head for each stage, its RoIs matched at the stage's own IoU."""
-        terms = {}
+        terms: dict[str, LossTerm] = {}
         for k, (stage, of_stage) in enumerate(zip(self.stages, pred, strict=True)):
             if k > 0:
                 rois = label_rois(of_stage.boxes, of_stage.valid, targets, self.config.stage_ious[k])

@@ -27,7 +27,7 @@ from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import keypoints as keypoint_ops
 from mrcnn.ops import losses
 from mrcnn.structures.outputs import KEYPOINTS
-from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample, Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class KeypointHead(RoiHead):
         """Cells per axis of the predicted maps."""
         return 4 * self.pooler.out_size
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the weights for pooled features [B, S, h, w, C]."""
         if self.built:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from mrcnn.ops import losses
 from mrcnn.ops import masks as mask_ops
 from mrcnn.ops.mask_crops import crop_masks_by_corners
 from mrcnn.structures.outputs import MASKS
-from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample, Shape, known_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,13 +112,13 @@ class MaskHead(RoiHead):
         """M, side of the predicted mask."""
         return 2 * self.pooler.out_size
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the weights for pooled features [B, S, h, w, C]."""
         if self.built:
             return
         shape = (None, *input_shape[2:])
         if self.config.mlp_dims:
-            width = shape[1] * shape[2] * shape[3]
+            width = math.prod(known_sizes(shape[1:]))
             for fc in self.fcs:
                 fc.build((None, width))
                 width = fc.units
@@ -125,9 +126,8 @@ class MaskHead(RoiHead):
             self.built = True
             return
         self.convs.build(shape)
-        shape = self.convs.compute_output_shape(shape)
-        self.deconv.build(shape)
-        self.mask_logits.build((None, 2 * shape[1], 2 * shape[2], self.config.deconv_dim))
+        self.deconv.build(self.convs.compute_output_shape(shape))
+        self.mask_logits.build((None, self.mask_side, self.mask_side, self.config.deconv_dim))
         self.built = True
 
     def call(

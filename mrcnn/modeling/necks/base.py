@@ -39,6 +39,8 @@ class Neck(keras.layers.Layer):
     [B, ceil(H / stride), ceil(W / stride), channels] at `strides`.
     """
 
+    built: bool
+
     @property
     def strides(self) -> dict[str, int]:
         """Pixels per cell of each map that comes out, by name, fine to coarse."""

@@ -15,6 +15,7 @@ from mrcnn.modeling.backbones.base import LEVELS
 from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.necks.base import Neck, NeckConfig, check_levels
 from mrcnn.modeling.normalize import NormKind
+from mrcnn.structures.tensors import Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +113,11 @@ class FPN(Neck):
         levels["p6"] = tf.nn.max_pool2d(levels["p5"], 1, 2, "VALID")
         return dict(sorted(levels.items()))
 
-    def compute_output_shape(self, features_shape: dict[str, tuple]) -> dict[str, tuple]:
+    def compute_output_shape(self, features_shape: Mapping[str, Shape]) -> dict[str, Shape]:
         """Shapes of p2..p6."""
-        shapes = {f"p{level[1:]}": (*features_shape[level][:3], self.config.channels) for level in LEVELS}
+        shapes: dict[str, Shape] = {
+            f"p{level[1:]}": (*features_shape[level][:3], self.config.channels) for level in LEVELS
+        }
         batch, height, width, channels = shapes["p5"]
         height, width = (None if side is None else -(-side // 2) for side in (height, width))
         return {**shapes, "p6": (batch, height, width, channels)}

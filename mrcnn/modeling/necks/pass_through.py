@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.necks.base import Neck, NeckConfig, check_levels
+from mrcnn.structures.tensors import Shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class PassThrough(Neck):
         del training
         return {level: features[level] for level in self.config.levels}
 
-    def compute_output_shape(self, features_shape: dict[str, tuple]) -> dict[str, tuple]:
+    def compute_output_shape(self, features_shape: Mapping[str, Shape]) -> dict[str, Shape]:
         """Shapes of the named maps."""
         return {level: tuple(features_shape[level]) for level in self.config.levels}
 

@@ -17,7 +17,7 @@ from mrcnn.modeling.rpn.proposals import proposals_of
 from mrcnn.modeling.rpn.targets import AnchorSample, from_target_frame, in_target_frame, sample_anchors
 from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops.pyramid import gather_patches
-from mrcnn.structures.tensors import Batch, LossTerm, Proposals, RPNOutput
+from mrcnn.structures.tensors import Batch, LossTerm, Proposals, RPNOutput, Shape
 
 
 class RPN(keras.layers.Layer):
@@ -27,6 +27,8 @@ class RPN(keras.layers.Layer):
         config: config.
         strides: pixels per cell of each pyramid level, by name.
     """
+
+    built: bool
 
     def __init__(self, config: RPNConfig, strides: Mapping[str, int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -48,7 +50,7 @@ class RPN(keras.layers.Layer):
         )
         self.deltas = ConvNorm(4 * per_cell, 1, name="deltas", kernel_initializer=normal_initializer(0.01))
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: Shape) -> None:
         """Create the weights, shared by all levels."""
         if self.built:
             return
@@ -80,7 +82,7 @@ class RPN(keras.layers.Layer):
             level_logits = self._object_logits(hidden)
             level_deltas = float32_output(self.deltas(hidden))
             height, width = _height_width(feature)
-            stride = self.strides[level]
+            stride: Any = self.strides[level]
             if anchors.stride == "from_sizes":
                 stride = (canvas[0] // height, canvas[1] // width)
             size = height * width * len(cells)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import pickle
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from PIL import Image
 
 import mrcnn
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.base import recognize
 from mrcnn.data.formats.instance_map import InstanceMap
+from mrcnn.data.formats.registry import recognize
 from tests.data.formats.sample_sets import kinds, masks, write_image
 
 VALUES = np.zeros((30, 40), np.int32)
@@ -50,6 +51,11 @@ def test_cellpose_seg_is_read_and_runs_nothing(tmp_path: Path) -> None:
     np.save(tmp_path / "a_seg.npy", content, allow_pickle=True)
     data = mrcnn.load_dataset(tmp_path)
     assert data.class_names == ("object",) and len(data.annotations(0)) == 3
+
+    # As Cellpose's window saves it after changes by hand: times, paths and lists of arrays.
+    content |= {"manual_changes": [[datetime.datetime.now(), "added mask", [1]]], "model_path": tmp_path / "cyto3"}
+    np.save(tmp_path / "a_seg.npy", content | {"flows": [np.zeros(3), [np.zeros(2)], []]}, allow_pickle=True)
+    assert len(mrcnn.load_dataset(tmp_path).annotations(0)) == 3
 
     class Evil:
         def __reduce__(self):

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import mrcnn
-from mrcnn.data.formats.base import recognize
+from mrcnn.data.formats.registry import recognize
 from mrcnn.data.formats.street_maps import Cityscapes, Kitti, Mapillary, Mots
 from tests.data.formats.sample_sets import DATUMARO, kinds, write_image
 
@@ -60,6 +61,17 @@ def test_kitti_and_mots(tmp_path: Path) -> None:
     mots = mrcnn.load_dataset(tmp_path / "m")
     assert isinstance(recognize(tmp_path / "m"), Mots) and mots.image_ids == ("0000/000001",)
     assert names(mots) == [("car", False), ("pedestrian", False), ("car", True)]
+
+
+@pytest.mark.parametrize("images", ["training/image_02/0001", "images/0001"])
+def test_layouts_of_mots(tmp_path: Path, images: str) -> None:
+    """KITTI MOTS beside the frames it was drawn on; MOTSChallenge, whose values alone say what they are."""
+    for number in "12":
+        write_image(tmp_path / images / f"00000{number}.png")
+    write_map(tmp_path / "instances/0001/000001.png")
+    write_map(tmp_path / "instances/0001/000002.png", r0=1001, r1=2003)
+    assert isinstance(recognize(tmp_path), Mots)
+    assert names(mrcnn.load_dataset(tmp_path), 1) == [("car", False), ("pedestrian", False)]
 
 
 def test_mapillary(tmp_path: Path) -> None:

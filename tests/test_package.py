@@ -227,6 +227,7 @@ def test_run_time_dependencies_are_ranges_that_cover_what_is_imported():
         "albumentations",
         "imgaug",
         "openvino",
+        "rasterio",
         "skimage",
     }
     extras = project["optional-dependencies"]

@@ -11,7 +11,8 @@ declares an entry point in the group `mrcnn.components`, whose module is then im
 
 A name read from a checkpoint or a recipe never makes this package import a module of the file's choosing: only modules
 that an installed package declares itself are imported, and only subclasses of the right base class, or functions marked
-as the right kind of component, are used.
+as the right kind of component, are used. The one exception, `find_user_function`, takes a public function that an
+imported module of the user's defines, and no other.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import importlib
 import importlib.metadata
 import pkgutil
 import sys
+import types
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -145,6 +147,33 @@ def find_function(name: str, kind: str, package: str) -> Callable[..., Any]:
     if name in known:
         return known[name]
     raise ComponentError(_unknown(name, known, kind))
+
+
+def find_user_function(name: str, what: str) -> Callable[..., Any]:
+    """A function of another package or a script, by "module:name", that need not be marked.
+
+    For contracts so narrow that any public function may be tried: it is given symbolic tensors only. Like every
+    component it is found only if its module is imported already or declared by an installed package.
+
+    Args:
+        name: "package.module:function".
+        what: what it is for, in the words of the message: "backbone".
+
+    Raises:
+        ComponentError: the module is not imported, or belongs to this package or Python's standard library; or it has
+            no public function of this name that is defined in it.
+    """
+    module, colon, function = name.rpartition(":")
+    if not colon or not module or not function:
+        raise ComponentError(f'{what}: expected "package.module:function", got {name!r}')
+    import_all(None)
+    root = module.partition(".")[0]
+    if root == "mrcnn" or (root in sys.stdlib_module_names and root != "__main__"):
+        raise ComponentError(f"{what} {name!r}: expected a function of a module of yours, not of {root}")
+    value = vars(sys.modules[module]).get(function) if module in sys.modules else None
+    if not isinstance(value, types.FunctionType) or function.startswith("_") or value.__module__ != module:
+        raise ComponentError(_unknown(name, {}, what))
+    return value
 
 
 def _unknown(name: str, known: dict[str, Any], what: str) -> str:

@@ -11,7 +11,9 @@ import numpy as np
 from mrcnn import recipes
 from mrcnn.data.pipeline import DataConfig
 from mrcnn.matterport.config import Config
+from mrcnn.modeling.backbones.function import CallableConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.recipes import REFERENCE_BATCH, Recipe, TrainConfig
 from mrcnn.weights.matterport import network_overrides
 from mrcnn.weights.network import Network
@@ -30,8 +32,11 @@ def network(config: Any) -> Network:
     Raises:
         ValueError: one that this package does not have; names the attribute.
     """
-    if not isinstance(config.BACKBONE, str) or config.BACKBONE not in _DEPTHS:
-        raise ValueError(f"BACKBONE: expected 'resnet50' or 'resnet101', got {config.BACKBONE!r}")
+    if not callable(config.BACKBONE) and config.BACKBONE not in _DEPTHS:
+        raise ValueError(
+            f"BACKBONE: expected 'resnet50', 'resnet101' or a function of the image that returns feature maps, got"
+            f" {config.BACKBONE!r}"
+        )
     if config.NUM_CLASSES < 2:
         raise ValueError(
             f"NUM_CLASSES: expected background and at least one class, so 2 or more; got {config.NUM_CLASSES}"
@@ -41,7 +46,7 @@ def network(config: Any) -> Network:
     side = config.FPN_CLASSIF_FC_LAYERS_SIZE
     ratios = tuple(float(ratio) for ratio in config.RPN_ANCHOR_RATIOS)
     overrides = network_overrides(
-        _DEPTHS[config.BACKBONE],
+        _depth(config),
         config.NUM_CLASSES - 1,
         config.TOP_DOWN_PYRAMID_SIZE,
         (side, side),
@@ -98,6 +103,8 @@ def model_config(config: Any) -> MaskRCNNConfig:
         changes["backbone.pixel_norm.bgr"] = False
     made = base.override(changes)
     made = replace(made, input=_input(made.input, config, counts))
+    if callable(config.BACKBONE):
+        made = replace(made, backbone=_own_backbone(config, made.backbone.pixel_norm))
     if not base.heads or config.PAPER:
         return made
     # Every positive RoI trains the mask head, as many as the sampler may draw.
@@ -169,7 +176,17 @@ def _refuse(config: Any) -> None:
 
 
 def _paper_recipe(config: Any) -> str:
-    return f"mask_rcnn_r{_DEPTHS.get(config.BACKBONE, 50)}_fpn"
+    return f"mask_rcnn_r{_depth(config)}_fpn"
+
+
+def _depth(config: Any) -> int:
+    """Layers of the ResNet; of a model with another backbone, of the one whose other layers it has."""
+    return 50 if callable(config.BACKBONE) else _DEPTHS.get(config.BACKBONE, 50)
+
+
+def _own_backbone(config: Any, pixel_norm: PixelNorm) -> CallableConfig:
+    """The script's function as backbone; with `TRAIN_BN = False` its norms stay as it makes them."""
+    return CallableConfig(config.BACKBONE, norm="none" if config.TRAIN_BN is False else "bn", pixel_norm=pixel_norm)
 
 
 def _mean(config: Any) -> tuple[float, ...]:

@@ -32,10 +32,16 @@ class _Everything(dict):
 
 
 def layer_names(model: Any, config: Any) -> dict[str, str]:
-    """Our variable's path -> the layer of matterport's that holds it; a path without one stands for itself."""
+    """Our variable's path -> the layer of matterport's that holds it; one that is not its own stands for itself."""
     known = matterport.to_ours(_Everything(), network(config))
     sources = {path: known.source_of(path) for path in named_variables(model)}
-    return {path: names[0].split("/")[0] if names else path for path, names in sources.items()}
+    layers = {path: names[0].split("/")[0] if names else path for path, names in sources.items()}
+    return {
+        path: path.split("/")[1]
+        if layer == path and path.startswith("backbone/")
+        else layer  # a layer of a script's own
+        for path, layer in layers.items()
+    }
 
 
 def load(model: Any, config: Any, path: str | os.PathLike[str], by_name: bool, exclude: Iterable[str]) -> LoadReport:

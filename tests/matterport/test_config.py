@@ -9,6 +9,7 @@ from mrcnn import recipes
 from mrcnn.config import Config
 from mrcnn.matterport import native_config
 from mrcnn.weights.profile import MATTERPORT
+from tests.modeling import backbone_functions
 
 
 class ShapesConfig(Config):
@@ -153,6 +154,20 @@ def test_what_has_no_counterpart_is_refused_by_name(name, value):
     setattr(config, name, value)
     with pytest.raises(ValueError, match=name):
         native_config.model_config(config)
+
+
+@pytest.mark.parametrize("train_bn, norm", [(False, "none"), (None, "bn"), (True, "bn")])
+def test_a_function_is_a_backbone(train_bn, norm):
+    class Own(ShapesConfig):
+        BACKBONE = staticmethod(backbone_functions.as_matterport)
+        TRAIN_BN = train_bn
+        MEAN_PIXEL = np.array([1.0, 2.0, 3.0])
+
+    made = native_config.model_config(Own())
+    assert made.backbone.function == "tests.modeling.backbone_functions:as_matterport"
+    assert made.backbone.norm == norm and made.backbone.pixel_norm.mean == (1.0, 2.0, 3.0)
+    assert made.backbone.channels == {"c2": 8, "c3": 12, "c4": 16, "c5": 20}
+    assert made.neck == native_config.model_config(ShapesConfig()).neck
 
 
 def test_training_config():

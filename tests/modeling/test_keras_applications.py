@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
+from mrcnn.modeling.backbones import graph
 from mrcnn.modeling.backbones import keras_applications as module
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
@@ -40,7 +41,7 @@ def built(name, norm="frozen_bn"):
     backbone = KerasApplicationsConfig(name=name, norm=norm).build()
     network = module._network(name)
     rng = np.random.default_rng(1)
-    names = module._stable_names(network)
+    names = graph.stable_names(network)
     ours = {layer.name: layer for layer in backbone.layers}
     for layer in network.layers:
         values = [
@@ -173,6 +174,7 @@ np.save(sys.argv[2], features["c5"])
 """
 
 
+@pytest.mark.slow
 def test_a_step_trains_what_is_not_frozen_and_a_fresh_process_loads_it(tmp_path):
     keras.utils.set_random_seed(3)
     backbone = KerasApplicationsConfig(name="MobileNetV3Small", norm="bn", freeze_at=3)
@@ -194,3 +196,15 @@ def test_a_step_trains_what_is_not_frozen_and_a_fresh_process_loads_it(tmp_path)
     out = tmp_path / "c5.npy"
     subprocess.run([sys.executable, "-c", _READ, path, out], check=True, cwd=Path(__file__).parents[2])
     np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_large_network_is_loaded_within_the_limits_of_its_file(tmp_path):
+    module._anatomy.cache_clear()
+    config = dataclasses.replace(tiny_config(), backbone=KerasApplicationsConfig(name="ConvNeXtTiny"))
+    model = MaskRCNN(config, ["thing", "other"])
+    save_checkpoint(model, tmp_path / "model.safetensors")
+    module._anatomy.cache_clear()
+    again = load_model(tmp_path / "model.safetensors")
+    first = named_variables(model)
+    assert all(np.array_equal(v.numpy(), first[path].numpy()) for path, v in named_variables(again).items())

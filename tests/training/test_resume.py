@@ -82,6 +82,7 @@ def undisturbed(data, tmp_path_factory):
     return model, history.history, folder / "run"
 
 
+@pytest.mark.slow
 def test_20_steps_are_20_steps_again(data, undisturbed):
     again = small_model()
     train(again, data, recipe=recipe_of(), progress=False)

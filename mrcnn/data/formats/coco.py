@@ -32,10 +32,11 @@ import numpy as np
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, DatasetIssue, refuse, warn
-from mrcnn.data.formats.agreement import Agreement, merge_file_issues
 from mrcnn.data.formats.base import Format, holds_keys, leave_out_records
-from mrcnn.data.formats.coco_objects import Frame, joint_names, keypoint_names, read_object
-from mrcnn.data.formats.fields import as_id, as_number, parse_json, read_text, short
+from mrcnn.data.formats.coco_annotations import AnnotationReader, category_id
+from mrcnn.data.formats.coco_objects import joint_names, keypoint_names
+from mrcnn.data.formats.coco_source import KEYS, CocoSource, collector_off, open_large, read_coco
+from mrcnn.data.formats.fields import as_id, as_number, short
 from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
 from mrcnn.data.formats.saving import Saver
@@ -45,8 +46,6 @@ from mrcnn.data.rasterize import MAX_MASK_PIXELS
 from mrcnn.files import atomic_write
 from mrcnn.structures.records import Annotation
 from mrcnn.text import printable
-
-_KEYS = ("images", "annotations", "categories")
 
 
 class Coco(Format):
@@ -110,7 +109,7 @@ _NO_OBJECTS = ("captions", "image_info", "labels", "stuff", "panoptic")
 def _files(path: Path) -> list[Path]:
     """The JSON files that hold the three lists and are not panoptic."""
     candidates = [path] if path.is_file() else files_below(path, (".json",), _FOLDERS_DEEP, _FEW)
-    return [file for file in candidates if holds_keys(file, *_KEYS) and not holds_keys(file, "segments_info")]
+    return [file for file in candidates if holds_keys(file, *KEYS) and not holds_keys(file, *KEYS, "segments_info")]
 
 
 def _chosen(path: Path, files: list[Path]) -> Path:
@@ -157,11 +156,30 @@ def load_coco(
         (('date', 'fig', 'hazelnut'), 13)
     """
     path = Path(annotations_path)
-    data = _read(path)
+    with collector_off():
+        source = open_large(path, keypoints)
+        if source is not None:
+            try:
+                return _load(path, images_dir, source, skip_crowd, keypoints, validate)
+            except ValueError as error:
+                if isinstance(error, DataError):
+                    raise
+                # A piece is no JSON: reading the file as a whole says where.
+        return _load(path, images_dir, CocoSource(read_coco(path)), skip_crowd, keypoints, validate)
+
+
+def _load(
+    path: Path,
+    images_dir: str | os.PathLike[str] | None,
+    source: CocoSource,
+    skip_crowd: bool,
+    keypoints: bool | None,
+    validate: bool,
+) -> Dataset:
     dataset = Dataset()
     dataset.path = str(path)
     issues = dataset.issues
-    entries = {key: _objects(data, key, issues, dataset.path) for key in _KEYS}
+    entries = {key: _objects(source.data, key, issues, dataset.path) for key in KEYS}
     lookup = ImageLookup(path, images_dir, (n for _, e in entries["images"] if isinstance(n := _name(e), str)))
     categories = _categories(entries["categories"], issues, dataset.path)
     _drop_supercategory(categories, entries["annotations"], issues, dataset.path)
@@ -177,26 +195,16 @@ def load_coco(
         dataset.keypoint_names = keypoint_names(list(categories.values()), [e for _, e in entries["annotations"]])
     entries["images"] = [(n, _completed(e, lookup)) for n, e in entries["images"]]
     images, refused = _images(entries["images"], issues, dataset.path)
-    entries["annotations"] = [
-        (n, e) for n, e in entries["annotations"] if not refused or as_id(e.get("image_id")) not in refused
-    ]
-    objects = _annotations(entries["annotations"], images, categories, class_ids, keypoints, issues, dataset.path)
-    _add_images(dataset, images, objects, lookup, skip_crowd, validate)
+    sizes = {image_id: _size(entry) for image_id, entry in images.items()}
+    reader = AnnotationReader(sizes, refused, categories, class_ids, keypoints, issues, dataset.path)
+    for number, entry in entries["annotations"]:
+        reader.add(number, entry)
+    source.feed(reader)
+    _add_images(dataset, images, reader.finish(), lookup, skip_crowd, validate)
     if validate:
         refuse(issues)
     warn(issues, path)
     return dataset
-
-
-def _read(path: Path) -> dict[str, Any]:
-    data = parse_json(read_text(path, expected="COCO JSON file"), str(path))
-    if not isinstance(data, dict):
-        raise DataError(f'{path}: expected an object with "images", "annotations" and "categories", got {short(data)}')
-    for key in _KEYS:
-        if not isinstance(data.get(key), list):
-            actual = f"{key} is {short(data[key])}" if key in data else f"the file has {short(list(data))}"
-            raise DataError(f'{path}: expected a list "{key}"; {actual}')
-    return data
 
 
 def _objects(data: dict[str, Any], key: str, issues: list[DatasetIssue], path: str) -> list[tuple[int, dict[str, Any]]]:
@@ -237,14 +245,6 @@ def _completed(entry: dict[str, Any], lookup: ImageLookup) -> dict[str, Any]:
     return entry
 
 
-def _category_id(value: Any) -> int | str | None:
-    """The id of a category; "7" is 7."""
-    category = as_id(value)
-    if isinstance(category, str) and category.isdecimal() and len(category) < 19:
-        return int(category)
-    return category
-
-
 def _drop_supercategory(
     categories: dict[int | str, dict[str, Any]],
     annotations: list[tuple[int, dict[str, Any]]],
@@ -256,18 +256,11 @@ def _drop_supercategory(
     others = [entry for category, entry in categories.items() if category != 0]
     if first is None or not others or any(entry.get("supercategory") != first["name"] for entry in others):
         return
-    if any(_category_id(entry.get("category_id")) == 0 for _, entry in annotations):
+    if any(category_id(entry.get("category_id")) == 0 for _, entry in annotations):
         return
     del categories[0]
     message = f"category 0, {short(first['name'])}, is the supercategory of all others and has no object; left out"
     issues.append(DatasetIssue("supercategory", message, path=path))
-
-
-def _other_form(value: int | str | None) -> int | str | None:
-    """The id as a text if it is a number, as a number if it is the text of one."""
-    if isinstance(value, int):
-        return str(value)
-    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 19 else None
 
 
 def _categories(
@@ -284,7 +277,7 @@ def _categories(
         if missing:
             report("missing key", f'categories[{number}]: "{missing[0]}" is missing')
             continue
-        category, name = _category_id(entry["id"]), entry["name"]
+        category, name = category_id(entry["id"]), entry["name"]
         if category is None or not isinstance(name, str):
             key = "id" if category is None else "name"
             report("wrong type", f'categories[{number}]: "{key}" is {short(entry[key])}, which is of the wrong type')
@@ -355,56 +348,6 @@ def _size(entry: dict[str, Any]) -> tuple[int, int]:
     return int(entry["height"]), int(entry["width"])
 
 
-def _annotations(
-    entries: list[tuple[int, dict[str, Any]]],
-    images: dict[int | str, dict[str, Any]],
-    categories: dict[int | str, dict[str, Any]],
-    class_ids: dict[int | str, int],
-    keypoints: bool,
-    issues: list[DatasetIssue],
-    path: str,
-) -> dict[int | str, list[Annotation]]:
-    """Image id -> its objects."""
-    objects: dict[int | str, list[Annotation]] = {image_id: [] for image_id in images}
-    joints = {category: len(joint_names(entry)) if keypoints else None for category, entry in categories.items()}
-    seen: set[int | str] = set()
-    agreement = Agreement()
-    for number, entry in entries:
-        given = entry.get("id")
-        annotation_id = number if given is None else as_id(given)
-        image_id, category = as_id(entry.get("image_id")), _category_id(entry.get("category_id"))
-        if image_id not in images and _other_form(image_id) in images:
-            image_id = _other_form(image_id)
-
-        def report(
-            kind: str, message: str, fatal: bool = False, image_id=image_id, annotation_id=annotation_id, number=number
-        ) -> None:
-            place = number if annotation_id is None else annotation_id
-            issues.append(DatasetIssue(kind, message, image_id, place, path, fatal))
-
-        if annotation_id is None:
-            report("wrong type", f'annotations[{number}]: "id" is {short(given)}, which is of the wrong type', True)
-            continue
-        if annotation_id in seen:
-            report("annotation id twice", f"annotation id {annotation_id} is given twice", True)
-        seen.add(annotation_id)
-        missing = [key for key in ("image_id", "category_id") if key not in entry]
-        if missing:
-            report("missing key", f'"{missing[0]}" is missing', True)
-        elif image_id not in images:
-            report("unknown image", f"names image {short(entry['image_id'])}, which the file does not list", True)
-        elif category not in categories:
-            known = ", ".join(map(str, list(class_ids)[:10])) + (", ..." if len(class_ids) > 10 else "")
-            report("unknown category", f"names category {short(entry['category_id'])}; the file lists {known}", True)
-        else:
-            frame = Frame(*_size(images[image_id]), class_ids[category], joints[category])
-            annotation = read_object(entry, frame, annotation_id, agreement, report)
-            if annotation is not None:
-                objects[image_id].append(annotation)
-    merge_file_issues(issues, agreement, len(entries), path)
-    return objects
-
-
 def _add_images(
     dataset: Dataset,
     images: dict[int | str, dict[str, Any]],
@@ -415,7 +358,7 @@ def _add_images(
 ) -> None:
     missing = []
     for image_id, entry in images.items():
-        file = lookup.find(entry["file_name"])
+        file = lookup.find_path(entry["file_name"])
         if file is None:
             message = lookup.missing(entry["file_name"])
             missing.append(DatasetIssue("missing image", message, image_id, None, dataset.path, fatal=True))
@@ -425,7 +368,7 @@ def _add_images(
         dataset.add_image(
             "coco",
             image_id,
-            None if file is None else str(file),
+            file,
             width=width,
             height=height,
             annotations=[a for a in objects[image_id] if not (skip_crowd and a.is_crowd)],
@@ -471,8 +414,8 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
                 entry["num_keypoints"] = int((annotation.keypoints[:, 2] > 0).sum())
             annotations.append(entry)
     categories: list[dict[str, Any]] = []
-    for category_id, name in zip(dataset.category_ids, dataset.class_names, strict=True):
-        category: dict[str, Any] = {"id": category_id, "name": name}
+    for number, name in zip(dataset.category_ids, dataset.class_names, strict=True):
+        category: dict[str, Any] = {"id": number, "name": name}
         if dataset.keypoint_names:
             category["keypoints"] = list(dataset.keypoint_names)
         categories.append(category)

@@ -140,3 +140,15 @@ def test_two_formats_in_one_folder(tmp_path: Path) -> None:
     assert mrcnn.dataset_splits(path) == ()
     with pytest.raises(DataError, match="split='train', but this coco data set has no splits"):
         load_dataset(path, split="train")
+
+
+def test_keys_of_large_files(tmp_path: Path, monkeypatch) -> None:
+    """One of them has to be near the beginning; all are looked for to the end."""
+    monkeypatch.setattr(base, "_LARGE", 100)
+    monkeypatch.setattr(base, "_BLOCK", 50)
+    (tmp_path / "a.json").write_text('{"images": 0,' + " " * 200 + '"annotations": 0}')
+    assert base.holds_keys(tmp_path / "a.json", "annotations", "images")
+    assert not base.holds_keys(tmp_path / "a.json", "annotations")
+    (tmp_path / "a.json").write_text('{"annotations": 0,' + " " * 300 + "}")
+    assert base.holds_keys(tmp_path / "a.json", "annotations")
+    assert not base.holds_keys(tmp_path / "a.json", "annotations", "images")

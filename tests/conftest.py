@@ -30,6 +30,12 @@ ASSETS = Path(__file__).parent / "assets"
 SAMPLES = Path(__file__).parent.parent / "samples"
 
 
+def pytest_collection_finish() -> None:
+    """What was imported stays: the sweeps after each module need not look at its million objects again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Global generators start every test in the same state, whatever ran before."""

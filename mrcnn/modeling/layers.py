@@ -11,6 +11,7 @@ import tensorflow as tf
 from mrcnn.modeling.initializers import fan_out_initializer, first_kernel
 from mrcnn.modeling.normalize import FrozenBatchNorm, NormKind, make_norm
 from mrcnn.ops.convolution import conv2d
+from mrcnn.ops.custom_gradient import custom_gradient
 from mrcnn.structures.tensors import Shape, known_sizes
 
 _ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
@@ -120,7 +121,7 @@ class ConvNorm(keras.layers.Layer):
             padding = [[0, 0], side, side, [0, 0]]
         if self.depthwise:
             if padding == "SAME" and self.kernel_size > 3:
-                return _large_depthwise(inputs, kernel, self.stride)
+                return _large_depthwise(inputs, kernel, stride=self.stride)
             return tf.nn.depthwise_conv2d(inputs, kernel, [1, self.stride, self.stride, 1], padding)
         return conv2d(inputs, kernel, self.stride, padding, self.groups, self.dilation)
 
@@ -149,7 +150,8 @@ class ConvNorm(keras.layers.Layer):
         }
 
 
-def _large_depthwise(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
+@custom_gradient
+def _large_depthwise(inputs: tf.Tensor, kernel: tf.Tensor, *, stride: int) -> tuple[tf.Tensor, Any]:
     """Depthwise convolution with SAME padding whose kernel gradient takes a quicker way on the CPU.
 
     oneDNN, which TensorFlow uses for SAME and VALID, takes twice as long as TensorFlow's own code for the kernel
@@ -158,30 +160,26 @@ def _large_depthwise(inputs: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Te
     """
     strides = [1, stride, stride, 1]
 
-    @tf.custom_gradient
-    def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            to_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-                input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="SAME"
-            )
-            sides = [[0, 0]]
-            for axis in (1, 2):  # what SAME pads; tensors where the size is open
-                total = (tf.shape(upstream)[axis] - 1) * stride + kernel.shape[0] - tf.shape(inputs)[axis]
-                total = tf.maximum(total, 0)
-                sides.append([total // 2, total - total // 2])
-            to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-                input=tf.pad(inputs, [*sides, [0, 0]]),
-                filter_sizes=tf.shape(kernel),
-                out_backprop=upstream,
-                strides=strides,
-                padding="EXPLICIT",
-                explicit_paddings=[0] * 8,
-            )
-            return to_inputs, to_kernel
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        to_inputs = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+            input_sizes=tf.shape(inputs), filter=kernel, out_backprop=upstream, strides=strides, padding="SAME"
+        )
+        sides = [[0, 0]]
+        for axis in (1, 2):  # what SAME pads; tensors where the size is open
+            total = (tf.shape(upstream)[axis] - 1) * stride + kernel.shape[0] - tf.shape(inputs)[axis]
+            total = tf.maximum(total, 0)
+            sides.append([total // 2, total - total // 2])
+        to_kernel = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+            input=tf.pad(inputs, [*sides, [0, 0]]),
+            filter_sizes=tf.shape(kernel),
+            out_backprop=upstream,
+            strides=strides,
+            padding="EXPLICIT",
+            explicit_paddings=[0] * 8,
+        )
+        return to_inputs, to_kernel
 
-        return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
-
-    return convolve(inputs, kernel)
+    return tf.nn.depthwise_conv2d(inputs, kernel, strides, "SAME"), gradient
 
 
 def norm_of_rois(norm: keras.layers.Layer, x: tf.Tensor, valid: tf.Tensor, training: bool | None) -> tf.Tensor:

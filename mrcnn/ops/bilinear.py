@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import tensorflow as tf
 
+from mrcnn.ops.custom_gradient import custom_gradient
 from mrcnn.ops.pyramid import PlacedRois, Windows, for_chunks, make_windows, window_entries
 from mrcnn.structures.tensors import Tensor
 
@@ -75,7 +76,7 @@ def sum_taps(rois: PlacedRois, y: Tensor, weight_y: Tensor, x: Tensor, weight_x:
     num_taps = y.shape[-1] * x.shape[-1]
     num_sums = tf.shape(y)[0] * (y.shape[1] * x.shape[1])
     cell, weight = tf.reshape(cell, [num_sums, num_taps]), tf.reshape(weight, [num_sums, num_taps])
-    return (_sparse_sums if method == "sparse" else _gather_sums)(cell, weight, rois.table)
+    return (_sparse_sums if method == "sparse" else _gather_sums)(rois.table, cell=cell, weight=weight)
 
 
 def _matrix(row: Tensor, cell: Tensor, weight: Tensor, num_rows: Tensor, num_cells: Tensor, at_least: int) -> Tensor:
@@ -96,18 +97,18 @@ def _transposed_product(matrix: Tensor, upstream: Tensor) -> Tensor:
     return tf.raw_ops.SparseMatrixMatMul(a=transposed, b=upstream)
 
 
-def _sparse_sums(cell: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+@custom_gradient
+def _sparse_sums(table: Tensor, *, cell: Tensor, weight: Tensor) -> tuple[Tensor, Any]:
     """out[r] = sum over t of weight[r, t] * table[cell[r, t]], differentiable in `table` only.
 
     Args:
+        table: f32[cells, C].
         cell: i32[N, T].
         weight: f32[N, T].
-        table: f32[cells, C].
 
     Returns:
         f32[N, C].
     """
-
     num_rows = tf.shape(cell)[0]
 
     def matrix(at_least: int = 0) -> Tensor:
@@ -116,37 +117,30 @@ def _sparse_sums(cell: Tensor, weight: Tensor, table: Tensor) -> Tensor:
         flat = tf.reshape(cell, [-1]), tf.reshape(weight, [-1])
         return _matrix(row, *flat, num_rows, tf.shape(table)[0], at_least)
 
-    @tf.custom_gradient
-    def product(table: Tensor) -> tuple[Tensor, Any]:
-        def gradient(upstream: Tensor) -> Tensor:
-            return _transposed_product(matrix(), upstream)
+    def gradient(upstream: Tensor) -> Tensor:
+        return _transposed_product(matrix(), upstream)
 
-        return _product(matrix(at_least=1), table, num_rows), gradient
-
-    return product(table)
+    return _product(matrix(at_least=1), table, num_rows), gradient
 
 
-def _gather_sums(cell: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+@custom_gradient
+def _gather_sums(table: Tensor, *, cell: Tensor, weight: Tensor) -> tuple[Tensor, Any]:
     """The same sums as `_sparse_sums`, tap by tap, in operations XLA can compile."""
     num_rows, channels = tf.shape(cell)[0], table.shape[-1]
     num_taps = cell.shape[1]
     cell, weight = tf.transpose(cell), tf.transpose(weight)  # [T, N]
 
-    @tf.custom_gradient
-    def product(table: Tensor) -> tuple[Tensor, Any]:
-        def add(tap: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-            return tap + 1, total + weight[tap][:, tf.newaxis] * tf.gather(table, cell[tap])
+    def add(tap: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+        return tap + 1, total + weight[tap][:, tf.newaxis] * tf.gather(table, cell[tap])
 
-        def gradient(upstream: Tensor) -> Tensor:
-            def scatter(tap: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-                update = weight[tap][:, tf.newaxis] * upstream
-                return tap + 1, tf.tensor_scatter_nd_add(total, cell[tap][:, tf.newaxis], update)
+    def gradient(upstream: Tensor) -> Tensor:
+        def scatter(tap: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+            update = weight[tap][:, tf.newaxis] * upstream
+            return tap + 1, tf.tensor_scatter_nd_add(total, cell[tap][:, tf.newaxis], update)
 
-            return tf.while_loop(lambda tap, _: tap < num_taps, scatter, (0, tf.zeros_like(table)))[1]
+        return tf.while_loop(lambda tap, _: tap < num_taps, scatter, (0, tf.zeros_like(table)))[1]
 
-        return tf.while_loop(lambda tap, _: tap < num_taps, add, (0, tf.zeros([num_rows, channels])))[1], gradient
-
-    return product(table)
+    return tf.while_loop(lambda tap, _: tap < num_taps, add, (0, tf.zeros([num_rows, channels])))[1], gradient
 
 
 class AxisRuns(NamedTuple):
@@ -212,28 +206,39 @@ def sum_runs(rois: PlacedRois, y: AxisRuns, x: AxisRuns, max_entries: int = MAX_
         start = tf.reshape(tf.cumsum(tf.reshape(runs.length, [-1]), exclusive=True), tf.shape(runs.first))
         return tf.reshape(tf.broadcast_to(tf.expand_dims(start, axis), shape), [-1])
 
-    place_y, place_x = place(y, 2), place(x, 1)
-    num_cells, channels = tf.shape(rois.table)[0], rois.table.shape[-1]
+    placed = {"windows": windows, "weight_y": y.weight, "place_y": place(y, 2), "weight_x": x.weight}
+    return _run_sums(rois.table, **placed, place_x=place(x, 1), max_entries=max_entries)
+
+
+@custom_gradient
+def _run_sums(
+    table: Tensor,
+    *,
+    windows: Windows,
+    weight_y: Tensor,
+    place_y: Tensor,
+    weight_x: Tensor,
+    place_x: Tensor,
+    max_entries: int,
+) -> tuple[Tensor, Any]:
+    """`sum_runs` of N placed windows over the table; place_y and place_x: i32[N], where each one's weights begin."""
+    num_cells, channels = tf.shape(table)[0], table.shape[-1]
 
     def matrix(start: Tensor, end: Tensor, at_least: int = 0) -> Tensor:
         entries = window_entries(Windows(*(field[start:end] for field in windows)))
-        weight_y = tf.gather(y.weight, tf.gather(place_y[start:end], entries.bin) + entries.y)
-        weight_x = tf.gather(x.weight, tf.gather(place_x[start:end], entries.bin) + entries.x)
-        return _matrix(entries.bin, entries.cell, weight_y * weight_x, end - start, num_cells, at_least)
+        own_y = tf.gather(weight_y, tf.gather(place_y[start:end], entries.bin) + entries.y)
+        own_x = tf.gather(weight_x, tf.gather(place_x[start:end], entries.bin) + entries.x)
+        return _matrix(entries.bin, entries.cell, own_y * own_x, end - start, num_cells, at_least)
 
-    @tf.custom_gradient
-    def product(table: Tensor) -> tuple[Tensor, Any]:
-        def forward(start: Tensor, end: Tensor, sums: tf.TensorArray) -> tf.TensorArray:
-            part = _product(matrix(start, end, at_least=1), table, end - start)
-            return sums.write(sums.size(), tf.ensure_shape(part, [None, channels]))
+    def forward(start: Tensor, end: Tensor, sums: tf.TensorArray) -> tf.TensorArray:
+        part = _product(matrix(start, end, at_least=1), table, end - start)
+        return sums.write(sums.size(), tf.ensure_shape(part, [None, channels]))
 
-        def gradient(upstream: Tensor) -> Tensor:
-            def backward(start: Tensor, end: Tensor, total: Tensor) -> Tensor:
-                return total + _transposed_product(matrix(start, end), upstream[start:end])
+    def gradient(upstream: Tensor) -> Tensor:
+        def backward(start: Tensor, end: Tensor, total: Tensor) -> Tensor:
+            return total + _transposed_product(matrix(start, end), upstream[start:end])
 
-            return for_chunks(windows, max_entries, backward, tf.zeros_like(table))
+        return for_chunks(windows, max_entries, backward, tf.zeros_like(table))
 
-        sums = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=[None, channels])
-        return for_chunks(windows, max_entries, forward, sums).concat(), gradient
-
-    return product(rois.table)
+    sums = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=[None, channels])
+    return for_chunks(windows, max_entries, forward, sums).concat(), gradient

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from mrcnn.ops.custom_gradient import custom_gradient
 from mrcnn.ops.pyramid import (
     LevelAssignment,
     LevelRule,
@@ -56,12 +57,13 @@ def _axis_windows(start: Tensor, end: Tensor, size: Tensor, bins: int) -> tuple[
     return tf.cast(begin, tf.int32), tf.cast(tf.maximum(end - begin, 0.0), tf.int32)
 
 
-def _window_maxima(windows: Windows, table: Tensor, max_entries: int) -> Tensor:
+@custom_gradient
+def _window_maxima(table: Tensor, *, windows: Windows, max_entries: int) -> tuple[Tensor, Any]:
     """The largest value of each window and channel, 0 where a window is empty; differentiable in `table`.
 
     Args:
-        windows: N windows.
         table: f32[cells, C].
+        windows: N windows.
         max_entries: cells gathered at a time.
 
     Returns:
@@ -73,35 +75,31 @@ def _window_maxima(windows: Windows, table: Tensor, max_entries: int) -> Tensor:
         entries = window_entries(Windows(*(field[start:end] for field in windows)))
         return entries.bin, entries.cell
 
-    @tf.custom_gradient
-    def maxima(table: Tensor) -> tuple[Tensor, Any]:
-        def forward(start: Tensor, end: Tensor, parts: tf.TensorArray) -> tf.TensorArray:
+    def forward(start: Tensor, end: Tensor, parts: tf.TensorArray) -> tf.TensorArray:
+        owner, cell = entries_of(start, end)
+        largest = tf.math.unsorted_segment_max(tf.gather(table, cell), owner, end - start)
+        filled = (windows.height[start:end] > 0) & (windows.width[start:end] > 0)
+        largest = tf.where(filled[:, tf.newaxis], largest, 0.0)
+        return parts.write(parts.size(), tf.ensure_shape(largest, [None, channels]))
+
+    parts = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=[None, channels])
+    largest = for_chunks(windows, max_entries, forward, parts).concat()
+
+    def gradient(upstream: Tensor) -> Tensor:
+        def backward(start: Tensor, end: Tensor, total: Tensor) -> Tensor:
             owner, cell = entries_of(start, end)
-            largest = tf.math.unsorted_segment_max(tf.gather(table, cell), owner, end - start)
-            filled = (windows.height[start:end] > 0) & (windows.width[start:end] > 0)
-            largest = tf.where(filled[:, tf.newaxis], largest, 0.0)
-            return parts.write(parts.size(), tf.ensure_shape(largest, [None, channels]))
+            order = tf.range(tf.size(owner))[:, tf.newaxis]
+            is_largest = tf.gather(table, cell) == tf.gather(largest[start:end], owner)  # [K, C]
+            candidate = tf.where(is_largest, order, tf.size(owner))
+            chosen = tf.gather(tf.math.unsorted_segment_min(candidate, owner, end - start), owner)
+            share = tf.where(candidate == chosen, tf.gather(upstream[start:end], owner), 0.0)
+            # A window with a NaN has no largest value and every candidate is the same impossible number.
+            share = tf.where(is_largest, share, 0.0)
+            return total + tf.math.unsorted_segment_sum(share, cell, num_cells)
 
-        parts = tf.TensorArray(tf.float32, 0, dynamic_size=True, infer_shape=False, element_shape=[None, channels])
-        largest = for_chunks(windows, max_entries, forward, parts).concat()
+        return for_chunks(windows, max_entries, backward, tf.zeros_like(table))
 
-        def gradient(upstream: Tensor) -> Tensor:
-            def backward(start: Tensor, end: Tensor, total: Tensor) -> Tensor:
-                owner, cell = entries_of(start, end)
-                order = tf.range(tf.size(owner))[:, tf.newaxis]
-                is_largest = tf.gather(table, cell) == tf.gather(largest[start:end], owner)  # [K, C]
-                candidate = tf.where(is_largest, order, tf.size(owner))
-                chosen = tf.gather(tf.math.unsorted_segment_min(candidate, owner, end - start), owner)
-                share = tf.where(candidate == chosen, tf.gather(upstream[start:end], owner), 0.0)
-                # A window with a NaN has no largest value and every candidate is the same impossible number.
-                share = tf.where(is_largest, share, 0.0)
-                return total + tf.math.unsorted_segment_sum(share, cell, num_cells)
-
-            return for_chunks(windows, max_entries, backward, tf.zeros_like(table))
-
-        return largest, gradient
-
-    return maxima(table)
+    return largest, gradient
 
 
 def multilevel_roi_pool(
@@ -146,5 +144,5 @@ def multilevel_roi_pool(
     y, num_rows = _axis_windows(scaled[:, 0], scaled[:, 2], rois.level_shape[:, 0], height)
     x, num_columns = _axis_windows(scaled[:, 1], scaled[:, 3], rois.level_shape[:, 1], width)
     windows = make_windows(rois, y, num_rows, x, num_columns)
-    pooled = _window_maxima(windows, rois.table, max(max_values // rois.table.shape[-1], 1))
+    pooled = _window_maxima(rois.table, windows=windows, max_entries=max(max_values // rois.table.shape[-1], 1))
     return unplace(pooled, features, boxes, height, width)

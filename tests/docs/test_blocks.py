@@ -107,9 +107,13 @@ def environment(folder: Path) -> dict[str, str]:
     return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "MPLBACKEND": "Agg"}
 
 
+def _is_slow(block: Block) -> bool:
+    return block.is_slow or block.page.name != "README.md"
+
+
 @pytest.mark.parametrize(
     "block",
-    [pytest.param(block, id=block.id, marks=[pytest.mark.slow] if block.is_slow else []) for block in RUN],
+    [pytest.param(block, id=block.id, marks=[pytest.mark.slow] if _is_slow(block) else []) for block in RUN],
 )
 def test_block_runs_by_itself(block, supplies, tmp_path):
     run_block(block, supplies, tmp_path)

@@ -242,6 +242,7 @@ def test_another_complaint_of_the_converter_is_one_line(text, reason):
     assert tflite._reason(RuntimeError(text)) == reason
 
 
+@pytest.mark.slow
 def test_eight_bits_are_a_quarter_of_the_size_and_close(model, path, tmp_path):
     small = tmp_path / "small.tflite"
     images = noise_images(6)

@@ -12,11 +12,22 @@ from mrcnn.modeling.input import content_window, proposal_window
 from tests.golden.case import DATA, Golden, input_batch, pairwise_iou, xyxy
 
 NAMES = sorted(path.stem for path in DATA.glob("*.npz"))
+QUICK = (
+    "tv_mask_r50_fpn",
+    "tv_keypoint_r50_fpn",
+    "d2_mask_r50_fpn",
+    "d2_mask_r50_fpn_gn",
+    "d2_cascade_r50_fpn",
+    "mp_mask_r50",
+)
+"""What `make test` looks at, something of each program; the slow tests look at all."""
 IN_A_GRAPH = ("tv_mask_r50_fpn", "d2_mask_r50_fpn", "mp_mask_r50")
 LEAST_MATCHED = 0.98  # of the reference's detections: near ties at the cut-off may swap
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in NAMES]
+)
 def case(request, tmp_path_factory):
     """The file, a model of its checkpoint, and what the model makes of its image."""
     keras.utils.clear_session(free_memory=True)  # of the last file's forty million weights

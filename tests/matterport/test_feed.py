@@ -69,6 +69,7 @@ def test_images_drawn_anew_keep_their_masks():
     assert all(a[1] == b[1] for a, b in zip(data.calls[::2], data.calls[1::2], strict=True))
 
 
+@pytest.mark.slow
 def test_one_worker_at_a_time_though_training_and_validation_share_a_data_set(tmp_path):
     data = drawn()
     model = modellib.MaskRCNN("training", SmallConfig(), str(tmp_path))

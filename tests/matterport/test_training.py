@@ -70,6 +70,7 @@ def test_layers_by_matterports_names(model):
     assert [w.shape for w in layers["conv1"].get_weights()] == [(7, 7, 3, 64), (64,)]
 
 
+@pytest.mark.slow
 def test_a_train_of_the_scripts_own(tmp_path):
     class Own(modellib.MaskRCNN):
         def train(self, train_dataset, val_dataset, learning_rate, epochs, layers):

@@ -215,7 +215,9 @@ def test_large_depthwise_gradients_equal_the_stock_ones(stride: int, height: int
             loss = tf.reduce_sum(tf.square(out))
         return [out, *tape.gradient(loss, [x, kernel])]
 
-    ours = tf.function(partial(gradients, lambda x: _large_depthwise(x, kernel, stride)), input_signature=[spec])(x)
+    ours = tf.function(
+        partial(gradients, lambda x: _large_depthwise(x, kernel, stride=stride)), input_signature=[spec]
+    )(x)
     stock = gradients(lambda x: tf.nn.depthwise_conv2d(x, kernel, [1, stride, stride, 1], "SAME"), x)
     for one, other in zip(ours, stock, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * float(np.abs(other).max()))

@@ -347,12 +347,21 @@ def test_predict_drops_ground_truth(shared, detections):
 @pytest.mark.parametrize(
     "objects",
     [
-        [[], []],
-        [[{"box": (40, 60, 41, 61)}, {"box": (0, 0, 1, 1), "class_id": 2}], [{"box": (79, 99, 80, 100)}]],
-        [[{"box": (10, 10, 60, 60), "mask": np.zeros((MASK_SIDE, MASK_SIDE), np.uint8)}], []],
-        [[{"box": (0, 0, 96, 128), "crowd": True}], [{"box": (30, 30, 30, 50)}]],
+        pytest.param([[], []], id="no object"),
+        pytest.param(
+            [[{"box": (40, 60, 41, 61)}, {"box": (0, 0, 1, 1), "class_id": 2}], [{"box": (79, 99, 80, 100)}]],
+            id="one pixel",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [[{"box": (10, 10, 60, 60), "mask": np.zeros((MASK_SIDE, MASK_SIDE), np.uint8)}], []],
+            id="empty mask",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            [[{"box": (0, 0, 96, 128), "crowd": True}], [{"box": (30, 30, 30, 50)}]], id="crowd only and empty box"
+        ),
     ],
-    ids=["no object", "one pixel", "empty mask", "crowd only and empty box"],
 )
 def test_fifty_steps_on_strange_ground_truth_stay_finite(trainer, objects):
     data = data_of(batch_of(images_of()[:2], objects, CANVAS)).cache().repeat()

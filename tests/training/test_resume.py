@@ -82,6 +82,7 @@ def undisturbed(data, tmp_path_factory):
     return model, history.history, folder / "run"
 
 
+@pytest.mark.slow
 def test_20_steps_are_20_steps_again(data, undisturbed):
     again = small_model()
     train(again, data, recipe=recipe_of(), progress=False)
@@ -166,8 +167,8 @@ def _measured_run(folder: Path, monkeypatch, stop_at: int = 0, **changes) -> dic
         return types.SimpleNamespace(numbers={"mask/AP": float(model.head.bias.numpy()[0])})
 
     monkeypatch.setattr(callbacks, "evaluate", evaluate)
-    monkeypatch.setattr(Events, "_matches", lambda _: None)  # MeanColor finds nothing to draw
-    monkeypatch.setattr(Events, "_images", lambda _: None)
+    monkeypatch.setattr(Events, "_matches", lambda *_: None)  # MeanColor finds nothing to draw
+    monkeypatch.setattr(Events, "_images", lambda *_: None)
     data = write_set(folder / "images", side=16)
     keras.utils.set_random_seed(1)
     config = {"train__images": 20, "train__unfreeze": [], "train__train_layers": "all", "data__crop": None}

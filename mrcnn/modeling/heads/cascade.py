@@ -13,6 +13,7 @@ from mrcnn.modeling.heads.base import HeadLoss, RoiHead
 from mrcnn.modeling.heads.box import BoxHead, BoxHeadConfig, BoxPrediction, detections_of
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops.custom_gradient import custom_gradient
 from mrcnn.ops.matching import IGNORE, POSITIVE, match_boxes
 from mrcnn.structures.tensors import Batch, Detections, LossTerm, Proposals, RoiSample, Shape
 
@@ -69,6 +70,11 @@ class StagePrediction(NamedTuple):
     pred: BoxPrediction
 
 
+@custom_gradient
+def _scaled_gradient(x: tf.Tensor, *, factor: float) -> tuple[tf.Tensor, Any]:
+    return tf.identity(x), lambda upstream: upstream * tf.cast(factor, upstream.dtype)
+
+
 class _ScaledGradient(RoiPooler):
     """A pooler whose gradient is scaled.
 
@@ -81,11 +87,7 @@ class _ScaledGradient(RoiPooler):
         self.pooler, self.factor = pooler, factor
 
     def __call__(self, *args: Any, **kwargs: Any) -> tf.Tensor:
-        @tf.custom_gradient
-        def scaled(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
-            return tf.identity(x), lambda upstream: upstream * tf.cast(self.factor, upstream.dtype)
-
-        return scaled(self.pooler(*args, **kwargs))
+        return _scaled_gradient(self.pooler(*args, **kwargs), factor=self.factor)
 
 
 class CascadeBoxHead(RoiHead):

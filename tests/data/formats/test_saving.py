@@ -12,7 +12,8 @@ from PIL import Image
 import mrcnn
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.base import Format, formats
+from mrcnn.data.formats.base import Format
+from mrcnn.data.formats.registry import formats
 from mrcnn.data.rle import mask_to_rle
 from mrcnn.structures.records import Annotation
 from tests.data.formats.sample_sets import iou, masks

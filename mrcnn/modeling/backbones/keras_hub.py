@@ -220,12 +220,12 @@ def _network_class(name: str, where: str) -> Any:
     """A class of `keras_hub.models` by its name."""
     models = library().models
     base = models.FeaturePyramidBackbone
-    found = getattr(models, name, None)
-    if not isinstance(found, type) or not issubclass(found, base) or found is base:
+    chosen = getattr(models, name, None)
+    if not isinstance(chosen, type) or not issubclass(chosen, base) or chosen is base:
         known = [n for n, value in vars(models).items() if isinstance(value, type) and issubclass(value, base)]
         known = sorted(set(known) - {base.__name__})
         raise ConfigError(f"{where}: expected a network with a feature pyramid ({', '.join(known)}), got {name}")
-    return found
+    return chosen
 
 
 def _read_preset(preset: str) -> tuple[str, PixelNorm | None]:

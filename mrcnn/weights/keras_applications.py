@@ -4,8 +4,8 @@ A file for one of its own networks is read as Keras reads it: layer by layer in 
 weight, whatever the layers are called; a classifier at the end is left over.
 
 The files for our ResNets are those of `keras.applications.ResNet50(include_top=False)`: Caffe-style pixels (BGR, mean
-subtracted), stride in the first 1x1 convolution, biases in the convolutions, batch norm epsilon 1.001e-5. A ResNet that uses
-them needs `ResNetConfig(stride_in_1x1=True, epsilon=1.001e-5, pixel_norm=PIXEL_NORM)`.
+subtracted), stride in the first 1x1 convolution, biases in the convolutions, batch norm epsilon 1.001e-5. A ResNet that
+uses them needs `ResNetConfig(stride_in_1x1=True, epsilon=1.001e-5, pixel_norm=PIXEL_NORM)`.
 """
 
 from __future__ import annotations

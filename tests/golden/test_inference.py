@@ -80,7 +80,7 @@ def test_input_from_the_original_image(case):
 
 def test_input_and_features(case):
     golden, _, ours = case
-    keys = _keys(golden, "fpn", "features")
+    keys = _keys(golden, "fpn", "features", "backbone")
     assert keys
     if golden.is_matterport:
         assert tuple(golden["molded_shape"]) == ours["input"].shape[1:]

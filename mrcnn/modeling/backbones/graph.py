@@ -171,9 +171,7 @@ def levels_by_stride(image: keras.KerasTensor, maps: list[Any], where: str) -> d
     strides = [(PROBE / spec.shape[1], PROBE / spec.shape[2]) for spec in specs]
     wanted = {level: 2.0 ** int(level[1:]) for level in LEVELS}
     pairs = list(zip(maps, strides, strict=True))
-    levels = {
-        level: value for level, n in wanted.items() for value, s in zip(maps, strides, strict=True) if s == (n, n)
-    }
+    levels = {level: value for level, n in wanted.items() for value, stride in pairs if stride == (n, n)}
     if len(levels) < len(LEVELS):
         present = sorted({f"{y:.4g}" if y == x else f"{y:.4g}x{x:.4g}" for y, x in strides}, key=_first_number)
         raise ConfigError(

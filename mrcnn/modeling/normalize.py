@@ -146,7 +146,7 @@ class EvalBatchNorm(FrozenBatchNorm):
     Ref: mmdetection, `norm_eval=True` of its ResNets.
     """
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Create the four vectors; the statistics do not train."""
         for name, initializer, trains in (
             ("gamma", "ones", True),
@@ -233,9 +233,8 @@ def make_norm(
     """The normalization layer of a name, or None for "none".
 
     Args:
-        kind: "frozen_bn" constant affine map; "eval_bn" constant statistics, gamma and beta train; "affine_bn" these and
-            the bias of the convolution before it; "bn" batch statistics of one device;
-            "sync_bn" of all devices;
+        kind: "frozen_bn" constant affine map; "eval_bn" constant statistics, gamma and beta train; "affine_bn" these
+            and the bias of the convolution before it; "bn" batch statistics of one device; "sync_bn" of all devices;
             "gn" group norm with 32 groups, or the most that divide both 32 and the channels; "none".
         epsilon: added to the variance.
         name: layer name.

@@ -25,8 +25,8 @@ from mrcnn.weights.profile import MMDETECTION
 
 _IGNORED = r"\.num_batches_tracked$|^data_preprocessor\.|\.relative_position_index$"
 _NORM = r"(?:bn|gn|ln|norm)"
-# Mean and deviation of what was fed, divided or not. An undivided pixel is some 58 times larger, and so the kernels that
-# take it are smaller: norms of 0.3 and more against 0.015 and less.
+# Norms of the first kernels, scaled as their batch norm does. A pixel that is not divided by its deviation is some 58
+# times larger, and so the kernels that take it are smaller: 0.3 and more against 0.015 and less.
 _UNDIVIDED_BELOW = 0.06
 CAFFE_PIXELS = PixelNorm(mean=(123.675, 116.28, 103.53), std=(1.0, 1.0, 1.0), bgr=True)
 _DIVIDED_BGR = PixelNorm(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), bgr=True)
@@ -283,20 +283,22 @@ def _usual_pixels(arrays: Mapping[str, Any], network: Network) -> tuple[PixelNor
         return CAFFE_PIXELS, "pixels BGR, not divided, for which the first convolution is made"
     if network["backbone.groups"] == 32 and network["backbone.width_per_group"] == 8:
         return _DIVIDED_BGR, "pixels BGR, divided by ImageNet's deviation, as in the published ResNeXt 32x8d models"
-    return MMDETECTION.pixel_norm, "pixels RGB, divided by ImageNet's deviation, for which the first convolution is made"
+    return (
+        MMDETECTION.pixel_norm,
+        "pixels RGB, divided by ImageNet's deviation, for which the first convolution is made",
+    )
 
 
-def _classes(
-    metadata: Mapping[str, Any], network: Network
-) -> tuple[tuple[str, ...] | None, tuple[int, ...] | None]:
+def _classes(metadata: Mapping[str, Any], network: Network) -> tuple[tuple[str, ...] | None, tuple[int, ...] | None]:
     """Names, and ids where they are COCO's: from `meta` (version 3 and 2), or from their number."""
     for key in ("meta.dataset_meta.classes", "meta.dataset_meta.CLASSES", "meta.CLASSES"):
-        names = [metadata.get(f"{key}.{number}") for number in range(network.num_classes)]
+        stated = [metadata.get(f"{key}.{number}") for number in range(network.num_classes)]
         if network.num_classes == 1 and key in metadata:
-            names = [metadata[key]]  # a lone class may be a bare text
-        if all(isinstance(name, str) for name in names) and f"{key}.{network.num_classes}" not in metadata:
+            stated = [metadata[key]]  # a lone class may be a bare text
+        names = tuple(name for name in stated if isinstance(name, str))
+        if len(names) == network.num_classes and f"{key}.{network.num_classes}" not in metadata:
             of_coco = {name: number for number, name in CATEGORIES.items()}
             ids = tuple(of_coco[name] for name in names) if all(name in of_coco for name in names) else None
-            return tuple(str(name) for name in names), ids
+            return names, ids
     classes = coco_classes(network.num_classes)
     return (None, None) if classes is None else classes

@@ -270,6 +270,14 @@ MATTERPORT = Profile(
 
 PROFILES: dict[str, Profile] = {
     profile.family: profile
-    for profile in (TORCHVISION, TORCHVISION_V2, DETECTRON2, DETECTRON2_IMAGENET_PIXELS, DETECTRON, MATTERPORT, MMDETECTION)
+    for profile in (
+        TORCHVISION,
+        TORCHVISION_V2,
+        DETECTRON2,
+        DETECTRON2_IMAGENET_PIXELS,
+        DETECTRON,
+        MATTERPORT,
+        MMDETECTION,
+    )
 }
 """Every family of weights that can be read, by name."""

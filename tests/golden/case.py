@@ -87,7 +87,7 @@ class Golden:
             return path
         if self.is_mmdetection:
             path = folder / f"{self.name}.pth"
-            counters = {name: np.zeros(shape, np.int64) for name, shape in self.meta["other_state"].items()}
+            counters = {name: np.zeros(shape, np.int64) for name, (shape, _) in self.meta["other_state"].items()}
             meta = {"epoch": 12, "dataset_meta": {"classes": tuple(CATEGORIES.values())}}
             write_torch_zip(path, state | counters, {"meta": meta})
             return path

@@ -93,9 +93,9 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
         gt_boxes = tf.gather(ground_truth["gt_boxes"], tf.gather(matches.gt_index, sample.index))
         return AnchorSample(sample.index, sample.foreground, sample.valid, gt_boxes)
 
-    keys = ("gt_boxes", "gt_valid", "gt_crowd", "seed")
+    keys = ["gt_boxes", "gt_valid", "gt_crowd", "seed"]
     if config.allowed_border is not None:
-        keys += ("content_shape",)
+        keys.append("content_shape")
     # Image by image: the overlap matrix of a large image alone has A x G entries.
     return tf.map_fn(
         one_image,

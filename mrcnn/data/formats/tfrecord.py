@@ -97,7 +97,7 @@ class TFRecord(Format):
         return _load(path, [path] if path.is_file() else _shards(path), validate)
 
     def save(self, saver: Saver, *, shards: int = 1, name: str = "train") -> None:
-        """Shards NAME.tfrecord-00000-of-00008; see `formats.tfrecord_writer`."""
+        """Shards NAME-CHECKSUM.tfrecord-00000-of-00008; see `formats.tfrecord_writer`."""
         write_tfrecord(saver, shards, name)
 
 

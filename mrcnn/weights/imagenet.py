@@ -86,7 +86,8 @@ def _published(network: str, path: str | os.PathLike[str] | None) -> str | os.Pa
 
 
 def _check_batch_norm(config: BackboneConfig) -> None:
-    if config.norm not in ("frozen_bn", "affine_bn", "bn", "sync_bn"):
+    if config.norm not in ("frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn"):
         raise WeightsError(
-            f"ImageNet weights need batch norm (frozen_bn, affine_bn, bn or sync_bn); backbone.norm is {config.norm}"
+            "ImageNet weights need batch norm (frozen_bn, eval_bn, affine_bn, bn or sync_bn); backbone.norm is"
+            f" {config.norm}"
         )

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from mrcnn.base_config import ConfigError as ConfigError
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
-    from mrcnn.data.formats.base import dataset_splits as dataset_splits
-    from mrcnn.data.formats.base import list_formats as list_formats
-    from mrcnn.data.formats.base import load_dataset as load_dataset
-    from mrcnn.data.formats.base import load_splits as load_splits
     from mrcnn.data.formats.coco import load_coco as load_coco
-    from mrcnn.data.formats.coco import save_json as save_json
+    from mrcnn.data.formats.coco_writer import save_json as save_json
+    from mrcnn.data.formats.loading import dataset_splits as dataset_splits
+    from mrcnn.data.formats.loading import load_dataset as load_dataset
+    from mrcnn.data.formats.loading import load_splits as load_splits
+    from mrcnn.data.formats.registry import list_formats as list_formats
     from mrcnn.data.formats.via import load_via as load_via
     from mrcnn.data.image_file import image_suffixes as image_suffixes
     from mrcnn.data.image_list import list_images as list_images
@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from mrcnn.recipes import Recipe as Recipe
     from mrcnn.structures.instances import Instances as Instances
     from mrcnn.structures.records import Annotation as Annotation
+    from mrcnn.structures.result_format import ResultWriter as ResultWriter
     from mrcnn.training.devices import join_workers as join_workers
     from mrcnn.training.devices import use_devices as use_devices
     from mrcnn.training.dry_run import dry_run as dry_run
@@ -101,12 +102,13 @@ _HOME = {
     "MrcnnError": "mrcnn.errors",
     "ReadOptions": "mrcnn.data.read_options",
     "Recipe": "mrcnn.recipes",
+    "ResultWriter": "mrcnn.structures.result_format",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
     "VideoWriter": "mrcnn.data.video",
     "WeightsError": "mrcnn.weights.report",
     "build_ops": "mrcnn.native.build",
-    "dataset_splits": "mrcnn.data.formats.base",
+    "dataset_splits": "mrcnn.data.formats.loading",
     "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",
     "detect_augmented": "mrcnn.inference",
@@ -131,15 +133,15 @@ _HOME = {
     "iter_detect": "mrcnn.inference",
     "join_workers": "mrcnn.training.devices",
     "list_images": "mrcnn.data.image_list",
-    "list_formats": "mrcnn.data.formats.base",
+    "list_formats": "mrcnn.data.formats.registry",
     "load_coco": "mrcnn.data.formats.coco",
-    "load_dataset": "mrcnn.data.formats.base",
+    "load_dataset": "mrcnn.data.formats.loading",
     "load_imagenet": "mrcnn.weights.imagenet",
     "load_model": "mrcnn.weights.checkpoint",
     "load_onnx": "mrcnn.export.onnx",
     "load_openvino": "mrcnn.export.openvino",
     "load_pretrained": "mrcnn.weights.pretrained",
-    "load_splits": "mrcnn.data.formats.base",
+    "load_splits": "mrcnn.data.formats.loading",
     "load_tflite": "mrcnn.export.tflite",
     "load_via": "mrcnn.data.formats.via",
     "load_weights": "mrcnn.weights.pretrained",
@@ -153,7 +155,7 @@ _HOME = {
     "run_stages": "mrcnn.modeling.stages",
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_image": "mrcnn.drawing",
-    "save_json": "mrcnn.data.formats.coco",
+    "save_json": "mrcnn.data.formats.coco_writer",
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco_results",

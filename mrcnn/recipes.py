@@ -22,6 +22,7 @@ from mrcnn.data.pipeline import DataConfig
 from mrcnn.files import atomic_write
 from mrcnn.migrations import migrate_overrides, migrate_recipe
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
+from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
@@ -291,6 +292,38 @@ def _mask_rcnn_efficientnet_lite0() -> Recipe:
     )
 
 
+def _mask_rcnn_mobilenetv3() -> Recipe:
+    """The laptop's recipe with MobileNetV3-Large. Ref: Searching for MobileNetV3, arXiv 1905.02244, table 1."""
+    recipe = _mask_rcnn_efficientnet_lite0()
+    return dataclasses.replace(
+        recipe, model=dataclasses.replace(recipe.model, backbone=KerasApplicationsConfig(name="MobileNetV3Large"))
+    )
+
+
+def _with_adamw(name: str, learning_rate: float, weight_decay: float) -> Recipe:
+    """The paper's heads on a network of `keras.applications`, trained at several scales by AdamW.
+
+    Such a network has no norm after its last sum, and its features are several times larger than a ResNet's, so the
+    pyramid is group-normalized.
+    """
+    recipe = _paper(backbone=KerasApplicationsConfig(name=name), neck=FPNConfig(norm="gn"))
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(recipe.data, short_sides=tuple(range(480, 801, 32))),
+        train=TrainConfig(optimizer="adamw", learning_rate=learning_rate, weight_decay=weight_decay),
+    )
+
+
+def _mask_rcnn_convnext_tiny() -> Recipe:
+    """ConvNeXt-T, its rate, decay and scales. Ref: A ConvNet for the 2020s, arXiv 2201.03545, appendix A.3."""
+    return _with_adamw("ConvNeXtTiny", 1e-4, 0.05)
+
+
+def _mask_rcnn_efficientnetv2_s() -> Recipe:
+    """EfficientNetV2-S, trained as ConvNeXt-T is. Ref: EfficientNetV2, arXiv 2104.00298, table 4."""
+    return _with_adamw("EfficientNetV2S", 1e-4, 0.05)
+
+
 _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r50_fpn": _paper,
     "mask_rcnn_r101_fpn": lambda: _paper(backbone=ResNetConfig(depth=101)),
@@ -303,6 +336,9 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "faster_rcnn_r50_fpn": _faster_rcnn,
     "keypoint_rcnn_r50_fpn": _keypoint_rcnn,
     "mask_rcnn_efficientnet_lite0_fpn": _mask_rcnn_efficientnet_lite0,
+    "mask_rcnn_mobilenetv3_fpn": _mask_rcnn_mobilenetv3,
+    "mask_rcnn_convnext_tiny_fpn": _mask_rcnn_convnext_tiny,
+    "mask_rcnn_efficientnetv2_s_fpn": _mask_rcnn_efficientnetv2_s,
 }
 
 

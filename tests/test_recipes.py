@@ -26,6 +26,9 @@ NAMES = (
     "faster_rcnn_r50_fpn",
     "keypoint_rcnn_r50_fpn",
     "mask_rcnn_efficientnet_lite0_fpn",
+    "mask_rcnn_mobilenetv3_fpn",
+    "mask_rcnn_convnext_tiny_fpn",
+    "mask_rcnn_efficientnetv2_s_fpn",
 )
 # Another valid value of every field where the rule below would give an invalid one.
 OTHERS: dict[str, Any] = {
@@ -241,6 +244,17 @@ def test_building_takes_the_number_of_classes_from_their_names():
     assert model.box_head.class_logits.units == 4
     assert recipe.model.num_classes == 80
     assert dataclasses.replace(model.config, num_classes=80) == recipe.model
+
+
+def test_networks_of_keras_are_trained_by_adamw_at_several_scales():
+    for name, network in (("convnext_tiny", "ConvNeXtTiny"), ("efficientnetv2_s", "EfficientNetV2S")):
+        recipe = recipes.get(f"mask_rcnn_{name}_fpn_3x")
+        assert recipe.model.backbone.name == network and recipe.train.images == 4_320_000
+        assert (recipe.train.optimizer, recipe.train.learning_rate, recipe.train.weight_decay) == ("adamw", 1e-4, 0.05)
+        assert (recipe.data.short_sides[0], recipe.data.short_sides[-1]) == (480, 800)
+        assert recipe.model.heads == recipes.get("mask_rcnn_r50_fpn").model.heads
+    light, lite = recipes.get("mask_rcnn_mobilenetv3_fpn"), recipes.get("mask_rcnn_efficientnet_lite0_fpn")
+    assert light.override({"model.backbone": lite.model.backbone.to_dict()}) == lite
 
 
 @pytest.mark.parametrize(

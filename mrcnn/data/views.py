@@ -12,6 +12,7 @@ import numpy as np
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, DatasetIssue
 from mrcnn.data.rasterize import annotation_mask
+from mrcnn.data.selection import Selection, selected_images
 from mrcnn.structures.records import Annotation, ImageRecord
 
 Class = tuple[str, int, str]
@@ -136,6 +137,14 @@ class Filtered(View):
         for i, annotation in enumerate(annotations):
             masks[:, :, i] = annotation_mask(annotation, height, width)
         return masks, np.array([a.class_id for a in annotations], np.int32)
+
+
+def subset(dataset: Dataset, select: Selection) -> Dataset:
+    """See `Dataset.subset`."""
+    items = [Item(dataset, i, None, dataset._records[i].image_id) for i in selected_images(dataset, select)]
+    chosen = {item.image_id for item in items}
+    issues = [issue for issue in dataset.issues if issue.image_id is None or issue.image_id in chosen]
+    return View(items, dataset._classes, dataset, issues)
 
 
 def filter_objects(dataset: Dataset, predicate: Predicate) -> Dataset:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.coco import save_json
+from mrcnn.data.formats.coco_writer import save_json
 from mrcnn.evaluation.class_names import distinct_labels
 from mrcnn.inspection.anchors import best_anchor_iou
 from mrcnn.inspection.figures import draw_box_sizes, draw_samples

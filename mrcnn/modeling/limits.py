@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,32 @@ from mrcnn.errors import MrcnnError
 
 class TooManyVariablesError(MrcnnError, ValueError):
     """A model has more variables, or more values in them, than it may have; nothing of that size was allocated."""
+
+
+_counts: contextvars.ContextVar[tuple[list[int], ...]] = contextvars.ContextVar("counts", default=())
+"""Variables and values made so far, of each limit that holds here."""
+
+
+@contextlib.contextmanager
+def counted_apart() -> Iterator[None]:
+    """Inside, every limit that holds is counted from zero: for a network that is only looked at, not part of a model.
+
+    Example:
+        >>> import keras
+        >>> with limited_variables(4, 120):
+        ...     with counted_apart():
+        ...         keras.layers.Dense(2).build((None, 50))
+        ...     keras.layers.Dense(2).build((None, 50))
+    """
+    active = _counts.get()
+    before = [list(made) for made in active]
+    for made in active:
+        made[:] = [0, 0]
+    try:
+        yield
+    finally:
+        for made, values in zip(active, before, strict=True):
+            made[:] = values
 
 
 @contextlib.contextmanager
@@ -49,8 +76,12 @@ def limited_variables(number: int, values: int) -> Iterator[None]:
             raise TooManyVariablesError(f"a variable of shape {list(shape)}, expected at most {values} values in all")
         return next_creator(**kwargs)
 
-    with tf.variable_creator_scope(create):
-        yield
+    token = _counts.set((*_counts.get(), made))
+    try:
+        with tf.variable_creator_scope(create):
+            yield
+    finally:
+        _counts.reset(token)
 
 
 def _shape(initial_value: Any, graph: tf.Graph) -> Any:

@@ -39,7 +39,7 @@ def built(name, norm="frozen_bn"):
     """A backbone, and the network it is of with the same random weights."""
     keras.utils.set_random_seed(0)
     backbone = KerasApplicationsConfig(name=name, norm=norm).build()
-    network = module._network(name)
+    network = module.network_of(name)
     rng = np.random.default_rng(1)
     names = graph.stable_names(network)
     ours = {layer.name: layer for layer in backbone.layers}
@@ -83,7 +83,7 @@ def test_names_do_not_depend_on_what_was_built_before():
     first = [variable.path for variable in config.build().variables]
     keras.layers.Activation("relu")
     keras.layers.Add()
-    module._network("MobileNetV3Small")
+    module.network_of("MobileNetV3Small")
     assert [variable.path for variable in config.build().variables] == first
     assert not any(name.startswith("variable") for name in first)
 
@@ -196,3 +196,15 @@ def test_a_step_trains_what_is_not_frozen_and_a_fresh_process_loads_it(tmp_path)
     out = tmp_path / "c5.npy"
     subprocess.run([sys.executable, "-c", _READ, path, out], check=True, cwd=Path(__file__).parents[2])
     np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_large_network_is_loaded_within_the_limits_of_its_file(tmp_path):
+    module._anatomy.cache_clear()
+    config = dataclasses.replace(tiny_config(), backbone=KerasApplicationsConfig(name="ConvNeXtTiny"))
+    model = MaskRCNN(config, ["thing", "other"])
+    save_checkpoint(model, tmp_path / "model.safetensors")
+    module._anatomy.cache_clear()
+    again = load_model(tmp_path / "model.safetensors")
+    first = named_variables(model)
+    assert all(np.array_equal(v.numpy(), first[path].numpy()) for path, v in named_variables(again).items())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.limits import TooManyVariablesError, limited_variables
+from mrcnn.modeling.limits import TooManyVariablesError, counted_apart, limited_variables
 
 
 def test_what_is_within_the_limit_is_built() -> None:
@@ -40,3 +40,15 @@ def test_the_limit_ends_with_its_block() -> None:
     with limited_variables(0, 0):
         pass
     assert keras.Variable(np.zeros(5)).shape == (5,)
+
+
+def test_what_is_only_looked_at_is_counted_apart_and_limited_too() -> None:
+    with limited_variables(2, 12):
+        for _ in range(2):
+            with counted_apart():
+                keras.layers.Dense(3).build((None, 3))
+        keras.layers.Dense(3).build((None, 3))
+        with pytest.raises(TooManyVariablesError), counted_apart():
+            keras.layers.Dense(4).build((None, 3))
+        with pytest.raises(TooManyVariablesError):
+            keras.layers.Dense(1).build((None, 1))

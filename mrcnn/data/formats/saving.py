@@ -143,7 +143,8 @@ def save(
     **options: Any,
 ) -> Saved:
     """See `Dataset.save`."""
-    from mrcnn.data.formats.base import Format, find_format, formats
+    from mrcnn.data.formats.base import Format
+    from mrcnn.data.formats.registry import find_format, formats
 
     chosen, target = find_format(format), Path(path)
     if type(chosen).save is Format.save:

@@ -14,6 +14,7 @@ from mrcnn.base_config import ConfigError
 from mrcnn.components import ComponentError, find_user_function
 from mrcnn.modeling.backbones import graph
 from mrcnn.modeling.backbones.base import LEVELS, BackboneConfig, freeze_stages
+from mrcnn.modeling.limits import counted_apart
 from mrcnn.modeling.normalize import NormKind, PixelNorm
 
 _HANDED_OVER: dict[str, Callable[..., Any]] = {}
@@ -113,7 +114,8 @@ class CallableConfig(BackboneConfig):
 
     def _network(self) -> keras.Model:
         takes_statistics = self.norm in ("bn", "sync_bn")
-        network = network_of(self._resolve(), self.function, len(self.pixel_norm.mean), takes_statistics)
+        with counted_apart():
+            network = network_of(self._resolve(), self.function, len(self.pixel_norm.mean), takes_statistics)
         return graph.with_norm(network, self.norm, self.epsilon)
 
     def _anatomy(self) -> graph.Anatomy:
@@ -123,7 +125,8 @@ class CallableConfig(BackboneConfig):
 @functools.lru_cache(maxsize=32)
 def _anatomy(function: Callable[..., Any], config: CallableConfig) -> graph.Anatomy:
     """Of the network a function makes; the function is part of what is remembered, as its name may change hands."""
-    return graph.anatomy_of(config._network())
+    with counted_apart():
+        return graph.anatomy_of(config._network())
 
 
 def network_of(function: Callable[..., Any], name: str, channels: int, takes_statistics: bool) -> keras.Model:

@@ -17,6 +17,7 @@ import keras
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones import graph
 from mrcnn.modeling.backbones.base import LEVELS, BackboneConfig, freeze_stages
+from mrcnn.modeling.limits import counted_apart
 from mrcnn.modeling.normalize import NormKind, PixelNorm
 
 IMAGENET = PixelNorm()
@@ -99,7 +100,9 @@ class KerasApplicationsConfig(BackboneConfig):
 
     def build(self, name: str = "backbone") -> keras.Model:
         """The network: images [B, H, W, 3] -> {"c2": ..., "c5": ...}; see `BackboneConfig.build`."""
-        network = graph.with_norm(_network(self.name, len(self.pixel_norm.mean)), self.norm, self.epsilon)
+        with counted_apart():
+            original = network_of(self.name, len(self.pixel_norm.mean))
+        network = graph.with_norm(original, self.norm, self.epsilon)
         operations = network.operations
         features = {level: operations[index].output for level, index in _anatomy(self.name).levels.items()}
         model = keras.Model(network.input, features, name=name)
@@ -107,7 +110,7 @@ class KerasApplicationsConfig(BackboneConfig):
         return model
 
 
-def _network(name: str, channels: int = 3) -> keras.Model:
+def network_of(name: str, channels: int = 3) -> keras.Model:
     """The network without its classifier and with random weights, for images of any size."""
     function: Callable[..., keras.Model] = getattr(keras.applications, name)
     options: dict[str, Any] = {"include_top": False, "weights": None, "input_shape": (None, None, channels)}
@@ -123,7 +126,8 @@ def _anatomy(name: str) -> graph.Anatomy:
     Raises:
         ConfigError: the network has no feature map of one of the strides 4, 8, 16 and 32.
     """
-    network = _network(name)
+    with counted_apart():
+        network = network_of(name)
     shapes = graph.shapes(network)
     strides = graph.strides(shapes)
     seams = graph.seams(network)

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.coco import dataset_to_coco, load_coco, save_json
+from mrcnn.data.formats.coco import load_coco
+from mrcnn.data.formats.coco_writer import dataset_to_coco, save_json
 from mrcnn.data.rasterize import mask_to_rle
 
 SQUARE = [2, 2, 6, 2, 6, 6, 2, 6]

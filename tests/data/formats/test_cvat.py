@@ -7,8 +7,8 @@ import pytest
 
 import mrcnn
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.base import recognize
 from mrcnn.data.formats.cvat import Cvat
+from mrcnn.data.formats.registry import recognize
 from tests.data.formats.sample_sets import DATUMARO, kinds, masks, write_image
 
 LABELS = "<meta><task><labels><label><name>dog</name></label><label><name>cat</name></label></labels></task></meta>"

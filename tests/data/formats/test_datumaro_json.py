@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 import mrcnn
-from mrcnn.data.formats.base import recognize
 from mrcnn.data.formats.datumaro_json import DatumaroJson
+from mrcnn.data.formats.registry import recognize
 from mrcnn.data.rle import mask_to_rle
 from tests.data.formats.sample_sets import kinds, masks, write_image
 

@@ -16,8 +16,9 @@ from PIL import Image
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.base import load_dataset
-from mrcnn.data.formats.coco import dataset_to_coco, load_coco
+from mrcnn.data.formats.coco import load_coco
+from mrcnn.data.formats.coco_writer import dataset_to_coco
+from mrcnn.data.formats.loading import load_dataset
 from mrcnn.data.formats.via import load_via
 from mrcnn.evaluation import CocoMetric, evaluate_coco_files
 from mrcnn.structures.instances import Instances

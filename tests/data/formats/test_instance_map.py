@@ -11,8 +11,8 @@ from PIL import Image
 
 import mrcnn
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.base import recognize
 from mrcnn.data.formats.instance_map import InstanceMap
+from mrcnn.data.formats.registry import recognize
 from tests.data.formats.sample_sets import kinds, masks, write_image
 
 VALUES = np.zeros((30, 40), np.int32)

@@ -10,10 +10,10 @@ from PIL import Image
 
 import mrcnn
 from mrcnn.data.formats.ade20k import Ade20k
-from mrcnn.data.formats.base import recognize
 from mrcnn.data.formats.coco_panoptic import CocoPanoptic
 from mrcnn.data.formats.labelme_xml import LabelMeXml
 from mrcnn.data.formats.open_images import OpenImages
+from mrcnn.data.formats.registry import recognize
 from mrcnn.data.formats.segment_anything import SegmentAnything
 from tests.data.formats.sample_sets import DATUMARO, kinds, masks, write_image
 

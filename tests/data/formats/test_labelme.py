@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 import mrcnn
-from mrcnn.data.formats.base import recognize
 from mrcnn.data.formats.labelme import LabelMe
+from mrcnn.data.formats.registry import recognize
 from tests.data.formats.sample_sets import NUTS, kinds, masks, write_image
 
 

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 import mrcnn
-from mrcnn.data.formats.base import recognize
 from mrcnn.data.formats.object_masks import ObjectMasks
+from mrcnn.data.formats.registry import recognize
 from tests.data.formats.sample_sets import kinds, masks, write_image
 
 

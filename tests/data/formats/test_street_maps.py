@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import mrcnn
-from mrcnn.data.formats.base import recognize
+from mrcnn.data.formats.registry import recognize
 from mrcnn.data.formats.street_maps import Cityscapes, Kitti, Mapillary, Mots
 from tests.data.formats.sample_sets import DATUMARO, kinds, write_image
 

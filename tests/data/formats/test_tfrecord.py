@@ -11,9 +11,9 @@ from PIL import Image
 
 import mrcnn
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.base import recognize
 from mrcnn.data.formats.checksum import masked_crc
 from mrcnn.data.formats.proto import parse_example
+from mrcnn.data.formats.registry import recognize
 from mrcnn.data.formats.tfrecord import TFRecord
 from tests.data.formats.sample_sets import kinds, masks
 

@@ -9,7 +9,7 @@ import pytest
 
 import mrcnn
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.base import recognize
+from mrcnn.data.formats.registry import recognize
 from mrcnn.data.formats.via import Via
 from tests.data.formats.sample_sets import kinds, masks, write_image
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 import mrcnn
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.base import recognize
-from mrcnn.data.formats.voc import Voc, voc_color
+from mrcnn.data.formats.registry import recognize
+from mrcnn.data.formats.voc import Voc
+from mrcnn.data.formats.voc_maps import voc_color
 from tests.data.formats.sample_sets import DATUMARO, NUTS, best_ious, kinds, masks, write_image
 
 

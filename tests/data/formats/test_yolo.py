@@ -7,8 +7,9 @@ import pytest
 
 import mrcnn
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.base import recognize
-from mrcnn.data.formats.yolo import Yolo, label_of
+from mrcnn.data.formats.registry import recognize
+from mrcnn.data.formats.yolo import Yolo
+from mrcnn.data.formats.yolo_layout import label_of
 from tests.data.formats.sample_sets import DATUMARO, NUTS, best_ious, kinds, write_image
 
 TRIANGLE = "0 0.25 0.25 0.75 0.25 0.75 0.75\n"

@@ -117,8 +117,8 @@ def download_weights(
     """
     if not hub.is_hub_address(name):
         return download(_entry_of(name), progress=progress, log=log)
-    found = hub.resolve(hub.parse_address(name), cache_folder(), offline=_is_offline(), refresh=refresh)
-    return download(found.entry, headers=found.headers, progress=progress, log=log)
+    resolved = hub.resolve(hub.parse_address(name), cache_folder(), offline=_is_offline(), refresh=refresh)
+    return download(resolved.entry, headers=resolved.headers, progress=progress, log=log)
 
 
 def remove_download(name: str) -> list[Path]:

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from mrcnn.recipes import Recipe as Recipe
     from mrcnn.structures.instances import Instances as Instances
     from mrcnn.structures.records import Annotation as Annotation
+    from mrcnn.structures.result_format import ResultWriter as ResultWriter
     from mrcnn.training.devices import join_workers as join_workers
     from mrcnn.training.devices import use_devices as use_devices
     from mrcnn.training.dry_run import dry_run as dry_run
@@ -100,6 +101,7 @@ _HOME = {
     "MrcnnError": "mrcnn.errors",
     "ReadOptions": "mrcnn.data.read_options",
     "Recipe": "mrcnn.recipes",
+    "ResultWriter": "mrcnn.structures.result_format",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
     "VideoWriter": "mrcnn.data.video",

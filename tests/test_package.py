@@ -34,6 +34,7 @@ PUBLIC_NAMES = [
     "MrcnnError",
     "ReadOptions",
     "Recipe",
+    "ResultWriter",
     "UnknownNetworkError",
     "VideoReader",
     "VideoWriter",
@@ -225,7 +226,9 @@ def test_run_time_dependencies_are_ranges_that_cover_what_is_imported():
         "IPython",
         "albumentations",
         "imgaug",
+        "keras_hub",
         "openvino",
+        "rasterio",
         "skimage",
     }
     extras = project["optional-dependencies"]

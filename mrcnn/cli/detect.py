@@ -57,7 +57,20 @@ def detect(
         bool,
         typer.Option("--augment", help="At several sizes and mirrored; takes 12 times as long."),
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first image that cannot be read.")] = False,
+    save_as: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--save-as",
+            metavar="FORMAT",
+            help="Also write OUT/FORMAT/: coco, csv, cvat, geojson, label_studio, labelme, png or yolo; repeatable.",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Stop at the first image that cannot be read, or that a format of --save-as cannot hold."
+        ),
+    ] = False,
     max_pixels: Annotated[
         int | None,
         typer.Option(min=1, help="Refuse larger images; default: 100 million, with --tile 1000 million."),
@@ -87,6 +100,7 @@ def detect(
     options = mrcnn.ReadOptions(in_range=parse_in_range(in_range), bands=_bands(bands), page=page)
     limits = {} if max_pixels is None else {"max_pixels": max_pixels}
     files = mrcnn.list_images(images)
+    writer = mrcnn.ResultWriter(out, save_as or (), strict=strict)  # refuses names before anything is computed
     network = load_for_inference(model, threads)
     arguments: dict[str, Any] = {"score_threshold": score, "read_options": options, **limits}
 
@@ -103,8 +117,14 @@ def detect(
             network, files, batch_size, on_error=failures.add, progress=not is_quiet(), **arguments
         )
     read = dataclasses.replace(options, max_pixels=None)  # detection has refused what is too large
+    writer.class_names, writer.category_ids = network.class_names, network.category_ids
     with made_folder(out):
-        _write(results, files, network, out, read, failures)
+        with writer:
+            _write(results, files, network, out, read, failures, writer)
+        for name, losses in writer.losses.items():
+            print_written(out / name)
+            if losses:
+                print_note(f"{name} could not hold {len(losses)} thing{'s' * (len(losses) != 1)}, such as {losses[0]}")
         _end(files, failures, out)
 
 
@@ -128,8 +148,9 @@ def _write(
     out: Path,
     read: mrcnn.ReadOptions,
     failures: _Failures,
+    writer: mrcnn.ResultWriter,
 ) -> None:
-    """Draw each result as it comes; at the end, or where it is stopped, write detections.json."""
+    """Draw and save each result as it comes; at the end, or where it is stopped, write detections.json."""
     expect_replaceable(out / RESULTS_FILE)
     targets = drawing_paths(out, files)
     lines: list[str] = []
@@ -147,6 +168,7 @@ def _write(
                 continue
             drawing = mrcnn.draw(pixels, instances, class_names=network.class_names, as_array=True)
             mrcnn.save_image(target, drawing, software=DRAWN_BY)
+            writer.add(instances, file, number + 1)
             for record in mrcnn.to_coco_results(number + 1, instances, network.category_ids):
                 records.append({**record, "file_name": str(file)})
             counted = f"{len(instances)} instance{'s' * (len(instances) != 1)}"

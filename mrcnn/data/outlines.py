@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 
 from mrcnn.data.rasterize import annotation_window
@@ -136,3 +137,26 @@ def bridged(loops: Sequence[Loop]) -> Loop:
         tour = np.concatenate([loop[j:], loop[: j + 1]])
         whole = np.concatenate([whole[: i + 1], tour, whole[i:]])
     return whole
+
+
+def parts_with_holes(annotation: Annotation, height: int, width: int) -> list[list[Loop]]:
+    """An object's parts inside its image, each an outline followed by those of its holes. Empty: [].
+
+    Polygons are kept where `outlines` keeps them; everything else is traced.
+
+    Example:
+        >>> ring = Annotation(1, (0, 0, 3, 3), {"size": [3, 3], "counts": [0, 4, 1, 4]})
+        >>> [[len(loop) for loop in part] for part in parts_with_holes(ring, 3, 3)]
+        [[4, 4]]
+    """
+    loops = outlines(annotation, height, width)
+    if len(loops) < 2 or not has_holes(loops):
+        return [[loop] for loop in loops]
+    top, left, bits = annotation_window(annotation, height, width)
+    number, labels = cv2.connectedComponents(bits.astype(np.uint8), connectivity=4)
+    parts = []
+    for k in range(1, number):
+        rows, columns = np.flatnonzero((labels == k).any(axis=1)), np.flatnonzero((labels == k).any(axis=0))
+        part = labels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] == k
+        parts.append(sorted(trace(part, top + rows[0], left + columns[0]), key=signed_area, reverse=True))
+    return parts

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any, Protocol, overload
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
 
 from mrcnn.errors import InputError
+from mrcnn.structures import conversions
 from mrcnn.structures.outputs import HeadOutput
 from mrcnn.structures.records import ByValue
+
+if TYPE_CHECKING:
+    from mrcnn.structures.result_format import SavedResult
 
 
 class LazyMasks(Protocol):
@@ -175,6 +181,114 @@ class Instances(ByValue):
 
     def __iter__(self) -> Iterator[Instances]:
         return (self[i] for i in range(len(self)))
+
+    # To files and to other libraries
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        format: str | None = None,
+        *,
+        class_names: Sequence[str] | None = None,
+        image: str | os.PathLike[str] | None = None,
+        image_id: int | str = 1,
+        category_ids: Sequence[int] | None = None,
+        strict: bool = False,
+    ) -> SavedResult:
+        """Write the instances of this image to a file that other programs read.
+
+        Args:
+            path: of the file; one of that name is replaced.
+            format: "coco" (.json), "csv", "cvat" (.xml), "geojson", "label_studio", "labelme", "png", "yolo" (.txt), or
+                one of another package; None: by the suffix of the path.
+            class_names: of the classes 1..C; None: "class_1", "class_2", ...
+            image: path of the image file: files name it, and GeoJSON takes its map coordinates.
+            image_id: of COCO results.
+            category_ids: of the classes 1..C in COCO results; None: 1..C.
+            strict: refuse to write what the format cannot hold.
+
+        Returns:
+            the path, and what the format could not hold, instance by instance.
+
+        Raises:
+            InputError: no such format; a class without a name; with `strict`, something would be lost; results of COCO
+                without scores; a map of instances without masks.
+            FileError: the file cannot be written.
+
+        Example:
+            >>> import tempfile
+            >>> from pathlib import Path
+            >>> mask = np.zeros((1, 6, 8), bool)
+            >>> mask[0, 1:3, 2:7] = True
+            >>> leaf = Instances([[1, 2, 3, 7]], [1], (6, 8), scores=[0.9], masks=mask)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     saved = leaf.save(Path(folder, "a.csv"), class_names=["leaf"], image="a.jpg")
+            ...     print(saved.path.read_text().splitlines()[1], saved.losses)
+            a.jpg,1,1,leaf,0.9,2.0,1.0,7.0,3.0,10,4.5,2.0,5.0,2.0,0.0 ()
+        """
+        from mrcnn.structures.result_format import ImageResult, save_result
+
+        result = ImageResult(self, None if image is None else Path(image), image_id, class_names, category_ids)
+        return save_result(result, path, format, strict=strict)
+
+    def to_supervision(self, class_names: Sequence[str] | None = None) -> Any:
+        """As `supervision.Detections`: class k is class_id k - 1; names, where given, in `data["class_name"]`.
+
+        Keypoints, crowd flags and further outputs have no place there.
+
+        Raises:
+            DependencyError: supervision is not installed.
+            InputError: a class without a name.
+
+        Example:
+            >>> boxes = instances.to_supervision(model.class_names)  # doctest: +SKIP
+        """
+        return conversions.to_supervision(self, class_names)
+
+    @classmethod
+    def from_supervision(cls, detections: Any, image_shape: tuple[int, int] | None = None) -> Instances:
+        """From `supervision.Detections`, or any object with its fields; class_id k is class k + 1, none is class 1.
+
+        Args:
+            detections: with `xyxy`, `mask`, `confidence` and `class_id`.
+            image_shape: (height, width); None: that of the masks.
+
+        Raises:
+            InputError: neither masks nor `image_shape`.
+        """
+        return cls(**conversions.from_supervision(detections, image_shape))
+
+    def to_fiftyone(self, class_names: Sequence[str] | None = None) -> Any:
+        """As `fiftyone.Detections`: boxes as fractions of the image, masks within their boxes, scores as confidence.
+
+        Pixels of a mask outside its box, whose corners are rounded for this, have no place there; nor have keypoints,
+        crowd flags and further outputs.
+
+        Args:
+            class_names: of the classes 1..C, which become labels; None: "class_1", ...
+
+        Raises:
+            DependencyError: fiftyone is not installed.
+            InputError: a class without a name.
+
+        Example:
+            >>> sample["prediction"] = instances.to_fiftyone(model.class_names)  # doctest: +SKIP
+        """
+        return conversions.to_fiftyone(self, class_names)
+
+    @classmethod
+    def from_fiftyone(cls, detections: Any, image_shape: tuple[int, int], class_names: Sequence[str]) -> Instances:
+        """From `fiftyone.Detections`, or any object with its fields.
+
+        Args:
+            detections: with `detections`, each with `label`, `bounding_box`, and perhaps `mask` and `confidence`.
+            image_shape: (height, width).
+            class_names: of the classes 1..C.
+
+        Raises:
+            InputError: a label that is no class; masks of some detections only.
+        """
+        return cls(**conversions.from_fiftyone(detections, image_shape, class_names))
 
     def __repr__(self) -> str:
         names = [name for name, value in self._fields().items() if value is not None]

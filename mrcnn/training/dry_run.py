@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.pipeline import make_pipeline
+from mrcnn.data.pipeline import Failures, make_pipeline
 from mrcnn.errors import InputError
 from mrcnn.inference import detect
 from mrcnn.modeling.input import proposal_window
@@ -89,7 +89,8 @@ def dry_run(
         if index is None:
             raise InputError("dry run: no image of the training set has an object")
     one = dataset.subset([index])
-    batch = next(iter(make_pipeline(one, model, recipe.data, training=False)))
+    failures = Failures()
+    batch = next(failures.iterate(make_pipeline(one, model, recipe.data, training=False, failures=failures)))
     before = _data_stages(batch, recipe, model.config.num_classes)
     if not all(stage.ok for stage in before if stage.name in _NEEDED):
         return DryRun(dataset.image_ids[index], 0, 0.0, before)  # no step can be made of it

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.pipeline import DataConfig, make_pipeline
+from mrcnn.data.pipeline import DataConfig, Failures, make_pipeline
 from mrcnn.drawing import draw_array
 from mrcnn.inference import detect
 from mrcnn.modeling.input import proposal_window
@@ -129,8 +129,9 @@ class Events(keras.callbacks.Callback):
             return
         anchors: list[float] = []
         proposals: list[float] = []
-        data = make_pipeline(dataset, self.model, self.config, training=False, workers=1)
-        for batch in data.take(self.num_images):
+        failures = Failures()
+        data = make_pipeline(dataset, self.model, self.config, training=False, workers=1, failures=failures)
+        for batch in failures.iterate(data.take(self.num_images)):
             valid = batch["gt_valid"][0] & ~batch["gt_crowd"][0]
             boxes = tf.boolean_mask(batch["gt_boxes"][0], valid)
             output = self.model.rpn(self.model.extract_features(batch, training=False), training=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import keras
 import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.errors import DataError
 from mrcnn.errors import InputError
 from mrcnn.evaluation import compare_class_names
 from mrcnn.modeling.mask_rcnn import MaskRCNN
@@ -31,6 +29,15 @@ from mrcnn.training.progress_log import ProgressLog
 from mrcnn.training.run import Run
 from mrcnn.training.run_folder import RunFolder
 from mrcnn.training.setup import compile_model, model_for
+
+_UNANSWERED = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+"""What TensorFlow's collectives raise where one of their members is silent."""
 
 
 def train(
@@ -113,7 +120,7 @@ def train(
     )
     try:
         locked = lock_run(run.folder) if run.folder is not None and run.is_chief else contextlib.nullcontext()
-        with locked, _clear_errors(strategy):
+        with locked, _losing_machines(strategy):
             history = _train(run, callbacks, log, progress, resume, overwrite, augmentation)
         if config.weight_average:
             trained.optimizer.finalize_variable_values(variables)
@@ -190,23 +197,14 @@ def _train(
 
 
 @contextlib.contextmanager
-def _clear_errors(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Errors that TensorFlow reports of a worker thread or of another machine, as what they are about."""
+def _losing_machines(strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """What TensorFlow raises where another machine of the run does not answer, with what to do about it."""
     try:
         yield
-    except tf.errors.OpError as error:
-        reason = _data_error(str(error))
-        if reason is not None:
-            raise DataError(reason) from None  # what TensorFlow adds are two tracebacks of its own worker threads
-        if is_multi_worker(strategy):
-            raise TrainingError(
-                "another machine of this run is gone, or cannot be reached; start the same command again on all "
-                f"machines to resume from the last checkpoint ({str(error).splitlines()[0][:200]})"
-            ) from error
-        raise
-
-
-def _data_error(message: str) -> str | None:
-    """What the data component reported, out of TensorFlow's report on a worker; None: it is about something else."""
-    match = re.search(r"\bDataError: (.*?)\s*(?:\nTraceback |\n\n|\Z)", message, re.DOTALL)
-    return match.group(1) if match else None
+    except _UNANSWERED as error:
+        if not is_multi_worker(strategy):
+            raise
+        raise TrainingError(
+            "another machine of this run is gone, or cannot be reached; start the same command again on all "
+            f"machines to resume from the last checkpoint ({str(error).splitlines()[0][:200]})"
+        ) from error

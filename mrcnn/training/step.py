@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.data.dataset import Dataset
-from mrcnn.data.pipeline import Share, make_pipeline
+from mrcnn.data.pipeline import Failures, Share, make_pipeline
 from mrcnn.recipes import Recipe
 from mrcnn.training.devices import is_multi_worker, num_workers, worker_index
 
@@ -36,10 +36,11 @@ def open_batches(
         augmentation: see `make_pipeline`.
 
     Returns:
-        (iterator, spec of what it yields).
+        (iterator, spec of what it yields). The iterator raises a DataError where the next batch cannot be made.
     """
     replicas = strategy.num_replicas_in_sync
     local = replicas // num_workers(strategy)
+    failures = Failures()
     share = Share(replicas, worker_index(strategy) * local, local)
 
     def make(_: tf.distribute.InputContext | None = None) -> tf.data.Dataset:
@@ -53,10 +54,11 @@ def open_batches(
             start_batch=start_batch,
             share=share,
             augmentation=augmentation,
+            failures=failures,
         )
 
     batches = make() if replicas == 1 else strategy.distribute_datasets_from_function(make)
-    return iter(batches), batches.element_spec
+    return failures.iterate(batches), batches.element_spec
 
 
 def make_step(model: Any, strategy: tf.distribute.Strategy, spec: Any) -> Step:

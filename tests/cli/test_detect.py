@@ -203,3 +203,35 @@ def test_one_score_threshold_for_people(blobs, tmp_path):
     detections = json.loads((tmp_path / "out/detections.json").read_text())
     assert len(detections) == len(mrcnn.detect(blobs, file)[0]) == 1
     assert len(mrcnn.detect(blobs, file, score_threshold=None)[0]) == 2
+
+
+def test_results_in_further_formats(blobs, tmp_path):
+    photos(tmp_path / "in", "a.png", "b.png")
+    formats = ("coco", "csv", "cvat", "geojson", "label_studio", "labelme", "png", "yolo")
+    options = [word for name in formats for word in ("--save-as", name)]
+    result = run_detect(tmp_path / "in", "--out", tmp_path / "out", "--score", 0, *options)
+    assert result.exit_code == 0, result.output
+    names = {p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")}
+    joint = {"coco": ".json", "csv": ".csv", "cvat": ".xml", "label_studio": ".json"}
+    separate = {"geojson": ".geojson", "labelme": ".json", "png": ".png", "yolo": ".txt"}
+    assert names == {
+        "a.png", "b.png", "detections.json",
+        *(f"{name}/detections{suffix}" for name, suffix in joint.items()),
+        *(f"{name}/{stem}{suffix}" for name, suffix in separate.items() for stem in "ab"),
+    }  # fmt: skip
+    assert (tmp_path / "out/coco/detections.json").read_text() == (tmp_path / "out/detections.json").read_text()
+    assert len((tmp_path / "out/csv/detections.csv").read_text().splitlines()) == 5
+    assert "yolo could not hold 2 things, such as a.png: the scores are not written" in " ".join(result.output.split())
+
+
+def test_a_format_that_cannot_be_written_is_refused_before_any_work(blobs, tmp_path):
+    photos(tmp_path / "in", "a.png")
+    assert "no format of results 'excel'" in refused(
+        "detect", "--model", "stub", tmp_path / "in", "--out", tmp_path / "out", "--save-as", "excel"
+    )
+    (tmp_path / "out/csv").mkdir(parents=True)
+    (tmp_path / "out/csv/mine.csv").write_text("1")
+    arguments = ("detect", "--model", "stub", tmp_path / "in", "--out", tmp_path / "out")
+    assert "csv: is there already" in refused(*arguments, "--save-as", "csv")
+    assert "yolo cannot hold 1 things" in refused(*arguments, "--save-as", "yolo", "--strict")
+    assert {p.name for p in (tmp_path / "out").rglob("*.*")} == {"mine.csv", "a.png"}

@@ -167,8 +167,8 @@ def _measured_run(folder: Path, monkeypatch, stop_at: int = 0, **changes) -> dic
         return types.SimpleNamespace(numbers={"mask/AP": float(model.head.bias.numpy()[0])})
 
     monkeypatch.setattr(callbacks, "evaluate", evaluate)
-    monkeypatch.setattr(Events, "_matches", lambda _: None)  # MeanColor finds nothing to draw
-    monkeypatch.setattr(Events, "_images", lambda _: None)
+    monkeypatch.setattr(Events, "_matches", lambda *_: None)  # MeanColor finds nothing to draw
+    monkeypatch.setattr(Events, "_images", lambda *_: None)
     data = write_set(folder / "images", side=16)
     keras.utils.set_random_seed(1)
     config = {"train__images": 20, "train__unfreeze": [], "train__train_layers": "all", "data__crop": None}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -11,7 +12,7 @@ from PIL import Image
 from mrcnn.data.formats.coco_writer import save_json
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.rasterize import annotation_window
-from mrcnn.structures.records import Annotation, ImageRecord
+from mrcnn.structures.records import Annotation
 
 _VERSION = "5.4.1"
 
@@ -24,24 +25,40 @@ def write_labelme(saver: Saver) -> None:
         shapes = []
         for group, annotation in enumerate(saver.annotations(index), start=1):
             saver.without(record, annotation)
-            shapes += _shapes(saver, record, annotation, height, width, group)
-        content = {
-            "version": _VERSION,
-            "flags": {},
-            "shapes": shapes,
-            "imagePath": saver.name(index),
-            "imageData": None,
-            "imageHeight": height,
-            "imageWidth": width,
-        }
+            of_object = labelme_shapes(saver.class_name(annotation), annotation, height, width, group)
+            if not of_object:
+                saver.lost("empty", "a mask without a pixel, not written", record, annotation)
+            shapes += of_object
+        content = labelme_content(shapes, saver.name(index), height, width)
         saver.put_image(index, saver.path)
         save_json(content, saver.path / f"{saver.stem(index)}.json")
 
 
-def _shapes(
-    saver: Saver, record: ImageRecord, annotation: Annotation, height: int, width: int, group: int
-) -> list[dict[str, object]]:
-    common = {"label": saver.class_name(annotation), "description": "", "flags": {}}
+def labelme_content(shapes: list[dict[str, Any]], image: str, height: int, width: int) -> dict[str, Any]:
+    """A labelme file of some shapes.
+
+    Args:
+        shapes: see `labelme_shapes`.
+        image: its path, from the file's folder.
+        height, width: of the image.
+    """
+    return {
+        "version": _VERSION,
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": image,
+        "imageData": None,
+        "imageHeight": height,
+        "imageWidth": width,
+    }
+
+
+def labelme_shapes(label: str, annotation: Annotation, height: int, width: int, group: int) -> list[dict[str, Any]]:
+    """One object as labelme's shapes: polygons, of one group where they are several; a mask; a rectangle.
+
+    Empty: a mask without a pixel gives [].
+    """
+    common = {"label": label, "description": "", "flags": {}}
     segmentation = annotation.segmentation
     if segmentation is None:
         y1, x1, y2, x2 = (float(v) for v in annotation.box)
@@ -52,7 +69,6 @@ def _shapes(
         return [{**common, "group_id": group_id, "shape_type": "polygon", "points": p} for p in polygons]
     top, left, bits = annotation_window(annotation, height, width)
     if not bits.any():
-        saver.lost("empty", "a mask without a pixel, not written", record, annotation)
         return []
     buffer = io.BytesIO()
     Image.fromarray(bits.astype(np.uint8) * 255).save(buffer, "PNG")

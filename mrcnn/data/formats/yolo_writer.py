@@ -30,29 +30,36 @@ def write_yolo(saver: Saver, task: str | None, split: str) -> None:
         rows = []
         for annotation in saver.annotations(index):
             saver.without(record, annotation, keypoints=task == "segment")
-            write = _pose if task == "pose" else _polygon
-            numbers = write(saver, record, annotation, height, width)
-            if numbers is not None:
-                rows.append(
-                    " ".join([str(annotation.class_id - 1), *(f"{v:.6f}".rstrip("0").rstrip(".") for v in numbers)])
-                )
+            if task == "pose":
+                numbers = _pose(saver, record, annotation, height, width)
+            else:
+                numbers = outline_numbers(annotation, height, width)
+            if numbers:
+                rows.append(yolo_row(annotation.class_id, numbers))
+            else:
+                saver.lost("empty", "a mask without a pixel, not written", record, annotation)
         saver.put_image(index, saver.path / "images" / split)
         write_text(saver.path / "labels" / split / f"{saver.stem(index)}.txt", "".join(f"{row}\n" for row in rows))
     content: dict[str, object] = {"path": ".", split: f"images/{split}", "names": dict(enumerate(dataset.class_names))}
     if task == "pose":
         content["kpt_shape"] = [len(dataset.keypoint_names), 3]
+        content["kpt_names"] = {k: list(dataset.keypoint_names) for k in range(dataset.num_classes)}
     write_text(saver.path / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
-def _polygon(saver: Saver, record: ImageRecord, annotation: Annotation, height: int, width: int) -> list[float] | None:
+def yolo_row(class_id: int, numbers: list[float]) -> str:
+    """A row of a label file, without its end; classes 1..C are 0..C-1 there."""
+    # Nine digits give back the coordinates in single precision: one pixel is a tenth of an object of ten.
+    return " ".join([str(class_id - 1), *(f"{v:.9f}".rstrip("0").rstrip(".") for v in numbers)])
+
+
+def outline_numbers(annotation: Annotation, height: int, width: int) -> list[float]:
+    """One outline around an object as x, y, x, ... within 0 and 1. Empty: a mask without a pixel gives []."""
     loops = outlines(annotation, height, width)
-    if not loops:
-        saver.lost("empty", "a mask without a pixel, not written", record, annotation)
-        return None
-    return (bridged(loops) / (width, height)).clip(0, 1).ravel().tolist()
+    return (bridged(loops) / (width, height)).clip(0, 1).ravel().tolist() if loops else []
 
 
-def _pose(saver: Saver, record: ImageRecord, annotation: Annotation, height: int, width: int) -> list[float] | None:
+def _pose(saver: Saver, record: ImageRecord, annotation: Annotation, height: int, width: int) -> list[float]:
     y1, x1, y2, x2 = np.clip(annotation.box, 0, [height, width, height, width]).tolist()
     if annotation.segmentation is not None:
         saver.lost("mask", "its mask is not written, only its box", record, annotation)

@@ -16,6 +16,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.pipeline.batches import BatchMaker
 from mrcnn.data.pipeline.config import DataConfig
+from mrcnn.data.pipeline.failures import Failures
 from mrcnn.data.pipeline.mapper import SampleMapper
 from mrcnn.data.pipeline.progress import calls
 from mrcnn.data.pipeline.sampler import WHOLE, BatchSampler, Share, repeat_factors
@@ -46,6 +47,7 @@ def make_pipeline(
     workers: int | None = None,
     cache_bytes: int = 256 * 2**20,
     augmentation: Any = None,
+    failures: Failures | None = None,
 ) -> tf.data.Dataset:
     """Batches of a data set, for `model.fit`, `model.evaluate` or a loop of one's own.
 
@@ -72,6 +74,7 @@ def make_pipeline(
         cache_bytes: decoded images and masks kept in memory, those used last.
         augmentation: in training, after the augmentations of `config`: an augmenter of imgaug or Albumentations (see
             `data.augmenters`), or a function (sample, rng) -> sample. Size and type of images must stay.
+        failures: keeps what threads raise as it was raised; see `Failures`.
 
     Returns:
         tf.data.Dataset of dicts as `structures.batch_spec` states; `image_id` is the record's id where all ids are
@@ -80,7 +83,8 @@ def make_pipeline(
     Raises:
         InputError: `model` has no input config, `augmentation` is not safe for masks, or the batches cannot be made.
         DataError: the set is empty, or no batch would remain. While iterating, an image or annotation that cannot be
-            used raises tf.errors.InvalidArgumentError, whose message holds that of the DataError with file and id.
+            used raises tf.errors.InvalidArgumentError, whose message holds that of the DataError with file and id;
+            `failures` has the DataError itself.
 
     Example:
         >>> data = Dataset()
@@ -119,7 +123,7 @@ def make_pipeline(
             first = (share.first + part) * rows
             return maker(sampler.endless(start_batch + batch), slice(first, first + rows))
 
-        return _assemble(make, None, maker.spec(rows), start_epoch, training, workers)
+        return _assemble(make, None, maker.spec(rows), start_epoch, training, workers, failures)
     count = sampler.num_batches(drop_remainder)
     if count == 0:
         raise DataError(f"{dataset!r}: fewer images than a batch of {batch_size}, and drop_remainder leaves none")
@@ -131,6 +135,7 @@ def make_pipeline(
         start_epoch,
         training,
         workers,
+        failures,
     )
 
 
@@ -179,6 +184,7 @@ def _assemble(
     start_epoch: int,
     training: bool,
     workers: int | None,
+    failures: Failures | None,
 ) -> tf.data.Dataset:
     """Batches made by threads, in order.
 
@@ -189,14 +195,15 @@ def _assemble(
         start_epoch: number of the first epoch.
         training: each iteration is an epoch of its own.
         workers: threads; None: cores, at most 4.
+        failures: keeps what they raise.
     """
-    epochs = itertools.count(start_epoch)
+    epochs, failures = itertools.count(start_epoch), failures or Failures()
 
     def next_epoch(_: np.ndarray) -> np.ndarray:
         return np.int64(next(epochs) if training else start_epoch)
 
     def call(epoch: np.ndarray, number: np.ndarray) -> list[np.ndarray]:
-        with calls:
+        with calls, failures.of_batch(int(epoch), int(number)):
             return make(int(epoch), int(number))
 
     def make_batch(epoch: tf.Tensor, number: tf.Tensor) -> dict[str, tf.Tensor]:

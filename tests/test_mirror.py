@@ -55,6 +55,7 @@ BY_USE = {
         "matterport.graph_networks": "matterport/test_graph_parts.py",
         "matterport.imports": "matterport/test_runner.py",
         "matterport.parallel_model": "matterport/test_surface.py",
+        "matterport.images": "matterport/test_model.py",
         "matterport.plots": "matterport/test_visualize.py",
         "matterport.resizing": "matterport/test_utils.py",
         "matterport.samples_coco": "matterport/test_coco.py",

@@ -238,8 +238,8 @@ def _add(image: ImageObjects, entry: Any, number: int, key: str | None, to_pixel
     if not isinstance(entry, dict):
         image.leave_out("wrong type", f"expected a feature, got {short(entry)}", number)
         return True
-    record = as_id(entry.get("id"))
-    record = number if record is None else record
+    ids = (as_id(entry.get("id")), as_id(_properties(entry).get("id")))
+    record = next((i for i in ids if i is not None), number)
     parts, reason = _parts(entry)
     if not parts:
         image.leave_out("no area", reason, record)

@@ -26,12 +26,13 @@ def write_geojson(saver: Saver) -> None:
             place = None
         features = []
         for number, annotation in enumerate(saver.annotations(index), start=1):
+            own = number if annotation.annotation_id is None else annotation.annotation_id
             saver.without(record, annotation, crowd=False)
             parts = parts_with_holes(annotation, height, width)
             if not parts:
                 saver.lost("empty", "a mask without a pixel, not written", record, annotation)
                 continue
-            properties: dict[str, object] = {"id": number, "class": saver.class_name(annotation)}
+            properties: dict[str, object] = {"id": own, "class": saver.class_name(annotation)}
             if annotation.is_crowd:
                 properties["iscrowd"] = 1
             features.append(feature(parts, place or Georeference(), properties))

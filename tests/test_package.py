@@ -227,6 +227,7 @@ def test_run_time_dependencies_are_ranges_that_cover_what_is_imported():
         "IPython",
         "albumentations",
         "imgaug",
+        "huggingface_hub",
         "keras_hub",
         "openvino",
         "rasterio",

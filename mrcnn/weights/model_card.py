@@ -46,8 +46,8 @@ def model_card(run: Path, repo: str, *, license_id: str = "unknown", last: bool 
     metadata, _ = checkpoint.read_checkpoint(path)
     stored = checkpoint.stored_model(metadata, str(path))
     is_best = path.name == BEST_FILE
-    recipe = metadata.get("recipe") if isinstance(metadata.get("recipe"), dict) else {}
-    row = _row(run, recipe, is_best)
+    recipe = metadata.get("recipe")
+    row = _row(run, recipe if isinstance(recipe, dict) else {}, is_best)
     scores = {title: float(row[key]) for key, title in _METRICS.items() if row.get(key)}
     heads = ["box", *(head.layer_name.removesuffix("_head") for head in stored.config.heads)]
     data = _data(run)

@@ -96,7 +96,7 @@ def write_yolo(folder: Path, images: int) -> None:
     for name in ("images", "labels"):
         (folder / name / "train").mkdir(parents=True)
     names = ", ".join(f"c{k}" for k in range(80))
-    (folder / "data.yaml").write_text(f"path: .\ntrain: images/train\nval: images/train\nnames: [{names}]\n")
+    (folder / "data.yaml").write_text(f"path: .\ntrain: images/train\nnames: [{names}]\n")
     content = jpeg()
     for name, objects in outlines(images):
         rows = [f"{k} " + " ".join(f"{v:.6f}" for v in (p / (WIDTH, HEIGHT)).ravel()) for k, p in objects]
@@ -149,9 +149,8 @@ def start_ours(case: str, options: argparse.Namespace) -> Callable[[], harness.A
     logging.disable(logging.WARNING)
     formats()  # imports every reader
     path = path_of(case, options)
-    split = "train" if case == "yolo" else None
     return lambda: measured(
-        lambda: mrcnn.load_dataset(path, split=split), lambda d: sum(len(d.annotations(i)) for i in range(len(d)))
+        lambda: mrcnn.load_dataset(path), lambda data: sum(len(data.annotations(i)) for i in range(len(data)))
     )
 
 

@@ -21,6 +21,7 @@ BY_USE = {
     "data": {
         "data.formats.coco_entries": "data/formats/test_coco.py",
         "data.formats.cvat_writer": "data/formats/test_cvat.py",
+        "data.formats.geojson_writer": "data/formats/test_geojson.py",
         "data.formats.labelme_writer": "data/formats/test_labelme.py",
         "data.formats.map_writers": "data/formats",
         "data.formats.seg_npy": "data/formats",

@@ -39,7 +39,7 @@ def built(name, norm="frozen_bn"):
     """A backbone, and the network it is of with the same random weights."""
     keras.utils.set_random_seed(0)
     backbone = KerasApplicationsConfig(name=name, norm=norm).build()
-    network = module._network(name)
+    network = module.network_of(name)
     rng = np.random.default_rng(1)
     names = graph.stable_names(network)
     ours = {layer.name: layer for layer in backbone.layers}
@@ -83,7 +83,7 @@ def test_names_do_not_depend_on_what_was_built_before():
     first = [variable.path for variable in config.build().variables]
     keras.layers.Activation("relu")
     keras.layers.Add()
-    module._network("MobileNetV3Small")
+    module.network_of("MobileNetV3Small")
     assert [variable.path for variable in config.build().variables] == first
     assert not any(name.startswith("variable") for name in first)
 

@@ -91,6 +91,9 @@ def _features(saver: Saver, index: int) -> dict[str, list[bytes] | list[float] |
     }
     for column, side in enumerate(("ymin", "xmin", "ymax", "xmax")):
         features[f"image/object/bbox/{side}"] = boxes[:, column].tolist()
+    # Fractions in single precision lose the last digits of pixels: these are read where they agree with them.
+    pixels = np.array([a.box for a in annotations], np.float64)
+    features["image/object/bbox/pixels"] = pixels.ravel().tolist()
     if dataset.keypoint_names:
         joints = np.zeros((len(annotations), len(dataset.keypoint_names), 3))
         for row, annotation in zip(joints, annotations, strict=True):

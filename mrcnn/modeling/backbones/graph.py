@@ -41,13 +41,18 @@ def stable_names(network: keras.Model) -> dict[str, str]:
     counts: dict[str, int] = {}
     names: dict[str, str] = {}
     for operation in network.operations:
-        kind = _snake_case(type(operation).__name__)
-        if re.fullmatch(rf"{kind}(_\d+)?", operation.name):
+        if is_numbered(operation):
+            kind = _snake_case(type(operation).__name__)
             counts[kind] = counts.get(kind, -1) + 1
             names[operation.name] = f"{kind}_{counts[kind]}" if counts[kind] else kind
         else:
             names[operation.name] = operation.name
     return names
+
+
+def is_numbered(operation: Any) -> bool:
+    """Whether Keras named an operation after its class, rather than whoever built the network."""
+    return re.fullmatch(rf"{_snake_case(type(operation).__name__)}(_\d+)?", operation.name) is not None
 
 
 def _snake_case(name: str) -> str:

@@ -21,7 +21,8 @@ from tests.data.formats.sample_sets import iou, masks
 
 NUTS = Path(__file__).parents[2] / "assets/nuts3/annotations.json"
 WRITABLE = [
-    "coco", "cvat", "instance_map", "label_studio", "labelme", "lvis", "object_masks", "tfrecord", "voc", "yolo",
+    "coco", "cvat", "geojson", "instance_map", "label_studio", "labelme",
+    "lvis", "object_masks", "tfrecord", "voc", "yolo",
 ]  # fmt: skip
 
 

@@ -77,7 +77,7 @@ class ImageSource(Catalog):
 
     @property
     def _reads_reduced(self) -> bool:
-        """Whether images come from encoded files, wherever these are; `_read` may decode them at a part of their size."""
+        """Whether images come from encoded files, wherever these are; `_read` may decode them reduced."""
         return self._reads_files
 
     @property

@@ -109,9 +109,21 @@ def write_labelme(folder: Path, images: int) -> None:
     folder.mkdir(parents=True)
     content = jpeg()
     for name, objects in outlines(images):
-        common = {"group_id": None, "description": "", "shape_type": "polygon", "flags": {}, "mask": None}
+        common: dict[str, Any] = {
+            "group_id": None,
+            "description": "",
+            "shape_type": "polygon",
+            "flags": {},
+            "mask": None,
+        }
         shapes = [{"label": f"c{k}", "points": points.tolist(), **common} for k, points in objects]
-        label = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": f"{name}.jpg", "imageData": None}
+        label: dict[str, Any] = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": f"{name}.jpg",
+            "imageData": None,
+        }
         text = json.dumps({**label, "imageHeight": HEIGHT, "imageWidth": WIDTH}, indent=2)
         (folder / f"{name}.json").write_text(text)
         (folder / f"{name}.jpg").write_bytes(content)

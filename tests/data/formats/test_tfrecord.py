@@ -148,8 +148,8 @@ def sharded(folder: Path, number: int = 12, shards: int = 4) -> mrcnn.Dataset:
 
 
 def stream(data: mrcnn.Dataset, number: int = 9, **options: Any) -> list[dict[str, np.ndarray]]:
-    settings = {"batch_size": 4, "training": True, "seed": 5, "repeat": True, **options}
-    return list(make_pipeline(data, InputConfig(64), cache_bytes=0, **settings).take(number).as_numpy_iterator())
+    chosen = {"batch_size": 4, "training": True, "seed": 5, "repeat": True, **options}
+    return list(make_pipeline(data, InputConfig(64), cache_bytes=0, **chosen).take(number).as_numpy_iterator())
 
 
 def same_batches(a: list[dict[str, np.ndarray]], b: list[dict[str, np.ndarray]]) -> None:

@@ -236,9 +236,7 @@ def cache(tmp_path_factory, monkeypatch):
 
 def test_download_says_what_to_do_and_leaves_no_half_file(tmp_path, monkeypatch):
     monkeypatch.setenv("MRCNN_OFFLINE", "1")
-    with pytest.raises(
-        OSError, match=r"coco\.h5 cannot be fetched .*257\.6 MB.* put that file at .*coco\.h5"
-    ):
+    with pytest.raises(OSError, match=r"coco\.h5 cannot be fetched .*257\.6 MB.* put that file at .*coco\.h5"):
         utils.download_trained_weights(str(tmp_path / "coco.h5"))
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", "http://example.com/coco.h5")

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,7 +17,7 @@ import mrcnn
 from mrcnn import model as modellib
 from mrcnn import utils
 from mrcnn.evaluation.coco import CocoMetric
-from mrcnn.matterport import native_config, training
+from mrcnn.matterport import batches, native_config, training
 from mrcnn.modeling.losses.base import MaskLogits
 from mrcnn.modeling.losses.cross_entropy import MaskCrossEntropy
 from mrcnn.modeling.normalize import make_norm
@@ -86,6 +87,9 @@ def test_every_row_has_a_test():
         assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
+ACTIVE = ([1, 0, 0, 0], [1, 1, 1, 1])  # classes of the image's source: background only, all
+
+
 def test_classes_of_other_sources_count():
     data = small_dataset(1)
     data.add_class("others", 1, "ring")
@@ -93,6 +97,18 @@ def test_classes_of_other_sources_count():
     (batch,) = training._feed(data, SmallConfig()).batches().take(1)
     assert not any("active" in name for name in batch)  # nothing tells the loss which classes the image's source has
     assert modellib.load_image_gt(data, SmallConfig(), 0)[1][12:].tolist() == [1, 1, 1, 0]
+    inputs, _ = next(modellib.data_generator(data, SmallConfig(), shuffle=False, batch_size=1))
+    none = [*inputs]
+    none[1] = np.where(np.arange(inputs[1].shape[1]) < 12, inputs[1], 0)  # no class is of the image's source
+    given = batches.as_batch(inputs, SmallConfig()), batches.as_batch(none, SmallConfig())
+    assert given[0].keys() == given[1].keys()
+    for name, value in given[0].items():
+        if name == "seed":  # new for every batch
+            continue
+        np.testing.assert_array_equal(value, given[1][name], err_msg=name)  # the model is given the same
+    logits = tf.constant([[[0.0, 5.0, 0.0, 0.0]]])  # while matterport's loss leaves out a sure error of such a class
+    loss = [float(modellib.mrcnn_class_loss_graph(tf.constant([[2]]), logits, tf.constant([a]))) for a in ACTIVE]
+    assert loss[0] == pytest.approx(0.0) and loss[1] > 4.0
 
 
 def test_tensorboard_only_where_it_is_installed(monkeypatch, tmp_path):
@@ -100,11 +116,20 @@ def test_tensorboard_only_where_it_is_installed(monkeypatch, tmp_path):
     assert training._tensorboard(str(tmp_path)) == []
 
 
-def test_crops_are_for_training():
+def test_crops_are_for_training(monkeypatch):
     config = SmallConfig()
     config.IMAGE_RESIZE_MODE = "crop"
     assert native_config.model_config(config).input.canvas == "divisor"  # as large as the whole image needs
-    assert modellib.load_image_gt(small_dataset(1), config, 0)[0].shape == (64, 64, 3)
+    data = small_dataset(1)
+    assert modellib.load_image_gt(data, config, 0)[0].shape == (64, 64, 3)
+    seen = []
+    model = SimpleNamespace(config=config, keras_model=None, _on_canvas=lambda *of: seen.append(of))
+    monkeypatch.setattr("mrcnn.matterport.model.as_result", lambda _: {})
+    image = data.load_image(0)
+    modellib.MaskRCNN._detect_one(model, image.astype(np.float32))
+    [(canvas, window, shape)] = seen
+    assert canvas.shape == (64, 128, 3) and shape == (48, 64)  # of 48 x 64 pixels all, 4 / 3 as large
+    assert tuple(window) == (0, 21, 64, 106)
 
 
 def test_moving_statistics_of_trained_norms():

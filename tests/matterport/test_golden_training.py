@@ -75,9 +75,14 @@ def test_losses_gradients_and_steps(model, weights, layers, tmp_path):
         if name not in changes:  # statistics, and with "heads" the backbone
             np.testing.assert_array_equal(after[name], value, err_msg=name)
             continue
-        # Steps of "all" differ by 0.3 % between two runs of matterport's own; its rounding adds up in the backbone.
-        tolerance = 1e-2 if layers == "heads" else 5e-2
+        # Steps of "all" differ by 0.3 % in their losses between two runs of matterport's own, which adds up towards the
+        # first stages of the backbone. Without the backbone the changes are the same to 1e-4.
+        early = name.startswith(("res2", "bn2", "bn3"))
+        tolerance = 1e-3 if layers == "heads" else 5e-2 if early else 2e-2
         assert np.linalg.norm(after[name] - value) == pytest.approx(changes[name], rel=tolerance, abs=1e-8), name
+    whole = np.linalg.norm([np.linalg.norm(after[name] - before[name]) for name in changes])
+    assert whole == pytest.approx(np.linalg.norm(list(changes.values())), rel=1e-3 if layers == "heads" else 1e-2)
+    # Not held yet: the fourth row of losses, after the last step, where rpn_class_loss of "all" is 1.1 % off.
 
 
 def _assert_taps(keras_model):

@@ -5,9 +5,8 @@ import pytest
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.necks.base import NeckConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
-from mrcnn.modeling.necks.pass_through import PassThrough, PassThroughConfig
+from mrcnn.modeling.necks.pass_through import PassThroughConfig
 
 CHANNELS = {"c2": 4, "c3": 6, "c4": 8, "c5": 8}
 STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
@@ -53,14 +52,3 @@ def test_levels_that_do_not_fit(levels: tuple[str, ...], message: str) -> None:
 def test_a_pyramid_refuses_a_backbone_for_another_neck(backbone: ResNetConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         FPNConfig().build(backbone.channels, backbone.strides)
-
-
-@pytest.mark.parametrize("config", [PassThroughConfig(("c5",)), FPNConfig(channels=64, norm="gn", epsilon=1e-3)])
-def test_config_round_trip(config: NeckConfig) -> None:
-    assert NeckConfig.from_dict(config.to_dict()) == config
-
-
-def test_layer_round_trip() -> None:
-    neck = PassThroughConfig(("c5",)).build(CHANNELS, STRIDES, "fpn")
-    again = PassThrough.from_config(neck.get_config())
-    assert again.config == neck.config and again.strides == {"c5": 32} and again.channels == 8

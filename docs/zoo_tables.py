@@ -19,6 +19,7 @@ def row(entry: ZooEntry) -> str:
         "mask ": entry.ap.get("mask"),
         "kp ": entry.ap.get("keypoints"),
         "AP50 ": entry.ap.get("box_50"),
+        "top-1 ": entry.ap.get("top_1"),
     }
     ap = " / ".join(f"{what}{number}" for what, number in numbers.items() if number is not None) or "none published"
     network = f"{entry.label}, {entry.schedule}" if entry.schedule else entry.label

@@ -31,6 +31,7 @@ class InputConfig(BaseConfig):
     rounding: Rounding = "half_up"  # of the resized sides
     # "antialias_u8": a triangle filter that widens when the image shrinks, rounded to gray levels.
     # "linear": between the four nearest pixels only, not rounded: the model is fed float32.
+    # "linear_u8": as "linear", rounded to gray levels as `cv2.resize` does.
     # "linear_black_u8": as "linear", with black beyond the image's edges, fractions of a gray level cut off.
     interpolation: Interpolation = "antialias_u8"
     canvas: Literal["divisor", "square"] = "divisor"  # just large enough, or long_side x long_side

@@ -37,7 +37,7 @@ def test_sides_must_be_positive(name: str) -> None:
         (InputConfig(5, 40, 8, never_shrink_for_short=True), ((16, 16), (10, 15), (0, 0))),
     ],
 )
-@pytest.mark.parametrize("interpolation", ["antialias_u8", "linear", "linear_black_u8"])
+@pytest.mark.parametrize("interpolation", ["antialias_u8", "linear", "linear_u8", "linear_black_u8"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_canvas_of_hand_numbers(config: InputConfig, expected: tuple, interpolation: str, channels: int) -> None:
     config, image = dataclasses.replace(config, interpolation=interpolation), noise(10, 15, channels)

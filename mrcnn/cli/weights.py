@@ -42,7 +42,7 @@ def weights(
     file: Annotated[Path | None, _ARGUMENT] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List published weights, which have names.")] = False,
     task: Annotated[
-        str | None, typer.Option(metavar="TASK", help="With --list: masks, keypoints or boxes only.")
+        str | None, typer.Option(metavar="TASK", help="With --list: masks, keypoints, boxes or backbone only.")
     ] = None,
     license_text: Annotated[
         str | None, typer.Option("--license", metavar="TEXT", help="With --list: licenses that hold this text only.")

@@ -241,7 +241,7 @@ class Dataset(ImageSource):
 
         Args:
             path: of the new folder (coco also: a .json file, without images); must be free, nothing is replaced.
-            format: "coco", "yolo", "labelme", "voc", "cvat", "instance_map", "object_masks", "tfrecord".
+            format: one that `list_formats` says can be written: "coco", "yolo", "labelme", "label_studio", ...
             copy_images: put the images beside the labels: copies of their files, PNG where there is none.
             strict: refuse to write what the format cannot hold, before anything is written.
             **options: of the format: `task="segment"` or "pose" (yolo), `shards=8` (tfrecord), `split="train"` (yolo,

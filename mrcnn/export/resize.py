@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from mrcnn.ops.resize import Interpolation, Rounding
+from mrcnn.ops.resize import BYTE_WEIGHT, Interpolation, Rounding
 from mrcnn.preprocessing import InputConfig
 
 _BITS = 22  # fraction bits of a weight; 255 times the sum of the weights still fits 31 bits
@@ -78,7 +78,21 @@ def resize_image(image: Tensor, height: Tensor, width: Tensor, interpolation: In
         for axis, size in ((2, width), (1, height)):
             pixels = _interpolate(pixels, axis, *_linear_taps(tf.shape(image)[axis], size))
         return pixels
+    if interpolation == "linear_u8":
+        return _resize_linear_bytes(image, height, width)
     return _resize_linear_black(image, height, width)
+
+
+def _resize_linear_bytes(image: Tensor, height: Tensor, width: Tensor) -> Tensor:
+    """`ops.resize._resize_linear_bytes`."""
+    rows = _interpolate(tf.cast(image, tf.int32), 2, *_byte_taps(tf.shape(image)[2], width))
+    rows = tf.bitwise.right_shift(rows, 4)
+    taps, weights = _byte_taps(tf.shape(image)[1], height)
+    weights = tf.reshape(weights, [2, 1, -1, 1, 1])
+    first, second = (tf.bitwise.right_shift(tf.gather(rows, taps[i], axis=1) * weights[i], 16) for i in (0, 1))
+    resized = tf.cast(tf.bitwise.right_shift(first + second + 2, 2), tf.uint8)
+    is_same = tf.reduce_all(tf.shape(image)[1:3] == tf.stack([height, width]))
+    return tf.cond(is_same, lambda: image, lambda: resized)
 
 
 def _resize_linear_black(image: Tensor, height: Tensor, width: Tensor) -> Tensor:
@@ -104,6 +118,17 @@ def _linear_taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor]:
     fraction = position - tf.floor(position)
     first = tf.cast(tf.floor(position), tf.int32)
     return tf.clip_by_value(tf.stack([first, first + 1]), 0, size - 1), tf.stack([1.0 - fraction, fraction])
+
+
+def _byte_taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor]:
+    """`ops.resize._byte_taps`: source pixels and weights, each i32[2, new_size]."""
+    scale = 1.0 / (tf.cast(new_size, tf.float64) / tf.cast(size, tf.float64))
+    position = tf.cast((tf.range(tf.cast(new_size, tf.float64), dtype=tf.float64) + 0.5) * scale - 0.5, tf.float32)
+    floor = tf.floor(position)
+    first = tf.cast(floor, tf.int32)
+    fraction = tf.where((first < 0) | (first >= size - 1), 0.0, position - floor)
+    weights = tf.cast(tf.round(tf.stack([1.0 - fraction, fraction]) * float(BYTE_WEIGHT)), tf.int32)
+    return tf.clip_by_value(tf.stack([first, first + 1]), 0, size - 1), weights
 
 
 def _exact_linear_taps(size: Tensor, new_size: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -13,7 +13,7 @@ from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.normalize import AffineBatchNorm
 
-_FOLDED = ("frozen_bn", "affine_bn", "bn", "sync_bn")
+_FOLDED = ("frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn")
 
 
 def fold_batch_norm(model: MaskRCNN) -> MaskRCNN:

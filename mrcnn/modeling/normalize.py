@@ -13,7 +13,7 @@ from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.errors import InputError
 from mrcnn.structures.tensors import Shape
 
-NormKind = Literal["frozen_bn", "affine_bn", "bn", "sync_bn", "gn", "none"]
+NormKind = Literal["frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn", "gn", "none"]
 NUM_GROUPS = 32  # Group Normalization, section 4.1
 
 
@@ -140,6 +140,27 @@ class FrozenBatchNorm(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mrcnn")
+class EvalBatchNorm(FrozenBatchNorm):
+    """Batch norm with fixed statistics whose gamma and beta train.
+
+    Ref: mmdetection, `norm_eval=True` of its ResNets.
+    """
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Create the four vectors; the statistics do not train."""
+        for name, initializer, trains in (
+            ("gamma", "ones", True),
+            ("beta", "zeros", True),
+            ("moving_mean", "zeros", False),
+            ("moving_variance", "ones", False),
+        ):
+            weight = self.add_weight(
+                name=name, shape=(input_shape[-1],), initializer=initializer, trainable=trains, autocast=False
+            )
+            setattr(self, name, weight)
+
+
+@keras.saving.register_keras_serializable("mrcnn")
 class AffineBatchNorm(FrozenBatchNorm):
     """Batch norm with fixed statistics that trains the rest: gamma, beta, and the bias of the convolution before it.
 
@@ -212,8 +233,8 @@ def make_norm(
     """The normalization layer of a name, or None for "none".
 
     Args:
-        kind: "frozen_bn" constant affine map; "affine_bn" affine map that trains; "bn" batch statistics of one device;
-            "sync_bn" of all devices;
+        kind: "frozen_bn" constant affine map; "eval_bn" constant statistics, gamma and beta train; "affine_bn" these
+            and the bias of the convolution before it; "bn" batch statistics of one device; "sync_bn" of all devices;
             "gn" group norm with 32 groups, or the most that divide both 32 and the channels; "none".
         epsilon: added to the variance.
         name: layer name.
@@ -225,6 +246,8 @@ def make_norm(
         return None
     if kind == "frozen_bn":
         return FrozenBatchNorm(epsilon, name=name, dtype=dtype)
+    if kind == "eval_bn":
+        return EvalBatchNorm(epsilon, name=name, dtype=dtype)
     if kind == "affine_bn":
         return AffineBatchNorm(epsilon, name=name, dtype=dtype)
     if kind in ("bn", "sync_bn"):
@@ -233,4 +256,4 @@ def make_norm(
         )
     if kind == "gn":
         return GroupNorm(math.gcd(NUM_GROUPS, channels), epsilon=epsilon, name=name, dtype=dtype)
-    raise InputError(f"norm: expected frozen_bn, affine_bn, bn, sync_bn, gn or none, got {kind!r}")
+    raise InputError(f"norm: expected frozen_bn, eval_bn, affine_bn, bn, sync_bn, gn or none, got {kind!r}")

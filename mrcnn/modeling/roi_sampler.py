@@ -26,6 +26,8 @@ class RoiSamplerConfig(BaseConfig):
     background: Literal["fill", "ratio"] = "fill"
     # A background RoI is ignored where its IoU with a crowd region reaches this; None: where half of it lies inside.
     crowd_iou: float | None = None
+    # The best proposal of an object belongs to it, if it is foreground, even where it overlaps another object more.
+    best_belongs: bool = False
 
     @property
     def num_foreground(self) -> int:
@@ -62,13 +64,27 @@ def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) ->
             allow_low_quality=False,
             crowd_iou=config.crowd_iou,
         )
+        gt_of = matches.gt_index
+        if config.best_belongs:  # not of a true box, which joins the proposals already matched
+            of_proposals = match_boxes(
+                tf.where(x["valid"][:, tf.newaxis], x["boxes"], 0.0),
+                x["gt_boxes"],
+                x["gt_valid"],
+                x["gt_crowd"],
+                config.fg_iou,
+                config.fg_iou,
+                allow_low_quality=True,
+                low_quality_iou=config.fg_iou,
+                best_belongs=True,
+            ).gt_index
+            gt_of = tf.concat([of_proposals, gt_of[tf.shape(of_proposals)[0] :]], 0)
         labels = tf.where(valid, matches.labels, -1)
         # Another stream than the RPN's draw from the same seed.
         seed = x["seed"] + tf.constant([0, 1])
         sample = sample_labels(labels, config.num_rois, config.positive_fraction, seed)
         if config.background == "ratio":
-            return _by_ratio(sample, matches.gt_index, boxes, x["gt_class_ids"], config.positive_fraction)
-        gt_index = tf.gather(matches.gt_index, sample.index)
+            return _by_ratio(sample, gt_of, boxes, x["gt_class_ids"], config.positive_fraction)
+        gt_index = tf.gather(gt_of, sample.index)
         class_ids = tf.where(sample.foreground, tf.gather(x["gt_class_ids"], gt_index), 0)
         return RoiSample(tf.gather(boxes, sample.index), class_ids, gt_index, sample.foreground, sample.valid)
 

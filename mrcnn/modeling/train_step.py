@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from mrcnn.modeling.decay import mean_square_penalty
+from mrcnn.ops.custom_gradient import gradients_forgotten
 from mrcnn.structures.tensors import Batch, LossTerm
 
 COUNTS_KEY = "loss_counts"
@@ -216,7 +217,8 @@ def _apply_if(update: tf.Tensor, optimizer: Any, gradients: list[Any], variables
     gradients, variables = [g for g, _ in known], [v for _, v in known]
 
     def apply(*replica_gradients: Any) -> tf.Tensor:
-        optimizer.apply(list(replica_gradients), variables)
+        with gradients_forgotten():
+            optimizer.apply(list(replica_gradients), variables)
         return tf.constant(True)
 
     def leave() -> tf.Tensor:

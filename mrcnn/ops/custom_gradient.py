@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
 import tensorflow as tf
@@ -51,3 +52,29 @@ def custom_gradient(function: Callable[..., tuple[tf.Tensor, Any]]) -> Callable[
         return (direct if tf.executing_eagerly() else in_own_graph)(*tensors, **static)
 
     return call
+
+
+@contextlib.contextmanager
+def gradients_forgotten() -> Iterator[None]:
+    """For what is traced inside and never differentiated: gradients registered meanwhile leave the registry again.
+
+    TensorFlow's all-reduce, which Keras' optimizers call, is a `tf.custom_gradient`: every training would stay in the
+    process with its graph and weights.
+    """
+    registry = _registry()
+    before = set(registry)
+    try:
+        yield
+    finally:
+        for name in [name for name in registry if name not in before and name.startswith("CustomGradient-")]:
+            del registry[name]
+
+
+def _registry() -> MutableMapping[str, Any]:
+    """TensorFlow's gradients by name; empty for a TensorFlow that keeps them elsewhere."""
+    try:
+        from tensorflow.python.framework.ops import gradient_registry
+    except ImportError:
+        return {}
+    registry: MutableMapping[str, Any] = getattr(gradient_registry, "_registry", {})
+    return registry

@@ -30,6 +30,8 @@ def match_boxes(
     allow_low_quality: bool,
     crowd_coverage: float = 0.5,
     crowd_iou: float | None = None,
+    low_quality_iou: float = 0.0,
+    best_belongs: bool = False,
 ) -> Matches:
     """Labels the boxes of one image by their overlap with its objects.
 
@@ -47,6 +49,9 @@ def match_boxes(
         allow_low_quality: also make positive, for each object, every box that shares the highest IoU (if above 0)
             with it, however low; such a box still belongs to the object it overlaps most.
         crowd_coverage: part of a negative box inside a crowd region from which it is ignored.
+        low_quality_iou: an object whose highest IoU is below this makes nothing positive by `allow_low_quality`.
+        best_belongs: what `allow_low_quality` makes positive belongs to the object that made it so (to the last of
+            several), even where it overlaps another one more.
         crowd_iou: IoU with a crowd region from which a negative box is ignored, in place of `crowd_coverage`.
 
     Returns:
@@ -71,8 +76,15 @@ def match_boxes(
     labels = tf.where(max_iou >= fg_iou, POSITIVE, tf.where(max_iou < bg_iou, NEGATIVE, IGNORE))
     if allow_low_quality:
         best_iou = tf.reduce_max(iou, axis=0)  # [G + 1]
-        best_iou = tf.where(best_iou > 0.0, best_iou, 2.0)  # an object nothing overlaps makes nothing positive
-        labels = tf.where(tf.reduce_any(iou >= best_iou, axis=1), POSITIVE, labels)
+        # an object nothing overlaps makes nothing positive
+        best_iou = tf.where((best_iou > 0.0) & (best_iou >= low_quality_iou), best_iou, 2.0)
+        is_best = iou >= best_iou  # [N, G + 1]
+        any_best = tf.reduce_any(is_best, axis=1)
+        labels = tf.where(any_best, POSITIVE, labels)
+        if best_belongs:
+            numbers = tf.range(tf.shape(iou)[1])
+            last = tf.reduce_max(tf.where(is_best, numbers, -1), axis=1)
+            gt_index = tf.where(any_best, last, gt_index)
 
     is_crowd = gt_valid & gt_crowd
 

@@ -10,8 +10,10 @@ from PIL import Image
 
 from mrcnn.errors import InputError
 
+BYTE_WEIGHT = 1 << 11
+"""What the weights of "linear_u8" add up to."""
 Rounding = Literal["half_up", "half_even", "floor"]
-Interpolation = Literal["antialias_u8", "linear", "linear_black_u8"]
+Interpolation = Literal["antialias_u8", "linear", "linear_u8", "linear_black_u8"]
 
 
 def resized_shape(
@@ -70,6 +72,7 @@ def resize_image(
       samples; what `tf.image.resize(image, shape, "bilinear", antialias=True)` computes, to within one gray level.
     * "linear": bilinear between the four nearest pixels, the edge repeated beyond the image; not rounded. What
       `torch.nn.functional.interpolate(..., align_corners=False)` and `cv2.resize` of float pixels compute.
+    * "linear_u8": the same rounded to gray levels, in the fixed-point arithmetic of `cv2.resize` of bytes.
     * "linear_black_u8": bilinear, black beyond the image, fractions cut off; scikit-image's order 1 cast to bytes.
 
     Args:
@@ -89,8 +92,8 @@ def resize_image(
     if image.shape[:2] == (height, width):
         return image.astype(np.float32) if interpolation == "linear" else image
     if interpolation != "antialias_u8":
-        resize = _resize_linear_black if interpolation == "linear_black_u8" else _resize_linear
-        return resize(image, height, width)
+        resize = {"linear": _resize_linear, "linear_u8": _resize_linear_bytes, "linear_black_u8": _resize_linear_black}
+        return resize[interpolation](image, height, width)
     if image.ndim == 2 or image.shape[2] == 3:
         # One axis at a time: which of them Pillow takes first depends on its version, and it rounds in between, so
         # the same image would be resized to other bytes elsewhere (and the exported graph could not follow).
@@ -150,6 +153,34 @@ def _resize_linear(image: np.ndarray, height: int, width: int) -> np.ndarray:
         second *= weights[1]
         pixels += second
     return pixels
+
+
+def _byte_taps(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """As `_linear_taps`; the weights are i32[2, new_size], of 11 bits."""
+    scale = 1.0 / (new_size / size)
+    position = ((np.arange(new_size) + 0.5) * scale - 0.5).astype(np.float32)
+    first = np.floor(position)
+    fraction = position - first
+    fraction = np.where((first < 0) | (first >= size - 1), np.float32(0.0), fraction)
+    weights = np.rint(np.stack([np.float32(1.0) - fraction, fraction]) * np.float32(BYTE_WEIGHT)).astype(np.int32)
+    first = first.astype(np.int64)
+    return np.clip([first, first + 1], 0, size - 1), weights
+
+
+def _resize_linear_bytes(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Columns with weights of 11 bits, then rows, whose four and sixteen lowest bits are cut off before the sum.
+
+    Ref: OpenCV, modules/imgproc/src/resize.cpp, HResizeLinear and VResizeLinear of 8 bits.
+    """
+    taps, weights = _byte_taps(image.shape[1], width)
+    rows = image.astype(np.int32)
+    weights = _spread(weights, 1, rows)
+    rows = np.take(rows, taps[0], 1) * weights[0] + np.take(rows, taps[1], 1) * weights[1]
+    rows >>= 4
+    taps, weights = _byte_taps(image.shape[0], height)
+    weights = _spread(weights, 0, rows)
+    first, second = np.take(rows, taps[0], 0) * weights[0], np.take(rows, taps[1], 0) * weights[1]
+    return (((first >> 16) + (second >> 16) + 2) >> 2).astype(np.uint8)
 
 
 def _exact_interpolation(pixels: np.ndarray, axis: int, size: int, dtype: type) -> tuple[np.ndarray, np.ndarray]:

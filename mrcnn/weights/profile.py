@@ -5,7 +5,8 @@ A profile states all of that in terms of the components' own config, over which 
 network's arrays say (depth, heads, classes). No other place knows a family by name.
 
 Sources: the public code and configuration files of torchvision (models/detection), detectron2 (config/defaults.py,
-the Base-*.yaml files), Detectron (core/config.py, the 12_2017 baselines) and matterport/Mask_RCNN (config.py).
+the Base-*.yaml files), Detectron (core/config.py, the 12_2017 baselines), matterport/Mask_RCNN (config.py) and
+mmdetection (configs/_base_/models, mmdet/models/task_modules).
 """
 
 from __future__ import annotations
@@ -71,14 +72,14 @@ class Profile(BaseConfig):
         """
         kind, own = overrides["neck"], _by_component(overrides)
         map_name = kind.removeprefix("d")  # c4 or c5, where there is no pyramid
-        backbone = ResNetConfig(
-            stem_pool=self.stem_pool,
-            pixel_norm=self.pixel_norm,
-            freeze_at=self.freeze_at,
-            last_stage=4 if kind == "c4" else 5,
-            dilate_c5=kind == "dc5",
-            **own["backbone"],
-        )
+        fixed: dict[str, Any] = {
+            "stem_pool": self.stem_pool,
+            "pixel_norm": self.pixel_norm,
+            "freeze_at": self.freeze_at,
+            "last_stage": 4 if kind == "c4" else 5,
+            "dilate_c5": kind == "dc5",
+        }
+        backbone = ResNetConfig(**(fixed | own["backbone"]))
         stage = None
         if kind == "c4":
             shared = ("norm", "epsilon", "stride_in_1x1", "groups", "width_per_group")
@@ -98,7 +99,7 @@ class Profile(BaseConfig):
             backbone=backbone,
             neck=FPNConfig(**own["neck"]) if is_pyramid else PassThroughConfig(levels=(map_name,)),
             rpn=self._rpn(own, map_name, is_pyramid),
-            roi_sampler=self.roi_sampler,
+            roi_sampler=replace(self.roi_sampler, **own["roi_sampler"]),
             roi_stage=stage,
             box_head=self._box_head(own, pool, on_res5=kind == "c4"),
             heads=tuple(heads),
@@ -130,7 +131,7 @@ class Profile(BaseConfig):
         return CascadeBoxHeadConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
 
 
-_COMPONENTS = ("backbone", "neck", "rpn", "box_head", "mask_head", "keypoint_head")
+_COMPONENTS = ("backbone", "neck", "rpn", "roi_sampler", "box_head", "mask_head", "keypoint_head")
 
 
 def _by_component(overrides: Overrides) -> dict[str, dict[str, Any]]:
@@ -197,6 +198,26 @@ DETECTRON = Profile(
     mask_head=MaskHeadConfig(paste="padded_integer", target="project"),
 )
 
+MMDETECTION = Profile(
+    family="mmdetection",
+    pixel_norm=PixelNorm(),
+    input=InputConfig(interpolation="linear_u8"),
+    rpn=RPNConfig(
+        smooth_l1_beta=0.0,
+        pre_nms_train=2000,
+        post_nms_train=1000,
+        normalizer="sampled",
+        low_quality_iou=0.3,
+        best_belongs=True,
+        crowd_iou=2.0,  # crowd regions do not shield what lies in them
+    ),
+    pool=RoiPoolConfig(sampling_ratio=0, aligned=True, level_epsilon=0.25e-6),  # 1e-6 of 56 pixels
+    roi_sampler=RoiSamplerConfig(crowd_iou=2.0),
+    box_head=BoxHeadConfig(box_loss=SmoothL1(0.0)),
+    mask_head=MaskHeadConfig(target="project"),
+    background="last",
+)
+
 MATTERPORT = Profile(
     family="matterport",
     pixel_norm=PixelNorm(mean=(123.7, 116.8, 103.9), std=(1.0, 1.0, 1.0)),
@@ -249,6 +270,14 @@ MATTERPORT = Profile(
 
 PROFILES: dict[str, Profile] = {
     profile.family: profile
-    for profile in (TORCHVISION, TORCHVISION_V2, DETECTRON2, DETECTRON2_IMAGENET_PIXELS, DETECTRON, MATTERPORT)
+    for profile in (
+        TORCHVISION,
+        TORCHVISION_V2,
+        DETECTRON2,
+        DETECTRON2_IMAGENET_PIXELS,
+        DETECTRON,
+        MATTERPORT,
+        MMDETECTION,
+    )
 }
 """Every family of weights that can be read, by name."""

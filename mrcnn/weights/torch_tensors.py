@@ -126,8 +126,55 @@ class _Rebuild(NamedTuple):
         raise pickle.UnpicklingError(f"impossible {self.what}")
 
 
+class _Inert:
+    """What is left of an object that is of no use here; nothing can be put into it or got out of it."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        """Forgets the state."""
+
+
+class _HistoryBuffer(NamedTuple):
+    """Stands in for mmengine's log of a scalar, which lies beside the weights in what its runner saves."""
+
+    def __call__(self, *_: Any) -> _Inert:
+        """The log, without its values."""
+        return _Inert()
+
+
+_HISTORY = _HistoryBuffer()
+
+
+class _Counter(NamedTuple):
+    """Stands in for collections.Counter."""
+
+    def __call__(self, counts: Any = ()) -> dict[Any, Any]:
+        """The counts as a dict."""
+        if not isinstance(counts, dict) and counts != ():
+            raise pickle.UnpicklingError("impossible Counter")
+        return dict(counts)
+
+
+class _Getattr(NamedTuple):
+    """Stands in for getattr, which gets nothing but the methods of a HistoryBuffer, and those as nothing."""
+
+    def __call__(self, owner: Any, name: Any, *_: Any) -> _Inert:
+        """Nothing.
+
+        Raises:
+            pickle.UnpicklingError: of anything else.
+        """
+        if owner is not _HISTORY:
+            raise pickle.UnpicklingError(f"refused, the file asks for the attribute {short(name)} of {short(owner)}")
+        return _Inert()
+
+
 ALLOWED: Mapping[tuple[str, str], Any] = {
     **numpy_pickle.ALLOWED,
+    ("mmengine.logging.history_buffer", "HistoryBuffer"): _HISTORY,
+    ("collections", "Counter"): _Counter(),
+    **{(module, "getattr"): _Getattr() for module in ("builtins", "__builtin__")},
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_tensor"): _Rebuild("tensor"),
     ("torch._utils", "_rebuild_tensor_v2"): _Rebuild("tensor"),

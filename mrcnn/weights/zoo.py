@@ -58,11 +58,12 @@ class ZooEntry:
         family: the program that wrote the file: "torchvision", "detectron2", "detectron", "matterport", "mrcnn", ...
         url: where the file is.
         license: as the publisher states it.
-        task: "masks", "keypoints" or "boxes"; "" where it is not stated.
+        task: "masks", "keypoints" or "boxes"; "backbone" for ImageNet classifiers; "" where it is not stated.
         checksum: how the file is recognized; None: the first download is pinned.
         size: bytes, exactly; None: not known.
         size_mb: the size in MB as published, or estimated from the number of parameters (`size_estimated`).
-        ap: published AP in percent, on COCO val2017 where the label names no other data, by "box", "mask", "keypoints".
+        ap: published AP in percent, on COCO val2017 where the label names no other data, by "box", "mask", "keypoints";
+            of a classifier "top_1", the published accuracy in percent on ImageNet.
         recipe: the named recipe of the same network; "" if there is none.
         golden: the golden file that shows agreement with the publisher's program, or the nearest one.
         group, label, schedule, id: its place in docs/model_zoo.md.

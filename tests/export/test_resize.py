@@ -24,7 +24,7 @@ def test_every_byte_equals_the_host_resize():
         assert np.array_equal(in_graph(images, new_h, new_w), expected), (h, w, new_h, new_w)
 
 
-@pytest.mark.parametrize("interpolation", ["linear", "linear_black_u8"])
+@pytest.mark.parametrize("interpolation", ["linear", "linear_u8", "linear_black_u8"])
 def test_other_interpolations_equal_the_hosts(interpolation):
     run = tf.function(lambda i, h, w: resize_image(i, h, w, interpolation), input_signature=in_graph.input_signature)
     rng = np.random.default_rng(2)

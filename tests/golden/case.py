@@ -13,6 +13,7 @@ from PIL import Image
 
 from mrcnn import inference
 from mrcnn.modeling.input import InputConfig
+from mrcnn.weights.coco_classes import CATEGORIES
 from tests.reference import scikit_image
 from tests.reference.containers import write_torch_zip
 from tests.reference.drawn_weights import draw, draw_keras
@@ -34,6 +35,7 @@ class Golden:
         self.values = np.load(DATA / f"{name}.npz")
         self.meta = json.loads(str(self.values["meta"]))
         self.is_torchvision, self.is_matterport = name.startswith("tv_"), name.startswith("mp_")
+        self.is_mmdetection = name.startswith("mm_")
 
     def __contains__(self, key: str) -> bool:
         return key in self.values.files
@@ -58,7 +60,10 @@ class Golden:
         """The random weights under the reference's names, in its layout."""
         draw_one = draw_keras if self.is_matterport else draw
         seed, gain = self.meta["seed"], self.meta["cls_gain"]
-        return {name: draw_one(name, shape, seed=seed, cls_gain=gain) for name, shape in self.meta["state"].items()}
+        more = {"gains": self.meta["gains"]} if "gains" in self.meta else {}
+        return {
+            name: draw_one(name, shape, seed=seed, cls_gain=gain, **more) for name, shape in self.meta["state"].items()
+        }
 
     def write_checkpoint(self, folder: Path) -> Path:
         """The weights in the container the reference itself writes."""
@@ -79,6 +84,12 @@ class Golden:
         if self.is_torchvision:
             path = folder / f"{self.name}.pth"
             write_torch_zip(path, state)
+            return path
+        if self.is_mmdetection:
+            path = folder / f"{self.name}.pth"
+            counters = {name: np.zeros(shape, np.int64) for name, (shape, _) in self.meta["other_state"].items()}
+            meta = {"epoch": 12, "dataset_meta": {"classes": tuple(CATEGORIES.values())}}
+            write_torch_zip(path, state | counters, {"meta": meta})
             return path
         path = folder / f"{self.name}.pkl"
         with path.open("wb") as file:

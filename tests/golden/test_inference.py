@@ -46,13 +46,14 @@ def _taps(golden: Golden, model) -> dict:
     config = model.config.input
     image = golden.resized_image(config)
     batch = input_batch(golden.image() if image is None else image, config)
-    features = model.extract_features(batch)
+    below = model.run_backbone(_normalized(model, batch), None)
+    features = model.neck(below)
     output = model.rpn(features)
     clip_to = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], config)
     proposals = model.rpn.propose(output, clip_to, for_training=False)
     taps = {
         "input": _normalized(model, batch),
-        "features": features,
+        "features": {**below, **features},
         "logits": output.logits,
         "deltas": output.deltas,
         "anchors": output.anchors,
@@ -80,7 +81,7 @@ def test_input_from_the_original_image(case):
 
 def test_input_and_features(case):
     golden, _, ours = case
-    keys = _keys(golden, "fpn", "features")
+    keys = _keys(golden, "fpn", "features", "backbone")
     assert keys
     if golden.is_matterport:
         assert tuple(golden["molded_shape"]) == ours["input"].shape[1:]
@@ -101,7 +102,7 @@ def test_rpn(case):
     per_cell = model.config.rpn.anchors.per_cell
     for level, end, size in zip(levels, ends, ours["level_sizes"], strict=True):
         height, width = ours["features"][level].shape[1:3]
-        name = level.replace("c", "res")
+        name = level if golden.is_mmdetection else level.replace("c", "res")
         logits = ours["logits"][:, end - size : end].reshape(1, height, width, per_cell)
         golden.assert_tap(f"rpn_logits/{name}", logits)
         deltas = xyxy(ours["deltas"][:, end - size : end]).reshape(1, height, width, 4 * per_cell)
@@ -133,26 +134,42 @@ def test_heads_on_probe_boxes(case):
     pooled = model.box_head.pooler(features, boxes, valid, training=False)
     golden.assert_tap("roi_align_7", np.asarray(pooled)[0])
     pred = model.box_head(features, boxes, valid, window, training=False)
-    np.testing.assert_allclose(pred.class_logits[0], golden["box_logits"], rtol=1e-3, atol=1e-3)
-    deltas = np.asarray(pred.deltas)[0].transpose(0, 2, 1)[..., [1, 0, 3, 2]]  # [N, C, (dx, dy, dw, dh)]
-    background = np.zeros((len(deltas), 1, 4))
-    theirs_index = golden["box_deltas/index"]
-    things = theirs_index % (4 * (deltas.shape[1] + 1)) >= 4  # the reference has deltas for the background, never used
-    mine = np.concatenate([background, deltas], 1).ravel()[theirs_index[things]]
-    theirs = golden["box_deltas/value"][things]
-    assert np.linalg.norm(mine - theirs) <= 1e-4 * np.linalg.norm(theirs)
+    assert_class_logits(golden, pred.class_logits, "box_logits")
+    assert_box_deltas(golden, pred.deltas, "box_deltas")
     for head in model.heads:
         pred = np.asarray(head(features, boxes, valid, window, training=False))[0]
         if "mask_logits/index" in golden:
-            channels = golden["mask_logits/shape"][1]
-            full = np.concatenate([np.zeros((*pred.shape[:3], channels - pred.shape[3])), pred], -1)  # background first
-            full = full.transpose(0, 3, 1, 2)
-            index = golden["mask_logits/index"]
-            things = np.unravel_index(index, full.shape)[1] > 0
-            mine, theirs = full.ravel()[index[things]], golden["mask_logits/value"][things]
-            assert np.linalg.norm(mine - theirs) <= 1e-4 * np.linalg.norm(theirs)
+            assert_mask_logits(golden, pred, "mask_logits")
         if "keypoint_logits/index" in golden:
             golden.assert_tap("keypoint_logits", pred)
+
+
+def assert_class_logits(golden: Golden, ours, key: str) -> None:
+    """Class logits [1, N, C + 1], background first, against theirs."""
+    theirs = golden[key] if golden.is_torchvision else np.roll(golden[key], 1, axis=1)
+    np.testing.assert_allclose(ours[0], theirs, rtol=1e-3, atol=1e-3)
+    assert np.linalg.norm(ours[0] - theirs) <= 1e-4 * np.linalg.norm(theirs)
+
+
+def assert_box_deltas(golden: Golden, ours, key: str) -> None:
+    """Deltas [1, N, (dy, dx, dh, dw), C] against theirs; torchvision has some for the background, never used."""
+    deltas = xyxy(np.asarray(ours)[0].transpose(0, 2, 1))  # [N, C, (dx, dy, dw, dh)]
+    first = 1 if golden.is_torchvision else 0
+    full = np.concatenate([np.zeros((len(deltas), first, 4)), deltas], 1)
+    index = golden[f"{key}/index"]
+    things = np.unravel_index(index, full.shape)[1] >= first
+    mine, theirs = full.ravel()[index[things]], golden[f"{key}/value"][things]
+    assert np.linalg.norm(mine - theirs) <= 1e-4 * np.linalg.norm(theirs), key
+
+
+def assert_mask_logits(golden: Golden, ours, key: str) -> None:
+    """Mask logits [N, M, M, C] against theirs; torchvision has some for the background, never used."""
+    first = 1 if golden.is_torchvision else 0
+    full = np.concatenate([np.zeros((*ours.shape[:3], first)), ours], -1).transpose(0, 3, 1, 2)
+    index = golden[f"{key}/index"]
+    things = np.unravel_index(index, full.shape)[1] >= first
+    mine, theirs = full.ravel()[index[things]], golden[f"{key}/value"][things]
+    assert np.linalg.norm(mine - theirs) <= 1e-4 * np.linalg.norm(theirs), key
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ def test_frozen_batch_norm_never_trains() -> None:
     assert layer.trainable_weights == [] and len(layer.non_trainable_weights) == 4
 
 
-@pytest.mark.parametrize("kind", ["frozen_bn", "affine_bn", "bn", "sync_bn", "gn"])
+@pytest.mark.parametrize("kind", ["frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn", "gn"])
 def test_make_norm_starts_as_the_plain_function(kind: str) -> None:
     layer = make_norm(kind, 1e-5, "n")
     x = np.random.default_rng(0).normal(3, 2, (2, 4, 4, 64)).astype(np.float32)
@@ -82,6 +82,20 @@ def test_make_norm_starts_as_the_plain_function(kind: str) -> None:
         np.testing.assert_allclose(out, x, atol=1e-4)
     else:
         np.testing.assert_allclose(out, x / np.sqrt(1 + 1e-5), rtol=1e-5)
+
+
+def test_eval_batch_norm_trains_scale_and_shift_only() -> None:
+    layer = make_norm("eval_bn", 1e-5, "n")
+    x = np.random.default_rng(0).normal(3, 2, (2, 4, 4, 8)).astype(np.float32)
+    before = np.asarray(layer(x))
+    assert [w.name for w in layer.trainable_weights] == ["gamma", "beta"]
+    np.testing.assert_array_equal(np.asarray(layer(x)), before)
+    layer.moving_mean.assign(np.full(8, 3.0))
+    layer.gamma.assign(np.full(8, 2.0))
+    layer.beta.assign(np.arange(8.0))
+    np.testing.assert_allclose(
+        np.asarray(layer(x)), 2 * (x - 3) / np.sqrt(1 + 1e-5) + np.arange(8), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_make_norm_none_and_unknown() -> None:

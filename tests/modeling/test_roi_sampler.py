@@ -193,3 +193,13 @@ def test_crowd_by_its_iou():
     config = RoiSamplerConfig(num_rois=4, append_gt=False, crowd_iou=0.001)
     rois = sample(boxes, crowd, config)
     assert rois.valid.sum() == 2 and [10.0, 10.0] in rois.boxes[rois.valid][:, 2:].tolist()  # 0.0001; 0.01 is ignored
+
+
+def test_the_best_proposal_of_an_object_may_belong_to_it():
+    """It overlaps the first object more, but nothing overlaps the second as much; the true boxes keep their own."""
+    objects = [{"box": (0, 0, 10, 8), "class_id": 1}, {"box": (0, 0, 10, 5), "class_id": 2}]
+    for best_belongs, expected in ((False, 1), (True, 2)):
+        config = RoiSamplerConfig(num_rois=3, positive_fraction=1.0, best_belongs=best_belongs)
+        rois = sample([[0, 0, 10, 10]], objects, config)
+        by_box = {tuple(box): int(number) for box, number in zip(rois.boxes.tolist(), rois.class_ids, strict=True)}
+        assert by_box == {(0, 0, 10, 10): expected, (0, 0, 10, 8): 1, (0, 0, 10, 5): 2}

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.modeling.rpn.targets import is_inside
 from mrcnn.structures.tensors import RPNOutput
 from tests.ground_truth import ground_truth, stack
 from tests.reference import boxes as reference
@@ -503,3 +504,9 @@ def test_targets_between_edges():
     assert result["rpn_box"] == pytest.approx(sum(t - beta / 2 for t in targets) / 16, rel=1e-5)
     other = rpn.from_target_frame(rpn.in_target_frame(output.anchors))
     np.testing.assert_array_equal(other, output.anchors)
+
+
+def test_anchors_beyond_the_border_by_hand():
+    anchors = tf.constant([[0, 0, 5, 5], [-1, 0, 5, 5], [0, 0, 5, 8], [0, 0, 10, 5], [0, 0, 9.5, 7.5]], tf.float32)
+    inside = [is_inside(anchors, tf.constant([10, 8]), border) for border in (0.0, 2.0)]
+    assert np.asarray(inside).tolist() == [[True, False, False, False, True], [True] * 5]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.ops.custom_gradient import custom_gradient
+from mrcnn.ops.custom_gradient import custom_gradient, gradients_forgotten
 
 
 @custom_gradient
@@ -64,3 +65,21 @@ def test_a_dropped_graph_takes_what_it_reads_with_it() -> None:
     gc.collect()
     assert weights() is None
     assert graph() is None
+
+
+def test_what_tensorflow_registers_is_forgotten_where_asked() -> None:
+    @tf.custom_gradient
+    def theirs(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        return x + 0.0, lambda upstream: upstream
+
+    def traced(is_forgotten: bool) -> weakref.ref[Any]:
+        def run(x: tf.Tensor) -> tf.Tensor:
+            with gradients_forgotten() if is_forgotten else contextlib.nullcontext():
+                return theirs(x)
+
+        return weakref.ref(tf.function(run, autograph=False).get_concrete_function(tf.TensorSpec([8])).graph)
+
+    kept, dropped = traced(is_forgotten=False), traced(is_forgotten=True)
+    gc.collect()
+    assert dropped() is None
+    assert kept() is not None  # TensorFlow no longer keeps it: `gradients_forgotten` has had its day

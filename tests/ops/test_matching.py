@@ -89,3 +89,22 @@ def test_crowd_by_iou_in_place_of_coverage():
     boxes = [[0, 0, 10, 10], [0, 0, 50, 50]]
     assert match(boxes, **crowd).labels.numpy().tolist() == [-1, -1]
     assert match(boxes, **crowd, crowd_iou=0.1).labels.numpy().tolist() == [0, -1]  # 0.01 and 0.25
+
+
+# Objects 0 and 1 overlap; the box is object 1's best, and overlaps object 0 more.
+_SHARED_BOX = [[0, 0, 10, 10]]
+_TWO_OBJECTS = [[0, 0, 10, 8], [0, 0, 10, 5]]  # IoU 0.8 and 0.5
+
+
+def test_the_best_box_of_an_object_may_belong_to_it():
+    usual = match(_SHARED_BOX, _TWO_OBJECTS, low=True)
+    own = match(_SHARED_BOX, _TWO_OBJECTS, low=True, best_belongs=True)
+    assert (int(usual.gt_index[0]), int(own.gt_index[0])) == (0, 1)
+    assert int(usual.labels[0]) == int(own.labels[0]) == 1
+    without = match(_SHARED_BOX, _TWO_OBJECTS, low=True, best_belongs=True, low_quality_iou=0.6)
+    assert int(without.gt_index[0]) == 0
+
+
+@pytest.mark.parametrize("least, label", [(0.0, 1), (0.2, 1), (0.21, 0)])
+def test_an_object_needs_an_overlap_to_make_its_best_box_positive(least, label):
+    assert int(match([[0, 0, 10, 10]], [[0, 0, 10, 2]], low=True, low_quality_iou=least).labels[0]) == label

@@ -148,6 +148,25 @@ def test_linear_resize_equals_reference(rng, shape):
     np.testing.assert_allclose(resized, tf.image.resize(image, shape, "bilinear"), atol=1e-3)
 
 
+@pytest.mark.parametrize("shape", [(14, 25), (5, 4), (9, 30), (1, 1), (9, 11)])
+def test_linear_bytes_are_the_rounded_interpolation(rng, shape):
+    """Weights of 11 bits and sums that lose their lowest ones: at most one gray level beside the exact value."""
+    image = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    resized = resize_image(image, shape, "linear_u8")
+    assert resized.dtype == np.uint8
+    assert np.abs(resized - slow_linear(image, shape, False)).max() <= 1.0
+    assert (resize_image(np.full((9, 11, 3), 255, np.uint8), shape, "linear_u8") == 255).all()
+    assert (resize_image(image[..., 0], shape, "linear_u8") == resized[..., 0]).all()
+
+
+def test_linear_bytes_are_those_of_opencv():
+    """tests/golden/data has what cv2.resize made of the image."""
+    data = Path(__file__).parents[1] / "golden" / "data"
+    image = np.asarray(Image.open(data / "000000491525.jpg").convert("RGB"))
+    expected = np.asarray(Image.open(data / "000000491525_resized_cv2_320x427.png"))
+    np.testing.assert_array_equal(resize_image(image, (320, 427), "linear_u8"), expected)
+
+
 def exact_value(image, shape, row, column, channel):
     """Bilinear value of one target pixel as a fraction, black beyond the image."""
     y = Fraction(2 * row + 1, 2) * Fraction(image.shape[0], shape[0]) - Fraction(1, 2)

@@ -75,9 +75,14 @@ def _tensors(state: Mapping[str, np.ndarray]) -> tuple[OrderedDict, dict[str, np
     return root, data
 
 
-def write_torch_zip(path: Path, state: Mapping[str, np.ndarray]) -> None:
-    """A state dict as torch.save has written it since 1.6: a zip of data.pkl and one file per storage."""
+def write_torch_zip(path: Path, state: Mapping[str, np.ndarray], beside: Mapping[str, Any] | None = None) -> None:
+    """A state dict as torch.save has written it since 1.6: a zip of data.pkl and one file per storage.
+
+    beside: what lies beside it, which is then the entry "state_dict", as mmdetection writes its checkpoints.
+    """
     root, data = _tensors(state)
+    if beside is not None:
+        root = {**beside, "state_dict": root}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(f"{path.stem}/data.pkl", _dumps(root))
         archive.writestr(f"{path.stem}/byteorder", "little")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import h5py
@@ -9,12 +10,15 @@ import pytest
 
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
+from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig, _anatomy, network_of
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.normalize import NormalizePixels
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.weights import WeightsError, load_imagenet
+from mrcnn.weights.download import DownloadError
 from mrcnn.weights.efficientnet_lite import imagenet_path
 from mrcnn.weights.keras_applications import EPSILON, PIXEL_NORM
+from mrcnn.weights.zoo import find_entry
 
 DATA = Path(__file__).parents[1] / "assets"
 
@@ -138,7 +142,7 @@ def test_resnet_of_another_depth_or_kind_is_refused(resnet_file: tuple[Path, ker
 @pytest.mark.parametrize(
     "config, path, message",
     [
-        (ResNetConfig(stride_in_1x1=True), None, "give the path"),
+        (ResNetConfig(stride_in_1x1=True), None, "give the path .* torchvision/resnet50_v2"),
         (EfficientNetLiteConfig(variant="lite1"), None, "lite1: give the path"),
         (EfficientNetLiteConfig(norm="gn"), None, "need batch norm"),
         (BackboneConfig(), None, "BackboneConfig"),
@@ -147,3 +151,97 @@ def test_resnet_of_another_depth_or_kind_is_refused(resnet_file: tuple[Path, ker
 def test_no_weights_for_this_backbone(config: BackboneConfig, path: str | None, message: str) -> None:
     with pytest.raises(WeightsError, match=message):
         load_imagenet(keras.Sequential(), config, path)
+
+
+def _write_like_keras_2(model: keras.Model, path: Path, classifier: bool = False) -> None:
+    """As `save_weights` of Keras 2 writes: lists of names in the order of the network, what trains first."""
+    with h5py.File(path, "w") as file:
+        layers = [layer for layer in model.layers if layer.weights]
+        file.attrs["layer_names"] = [layer.name.encode() for layer in layers] + [b"predictions"] * classifier
+        for layer in layers:
+            group, names = file.create_group(layer.name), []
+            inner = {id(w): part.name for part in getattr(layer, "layers", ()) for w in part.weights}
+            for weight in (*layer.trainable_weights, *layer.non_trainable_weights):
+                names.append(f"{inner.get(id(weight), layer.name)}/{weight.name}:0")
+                group[names[-1]] = np.asarray(weight)
+            group.attrs["weight_names"] = [name.encode() for name in names]
+        if classifier:
+            group = file.create_group("predictions")
+            group["predictions/kernel:0"] = np.zeros((5, 7))
+            group.attrs["weight_names"] = [b"predictions/kernel:0"]
+
+
+def _random_network(name: str) -> keras.Model:
+    network, rng = network_of(name), np.random.default_rng(2)
+    for weight in network.weights:
+        low, high = (0.5, 1.5) if weight.name in ("gamma", "moving_variance") else (-0.1, 0.1)
+        weight.assign(rng.uniform(low, high, weight.shape))
+    return network
+
+
+@pytest.mark.parametrize(
+    "name, norm",
+    [
+        ("MobileNetV3Small", "frozen_bn"),
+        *(pytest.param(n, "bn", marks=pytest.mark.slow) for n in ("ConvNeXtTiny", "EfficientNetV2B0", "ResNet50V2")),
+    ],
+)
+def test_files_of_keras_are_read_as_keras_reads_them(tmp_path: Path, name: str, norm: str) -> None:
+    network = _random_network(name)
+    path = tmp_path / "network_notop.h5"
+    _write_like_keras_2(network, path, classifier=norm == "bn")
+    config = KerasApplicationsConfig(name=name, norm=norm)
+    backbone = config.build()
+    report = load_imagenet(backbone, config, path)
+    assert report.is_complete and len(report.loaded) == len(backbone.weights)
+    assert ("predictions/kernel" in report.unused) == (norm == "bn")
+    again = network_of(name)
+    if norm == "frozen_bn":
+        again.load_weights(path)  # Keras' own reader
+    else:
+        again.set_weights(network.get_weights())
+    image = np.random.default_rng(3).normal(size=(1, 64, 64, 3)).astype(np.float32)
+    levels = [again.operations[place].output for place in _anatomy(name).levels.values()]
+    for ours, theirs in zip(
+        backbone(image, training=False).values(), keras.Model(again.input, levels)(image, training=False), strict=True
+    ):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(np.asarray(ours) / scale, np.asarray(theirs) / scale, atol=1e-6)
+
+
+def test_files_of_another_network_of_keras_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = _random_network("MobileNetV3Small")
+    config = KerasApplicationsConfig(name="MobileNetV3Small")
+    backbone = config.build()
+    with h5py.File(tmp_path / "shape.h5", "w") as file:
+        file["conv/kernel:0"] = np.zeros((3, 3, 3, 8))
+    with pytest.raises(WeightsError, match=r"conv/kernel has shape \[3, 3, 3, 8\], expected \[3, 3, 3, 16\]"):
+        load_imagenet(backbone, config, tmp_path / "shape.h5")
+    with h5py.File(tmp_path / "few.h5", "w") as file:
+        file["conv/kernel:0"] = np.zeros((3, 3, 3, 16))
+    with pytest.raises(WeightsError, match=r"it has 1 arrays, expected \d+ or more"):
+        load_imagenet(backbone, config, tmp_path / "few.h5")
+    _write_like_keras_applications(network, tmp_path / "unordered.h5")  # by the alphabet: it has no list of names
+    with pytest.raises(WeightsError, match="its layers are not in the order of MobileNetV3Small"):
+        load_imagenet(backbone, config, tmp_path / "unordered.h5")
+    (tmp_path / "page.h5").write_text("<html>")
+    with pytest.raises(WeightsError, match=r"a web page|format"):
+        load_imagenet(backbone, config, tmp_path / "page.h5")
+    monkeypatch.setenv("MRCNN_OFFLINE", "1")
+    monkeypatch.setenv("MRCNN_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(DownloadError, match=r"mobilenet_v3_small_224_1\.0_float_no_top_v2\.h5 .* is not in the cache"):
+        load_imagenet(backbone, config)
+    with pytest.raises(WeightsError, match="NASNetMobile: none are known by name"):
+        load_imagenet(backbone, KerasApplicationsConfig(name="NASNetMobile"))
+    with pytest.raises(WeightsError, match="EfficientNetB0 normalizes pixels by weights of its own"):
+        load_imagenet(backbone, KerasApplicationsConfig(name="EfficientNetB0"), tmp_path / "few.h5")
+
+
+def test_a_name_stands_for_a_downloaded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MRCNN_CACHE_DIR", str(tmp_path))
+    for name in ("torchvision/resnet50_v2", "timm/resnet50.a1_in1k", "detectron2/imagenet_msra_r50"):
+        entry = find_entry(name)
+        assert entry.task == "backbone"
+        monkeypatch.setenv("MRCNN_OFFLINE", "1")
+        with pytest.raises(DownloadError, match=re.escape(entry.url)):
+            load_imagenet(keras.Sequential(), ResNetConfig(), name)

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.normalize import PixelNorm
@@ -107,6 +108,18 @@ def test_torchvision(backbone: keras.Model, tmp_path: Path, caplog: pytest.LogCa
         load_imagenet(backbone, ResNetConfig(norm="gn"), path)
     load_imagenet(backbone, ResNetConfig(pixel_norm=MSRA), path)
     assert "other pixels" in caplog.text
+
+
+def test_timm(backbone: keras.Model, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Names as torchvision's, in a safetensors file."""
+    state = _state(backbone.weights, torchvision_name)
+    file = {**state, "fc.weight": np.ones((2, 3), "f"), "fc.bias": np.ones(2, "f")}
+    file["bn1.num_batches_tracked"] = np.array(3, np.int64)
+    safetensors.numpy.save_file(file, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    report = load_imagenet(backbone, ResNetConfig(), tmp_path / "model.safetensors")
+    assert len(report.loaded) == len(backbone.weights) and "fc.weight" in report.unused
+    assert not caplog.records
+    _check(backbone.weights, state, torchvision_name)
 
 
 def test_detectron_from_msra(backbone: keras.Model, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

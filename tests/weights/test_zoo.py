@@ -1,6 +1,8 @@
 import hashlib
 import json
+import re
 
+import keras
 import pytest
 
 from mrcnn.errors import MrcnnError
@@ -26,13 +28,13 @@ def table(tmp_path, monkeypatch, rows):
 
 def test_every_row_is_whole():
     entries = published_weights()
-    assert len(entries) == 85
+    assert len(entries) == 126
     for name, entry in entries.items():
         assert name == entry.name and name.startswith(f"{entry.family}/")
         assert entry.url.startswith("https://") and entry.license
-        assert entry.task in ("masks", "keypoints", "boxes")
+        assert entry.task in ("masks", "keypoints", "boxes", "backbone")
         assert not entry.recipe or entry.recipe in named()
-        assert set(entry.ap) <= {"box", "box_50", "mask", "keypoints"}
+        assert set(entry.ap) <= {"box", "box_50", "mask", "keypoints"} or set(entry.ap) == {"top_1"}
 
 
 def test_checksums_are_those_of_the_file_names():
@@ -43,11 +45,22 @@ def test_checksums_are_those_of_the_file_names():
             assert entry.checksum == Checksum("md5", entry.url.removesuffix(".pkl").rsplit("_", 1)[1])
 
 
+def test_networks_of_keras_are_named_as_keras_names_them():
+    own = [entry for entry in published_weights().values() if entry.family == "keras"]
+    assert {"ConvNeXtTiny", "EfficientNetV2S", "MobileNetV3Large", "ResNet50V2"} <= {entry.label for entry in own}
+    for entry in own:
+        assert callable(getattr(keras.applications, entry.label)) and entry.checksum.is_whole()
+        assert entry.task == "backbone" and re.search(r"no_?top", entry.filename)
+    assert find_entry("keras/convnext_tiny").checksum.algorithm == "sha256"
+    assert find_entry("keras/efficientnetv2_s").filename == "efficientnetv2-s_notop.h5"
+
+
 def test_published_numbers_by_hand():
     entry = find_entry("detectron2/mask_rcnn_r50_fpn_3x")
     assert entry.ap == {"box": 41.0, "mask": 37.2} and entry.id == "137849600"
     assert entry.filename == "model_final_f10217.pkl"
     assert find_entry("torchvision/keypointrcnn_resnet50_fpn").ap == {"box": 54.6, "keypoints": 65.0}
+    assert find_entry("torchvision/resnet50_v2").ap == {"top_1": 80.858}
 
 
 @pytest.mark.parametrize(
@@ -71,7 +84,7 @@ def test_a_lab_adds_rows_and_replaces_some(tmp_path, monkeypatch):
     assert find_entry("lab/cells").checksum == Checksum("sha256", ROW["sha256"])
     assert find_entry("lab/cells").size == 5
     assert find_entry("matterport/mask_rcnn_coco").url == ROW["url"]
-    assert len(published_weights()) == 86
+    assert len(published_weights()) == 127
 
 
 @pytest.mark.parametrize(

@@ -25,15 +25,15 @@ LEFT_OUT = "; left out"
 """How the message of an issue ends whose object is left out."""
 
 _FLOAT32_STEP, _FLOAT32_LEAST = 2.0**-23, 2.0**-126
-_CLEARLY, _NEAR = 0.01, 1e5  # a side in pixels that float32 holds up to such coordinates
-_THIN = 2.0  # pixels; whether a polygon at most so wide covers a pixel depends on where it lies
+CLEARLY, NEAR = 0.01, 1e5  # a side in pixels that float32 holds up to such coordinates
+THIN = 2.0  # pixels; whether a polygon at most so wide covers a pixel depends on where it lies
 _FITS = 0.95
 
 
 def has_area(box: Sequence[float]) -> bool:
     """Whether (y1, x1, y2, x2) has an area in float32, the type of boxes everywhere else."""
     y1, x1, y2, x2 = box
-    if y2 - y1 > _CLEARLY and x2 - x1 > _CLEARLY and y1 > -_NEAR and y2 < _NEAR and x1 > -_NEAR and x2 < _NEAR:
+    if y2 - y1 > CLEARLY and x2 - x1 > CLEARLY and y1 > -NEAR and y2 < NEAR and x1 > -NEAR and x2 < NEAR:
         return True  # nearly all boxes, and there are millions
     return y2 - y1 > _least_side(y1, y2) and x2 - x1 > _least_side(x1, x2)
 
@@ -69,7 +69,7 @@ def has_pixel(annotation: Annotation, around: Box | None, height: int, width: in
     """
     if isinstance(annotation.segmentation, dict):
         return around is not None
-    if around is not None and min(around[2] - around[0], around[3] - around[1]) >= _THIN:
+    if around is not None and min(around[2] - around[0], around[3] - around[1]) >= THIN:
         return True
     return bool(annotation_window(annotation, height, width)[2].any())
 

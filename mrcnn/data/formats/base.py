@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import functools
+import os
+import stat
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -104,21 +107,37 @@ def _with_effect(message: str) -> str:
 def holds_keys(path: Path, *keys: str) -> bool:
     """Whether a file of JSON mentions all of these keys; reads it in pieces and does not parse it.
 
+    Of a file of more than 64 MB, which would be read once for every format, at least one of the keys has to be within
+    the first MB.
+
     Example:
         >>> holds_keys(Path("no/such/file"), "images")
         False
     """
-    wanted = {f'"{key}"'.encode() for key in keys}
-    overlap = max(map(len, wanted))
     try:
-        if not path.is_file():
-            return False
+        state = os.stat(path)
+    except (OSError, ValueError):
+        return False
+    if not stat.S_ISREG(state.st_mode):
+        return False
+    search = _holds_keys if state.st_size > _LARGE else _holds_keys.__wrapped__
+    return search(str(path), state.st_size, state.st_mtime_ns, keys)
+
+
+@functools.lru_cache(maxsize=256)
+def _holds_keys(path: str, size: int, changed: int, keys: tuple[str, ...]) -> bool:
+    """See `holds_keys`; size and time of the last change tell one content of a file from another."""
+    wanted = {f'"{key}"'.encode() for key in keys}
+    number, overlap = len(wanted), max(map(len, wanted))
+    try:
         with open(path, "rb") as file:
             block = file.read(_BLOCK)
             if not block.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
                 return False
             while block and wanted:
                 wanted = {key for key in wanted if key not in block}
+                if size > _LARGE and len(wanted) == number:
+                    return False
                 following = file.read(_BLOCK)
                 block = block[-overlap:] + following if following else b""
     except OSError:
@@ -126,4 +145,5 @@ def holds_keys(path: Path, *keys: str) -> bool:
     return not wanted
 
 
+_LARGE = 2**26
 _BLOCK = 2**20

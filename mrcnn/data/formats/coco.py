@@ -29,26 +29,24 @@ from typing import Any
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError, DatasetIssue, refuse, warn
 from mrcnn.data.formats.base import Format, holds_keys, leave_out_records
+from mrcnn.data.formats.coco_annotations import AnnotationReader
 from mrcnn.data.formats.coco_entries import (
     completed,
     drop_supercategory,
     entries_of,
     file_name,
-    read_annotations,
     read_categories,
     read_images,
     size_of,
 )
 from mrcnn.data.formats.coco_objects import joint_names, keypoint_names
+from mrcnn.data.formats.coco_source import KEYS, CocoSource, collector_off, open_large, read_coco
 from mrcnn.data.formats.coco_writer import dataset_to_coco, save_json
-from mrcnn.data.formats.fields import as_id, parse_json, read_text, short
 from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order, is_split, name_in
 from mrcnn.structures.records import Annotation
-
-_KEYS = ("images", "annotations", "categories")
 
 
 class Coco(Format):
@@ -112,7 +110,7 @@ _NO_OBJECTS = ("captions", "image_info", "labels", "stuff", "panoptic")
 def _files(path: Path) -> list[Path]:
     """The JSON files that hold the three lists and are not panoptic."""
     candidates = [path] if path.is_file() else files_below(path, (".json",), _FOLDERS_DEEP, _FEW)
-    return [file for file in candidates if holds_keys(file, *_KEYS) and not holds_keys(file, "segments_info")]
+    return [file for file in candidates if holds_keys(file, *KEYS) and not holds_keys(file, *KEYS, "segments_info")]
 
 
 def _chosen(path: Path, files: list[Path]) -> Path:
@@ -159,11 +157,30 @@ def load_coco(
         (('date', 'fig', 'hazelnut'), 13)
     """
     path = Path(annotations_path)
-    data = _read(path)
+    with collector_off():
+        source = open_large(path, keypoints)
+        if source is not None:
+            try:
+                return _load(path, images_dir, source, skip_crowd, keypoints, validate)
+            except ValueError as error:
+                if isinstance(error, DataError):
+                    raise
+                # A piece is no JSON: reading the file as a whole says where.
+        return _load(path, images_dir, CocoSource(read_coco(path)), skip_crowd, keypoints, validate)
+
+
+def _load(
+    path: Path,
+    images_dir: str | os.PathLike[str] | None,
+    source: CocoSource,
+    skip_crowd: bool,
+    keypoints: bool | None,
+    validate: bool,
+) -> Dataset:
     dataset = Dataset()
     dataset.path = str(path)
     issues = dataset.issues
-    entries = {key: entries_of(data, key, issues, dataset.path) for key in _KEYS}
+    entries = {key: entries_of(source.data, key, issues, dataset.path) for key in KEYS}
     lookup = ImageLookup(path, images_dir, (n for _, e in entries["images"] if isinstance(n := file_name(e), str)))
     categories = read_categories(entries["categories"], issues, dataset.path)
     drop_supercategory(categories, entries["annotations"], issues, dataset.path)
@@ -179,26 +196,16 @@ def load_coco(
         dataset.keypoint_names = keypoint_names(list(categories.values()), [e for _, e in entries["annotations"]])
     entries["images"] = [(n, completed(e, lookup)) for n, e in entries["images"]]
     images, refused = read_images(entries["images"], issues, dataset.path)
-    entries["annotations"] = [
-        (n, e) for n, e in entries["annotations"] if not refused or as_id(e.get("image_id")) not in refused
-    ]
-    objects = read_annotations(entries["annotations"], images, categories, class_ids, keypoints, issues, dataset.path)
-    _add_images(dataset, images, objects, lookup, skip_crowd, validate)
+    sizes = {image_id: size_of(entry) for image_id, entry in images.items()}
+    reader = AnnotationReader(sizes, refused, categories, class_ids, keypoints, issues, dataset.path)
+    for number, entry in entries["annotations"]:
+        reader.add(number, entry)
+    source.feed(reader)
+    _add_images(dataset, images, reader.finish(), lookup, skip_crowd, validate)
     if validate:
         refuse(issues)
     warn(issues, path)
     return dataset
-
-
-def _read(path: Path) -> dict[str, Any]:
-    data = parse_json(read_text(path, expected="COCO JSON file"), str(path))
-    if not isinstance(data, dict):
-        raise DataError(f'{path}: expected an object with "images", "annotations" and "categories", got {short(data)}')
-    for key in _KEYS:
-        if not isinstance(data.get(key), list):
-            actual = f"{key} is {short(data[key])}" if key in data else f"the file has {short(list(data))}"
-            raise DataError(f'{path}: expected a list "{key}"; {actual}')
-    return data
 
 
 def _add_images(
@@ -211,7 +218,7 @@ def _add_images(
 ) -> None:
     missing = []
     for image_id, entry in images.items():
-        file = lookup.find(entry["file_name"])
+        file = lookup.find_path(entry["file_name"])
         if file is None:
             message = lookup.missing(entry["file_name"])
             missing.append(DatasetIssue("missing image", message, image_id, None, dataset.path, fatal=True))
@@ -221,7 +228,7 @@ def _add_images(
         dataset.add_image(
             "coco",
             image_id,
-            None if file is None else str(file),
+            file,
             width=width,
             height=height,
             annotations=[a for a in objects[image_id] if not (skip_crowd and a.is_crowd)],

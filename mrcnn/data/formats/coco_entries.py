@@ -6,13 +6,11 @@ from collections import Counter
 from typing import Any
 
 from mrcnn.data.errors import DataError, DatasetIssue
-from mrcnn.data.formats.agreement import Agreement, merge_file_issues
-from mrcnn.data.formats.coco_objects import Frame, joint_names, read_object
+from mrcnn.data.formats.coco_annotations import category_id
 from mrcnn.data.formats.fields import as_id, as_number, short
 from mrcnn.data.formats.image_lookup import ImageLookup
 from mrcnn.data.images import image_shape
 from mrcnn.data.rasterize import MAX_MASK_PIXELS
-from mrcnn.structures.records import Annotation
 from mrcnn.text import printable
 
 
@@ -56,14 +54,6 @@ def completed(entry: dict[str, Any], lookup: ImageLookup) -> dict[str, Any]:
     return entry
 
 
-def _category_id(value: Any) -> int | str | None:
-    """The id of a category; "7" is 7."""
-    category = as_id(value)
-    if isinstance(category, str) and category.isdecimal() and len(category) < 19:
-        return int(category)
-    return category
-
-
 def drop_supercategory(
     categories: dict[int | str, dict[str, Any]],
     annotations: list[tuple[int, dict[str, Any]]],
@@ -75,18 +65,11 @@ def drop_supercategory(
     others = [entry for category, entry in categories.items() if category != 0]
     if first is None or not others or any(entry.get("supercategory") != first["name"] for entry in others):
         return
-    if any(_category_id(entry.get("category_id")) == 0 for _, entry in annotations):
+    if any(category_id(entry.get("category_id")) == 0 for _, entry in annotations):
         return
     del categories[0]
     message = f"category 0, {short(first['name'])}, is the supercategory of all others and has no object; left out"
     issues.append(DatasetIssue("supercategory", message, path=path))
-
-
-def _other_form(value: int | str | None) -> int | str | None:
-    """The id as a text if it is a number, as a number if it is the text of one."""
-    if isinstance(value, int):
-        return str(value)
-    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 19 else None
 
 
 def read_categories(
@@ -103,7 +86,7 @@ def read_categories(
         if missing:
             report("missing key", f'categories[{number}]: "{missing[0]}" is missing')
             continue
-        category, name = _category_id(entry["id"]), entry["name"]
+        category, name = category_id(entry["id"]), entry["name"]
         if category is None or not isinstance(name, str):
             key = "id" if category is None else "name"
             report("wrong type", f'categories[{number}]: "{key}" is {short(entry[key])}, which is of the wrong type')
@@ -172,53 +155,3 @@ def _image_fault(number: int, entry: dict[str, Any], image_id: int | str | None)
 
 def size_of(entry: dict[str, Any]) -> tuple[int, int]:
     return int(entry["height"]), int(entry["width"])
-
-
-def read_annotations(
-    entries: list[tuple[int, dict[str, Any]]],
-    images: dict[int | str, dict[str, Any]],
-    categories: dict[int | str, dict[str, Any]],
-    class_ids: dict[int | str, int],
-    keypoints: bool,
-    issues: list[DatasetIssue],
-    path: str,
-) -> dict[int | str, list[Annotation]]:
-    """Image id -> its objects."""
-    objects: dict[int | str, list[Annotation]] = {image_id: [] for image_id in images}
-    joints = {category: len(joint_names(entry)) if keypoints else None for category, entry in categories.items()}
-    seen: set[int | str] = set()
-    agreement = Agreement()
-    for number, entry in entries:
-        given = entry.get("id")
-        annotation_id = number if given is None else as_id(given)
-        image_id, category = as_id(entry.get("image_id")), _category_id(entry.get("category_id"))
-        if image_id not in images and _other_form(image_id) in images:
-            image_id = _other_form(image_id)
-
-        def report(
-            kind: str, message: str, fatal: bool = False, image_id=image_id, annotation_id=annotation_id, number=number
-        ) -> None:
-            place = number if annotation_id is None else annotation_id
-            issues.append(DatasetIssue(kind, message, image_id, place, path, fatal))
-
-        if annotation_id is None:
-            report("wrong type", f'annotations[{number}]: "id" is {short(given)}, which is of the wrong type', True)
-            continue
-        if annotation_id in seen:
-            report("annotation id twice", f"annotation id {annotation_id} is given twice", True)
-        seen.add(annotation_id)
-        missing = [key for key in ("image_id", "category_id") if key not in entry]
-        if missing:
-            report("missing key", f'"{missing[0]}" is missing', True)
-        elif image_id not in images:
-            report("unknown image", f"names image {short(entry['image_id'])}, which the file does not list", True)
-        elif category not in categories:
-            known = ", ".join(map(str, list(class_ids)[:10])) + (", ..." if len(class_ids) > 10 else "")
-            report("unknown category", f"names category {short(entry['category_id'])}; the file lists {known}", True)
-        else:
-            frame = Frame(*size_of(images[image_id]), class_ids[category], joints[category])
-            annotation = read_object(entry, frame, annotation_id, agreement, report)
-            if annotation is not None:
-                objects[image_id].append(annotation)
-    merge_file_issues(issues, agreement, len(entries), path)
-    return objects

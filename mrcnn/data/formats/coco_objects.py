@@ -17,7 +17,7 @@ from mrcnn.data.rle import rle_box
 from mrcnn.structures.records import RLE, Annotation, Polygons
 
 # A box may stick out by rounding alone (COCO writes two decimals); that is not worth an issue.
-_TOLERANCE = 1.0
+TOLERANCE = 1.0
 
 Report = Callable[..., None]
 """Called with kind, message and `fatal=True` where it is."""
@@ -59,7 +59,7 @@ def read_object(
     except _Unusable:
         return None
     try:
-        keypoints = None if frame.num_joints is None else _keypoints(entry.get("keypoints"), frame.num_joints)
+        keypoints = None if frame.num_joints is None else read_keypoints(entry.get("keypoints"), frame.num_joints)
     except DataError as error:
         report("keypoints", str(error), fatal=True)
         return None
@@ -232,7 +232,7 @@ def _box(
         return None
     if not has_area((y1, x1, y2, x2)):
         return _instead("zero area box", f"bbox {value} has no area", around, report)
-    if max(y1 - y, x1 - x, y + h - y2, x + w - x2) > _TOLERANCE:
+    if max(y1 - y, x1 - x, y + h - y2, x + w - x2) > TOLERANCE:
         report("box outside", f"bbox {value} reaches outside its image of {height} x {width}; clipped")
     return y1, x1, y2, x2
 
@@ -242,7 +242,7 @@ def _instead(kind: str, message: str, around: Box | None, report: Report) -> Box
     return around
 
 
-def _keypoints(value: Any, num_joints: int) -> np.ndarray | None:
+def read_keypoints(value: Any, num_joints: int) -> np.ndarray | None:
     """f32[J, 3], or None.
 
     Raises:

@@ -15,9 +15,13 @@ from mrcnn.files import atomic_write
 def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
     """A data set as the content of a COCO file, with the category and image ids of its source.
 
+    Ids of annotations are those of the source, too, where they are numbers and none is given twice in the set.
+
     Numbers are plain; polygons stay polygons, other masks become compressed RLE.
     """
     images, annotations = [], []
+    given = [a.annotation_id for index in range(len(dataset)) for a in dataset.annotations(index)]
+    keeps_ids = all(isinstance(i, int) for i in given) and len(set(given)) == len(given)
     for index in range(len(dataset)):
         record = dataset.record(index)
         height, width = dataset.image_shape(index)
@@ -27,7 +31,7 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
         for annotation in record.annotations:
             y1, x1, y2, x2 = (float(v) for v in annotation.box)
             entry: dict[str, Any] = {
-                "id": len(annotations) + 1,
+                "id": annotation.annotation_id if keeps_ids else len(annotations) + 1,
                 "image_id": record.image_id,
                 "category_id": dataset.category_ids[annotation.class_id - 1],
                 "bbox": [x1, y1, x2 - x1, y2 - y1],

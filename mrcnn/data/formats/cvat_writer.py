@@ -78,7 +78,7 @@ def add_object(
         several = {"group_id": str(group)} if len(segmentation) > 1 else {}
         added = []
         for polygon in segmentation:
-            points = ";".join(f"{x:.4f},{y:.4f}" for x, y in np.asarray(polygon, np.float64).reshape(-1, 2).tolist())
+            points = ";".join(f"{x:.6f},{y:.6f}" for x, y in np.asarray(polygon, np.float64).reshape(-1, 2).tolist())
             added.append(ElementTree.SubElement(image, "polygon", {**common, **several, "points": points}))
         return added
     top, left, bits = annotation_window(annotation, height, width)

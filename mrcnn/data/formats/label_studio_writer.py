@@ -1,15 +1,56 @@
-"""Label Studio's regions: polygons of one outline, brush masks for everything else that has pixels, rectangles."""
+"""Label Studio: polygons of one outline, brush masks for everything else that has pixels, rectangles, keypoints."""
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from mrcnn.data.formats.label_studio import encode_brush
+from mrcnn.data.formats.brush import encode_brush
+from mrcnn.data.formats.coco_writer import save_json
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.outlines import outlines
 from mrcnn.data.rasterize import annotation_mask
-from mrcnn.structures.records import Annotation
+from mrcnn.structures.records import Annotation, ImageRecord
+
+
+def write_label_studio(saver: Saver) -> None:
+    """Write tasks.json, with an annotation of each image, beside images/."""
+    tasks = []
+    for index in range(len(saver.dataset)):
+        record = saver.dataset.record(index)
+        height, width = saver.dataset.image_shape(index)
+        regions = []
+        for number, annotation in enumerate(saver.annotations(index), start=1):
+            saver.without(record, annotation, keypoints=False)
+            region = label_studio_region(saver.class_name(annotation), annotation, height, width, f"r{number}")
+            if region is None:
+                saver.lost("empty", "a mask without a pixel, not written", record, annotation)
+                continue
+            regions.append(region)
+            if annotation.keypoints is not None:
+                regions += _joints(saver, record, annotation, height, width, f"r{number}")
+        saver.put_image(index, saver.path / "images")
+        address = label_studio_image(str(PurePosixPath("images", saver.name(index))))
+        task_id = record.image_id if isinstance(record.image_id, int) else index + 1
+        tasks.append({"id": task_id, "data": {"image": address}, "annotations": [{"result": regions}]})
+    save_json(tasks, saver.path / "tasks.json")
+
+
+def _joints(
+    saver: Saver, record: ImageRecord, annotation: Annotation, height: int, width: int, region_id: str
+) -> list[dict[str, Any]]:
+    """The labeled joints of an object as regions of their own, whose parent it is."""
+    regions = []
+    joints = np.asarray(annotation.keypoints, np.float64)
+    for k, (name, (x, y, visibility)) in enumerate(zip(saver.dataset.keypoint_names, joints.tolist(), strict=False)):
+        if visibility > 0:
+            value = {"x": 100 * x / width, "y": 100 * y / height, "width": 0.5, "keypointlabels": [name]}
+            regions.append(_region("keypoint", value, height, width, f"{region_id}_{k}") | {"parentID": region_id})
+    if (joints[:, 2] == 1).any():
+        saver.lost("keypoints", "its hidden keypoints are written as visible", record, annotation)
+    return regions
 
 
 def label_studio_region(
@@ -42,6 +83,10 @@ def label_studio_region(
         else:
             pixels = np.repeat(annotation_mask(annotation, height, width).ravel().astype(np.uint8) * 255, 4)
             kind, value = "brush", {"format": "rle", "rle": encode_brush(pixels)}
+    return _region(kind, {**value, f"{kind}labels": [label]}, height, width, region_id)
+
+
+def _region(kind: str, value: dict[str, Any], height: int, width: int, region_id: str) -> dict[str, Any]:
     return {
         "id": region_id,
         "type": f"{kind}labels",
@@ -50,7 +95,7 @@ def label_studio_region(
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,
-        "value": {**value, f"{kind}labels": [label]},
+        "value": value,
     }
 
 

@@ -11,6 +11,8 @@ from mrcnn.files import atomic_write
 from mrcnn.structures.records import Annotation, ImageRecord
 from mrcnn.text import file_stem
 
+_CLASS = "object"  # of a map that is read without a name for it
+
 
 def draw_map(
     saver: Saver, record: ImageRecord, annotations: tuple[Annotation, ...], shape: tuple[int, int]
@@ -37,6 +39,8 @@ def write_maps(saver: Saver) -> None:
     dataset = saver.dataset
     if dataset.num_classes > 1:
         saver.lost("class", f"all {dataset.num_classes} classes become one, maps have no classes")
+    elif dataset.class_names not in ((), (_CLASS,)):
+        saver.lost("class", f"the name {dataset.class_names[0]!r} is not written, maps have no classes")
     for index in range(len(dataset)):
         record, annotations = dataset.record(index), saver.annotations(index)
         for annotation in annotations:

@@ -39,6 +39,7 @@ from mrcnn.data.rle import mask_to_rle
 
 _HEADER = struct.Struct("<QI")
 _LONGEST = 2**31
+_AGREE = 0.01  # pixels
 _SHARD = re.compile(r"(?:\.tf_?records?|\.record)(?:-\d+-of-\d+)?$|-\d+-of-\d+$", re.IGNORECASE)
 
 
@@ -97,7 +98,7 @@ class TFRecord(Format):
         return _load(path, [path] if path.is_file() else _shards(path), validate)
 
     def save(self, saver: Saver, *, shards: int = 1, name: str = "train") -> None:
-        """Shards NAME.tfrecord-00000-of-00008; see `formats.tfrecord_writer`."""
+        """Shards NAME-CHECKSUM.tfrecord-00000-of-00008; see `formats.tfrecord_writer`."""
         write_tfrecord(saver, shards, name)
 
 
@@ -236,11 +237,16 @@ def _add_objects(image: ImageObjects, features: Features, names: Mapping[int, st
     if masks and len(masks) != number:
         raise DataError(f"{len(masks)} masks and {number} boxes")
     joints = _joints(image, features, number)
+    boxes = np.stack(sides, axis=1).astype(np.float64) * ((image.width, image.height) * 2)
+    pixels = np.asarray(features.floats("image/object/bbox/pixels"), np.float64)
+    if pixels.size == boxes.size and number:
+        pixels = pixels.reshape(-1, 4)[:, [1, 0, 3, 2]]
+        boxes = np.where(abs(pixels - boxes) < _AGREE, pixels, boxes)
     for k in range(number):
         name = texts[k].decode("utf-8", "replace") if k < len(texts) else None
         if name is None and k < len(labels):
             name = names.get(labels[k], str(labels[k]))
-        box = [float(sides[axis][k]) * (image.width, image.height)[axis % 2] for axis in range(4)]
+        box = boxes[k].tolist()
         is_crowd = bool(crowd[k]) if k < len(crowd) else False
         keypoints = None if joints is None else joints[k]
         if not masks:

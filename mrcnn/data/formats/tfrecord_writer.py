@@ -1,16 +1,17 @@
-"""TFRecord shards as the TensorFlow Object Detection API has them, masks as PNG; written without TensorFlow."""
+"""TFRecord shards as the TensorFlow Object Detection API has them, masks as PNG; written in parallel."""
 
 from __future__ import annotations
 
+import hashlib
 import io
-import struct
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.checksum import masked_crc
 from mrcnn.data.formats.proto import serialize_example
 from mrcnn.data.formats.saving import Saver, write_text
 from mrcnn.data.rasterize import annotation_mask
@@ -18,7 +19,10 @@ from mrcnn.files import atomic_write
 
 
 def write_tfrecord(saver: Saver, shards: int, name: str) -> None:
-    """Write shards NAME.tfrecord-00000-of-00008, images in turn, and a label map.
+    """Write shards NAME-CHECKSUM.tfrecord-00000-of-00008, images in turn, and a label map.
+
+    CHECKSUM is the first 8 digits of the file's SHA-256, as `sha256sum` prints it. The shards are written by threads,
+    as many as there are cores: encoding, checksums and files release Python's lock. The bytes do not depend on them.
 
     Args:
         saver: of the data set; images are always in the shards.
@@ -28,19 +32,34 @@ def write_tfrecord(saver: Saver, shards: int, name: str) -> None:
     number = len(saver.dataset)
     if not 1 <= shards <= max(number, 1):
         raise DataError(f"tfrecord: {shards} shards for {number} images, expected 1 to {max(number, 1)}")
-    for shard in range(shards):
-        path = saver.path / f"{name}.tfrecord-{shard:05d}-of-{shards:05d}"
-        with atomic_write(path) as temporary, temporary.open("wb") as file:
-            for index in range(shard, number, shards):
-                data = serialize_example(_features(saver, index))
-                header = struct.pack("<Q", len(data))
-                file.write(header + struct.pack("<I", masked_crc(header)) + data)
-                file.write(struct.pack("<I", masked_crc(data)))
+    for index in range(number):
+        saver.name(index)  # in order: names depend on those before
+
+    def write(shard: int) -> None:
+        _write_shard(saver, name, shard, shards)
+
+    with ThreadPoolExecutor(max_workers=min(shards, os.cpu_count() or 1)) as threads:
+        list(threads.map(write, range(shards)))
     items = "".join(
         f"item {{\n  id: {k}\n  name: {_quoted(label)}\n}}\n"
         for k, label in enumerate(saver.dataset.class_names, start=1)
     )
     write_text(saver.path / "label_map.pbtxt", items)
+
+
+def _write_shard(saver: Saver, name: str, shard: int, shards: int) -> None:
+    import tensorflow as tf
+
+    ending = f".tfrecord-{shard:05d}-of-{shards:05d}"
+    pending = saver.path / f"{name}{ending}.pending"  # no name of a shard: its checksum is not known yet
+    with atomic_write(pending) as temporary, tf.io.TFRecordWriter(str(temporary)) as writer:
+        for index in range(shard, len(saver.dataset), shards):
+            writer.write(serialize_example(_features(saver, index)))
+    with pending.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(2**20):
+            digest.update(block)
+    os.replace(pending, saver.path / f"{name}-{digest.hexdigest()[:8]}{ending}")
 
 
 def _quoted(text: str) -> str:
@@ -72,6 +91,9 @@ def _features(saver: Saver, index: int) -> dict[str, list[bytes] | list[float] |
     }
     for column, side in enumerate(("ymin", "xmin", "ymax", "xmax")):
         features[f"image/object/bbox/{side}"] = boxes[:, column].tolist()
+    # Fractions in single precision lose the last digits of pixels: these are read where they agree with them.
+    pixels = np.array([a.box for a in annotations], np.float64)
+    features["image/object/bbox/pixels"] = pixels.ravel().tolist()
     if dataset.keypoint_names:
         joints = np.zeros((len(annotations), len(dataset.keypoint_names), 3))
         for row, annotation in zip(joints, annotations, strict=True):

@@ -39,6 +39,7 @@ from mrcnn.data.formats.yolo_layout import (
     names_of,
     open_folder,
     read_yaml,
+    with_joint_names,
 )
 from mrcnn.data.formats.yolo_rows import RowReader, is_label
 from mrcnn.data.formats.yolo_writer import write_yolo
@@ -102,7 +103,8 @@ class Yolo(Format):
             missing += absent
         if images is not None and not files:
             files = images_below(images)
-        return self._load(path, root, files, missing, names_of(content), keypoint_shape(content), validate)
+        data = self._load(path, root, files, missing, names_of(content), keypoint_shape(content), validate)
+        return with_joint_names(data, content)
 
     def save(self, saver: Saver, *, task: str | None = None, split: str = "train") -> None:
         """data.yaml, images/SPLIT and labels/SPLIT; see `formats.yolo_writer`."""
@@ -123,13 +125,14 @@ class Yolo(Format):
         shape = keypoint_shape(content) if content is not None else None
         if images is not None:
             labels = [f for f in files_below(root, (".txt",)) if f.name not in NAME_FILES]
-            return self._load_labels(path, root, labels, ImageFiles([images]), names, shape, validate)
+            data = self._load_labels(path, root, labels, ImageFiles([images]), names, shape, validate)
+            return with_joint_names(data, content)
         files = images_below(root)
         if not files and root.name.lower() in map(str.lower, LABEL_FOLDERS):
             beside = [root.parent / name for name in IMAGE_FOLDERS if (root.parent / name).is_dir()]
             labels = [f for f in files_below(root, (".txt",)) if f.name not in NAME_FILES]
             return self._load_labels(path, root, labels, ImageFiles(beside or [root.parent]), names, shape, validate)
-        return self._load(path, root, files, None, names, shape, validate)
+        return with_joint_names(self._load(path, root, files, None, names, shape, validate), content)
 
     def _load(
         self,

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.fields import read_text
 from mrcnn.data.formats.image_files import files_below, images_below
 from mrcnn.data.formats.splits import canonical, split_folders
 from mrcnn.data.image_file import image_suffixes
+from mrcnn.text import printable
 
 SAMPLED = 20  # files of a folder, looked at to recognize it
 YAML = (".yaml", ".yml")
@@ -111,6 +113,19 @@ def keypoint_shape(content: dict[str, Any]) -> tuple[int, int] | None:
     shape = content.get("kpt_shape")
     is_pair = isinstance(shape, list) and len(shape) == 2 and all(isinstance(v, int) for v in shape)
     return (shape[0], shape[1]) if is_pair and 0 < shape[0] < 10000 and shape[1] in (2, 3) else None
+
+
+def with_joint_names(dataset: Dataset, content: dict[str, Any] | None) -> Dataset:
+    """A data set with the joints named as `kpt_names` of data.yaml does, where that has a name for each.
+
+    Ref: Ultralytics' coco-pose.yaml: a list of names for each class; those of the first are taken.
+    """
+    names = None if content is None else content.get("kpt_names")
+    if isinstance(names, dict) and names:
+        names = next(iter(names.values()))
+    if isinstance(names, list) and len(names) == len(dataset.keypoint_names) == len(set(map(str, names))):
+        dataset.keypoint_names = tuple(printable(name) for name in names)
+    return dataset
 
 
 def names_beside(root: Path) -> list[str] | None:

@@ -43,12 +43,14 @@ def write_yolo(saver: Saver, task: str | None, split: str) -> None:
     content: dict[str, object] = {"path": ".", split: f"images/{split}", "names": dict(enumerate(dataset.class_names))}
     if task == "pose":
         content["kpt_shape"] = [len(dataset.keypoint_names), 3]
+        content["kpt_names"] = {k: list(dataset.keypoint_names) for k in range(dataset.num_classes)}
     write_text(saver.path / "data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def yolo_row(class_id: int, numbers: list[float]) -> str:
     """A row of a label file, without its end; classes 1..C are 0..C-1 there."""
-    return " ".join([str(class_id - 1), *(f"{v:.6f}".rstrip("0").rstrip(".") for v in numbers)])
+    # Nine digits give back the coordinates in single precision: one pixel is a tenth of an object of ten.
+    return " ".join([str(class_id - 1), *(f"{v:.9f}".rstrip("0").rstrip(".") for v in numbers)])
 
 
 def outline_numbers(annotation: Annotation, height: int, width: int) -> list[float]:

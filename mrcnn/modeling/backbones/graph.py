@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -39,8 +41,8 @@ def stable_names(network: keras.Model) -> dict[str, str]:
     counts: dict[str, int] = {}
     names: dict[str, str] = {}
     for operation in network.operations:
-        kind = _snake_case(type(operation).__name__)
-        if re.fullmatch(rf"{kind}(_\d+)?", operation.name):
+        if is_numbered(operation):
+            kind = _snake_case(type(operation).__name__)
             counts[kind] = counts.get(kind, -1) + 1
             names[operation.name] = f"{kind}_{counts[kind]}" if counts[kind] else kind
         else:
@@ -48,24 +50,42 @@ def stable_names(network: keras.Model) -> dict[str, str]:
     return names
 
 
+def is_numbered(operation: Any) -> bool:
+    """Whether Keras named an operation after its class, rather than whoever built the network."""
+    return re.fullmatch(rf"{_snake_case(type(operation).__name__)}(_\d+)?", operation.name) is not None
+
+
 def _snake_case(name: str) -> str:
     """A class's name as Keras names layers after it: ZeroPadding2D is zero_padding2d."""
     return re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
 
 
+def side_of(image: keras.KerasTensor) -> int:
+    """Pixels a side of the image a network is tried with: its own where it takes one size only."""
+    return int(image.shape[1] or PROBE)
+
+
 def shapes(network: keras.Model) -> list[tuple[int, ...]]:
     """The shape of every operation's first output for one image of the probe's size, computed without its weights."""
     probe = keras.Model(network.input, [keras.tree.flatten(operation.output)[0] for operation in network.operations])
-    specs = probe.compute_output_spec(keras.KerasTensor((1, PROBE, PROBE, network.input.shape[-1])))
+    side = side_of(network.input)
+    specs = probe.compute_output_spec(keras.KerasTensor((1, side, side, network.input.shape[-1])))
     return [tuple(spec.shape) for spec in keras.tree.flatten(specs)]
 
 
-def strides(shapes: list[tuple[int, ...]]) -> list[int]:
-    """Pixels per cell of each output; what is no such map (padding, a vector) has the one before it."""
+def strides(shapes: list[tuple[int, ...]], side: int = PROBE) -> list[int]:
+    """Pixels per cell of each output; what is no such map (padding, a vector) has the one before it.
+
+    Args:
+        shapes: of the outputs.
+        side: pixels a side of the image they are of. A sequence [1, n * n, channels] counts as a map of n x n.
+    """
     strides: list[int] = []
     for shape in shapes:
-        side = shape[1] if len(shape) == 4 and shape[1] == shape[2] else 0
-        stride = PROBE // side if side and PROBE % side == 0 and PROBE // side <= 32 else 0
+        cells = shape[1] if len(shape) == 4 and shape[1] == shape[2] else 0
+        if len(shape) == 3 and shape[1] and math.isqrt(shape[1]) ** 2 == shape[1]:
+            cells = math.isqrt(shape[1])
+        stride = side // cells if cells and side % cells == 0 and side // cells <= 32 else 0
         strides.append(stride or (strides[-1] if strides else 1))
     return strides
 
@@ -166,9 +186,10 @@ def levels_by_stride(image: keras.KerasTensor, maps: list[Any], where: str) -> d
                 f"{where}: expected feature maps [B, H, W, channels], of rank 4 with a fixed number of channels; got"
                 f" one of rank {len(value.shape)}, {list(value.shape)}"
             )
-    probe = keras.KerasTensor((1, PROBE, PROBE, image.shape[-1]), dtype=image.dtype)
+    side = side_of(image)
+    probe = keras.KerasTensor((1, side, side, image.shape[-1]), dtype=image.dtype)
     specs = keras.tree.flatten(keras.Model(image, maps).compute_output_spec(probe)) if maps else []
-    strides = [(PROBE / spec.shape[1], PROBE / spec.shape[2]) for spec in specs]
+    strides = [(side / spec.shape[1], side / spec.shape[2]) for spec in specs]
     wanted = {level: 2.0 ** int(level[1:]) for level in LEVELS}
     pairs = list(zip(maps, strides, strict=True))
     levels = {level: value for level, n in wanted.items() for value, stride in pairs if stride == (n, n)}
@@ -193,16 +214,48 @@ def with_norm(network: keras.Model, norm: NormKind, epsilon: float) -> keras.Mod
         norm: instead of Keras' batch norm; other norms stay. "none": batch norm stays, too.
         epsilon: of it; 0: the layer's own.
     """
+    return keras.models.clone_model(network, clone_function=_copier(network, norm, epsilon))
+
+
+def copied_onto(
+    image: keras.KerasTensor, network: keras.Model, norm: NormKind, epsilon: float
+) -> dict[str, keras.KerasTensor]:
+    """The outputs by name of such a copy as `with_norm` makes, computed of another tensor than its input.
+
+    Args:
+        image: what takes the place of the network's input.
+        network, norm, epsilon: see `with_norm`.
+    """
+    names, results = stable_names(network), {}
+
+    def call(layer: keras.layers.Layer, *arguments: Any, **options: Any) -> Any:
+        results[layer.name] = layer(*arguments, **options)
+        return results[layer.name]
+
+    copier = _copier(network, norm, epsilon)
+    keras.models.clone_model(network, input_tensors=image, clone_function=copier, call_function=call)
+    return {
+        level: keras.tree.flatten(results[names[tensor._keras_history.operation.name]])[
+            tensor._keras_history.tensor_index
+        ]
+        for level, tensor in network.output.items()
+    }
+
+
+def _copier(network: keras.Model, norm: NormKind, epsilon: float) -> Callable[[Any], Any]:
     names = stable_names(network)
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         name = names[layer.name]
         if norm == "none" or not isinstance(layer, keras.layers.BatchNormalization):
-            return layer.__class__.from_config({**layer.get_config(), "name": name})
+            try:
+                return layer.__class__.from_config({**layer.get_config(), "name": name})
+            except TypeError:  # what it says of itself is not what its class takes: the layer as it is
+                return layer
         channels = int(layer.moving_mean.shape[0])
         return make_norm(norm, epsilon or layer.epsilon, name, layer.momentum, channels=channels)
 
-    return keras.models.clone_model(network, clone_function=copy)
+    return copy
 
 
 def anatomy_of(network: keras.Model) -> Anatomy:
@@ -215,7 +268,10 @@ def anatomy_of(network: keras.Model) -> Anatomy:
     operations = network.operations
     sources = dict(zip((operation.name for operation in operations), inputs_of(network), strict=True))
     weighted = [bool(getattr(operation, "weights", ())) for operation in operations]
-    stem = {operation.name for operation in operations[: end_of_stem(strides(shapes(network)), weighted)]}
+    stem = {
+        operation.name
+        for operation in operations[: end_of_stem(strides(shapes(network), side_of(network.input)), weighted)]
+    }
     stages: dict[str, int] = {}
     for level in LEVELS:
         pending = [ends[level]]
@@ -225,9 +281,10 @@ def anatomy_of(network: keras.Model) -> Anatomy:
                 stages[name] = 1 if name in stem else int(level[1:])
                 pending += sources[name]
     shared = {name for name in ends.values() if list(ends.values()).count(name) > 1}
+    names = stable_names(network)
     places = {operation.name: index for index, operation in enumerate(operations)}
     return Anatomy(
         {level: places[name] for level, name in ends.items()},
         {level: int(tensor.shape[-1]) for level, tensor in network.output.items()},
-        {name: stage for name, stage in stages.items() if name not in shared},
+        {names[name]: stage for name, stage in stages.items() if name not in shared},
     )

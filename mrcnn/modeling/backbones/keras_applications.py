@@ -101,7 +101,7 @@ class KerasApplicationsConfig(BackboneConfig):
     def build(self, name: str = "backbone") -> keras.Model:
         """The network: images [B, H, W, 3] -> {"c2": ..., "c5": ...}; see `BackboneConfig.build`."""
         with counted_apart():
-            original = _network(self.name, len(self.pixel_norm.mean))
+            original = network_of(self.name, len(self.pixel_norm.mean))
         network = graph.with_norm(original, self.norm, self.epsilon)
         operations = network.operations
         features = {level: operations[index].output for level, index in _anatomy(self.name).levels.items()}
@@ -110,7 +110,7 @@ class KerasApplicationsConfig(BackboneConfig):
         return model
 
 
-def _network(name: str, channels: int = 3) -> keras.Model:
+def network_of(name: str, channels: int = 3) -> keras.Model:
     """The network without its classifier and with random weights, for images of any size."""
     function: Callable[..., keras.Model] = getattr(keras.applications, name)
     options: dict[str, Any] = {"include_top": False, "weights": None, "input_shape": (None, None, channels)}
@@ -127,7 +127,7 @@ def _anatomy(name: str) -> graph.Anatomy:
         ConfigError: the network has no feature map of one of the strides 4, 8, 16 and 32.
     """
     with counted_apart():
-        network = _network(name)
+        network = network_of(name)
     shapes = graph.shapes(network)
     strides = graph.strides(shapes)
     seams = graph.seams(network)

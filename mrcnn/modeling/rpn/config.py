@@ -74,6 +74,10 @@ class RPNConfig(BaseConfig):
     objectness: Literal["sigmoid", "softmax"] = "sigmoid"
     # A negative anchor is ignored where its IoU with a crowd region reaches this; None: where half of it lies inside.
     crowd_iou: float | None = None
+    low_quality_iou: float = 0.0  # the best anchor of an object is positive if their IoU is above 0 and at least this
+    best_belongs: bool = False  # and belongs to that object even where it overlaps another one more
+    # Anchors that reach farther than so many pixels beyond the image take no part in the losses; None: all do.
+    allowed_border: float | None = None
     match_edges: bool = False  # targets are those of the boxes' edges though anchors.end_offset names another frame
     delta_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)  # (dy, dx, dh, dw)
     max_log_scale: float | None = box_ops.MAX_LOG_SCALE  # of decoded dh and dw; None: unbounded

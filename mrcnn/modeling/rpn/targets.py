@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from mrcnn.modeling.rpn.config import RPNConfig
-from mrcnn.ops.matching import match_boxes
+from mrcnn.ops.matching import IGNORE, match_boxes
 from mrcnn.ops.sampling import sample_labels
 from mrcnn.structures.tensors import Batch, RPNOutput
 
@@ -34,6 +34,21 @@ def from_target_frame(boxes: tf.Tensor, config: RPNConfig) -> tf.Tensor:
     return 2.0 * boxes - in_target_frame(boxes, config)
 
 
+def is_inside(anchors: tf.Tensor, content_shape: tf.Tensor, border: float) -> tf.Tensor:
+    """Anchors that reach less than `border` pixels beyond an image in the upper left corner of its canvas.
+
+    Args:
+        anchors: f32[A, 4], pixels of the padded image.
+        content_shape: i32[2], height and width of the image.
+        border: pixels.
+
+    Returns:
+        bool[A]. Ref: mmdetection, anchor_inside_flags: the upper and left edges may lie on the border.
+    """
+    ends = tf.cast(content_shape, tf.float32) + border
+    return tf.reduce_all((anchors[:, :2] >= -border) & (anchors[:, 2:] < ends), axis=1)
+
+
 def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> AnchorSample:
     """The anchors the losses are taken on.
 
@@ -55,8 +70,12 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
     anchors = in_target_frame(output.anchors, config)
 
     def one_image(ground_truth: Batch) -> AnchorSample:
+        inside, of_match = None, anchors
+        if config.allowed_border is not None:
+            inside = is_inside(output.anchors, ground_truth["content_shape"], config.allowed_border)
+            of_match = tf.where(inside[:, tf.newaxis], anchors, 0.0)  # which nothing overlaps
         matches = match_boxes(
-            anchors,
+            of_match,
             in_target_frame(ground_truth["gt_boxes"], config),
             ground_truth["gt_valid"],
             ground_truth["gt_crowd"],
@@ -64,15 +83,23 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
             config.bg_iou,
             allow_low_quality=True,
             crowd_iou=config.crowd_iou,
+            low_quality_iou=config.low_quality_iou,
+            best_belongs=config.best_belongs,
         )
-        sample = sample_labels(matches.labels, n, fraction, ground_truth["seed"])
+        labels = matches.labels
+        if inside is not None:
+            labels = tf.where(inside, labels, IGNORE)
+        sample = sample_labels(labels, n, fraction, ground_truth["seed"])
         gt_boxes = tf.gather(ground_truth["gt_boxes"], tf.gather(matches.gt_index, sample.index))
         return AnchorSample(sample.index, sample.foreground, sample.valid, gt_boxes)
 
+    keys = ["gt_boxes", "gt_valid", "gt_crowd", "seed"]
+    if config.allowed_border is not None:
+        keys.append("content_shape")
     # Image by image: the overlap matrix of a large image alone has A x G entries.
     return tf.map_fn(
         one_image,
-        {k: batch[k] for k in ("gt_boxes", "gt_valid", "gt_crowd", "seed")},
+        {k: batch[k] for k in keys},
         fn_output_signature=AnchorSample(
             tf.TensorSpec([n], tf.int32),
             tf.TensorSpec([n], tf.bool),

@@ -9,7 +9,8 @@ import pytest
 
 import mrcnn
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.label_studio import LabelStudio, decode_brush, encode_brush
+from mrcnn.data.formats.brush import decode_brush, encode_brush
+from mrcnn.data.formats.label_studio import LabelStudio
 from mrcnn.data.formats.registry import recognize
 from tests.data.formats.sample_sets import kinds, masks, write_image
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -19,7 +20,10 @@ from mrcnn.structures.records import Annotation
 from tests.data.formats.sample_sets import iou, masks
 
 NUTS = Path(__file__).parents[2] / "assets/nuts3/annotations.json"
-WRITABLE = ["coco", "cvat", "instance_map", "labelme", "object_masks", "tfrecord", "voc", "yolo"]
+WRITABLE = [
+    "coco", "cvat", "geojson", "instance_map", "label_studio", "labelme",
+    "lvis", "object_masks", "tfrecord", "voc", "yolo",
+]  # fmt: skip
 
 
 def shapes(folder: Path, keypoints: bool = False) -> Dataset:
@@ -159,7 +163,10 @@ def test_shards(tmp_path: Path) -> None:
     data = mrcnn.load_dataset(NUTS)
     data.save(tmp_path / "out", "tfrecord", shards=3, name="val")
     names = sorted(file.name for file in (tmp_path / "out").iterdir())
-    assert names == ["label_map.pbtxt", *(f"val.tfrecord-0000{k}-of-00003" for k in range(3))]
+    digests = [hashlib.sha256((tmp_path / "out" / n).read_bytes()).hexdigest()[:8] for n in names[1:]]
+    assert names[0] == "label_map.pbtxt" and len(names) == 4
+    endings = sorted(name.removeprefix(f"val-{digest}") for name, digest in zip(names[1:], digests, strict=True))
+    assert endings == [f".tfrecord-0000{k}-of-00003" for k in range(3)]
     assert mrcnn.dataset_splits(tmp_path / "out") == ("val",)
     with pytest.raises(DataError, match="9 shards for 4 images"):
         data.save(tmp_path / "more", "tfrecord", shards=9)

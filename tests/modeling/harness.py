@@ -205,7 +205,11 @@ def check_saved(case: LayerCase, folder: Path) -> None:
     """A model of the layer, written and read by Keras, says the same; its config is the same."""
     layer = case.make()
     (only,) = case.tensors().values()
-    symbolic = tf.nest.map_structure(lambda v: keras.Input((*[None] * (len(v.shape) - 2), v.shape[-1])), only)
+
+    def symbol_of(name: str, value: tf.Tensor) -> keras.KerasTensor:
+        return keras.Input((*[None] * (len(value.shape) - 2), value.shape[-1]), name=name)
+
+    symbolic = {k: symbol_of(k, v) for k, v in only.items()} if isinstance(only, dict) else symbol_of("x", only)
     model = keras.Model(symbolic, layer(symbolic))
     rng = np.random.default_rng(1)
     for variable in model.variables:

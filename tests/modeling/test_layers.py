@@ -316,13 +316,13 @@ def test_every_argument_of_a_convolution_is_in_its_config() -> None:
 
 def config_classes() -> list[type[BaseConfig]]:
     """Every config of the package `mrcnn.modeling` that stands for something."""
-    found: set[type[BaseConfig]] = set()
+    classes: set[type[BaseConfig]] = set()
     for info in pkgutil.walk_packages(mrcnn.modeling.__path__, "mrcnn.modeling."):
         module = importlib.import_module(info.name)
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseConfig) and not vars(value).get("abstract"):
-                found.add(value)
-    return sorted(found - {BaseConfig}, key=lambda cls: cls.__name__)
+                classes.add(value)
+    return sorted(classes - {BaseConfig}, key=lambda cls: cls.__name__)
 
 
 def one_map(image: Any) -> Any:
@@ -362,9 +362,9 @@ def test_every_field_of_a_config_survives(cls: type[BaseConfig]) -> None:
         if (cls.__name__, name) in NAMED:
             changed = dataclasses.replace(config, **{name: NAMED[cls.__name__, name]})
         else:
-            found = next(candidates, None)
-            assert found is not None, f"{cls.__name__}.{name}: give it another value in NAMED"
-            changed = found
+            other = next(candidates, None)
+            assert other is not None, f"{cls.__name__}.{name}: give it another value in NAMED"
+            changed = other
         plain = json.loads(json.dumps(changed.to_dict()))
         for base in bases:
             again = base.from_dict(plain)

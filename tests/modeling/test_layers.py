@@ -19,6 +19,7 @@ from mrcnn.base_config import BaseConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.function import CallableConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
+from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
@@ -342,13 +343,17 @@ class SquaredMaskLoss(MaskLoss):
 NAMED: dict[tuple[str, str], Any] = {
     ("CallableConfig", "function"): f"{__name__}:two_maps",
     ("KerasApplicationsConfig", "name"): "MobileNetV3Small",
+    ("KerasHubConfig", "side"): 64,
     ("MaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MaskRCNNConfig", "roi_stage"): Res5Config(),
 }
 # A cascade refines one box for all classes, whatever its config says.
 FIXED = {("CascadeBoxHeadConfig", "class_agnostic")}
 # How a config is made that has no defaults.
-ORDINARY: dict[str, Callable[[], BaseConfig]] = {"CallableConfig": lambda: CallableConfig(one_map)}
+ORDINARY: dict[str, Callable[[], BaseConfig]] = {
+    "CallableConfig": lambda: CallableConfig(one_map),
+    "KerasHubConfig": lambda: KerasHubConfig(network="{}"),
+}
 
 
 @pytest.mark.parametrize("cls", config_classes(), ids=lambda cls: cls.__name__)

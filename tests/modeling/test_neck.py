@@ -5,6 +5,7 @@ import pytest
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.necks.base import check_levels
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
 
@@ -52,3 +53,11 @@ def test_levels_that_do_not_fit(levels: tuple[str, ...], message: str) -> None:
 def test_a_pyramid_refuses_a_backbone_for_another_neck(backbone: ResNetConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         FPNConfig().build(backbone.channels, backbone.strides)
+
+
+def test_levels_are_those_of_the_backbone() -> None:
+    check_levels(("c4", "c2"), CHANNELS, "field")
+    with pytest.raises(ConfigError, match=r"^field: c9, p2; the backbone has c2, c3, c4, c5$"):
+        check_levels(("c4", "c9", "p2"), CHANNELS, "field")
+    with pytest.raises(ConfigError, match=r"^field: c4; the backbone has no map$"):
+        check_levels(("c4",), {}, "field")

@@ -14,7 +14,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from mrcnn.matterport.graph import Step, as_rows, class_outputs, sides, two_class_logits, with_background
+from mrcnn.matterport.graph import as_rows
+from mrcnn.matterport.graph_boxes import sides
+from mrcnn.matterport.graph_networks import Step, class_outputs, two_class_logits, with_background
 from mrcnn.modeling.heads.box import BoxPrediction
 from mrcnn.modeling.normalize import AffineBatchNorm
 from mrcnn.modeling.rpn import candidates_of, select_candidates

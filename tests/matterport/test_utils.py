@@ -277,12 +277,12 @@ def test_a_download_that_is_whole_is_kept(tmp_path, monkeypatch, server):
 def test_a_download_of_another_file_than_the_published_one_is_refused(tmp_path, monkeypatch, server):
     url = f"{server}/announced-1000000"
     monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", url)
-    monkeypatch.setattr("mrcnn.matterport.utils._KNOWN_FILES", {url: (1_000_000, "0" * 32)})
+    monkeypatch.setattr("mrcnn.matterport.fetch.KNOWN_FILES", {url: (1_000_000, "0" * 32)})
     with pytest.raises(OSError, match=r"expected 1000000 bytes of MD5 0{32}, got 1000000 bytes of MD5 [0-9a-f]{32}"):
         utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
     assert not list(tmp_path.iterdir())
     digest = hashlib.md5(b"x" * 1_000_000).hexdigest()
-    monkeypatch.setattr("mrcnn.matterport.utils._KNOWN_FILES", {url: (1_000_000, digest)})
+    monkeypatch.setattr("mrcnn.matterport.fetch.KNOWN_FILES", {url: (1_000_000, digest)})
     utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
     assert (tmp_path / "coco.h5").stat().st_size == 1_000_000
 

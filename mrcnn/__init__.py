@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from mrcnn.weights.download import download_weights as download_weights
     from mrcnn.weights.download import downloaded_weights as downloaded_weights
     from mrcnn.weights.download import remove_download as remove_download
+    from mrcnn.weights.hub_push import push_to_hub as push_to_hub
     from mrcnn.weights.imagenet import load_imagenet as load_imagenet
     from mrcnn.weights.pretrained import UnknownNetworkError as UnknownNetworkError
     from mrcnn.weights.pretrained import describe_weights as describe_weights
@@ -146,6 +147,7 @@ _HOME = {
     "load_weights": "mrcnn.weights.pretrained",
     "make_pipeline": "mrcnn.data.pipeline",
     "published_weights": "mrcnn.weights.zoo",
+    "push_to_hub": "mrcnn.weights.hub_push",
     "quiet_start": "mrcnn.quiet",
     "read_image": "mrcnn.data.images",
     "recipes": "mrcnn.recipes",

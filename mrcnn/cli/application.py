@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 import mrcnn
-from mrcnn.cli import data, datasets, detect, download, evaluate, export, machine, recipes, train, video, weights
+from mrcnn.cli import data, datasets, detect, download, evaluate, export, machine, push, recipes, train, video, weights
 from mrcnn.cli.console import BAD_INPUT, STOPPED, begin, print_error
 from mrcnn.cli.options import Imports
 
@@ -106,6 +106,7 @@ for _command in (
     weights.convert,
     weights.weights,
     download.download,
+    push.push,
 ):
     app.command(no_args_is_help=True)(_command)
 app.add_typer(datasets.commands, name="data")

@@ -13,7 +13,9 @@ from mrcnn.cli.console import print_note, print_result
 def download(
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME|URL...", help="Names of `mrcnn weights --list`, or https addresses."),
+        typer.Argument(
+            metavar="NAME|URL...", help="Names of `mrcnn weights --list`, https addresses, or hf://user/repo."
+        ),
     ] = None,
     list_files: Annotated[bool, typer.Option("--list", help="List what has been downloaded.")] = False,
     remove_files: Annotated[bool, typer.Option("--remove", help="Delete the downloaded files of these names.")] = False,
@@ -30,7 +32,7 @@ def download(
                 print_note(f"removed {path}")
     else:
         for name in chosen:
-            print_result(mrcnn.download_weights(name, log=print_note))
+            print_result(mrcnn.download_weights(name, refresh=True, log=print_note))
 
 
 def list_weights(task: str | None, license_text: str | None) -> None:

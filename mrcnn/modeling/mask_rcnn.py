@@ -129,6 +129,24 @@ class MaskRCNN(TrainStep):
         object.__setattr__(self, "frozen_paths", set())
         self.built = True
 
+    @staticmethod
+    def from_preset(preset: str | os.PathLike[str], **options: Any) -> MaskRCNN:
+        """A model with weights by name, as Keras names this; the same as `mrcnn.load_pretrained`.
+
+        Args:
+            preset: a name of `mrcnn weights --list`, an https or hf:// address, a file, or a run's folder.
+            options: see `mrcnn.load_pretrained`, such as `num_classes`.
+
+        Returns:
+            The model.
+
+        Raises:
+            MrcnnError: see `mrcnn.load_pretrained`.
+        """
+        from mrcnn.weights.pretrained import load_pretrained  # which is built on this module
+
+        return load_pretrained(preset, **options)
+
     def build(self, *_: Any) -> None:
         """Nothing left to build: all weights exist from construction."""
 

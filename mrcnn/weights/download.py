@@ -15,12 +15,12 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mrcnn.files import atomic_write
 from mrcnn.text import file_stem, printable
+from mrcnn.weights import hub
 from mrcnn.weights.download_progress import default_progress
 from mrcnn.weights.fetch import (
     Digests,
@@ -33,9 +33,6 @@ from mrcnn.weights.fetch import (
     part_record_of,
 )
 from mrcnn.weights.zoo import ZooEntry, file_name, find_entry, is_name
-
-if TYPE_CHECKING:
-    pass
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +71,8 @@ def local_file(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
     """What stands for weights, as a file here: a name and an address are downloaded, a path stays as it is.
 
     Args:
-        source: a path; a name of `mrcnn weights --list`, "detectron2/mask_rcnn_r50_fpn_3x"; or "https://...".
+        source: a path; a name of `mrcnn weights --list`, "detectron2/mask_rcnn_r50_fpn_3x"; "https://..."; or
+            "hf://user/repo", see `download_weights`.
 
     Returns:
         A path. One that does not exist is returned too: whoever reads it says so.
@@ -88,16 +86,25 @@ def local_file(source: str | os.PathLike[str]) -> str | os.PathLike[str]:
         'model.safetensors'
     """
     text = os.fspath(source)
-    if re.match(r"https?:/", text) or is_name(text):
+    if re.match(r"https?:/", text) or hub.is_hub_address(text) or is_name(text):
         return download_weights(text)
     return source
 
 
-def download_weights(name: str, *, progress: Progress | None = None, log: Callable[[str], None] | None = None) -> Path:
+def download_weights(
+    name: str,
+    *,
+    refresh: bool = False,
+    progress: Progress | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Path:
     """Published weights as a file here, fetched once and checked.
 
     Args:
-        name: one of `published_weights()`, or an https address.
+        name: one of `published_weights()`; an https address; or "hf://user/repo", "hf://user/repo@revision",
+            "hf://user/repo@revision/file" on the Hugging Face Hub: without a file, its model.safetensors, or its only
+            file of weights; without a revision, its main branch. What a branch stood for at first is kept.
+        refresh: ask the Hub again what a branch stands for now.
         progress: see `download`.
         log: see `download`.
 
@@ -108,7 +115,10 @@ def download_weights(name: str, *, progress: Progress | None = None, log: Callab
         ZooError: no such name; the nearest are suggested.
         DownloadError: see `download`.
     """
-    return download(_entry_of(name), progress=progress, log=log)
+    if not hub.is_hub_address(name):
+        return download(_entry_of(name), progress=progress, log=log)
+    resolved = hub.resolve(hub.parse_address(name), cache_folder(), offline=_is_offline(), refresh=refresh)
+    return download(resolved.entry, headers=resolved.headers, progress=progress, log=log)
 
 
 def remove_download(name: str) -> list[Path]:
@@ -120,7 +130,8 @@ def remove_download(name: str) -> list[Path]:
     Raises:
         DownloadError: nothing of this name has been downloaded.
     """
-    chosen = [stored for stored in downloaded_weights() if name in (stored.name, stored.url)]
+    urls = hub.forget(hub.parse_address(name), cache_folder()) if hub.is_hub_address(name) else set()
+    chosen = [stored for stored in downloaded_weights() if name in (stored.name, stored.url) or stored.url in urls]
     if not chosen:
         raise DownloadError(f"{printable(name)} has not been downloaded (see: mrcnn download --list)")
     for stored in chosen:
@@ -149,7 +160,13 @@ def place_of(entry: ZooEntry) -> Path:
     return cache_folder() / f"{file_stem(Path(name).stem, 80)}-{digest}" / name
 
 
-def download(entry: ZooEntry, *, progress: Progress | None = None, log: Callable[[str], None] | None = None) -> Path:
+def download(
+    entry: ZooEntry,
+    *,
+    headers: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    log: Callable[[str], None] | None = None,
+) -> Path:
     """The file of an entry, fetched if it is not there yet.
 
     Several processes may ask at once: one fetches, the others wait for it. Proxies are taken from the environment
@@ -157,6 +174,7 @@ def download(entry: ZooEntry, *, progress: Progress | None = None, log: Callable
 
     Args:
         entry: from `zoo.find_entry`, or `entry_of_url("https://...")`.
+        headers: sent to the entry's own server only, such as a token; None: none.
         progress: see `Progress`; None: a bar on stderr where it is a terminal, else a line at beginning and end.
         log: called with the license, once, when the file is fetched; None: logged.
 
@@ -172,18 +190,22 @@ def download(entry: ZooEntry, *, progress: Progress | None = None, log: Callable
     path = place_of(entry)
     if (stored := _stored(path)) and _is_intact(stored, entry):
         return path
-    if os.environ.get(OFFLINE, "") not in ("", "0"):
+    if stored is None and path.exists():
+        with _locked(path):
+            if _adopt(entry, path):
+                return path
+    if _is_offline():
         raise DownloadError(
-            f"{entry.url} ({entry.describe_size()}) is not in the cache and {OFFLINE} is set: fetch it elsewhere and"
-            f" put it at {path}"
-            if stored is None and not path.exists()
-            else f"{path} is damaged and {OFFLINE} is set: put the file of {entry.url} there again"
+            f"{path} is damaged or another file and {OFFLINE} is set: put the file of {entry.url} there again"
+            if path.exists()
+            else f"{entry.url} ({entry.describe_size()}) is not in the cache and {OFFLINE} is set: fetch it elsewhere"
+            f" and put it at {path}"
         )
     try:
         with _locked(path):
             stored = _stored(path)  # another process may have fetched it meanwhile
             if not (stored and _is_intact(stored, entry)):
-                _fetch_and_keep(entry, path, progress or default_progress(entry), log or _log.info)
+                _fetch_and_keep(entry, path, headers, progress or default_progress(entry), log or _log.info)
     except DownloadError:
         raise
     except OSError as error:
@@ -193,6 +215,10 @@ def download(entry: ZooEntry, *, progress: Progress | None = None, log: Callable
             " MRCNN_CACHE_DIR to another folder"
         ) from error
     return path
+
+
+def _is_offline() -> bool:
+    return os.environ.get(OFFLINE, "") not in ("", "0")
 
 
 def downloaded_weights() -> list[Stored]:
@@ -243,10 +269,16 @@ def _is_intact(stored: Stored, entry: ZooEntry) -> bool:
     return digests.sha256 == stored.sha256 and digests.matches(entry.checksum)
 
 
-def _fetch_and_keep(entry: ZooEntry, path: Path, progress: Progress, log: Callable[[str], None]) -> None:
+def _fetch_and_keep(
+    entry: ZooEntry,
+    path: Path,
+    headers: Mapping[str, str] | None,
+    progress: Progress,
+    log: Callable[[str], None],
+) -> None:
     if entry.license:
         log(f"{entry.name}: license of these weights: {entry.license}")
-    digests = fetch(entry, path, progress)
+    digests = fetch(entry, path, progress, headers)
     part = part_of(path)
     size = part.stat().st_size
     problem = _problem(entry, digests, size, part)
@@ -254,13 +286,28 @@ def _fetch_and_keep(entry: ZooEntry, path: Path, progress: Progress, log: Callab
         part.unlink(missing_ok=True)
         part_record_of(path).unlink(missing_ok=True)
         raise DownloadError(f"{entry.url}: {problem}")
-    _pin(entry, digests.sha256)
-    record = {"url": entry.url, "name": entry.name, "sha256": digests.sha256, "size": size}
     path.unlink(missing_ok=True)
-    with atomic_write(_record_of(path)) as temporary:
-        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    _keep_record(entry, path, digests.sha256, size)
     os.replace(part, path)
     part_record_of(path).unlink(missing_ok=True)
+
+
+def _adopt(entry: ZooEntry, path: Path) -> bool:
+    """Whether a file that somebody put in place is the one asked for; then it counts as downloaded."""
+    digests = Digests(entry.checksum)
+    digests.update_from(path)
+    size = path.stat().st_size
+    if _problem(entry, digests, size, path):
+        return False
+    _keep_record(entry, path, digests.sha256, size)
+    return True
+
+
+def _keep_record(entry: ZooEntry, path: Path, sha256: str, size: int) -> None:
+    _pin(entry, sha256)
+    record = {"url": entry.url, "name": entry.name, "sha256": sha256, "size": size}
+    with atomic_write(_record_of(path)) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def _problem(entry: ZooEntry, digests: Digests, size: int, part: Path) -> str:

@@ -9,7 +9,7 @@ import ipaddress
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -81,8 +81,15 @@ class Digests:
         return self.sha256 if self._other is None else self._other.hexdigest()
 
 
-def fetch(entry: ZooEntry, path: Path, progress: Progress) -> Digests:
-    """Bring the whole file to `part_of(path)`, in as many attempts as it takes."""
+def fetch(entry: ZooEntry, path: Path, progress: Progress, headers: Mapping[str, str] | None = None) -> Digests:
+    """Bring the whole file to `part_of(path)`, in as many attempts as it takes.
+
+    Args:
+        entry: which file, and what is known of it.
+        path: where it will be.
+        progress: see `Progress`.
+        headers: sent to the entry's own server only, such as a token; None: none.
+    """
     import requests
 
     reason: object = ""
@@ -92,7 +99,7 @@ def fetch(entry: ZooEntry, path: Path, progress: Progress) -> Digests:
         if failures:
             time.sleep(_WAIT * 2 ** (failures - 1))
         try:
-            return _attempt(entry, path, progress)
+            return _attempt(entry, path, progress, headers or {})
         except requests.RequestException as error:
             reason = error
         except _BrokenOff as error:
@@ -110,7 +117,7 @@ class _BrokenOff(Exception):
     """The server ended before the file did."""
 
 
-def _attempt(entry: ZooEntry, path: Path, progress: Progress) -> Digests:
+def _attempt(entry: ZooEntry, path: Path, progress: Progress, own: Mapping[str, str]) -> Digests:
     import requests
 
     part = part_of(path)
@@ -121,7 +128,7 @@ def _attempt(entry: ZooEntry, path: Path, progress: Progress) -> Digests:
         headers |= {"Range": f"bytes={have}-", "If-Range": validator}
     else:
         have = 0
-    with requests.Session() as session, _open(session, entry.url, headers) as response:
+    with requests.Session() as session, _open(session, entry.url, headers, own) as response:
         if response.status_code == 416:  # nothing after the part: it is whole, or another file's
             if response.headers.get("Content-Range", "") != f"bytes */{have}":
                 part.unlink(missing_ok=True)
@@ -180,12 +187,15 @@ def _note_validator(path: Path, response: requests.Response) -> None:
 
 
 @contextlib.contextmanager
-def _open(session: requests.Session, url: str, headers: dict[str, str]) -> Iterator[requests.Response]:
-    """A streaming answer; redirects are followed here, so that none leads to plain http."""
+def _open(
+    session: requests.Session, url: str, headers: Mapping[str, str], own: Mapping[str, str]
+) -> Iterator[requests.Response]:
+    """A streaming answer; redirects are followed here, so that none leads to plain http or takes a token elsewhere."""
     start = url
     for _ in range(MAX_REDIRECTS + 1):
         expect_allowed(url, start)
-        with session.get(url, headers=headers, stream=True, timeout=TIMEOUT, allow_redirects=False) as response:
+        sent = {**headers, **(own if _server(url) == _server(start) else {})}
+        with session.get(url, headers=sent, stream=True, timeout=TIMEOUT, allow_redirects=False) as response:
             if response.is_redirect:
                 url = urljoin(url, response.headers["location"])
                 continue
@@ -196,6 +206,11 @@ def _open(session: requests.Session, url: str, headers: dict[str, str]) -> Itera
             yield response
             return
     raise DownloadError(f"{start}: more than {MAX_REDIRECTS} redirects")
+
+
+def _server(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def expect_allowed(url: str, start: str) -> None:

@@ -11,6 +11,7 @@ uses them needs `ResNetConfig(stride_in_1x1=True, epsilon=1.001e-5, pixel_norm=P
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,9 @@ def _leaves(layer: keras.layers.Layer) -> list[tuple[str, keras.Variable]]:
     counts: dict[str, int] = {}
     leaves = []
     for weight in layer.weights:
-        counts[weight.name] = counts.get(weight.name, -1) + 1
-        leaves.append((f"{weight.name}/{counts[weight.name]}" if counts[weight.name] else weight.name, weight))
+        name = "variable" if re.fullmatch(r"variable_\d+", weight.name) else weight.name  # numbered by Keras
+        counts[name] = counts.get(name, -1) + 1
+        leaves.append((f"{name}/{counts[name]}" if counts[name] else name, weight))
     return leaves
 
 

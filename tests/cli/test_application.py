@@ -16,6 +16,8 @@ COMMANDS = {
     "inspect": ["--data", "--images", "--out"],
     "convert": ["FILE", "OUT", "--half"],
     "weights": ["FILE", "--recipe"],
+    "download": ["NAME|URL", "--list", "--remove"],
+    "push": ["RUN", "hf://USER/REPO", "--license", "--private", "--last"],
     "build-ops": ["--cuda"],
     "doctor": [],
     "recipes": ["NAME|FILE"],

@@ -10,15 +10,18 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
+from mrcnn.export.saved_model import export_saved_model
 from mrcnn.modeling.backbones import graph
 from mrcnn.modeling.backbones import keras_applications as module
 from mrcnn.modeling.backbones.base import BackboneConfig
+from mrcnn.modeling.backbones.function import CallableConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.variables import named_variables
 from mrcnn.weights.checkpoint import load_model, save_checkpoint
 from tests.ground_truth import batch_of
-from tests.tiny_model import tiny_config
+from tests.modeling import backbone_functions
+from tests.tiny_model import noise_images, tiny_config
 
 # By hand, from the papers' tables: where each stage of the network ends, and how many channels it has there.
 LEVELS = {
@@ -208,3 +211,20 @@ def test_a_large_network_is_loaded_within_the_limits_of_its_file(tmp_path):
     again = load_model(tmp_path / "model.safetensors")
     first = named_variables(model)
     assert all(np.array_equal(v.numpy(), first[path].numpy()) for path, v in named_variables(again).items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["keras_applications", "function"])
+def test_it_is_exported_as_a_saved_model(tmp_path, kind):
+    """The export compares what the SavedModel finds with what `detect` finds before it writes."""
+    backbone = (
+        KerasApplicationsConfig(name="MobileNetV3Small")
+        if kind == "keras_applications"
+        else CallableConfig(backbone_functions.plain)
+    )
+    keras.utils.set_random_seed(0)
+    model = MaskRCNN(dataclasses.replace(tiny_config(), backbone=backbone), ["thing", "other"])
+    model.box_head.class_logits.bias.assign([0.0, 2.0, 0.0])
+    lines = []
+    path = export_saved_model(model, tmp_path / "served", images=noise_images(2), log=lines.append)
+    assert (path / "saved_model.pb").is_file() and lines

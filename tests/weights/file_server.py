@@ -46,6 +46,7 @@ class FileServer:
         self.behavior = behavior
         self.url = f"http://127.0.0.1:{port}/model.bin"
         self.requests: list[str] = []  # the range asked for, "" for the whole file
+        self.tokens: list[str | None] = []  # sent with each request
         self.sent = 0
 
 
@@ -62,6 +63,7 @@ def serve(behavior: Behavior) -> Iterator[FileServer]:
 
         def do_GET(self) -> None:
             state.requests.append(self.headers.get("Range", ""))
+            state.tokens.append(self.headers.get("Authorization"))
             self.close_connection = True
             if behavior.status:
                 self.send_error(behavior.status.pop(0))

@@ -165,6 +165,22 @@ def test_offline(monkeypatch):
         assert len(server.requests) == 1
 
 
+def test_offline_a_file_put_in_its_place_is_taken_if_it_is_the_right_one(monkeypatch):
+    monkeypatch.setenv("MRCNN_OFFLINE", "1")
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    entry = ZooEntry("lab/net", "mrcnn", "https://example.com/model.bin", "CC0", checksum=Checksum("sha256", digest))
+    path = place_of(entry)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(CONTENT[:-1])
+    with pytest.raises(DownloadError, match="damaged or another file and MRCNN_OFFLINE is set"):
+        download(entry)
+    path.write_bytes(CONTENT)
+    assert download(entry) == path and [stored.sha256 for stored in downloaded_weights()] == [digest]
+    path.write_bytes(CONTENT[:-1] + b"x")
+    with pytest.raises(DownloadError, match="damaged"):
+        download(entry)
+
+
 @pytest.mark.parametrize(
     "url",
     ["http://example.com/a.pth", "ftp://example.com/a", "file:///etc/passwd", "https:///a", "http://127.0.0.1.x.y/a"],

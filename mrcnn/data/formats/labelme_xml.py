@@ -2,6 +2,9 @@
 
 Polygons, and masks in Masks/ (`<segm>`). Objects that are deleted are passed over; those of one name that are parts of
 one another are one object.
+
+Also the polygons that Roboflow's supervision puts beside the boxes of Pascal VOC: `<x1>`, `<y1>`, `<x2>`, ... in place
+of `<pt>`, counted from 1 as all of VOC is (supervision/dataset/formats/pascal_voc.py adds 1, and takes it off again).
 """
 
 from __future__ import annotations
@@ -132,6 +135,12 @@ def _add(image: ImageObjects, record: str, entries: list[Element], masks: Path) 
 
 def _points(polygon: Element) -> np.ndarray:
     points = [(_number(pt, "x"), _number(pt, "y")) for pt in polygon.findall("pt")]
+    first = 0 if points else 1
+    if not points:
+        number = 1
+        while polygon.find(f"x{number}") is not None or polygon.find(f"y{number}") is not None:
+            points.append((_number(polygon, f"x{number}"), _number(polygon, f"y{number}")))
+            number += 1
     if any(v is None for point in points for v in point):
         raise DataError("polygon: a point without two finite numbers")
-    return np.array(points, np.float64).reshape(-1, 2)
+    return np.array(points, np.float64).reshape(-1, 2) - first

@@ -1,0 +1,81 @@
+"""Files that other programs write of our own copies, in an environment of theirs, and objects they hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrcnn
+from mrcnn.data.dataset import Dataset
+from tests.data.formats.sample_sets import best_ious, masks, write_image
+
+NUTS = Path(__file__).parents[2] / "assets/nuts3/annotations.json"
+
+SUPERVISION = """
+import sys
+import supervision
+folder = sys.argv[1]
+data = supervision.DetectionDataset.from_coco(f"{folder}/ours/images", f"{folder}/ours/annotations.json", True)
+data.as_coco(f"{folder}/coco/images", f"{folder}/coco/annotations.json")
+data.as_yolo(f"{folder}/yolo/images", f"{folder}/yolo/labels", f"{folder}/yolo/data.yaml")
+data.as_pascal_voc(f"{folder}/voc/images", f"{folder}/voc/annotations")
+"""
+
+
+@pytest.fixture(scope="module")
+def interpreter(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Of an environment of its own with supervision."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=True)
+    python = str(folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
+    command = [python, "-m", "pip", "install", "-q", "supervision>=0.25"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        pytest.skip(f"supervision cannot be installed: {answer.stderr[-200:]}")
+    return python
+
+
+@pytest.mark.slow
+def test_what_supervision_writes(interpreter: str, tmp_path: Path) -> None:
+    """It draws polygons by OpenCV's rule and rounds them to pixels, on objects of 50 to 200 pixels across."""
+    data = mrcnn.load_dataset(NUTS)
+    data.save(tmp_path / "ours", "coco")
+    subprocess.run([interpreter, "-c", SUPERVISION, str(tmp_path)], check=True, capture_output=True)
+    for name in ("coco", "yolo", "voc"):
+        again = mrcnn.load_dataset(tmp_path / name)
+        assert again.class_names == data.class_names and not again.issues, name
+        assert min(best_ious(data, again)) > 0.95, name
+
+
+def test_what_supervision_holds(tmp_path: Path) -> None:
+    supervision = pytest.importorskip("supervision", reason="not a dependency")
+    data = mrcnn.load_dataset(NUTS)
+    data.save(tmp_path / "yolo", "yolo")
+    folder = tmp_path / "yolo"
+    held = supervision.DetectionDataset.from_yolo(
+        str(folder / "images/train"), str(folder / "labels/train"), str(folder / "data.yaml"), force_masks=True
+    )
+    assert min(best_ious(data, Dataset.from_supervision(held))) > 0.9
+
+
+def test_polygons_beside_boxes_of_voc(tmp_path: Path) -> None:
+    """As supervision writes them."""
+    write_image(tmp_path / "a.jpg")
+    points = [(3, 4), (10, 4), (10, 9), (3, 9)]  # counted from 1
+    corners = "".join(f"<x{k}>{x}</x{k}><y{k}>{y}</y{k}>" for k, (x, y) in enumerate(points, start=1))
+    box = "<bndbox><xmin>3</xmin><ymin>4</ymin><xmax>9</xmax><ymax>8</ymax></bndbox>"
+    objects = f"<object><name>fig</name>{box}<polygon>{corners}</polygon></object>"
+    broken = "<object><name>fig</name><polygon><x1>2</x1><y1>3</y1><x2>4</x2></polygon></object>"
+    text = f"<annotation><folder></folder><filename>a.jpg</filename>{objects}{broken}</annotation>"
+    (tmp_path / "a.xml").write_text(text)
+    data = mrcnn.load_dataset(tmp_path)
+    [mask] = masks(data, 0)
+    expected = np.zeros((30, 40), bool)
+    expected[3:8, 2:9] = True
+    np.testing.assert_array_equal(mask, expected)
+    assert ["polygon: a point without two finite numbers" in str(issue) for issue in data.issues] == [True]

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from PIL import Image, features
 
 from mrcnn.data.errors import DataError
+from mrcnn.data.remote import open_remote, remote_path
 
 # Format -> Pillow's module for it, and its name among Pillow's optional features.
 _PLUGINS = {
@@ -80,11 +81,14 @@ def _heif() -> Callable[..., Any] | None:
 
 
 def open_file(path: str) -> BinaryIO:
-    """A file that may hold an image, open for reading.
+    """A file that may hold an image, open for reading; see `data.remote` for paths with a scheme.
 
     Raises:
         DataError: it is missing, empty, or no regular file.
     """
+    remote = remote_path(path)
+    if remote is not None:
+        return open_remote(remote)
     try:
         state = os.stat(path)
         if stat.S_ISDIR(state.st_mode):

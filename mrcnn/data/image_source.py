@@ -76,6 +76,11 @@ class ImageSource(Catalog):
         return type(self).load_image is ImageSource.load_image and "load_image" not in vars(self)
 
     @property
+    def _reads_reduced(self) -> bool:
+        """Whether images come from encoded files, wherever these are; `_read` may decode them reduced."""
+        return self._reads_files
+
+    @property
     def _derives_annotations(self) -> bool:
         """Whether annotations come from a `load_mask` of a subclass."""
         return type(self).load_mask is not ImageSource.load_mask
@@ -85,7 +90,7 @@ class ImageSource(Catalog):
 
         All of the package that trains or validates gets images here. See `read_image` for `least_shape`.
         """
-        if least_shape is not None and self._reads_files:
+        if least_shape is not None and self._reads_reduced:
             return self._read(index, least_shape)
         image = np.asarray(self.load_image(index))
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != self.channels or 0 in image.shape:

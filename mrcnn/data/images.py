@@ -108,11 +108,29 @@ def read_image(
         [0, 254]
     """
     path = os.fspath(path)
-    options = ReadOptions(in_range, bands, page, max_pixels)
     with open_file(path) as file:
-        if _is_tiff(file):
-            return read_tiff(file, path, expected_shape, options)
-        return _read_other(file, path, expected_shape, least_shape, options)
+        return read_opened(file, path, expected_shape, least_shape, ReadOptions(in_range, bands, page, max_pixels))
+
+
+def read_opened(
+    file: BinaryIO,
+    name: str,
+    expected_shape: tuple[int, int] | None = None,
+    least_shape: tuple[int, int] | None = None,
+    options: ReadOptions | None = None,
+) -> np.ndarray:
+    """`read_image` of what a file that is open holds.
+
+    Args:
+        file: open for reading, at any place.
+        name: what messages call it.
+        expected_shape, least_shape: as for `read_image`.
+        options: None: the default.
+    """
+    options = options or ReadOptions()
+    if _is_tiff(file):
+        return read_tiff(file, name, expected_shape, options)
+    return _read_other(file, name, expected_shape, least_shape, options)
 
 
 def as_rgb(image: Any, *, name: str = "image", in_range: InRange = "dtype", bands: Bands | None = None) -> np.ndarray:

@@ -60,6 +60,14 @@ class View(Dataset):
         return self._own_options and all(item.parent._reads_files for item in self.items)
 
     @property
+    def _reads_reduced(self) -> bool:
+        return self._own_options and all(item.parent._reads_reduced for item in self.items)
+
+    def _read(self, index: int, least_shape: tuple[int, int] | None = None) -> np.ndarray:
+        item = self.items[index]
+        return super()._read(index, least_shape) if self._reads_files else item.parent._read(item.index, least_shape)
+
+    @property
     def _derives_annotations(self) -> bool:
         return any(item.parent._derives_annotations for item in self.items)
 

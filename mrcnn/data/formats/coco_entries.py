@@ -44,7 +44,7 @@ def completed(entry: dict[str, Any], lookup: ImageLookup) -> dict[str, Any]:
     if "file_name" not in entry:
         entry = {**entry, "file_name": name}
     if entry.get("height") is None and entry.get("width") is None:
-        file = lookup.find(name)
+        file = lookup.find_path(name)
         try:
             size = None if file is None else image_shape(file)
         except DataError:

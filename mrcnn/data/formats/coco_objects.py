@@ -91,18 +91,19 @@ def _segmentation(value: Any, height: int, width: int, report: Report) -> tuple[
         DataError: an RLE that does not fit, or something that is neither.
         _Unusable: no polygon is left.
     """
-    value = _unwrapped(value)
+    are_arrays = isinstance(value, list) and bool(value) and all(type(p) is np.ndarray for p in value)
+    value = value if are_arrays else _unwrapped(value)
     if value is None:
         return None, None
     if isinstance(value, dict):
         return value, rle_box(value, height, width)
     if not isinstance(value, list):
         raise DataError(f"segmentation: expected polygons or RLE, got {short(value)}")
-    if not isinstance(value[0], list) or all(_is_point(v) for v in value):
+    if not are_arrays and (not isinstance(value[0], list) or all(_is_point(v) for v in value)):
         value = [value]  # one polygon without its outer list, its points flat, in pairs or as objects: one meaning
     polygons, bounds, message = [], [], ""
     for polygon in value:
-        points = _points(polygon)
+        points = polygon.astype(np.float64) if are_arrays else _points(polygon)
         if points.size % 2:
             message = f"polygon of {points.size} numbers, expected pairs of x and y"
         elif points.size < 6:

@@ -189,17 +189,15 @@ class Collector:
         for number, (name, category_id) in enumerate(zip(order, stated, strict=True), start=1):
             self.dataset.add_class(self.source, category_id if are_ids and category_id is not None else number, name)
         for image in self._images:
-            annotations = [
-                a if a.class_id == final[a.class_id] else dataclasses.replace(a, class_id=final[a.class_id])
-                for a in image.annotations
-            ]
+            for a in image.annotations:
+                object.__setattr__(a, "class_id", final[a.class_id])  # nobody else has them yet
             self.dataset.add_image(
                 self.source,
                 image.image_id,
                 None if image.file is None else str(image.file),
                 height=image.height,
                 width=image.width,
-                annotations=annotations,
+                annotations=image.annotations,
                 extra=image.extra,
             )
         self._images.clear()
@@ -289,8 +287,8 @@ class ImageObjects:
         if rle is not None:
             entry["segmentation"] = rle
         elif polygons is not None:
-            entry["segmentation"] = [p if isinstance(p, list) else np.asarray(p).tolist() for p in polygons]
-            if not any(entry["segmentation"]):
+            entry["segmentation"] = list(polygons)
+            if not any(map(len, polygons)):
                 self.report("degenerate polygon", f"polygon of 0 points, expected at least three{LEFT_OUT}", record)
                 return None
         if box is not None:
@@ -299,7 +297,8 @@ class ImageObjects:
         if keypoints is not None:
             entry["keypoints"] = np.asarray(keypoints, float).ravel().tolist()
         joints = len(collector.dataset.keypoint_names)
-        frame = Frame(self.height, self.width, 0, joints or None)
+        known_id = collector._class_ids.get(collector._names.get(name, name), 0)
+        frame = Frame(self.height, self.width, known_id, joints or None)
 
         def report(kind: str, message: str, fatal: bool = False) -> None:
             left_out = LEFT_OUT if fatal and not message.endswith(LEFT_OUT) else ""
@@ -308,7 +307,8 @@ class ImageObjects:
         annotation = read_object(entry, frame, record, collector.agreement, report)
         if annotation is None:
             return None
-        annotation = dataclasses.replace(annotation, class_id=collector.add_class(name))
+        if not known_id:  # not before: a class of which no object can be used is none
+            annotation = dataclasses.replace(annotation, class_id=collector.add_class(name))
         self.annotations.append(annotation)
         return annotation
 

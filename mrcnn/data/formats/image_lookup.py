@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.splits import name_in, split_folders
+from mrcnn.data.remote import RemoteFolder, exists, remote_path
 
 _MANY = 1000
 _PLAIN_NAME = re.compile(r"[\w .-]+")
@@ -38,7 +39,9 @@ class ImageLookup:
 
     def __init__(self, path: Path, images_dir: str | os.PathLike[str] | None, names: Iterable[str]) -> None:
         folders = [path.parent / "images", path.parent]
-        if images_dir is not None:
+        remote = None if images_dir is None else remote_path(images_dir)
+        self._remote = None if remote is None else RemoteFolder(remote)
+        if images_dir is not None and remote is None:
             if not os.path.isdir(images_dir):
                 raise DataError(f"{os.fspath(images_dir)}: no such folder of images")
             folders = [Path(images_dir), *_of_split(Path(images_dir), path.stem), *folders]
@@ -54,7 +57,18 @@ class ImageLookup:
         self._listings: dict[Path, dict[str, list[str]]] = {}
 
     def find_path(self, name: str) -> str | None:
-        """The path of that file, or None; of many names faster than `find`."""
+        """The path of that file, or None; of many names faster than `find`.
+
+        Other than `find` it knows file systems of TensorFlow, which the name itself or `images_dir` may name.
+        """
+        remote = remote_path(name)
+        if remote is not None and exists(remote):
+            return remote
+        if self._remote is not None:
+            for form in dict.fromkeys(_forms(name)):
+                match = self._remote.find(form)
+                if match is not None:
+                    return match
         if len(self._names) > _MANY and _PLAIN_NAME.fullmatch(name):
             for folder in self.folders:
                 if name in self._files(folder):
@@ -110,7 +124,8 @@ class ImageLookup:
 
     def missing(self, name: str) -> str:
         """The sentence for a file that is not there."""
-        first, *others = (str(folder) for folder in self.folders)
+        remote = [] if self._remote is None else [self._remote.path]
+        first, *others = [*remote, *(str(folder) for folder in self.folders)]
         also = f" (nor in {', '.join(others)})" if others else ""
         return f"no such image: {os.path.join(first, name)}{also}"
 

@@ -162,10 +162,13 @@ def _points(shape: dict[str, Any], kind: str) -> np.ndarray:
     points = shape.get("points")
     if not isinstance(points, list) or not all(isinstance(p, list) and len(p) == 2 for p in points):
         raise DataError(f'{kind}: "points" is {short(points)}, expected pairs of x and y')
-    values = [[as_number(v) for v in p] for p in points]
-    if any(v is None for p in values for v in p):
+    try:
+        values = np.array(points)
+    except (ValueError, OverflowError):
+        values = np.array(None)
+    if values.dtype.kind not in "if" or not np.isfinite(values).all():
         raise DataError(f"{kind}: a coordinate that is not a finite number")
-    return np.asarray(values, np.float64).reshape(-1, 2)
+    return values.astype(np.float64).reshape(-1, 2)
 
 
 def _outline(shape: dict[str, Any], kind: str) -> np.ndarray:

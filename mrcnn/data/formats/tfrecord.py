@@ -33,7 +33,7 @@ from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order, name_in
 from mrcnn.data.formats.tfrecord_writer import write_tfrecord
 from mrcnn.data.image_file import open_image
-from mrcnn.data.images import as_rgb
+from mrcnn.data.images import read_opened
 from mrcnn.data.read_options import MAX_PIXELS
 from mrcnn.data.rle import mask_to_rle
 
@@ -60,12 +60,18 @@ class TFRecordDataset(Dataset):
 
     def load_image(self, index: int) -> np.ndarray:
         """Image number `index`, u8[h, w, 3], decoded from its record."""
+        return self._read(index)
+
+    @property
+    def _reads_reduced(self) -> bool:
+        return type(self).load_image is TFRecordDataset.load_image and "load_image" not in vars(self)
+
+    def _read(self, index: int, least_shape: tuple[int, int] | None = None) -> np.ndarray:
         image_id = self._records[index].image_id
-        features = parse_example(read_record(self.places[image_id]), str(self.places[image_id].file))
-        data = features.texts("image/encoded")[0]
-        name = f"{self.places[image_id].file}: image {image_id}"
-        with open_image(BytesIO(data), name) as image:
-            return as_rgb(image, name=name, in_range=self.read_options.in_range, bands=self.read_options.bands)
+        place = self.places[image_id]
+        data = parse_example(read_record(place), str(place.file)).texts("image/encoded")[0]
+        name = f"{place.file}: image {image_id}"
+        return read_opened(BytesIO(data), name, self.image_shape(index), least_shape, self.read_options)
 
 
 class TFRecord(Format):

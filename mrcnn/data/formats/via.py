@@ -160,7 +160,7 @@ def _add_image(
     agreement: Agreement,
 ) -> None:
     issues, path = dataset.issues, dataset.path
-    file = lookup.find(filename)
+    file = lookup.find_path(filename)
     if file is None:
         issues.append(DatasetIssue("missing image", lookup.missing(filename), filename, None, path, fatal=True))
         return
@@ -186,7 +186,7 @@ def _add_image(
             if issue is not None:
                 report(*issue)
     dataset.add_image(
-        "via", filename, str(file), width=width, height=height, annotations=annotations, extra={"file_name": filename}
+        "via", filename, file, width=width, height=height, annotations=annotations, extra={"file_name": filename}
     )
 
 

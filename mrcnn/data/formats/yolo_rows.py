@@ -60,7 +60,7 @@ class RowReader:
 
     def _row(self, objects: ImageObjects, line: str, record: str) -> None:
         try:
-            values = np.array(line.split(), np.float64)
+            values = np.array([float(text) for text in line.split()])
         except ValueError:
             objects.leave_out("row", f"{short(line)} holds something that is not a number", record)
             return

@@ -32,7 +32,7 @@ class SampleReader:
     @property
     def reads_files(self) -> bool:
         """Whether images come from files; those that a subclass makes are neither cached nor reduced."""
-        return self.dataset._reads_files
+        return self.dataset._reads_reduced
 
     def read(self, index: int, least_shape: tuple[int, int] | None = None) -> tuple[Sample, tuple[int, int]]:
         """An image and its objects, and (height, width) of its file.

@@ -15,7 +15,9 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.registry import formats
+from mrcnn.data.pipeline import make_pipeline
 from mrcnn.data.rle import mask_to_rle
+from mrcnn.preprocessing import InputConfig
 from mrcnn.structures.records import Annotation
 from tests.data.formats.sample_sets import iou, masks
 
@@ -170,3 +172,42 @@ def test_shards(tmp_path: Path) -> None:
     assert mrcnn.dataset_splits(tmp_path / "out") == ("val",)
     with pytest.raises(DataError, match="9 shards for 4 images"):
         data.save(tmp_path / "more", "tfrecord", shards=9)
+
+
+def pixel_true() -> Dataset:
+    """The nuts with masks of pixels, none in two objects, and the boxes of these masks."""
+    nuts, exact = mrcnn.load_dataset(NUTS), Dataset()
+    for number, name in enumerate(nuts.class_names, start=1):
+        exact.add_class("nuts", number, name)
+    for index, record in enumerate(sorted(nuts._records, key=lambda r: Path(str(r.path)).name)):
+        index = nuts.image_ids.index(record.image_id)
+        height, width = nuts.image_shape(index)
+        taken, objects = np.zeros((height, width), bool), []
+        for annotation, mask in zip(nuts.annotations(index), masks(nuts, index), strict=True):
+            mask = mask & ~taken
+            taken |= mask
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            box = tuple(map(float, (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1)))
+            objects.append(Annotation(annotation.class_id, box, mask_to_rle(mask)))
+        exact.add_image("nuts", index, record.path, height=height, width=width, annotations=objects)
+    return exact
+
+
+def batches(data: Dataset) -> list[dict[str, np.ndarray]]:
+    """Two epochs of training batches, augmented and shuffled; images in the order of their names, ids aside."""
+    names = [Path(str(r.path or r.extra["file_name"])).stem for r in data._records]
+    ordered = data.subset(np.argsort(names))
+    pipeline = make_pipeline(ordered, InputConfig(short_side=64), batch_size=2, training=True, seed=3, repeat=True)
+    return [{k: v.numpy() for k, v in b.items() if k != "image_id"} for b in pipeline.take(len(data))]
+
+
+@pytest.mark.parametrize("format", ["voc", "tfrecord"])
+def test_training_from_copies_sees_the_same_batches(tmp_path: Path, format: str) -> None:
+    """Of images so large for the model that their files are decoded at a part of their size."""
+    data = pixel_true()
+    data.save(tmp_path / "copy", format)
+    copy = mrcnn.load_dataset(tmp_path / "copy", classes=data.class_names)
+    for ours, theirs in zip(batches(data), batches(copy), strict=True):
+        assert set(ours) == set(theirs) and ours["gt_valid"].any()
+        for name in ours:
+            np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)

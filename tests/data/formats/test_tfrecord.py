@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,14 @@ from PIL import Image
 
 import mrcnn
 from mrcnn.data.errors import DataError
+from mrcnn.data.formats import tfrecord
 from mrcnn.data.formats.checksum import masked_crc
 from mrcnn.data.formats.proto import parse_example
 from mrcnn.data.formats.registry import recognize
 from mrcnn.data.formats.tfrecord import TFRecord
+from mrcnn.data.pipeline import Share, make_pipeline
+from mrcnn.preprocessing import InputConfig
+from mrcnn.structures.records import Annotation
 from tests.data.formats.sample_sets import kinds, masks
 
 
@@ -126,3 +132,79 @@ def test_checksums_and_values() -> None:
     parsed = parse_example(example({"a": [-1, 2], "b": [0.5], "c": [b"x", b""], "d": []}), "file")
     assert parsed.integers("a") == [-1, 2] and parsed.floats("b").tolist() == [0.5] and parsed.texts("c") == [b"x", b""]
     assert not parsed.texts("absent") and not len(parsed.floats("c")) and not parsed.integers("b")
+
+
+def sharded(folder: Path, number: int = 12, shards: int = 4) -> mrcnn.Dataset:
+    """Images of one gray each, so that a batch says which they are; every image is as large."""
+    data = mrcnn.Dataset()
+    data.add_class("mine", 1, "square")
+    (folder / "in").mkdir()
+    for k in range(number):
+        path = folder / "in" / f"{k:02d}.png"
+        Image.new("RGB", (40, 30), (20 * k, 0, 0)).save(path)
+        data.add_image("mine", k, str(path), height=30, width=40, annotations=[Annotation(1, (5, 5, 15, 20))])
+    data.save(folder / "shards", "tfrecord", shards=shards)
+    return mrcnn.load_dataset(folder / "shards")
+
+
+def stream(data: mrcnn.Dataset, number: int = 9, **options: Any) -> list[dict[str, np.ndarray]]:
+    chosen = {"batch_size": 4, "training": True, "seed": 5, "repeat": True, **options}
+    return list(make_pipeline(data, InputConfig(64), cache_bytes=0, **chosen).take(number).as_numpy_iterator())
+
+
+def same_batches(a: list[dict[str, np.ndarray]], b: list[dict[str, np.ndarray]]) -> None:
+    assert len(a) == len(b)
+    for ours, theirs in zip(a, b, strict=True):
+        for key, value in ours.items():
+            np.testing.assert_array_equal(value, theirs[key])
+
+
+def test_shards_are_shuffled_and_resumed_exactly(tmp_path: Path) -> None:
+    """Within and across shards, differently in every epoch; however many threads read them."""
+    data = sharded(tmp_path)
+    one = stream(data, workers=1)
+    same_batches(one, stream(data, workers=4))
+    same_batches(one[5:], stream(data, 4, start_batch=5, workers=3))
+    epochs = np.concatenate([batch["image_id"] for batch in one]).reshape(3, 12)
+    assert all(sorted(order) == list(range(12)) for order in epochs.tolist())
+    assert len({tuple(order) for order in epochs.tolist()}) == 3
+    shard_of = {image_id: place.file.name for image_id, place in data.places.items()}
+    for order in epochs.tolist():
+        files = [shard_of[k] for k in order]
+        assert len(set(files)) == 4 and sum(a != b for a, b in itertools.pairwise(files)) > 4  # across
+        for file in set(files):  # within: in no shard is every epoch in the order of its records
+            own = [[k for k in epoch if shard_of[k] == file] for epoch in epochs.tolist()]
+            assert any(ks != sorted(ks) for ks in own)
+
+
+def test_each_worker_reads_its_own_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = sharded(tmp_path)
+    read = tfrecord.read_record
+    whole, parts = stream(data), []
+    for first in range(2):
+        own: list[tfrecord.Place] = []
+        monkeypatch.setattr(tfrecord, "read_record", lambda place, own=own: (own.append(place), read(place))[1])
+        parts.append(stream(data, 9, share=Share(2, first, 1)))
+        needed = [data.places[image_id] for batch in parts[-1] for image_id in batch["image_id"].tolist()]
+        assert set(needed) <= set(own) and len(own) <= len(needed) + 12  # and what is prepared ahead
+    for batch, a, b in zip(whole, *parts, strict=True):
+        for key, value in batch.items():
+            np.testing.assert_array_equal(value, np.concatenate([a[key], b[key]]))
+
+
+def test_shards_are_read_at_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every thread waits until a second one reads, from another shard."""
+    data, read = sharded(tmp_path), tfrecord.read_record
+    together, files, lock = threading.Barrier(2, timeout=20), [], threading.Lock()
+
+    def wait(place: tfrecord.Place) -> bytes:
+        with lock:
+            files.append(place.file)
+            first = len(files) <= 2
+        if first:
+            together.wait()
+        return read(place)
+
+    monkeypatch.setattr(tfrecord, "read_record", wait)
+    stream(data, 2, batch_size=1, workers=2)
+    assert not together.broken

@@ -88,7 +88,7 @@ class Network:
         get = self.overrides.get
         backbone = f"R-{get('backbone.depth')}"
         if get("backbone") == "convnext":
-            backbone = ConvNeXtConfig(depths=get("backbone.depths"), widths=get("backbone.widths")).title
+            backbone = ConvNeXtConfig(depths=self["backbone.depths"], widths=self["backbone.widths"]).title
         elif get("backbone.groups", 1) > 1:
             backbone = f"X-{get('backbone.depth')}-{get('backbone.groups')}x{get('backbone.width_per_group')}d"
         norm = {"gn": " GN", "bn": " BN", "sync_bn": " SyncBN"}.get(get("backbone.norm", ""), "")

@@ -121,7 +121,7 @@ class LayerScale(keras.layers.Layer):
         super().__init__(**kwargs)
         self.initial = initial
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Create the factors, f32[channels]."""
         self.gamma = self.add_weight(
             name="gamma", shape=(input_shape[-1],), initializer=keras.initializers.Constant(self.initial)
@@ -131,7 +131,7 @@ class LayerScale(keras.layers.Layer):
         """[..., channels] -> same shape."""
         return inputs * tf.cast(self.gamma, inputs.dtype)
 
-    def compute_output_shape(self, input_shape: tuple) -> tuple:
+    def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
         """Shape of the input."""
         return tuple(input_shape)
 

@@ -49,9 +49,10 @@ def train(
     weights: Annotated[
         str,
         typer.Option(
-            metavar="imagenet|none|FILE",
-            help="What to start from: ImageNet weights of an installed package, random weights, or a file: a "
-            "checkpoint, a run's folder, another program's detector, an ImageNet classifier.",
+            metavar="imagenet|none|NAME|FILE",
+            help="What to start from: the backbone's own ImageNet weights, random weights, a name of "
+            "`mrcnn weights --list`, or a file: a checkpoint, a run's folder, another program's detector, an ImageNet "
+            "classifier.",
         ),
     ] = "imagenet",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in a folder that holds a run.")] = False,
@@ -147,9 +148,9 @@ def load_initial_weights(model: mrcnn.MaskRCNN, weights: str) -> None:
         pass
     try:
         mrcnn.load_imagenet(model.backbone, model.config.backbone, file, roi_stage=model.roi_stage)
-    except mrcnn.WeightsError as error:
+    except (mrcnn.WeightsError, OSError) as error:  # OSError: what is not here cannot be downloaded
         if file is not None:
             raise
         raise mrcnn.WeightsError(
-            f"{error}; --weights takes a file of weights to start from, or none for random weights"
+            f"{error}; --weights takes a name or a file of weights to start from, or none for random weights"
         ) from error

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import mrcnn
+from mrcnn.cli.train import load_initial_weights
+from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.preprocessing import InputConfig
 from tests.cli.runner import DATA, LITE, NARROW, NUCLEI, invoke, refused, train
 
@@ -76,3 +79,12 @@ def test_a_damaged_image_met_while_training_is_named(tmp_path):
     line = result.stderr.strip().splitlines()[-1]
     assert line.startswith("mrcnn: ") and ".png" in line and "damaged or cut off" in line
     assert re.search(r"image id '?(21|369)", line)
+
+
+def test_imagenet_weights_that_cannot_be_had_bring_what_else_weights_takes(tmp_path, monkeypatch):
+    monkeypatch.setenv("MRCNN_OFFLINE", "1")
+    monkeypatch.setenv("MRCNN_CACHE_DIR", str(tmp_path))
+    backbone = KerasApplicationsConfig(name="MobileNetV3Small")
+    model = SimpleNamespace(backbone=None, roi_stage=None, config=SimpleNamespace(backbone=backbone))
+    with pytest.raises(mrcnn.WeightsError, match=r"no_top_v2\.h5 .* --weights takes a name or a file .*, or none"):
+        load_initial_weights(model, "imagenet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,11 @@ def test_the_pages_own_examples(tmp_path: Path) -> None:
     assert int(printed[0].split()[0]) > 10
     assert "roi_quality" in printed[1] and "mask_quality" in printed[1]
     assert printed[2] == "Dice(smooth=0.5)"
+
+
+@pytest.mark.slow
+def test_a_function_as_a_backbone(tmp_path: Path) -> None:
+    module, script = blocks("backbone")[2:4]
+    name = re.match(r"# (\w+)\.py\n", module)[1]
+    (tmp_path / f"{name}.py").write_text(module, encoding="utf-8")
+    assert run(tmp_path, script).strip() == "{'c2': 16, 'c3': 32, 'c4': 64, 'c5': 128}"

@@ -14,15 +14,17 @@ import pytest
 
 from mrcnn.base_config import ConfigError
 from mrcnn.errors import InputError
+from mrcnn.export.saved_model import export_saved_model
 from mrcnn.modeling.backbones import graph
 from mrcnn.modeling.backbones import keras_hub as module
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.keras_hub import CutToImage, KerasHubConfig, PadToSide
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.variables import named_variables
+from mrcnn.preprocessing import InputConfig
 from mrcnn.weights.checkpoint import load_model, save_checkpoint
 from tests.ground_truth import batch_of
-from tests.tiny_model import tiny_config
+from tests.tiny_model import noise_images, tiny_config
 
 STAGES = {"stackwise_num_filters": [64, 64, 64, 64], "stackwise_num_blocks": [1] * 4}
 NETWORKS = {  # the smallest of each kind: class, arguments, side
@@ -301,3 +303,16 @@ def test_what_was_looked_at_is_remembered(hub):
     hits = module._anatomy.cache_info().hits
     config_of("DenseNetBackbone").stage_of("conv1")
     assert module._anatomy.cache_info().hits == hits + 1
+
+
+@pytest.mark.slow
+def test_it_is_exported_as_a_saved_model(hub, tmp_path):
+    """The export compares what the SavedModel finds with what `detect` finds before it writes; sides up to 128 here."""
+    keras.utils.set_random_seed(0)
+    config = dataclasses.replace(
+        tiny_config(), backbone=config_of("MiTBackbone"), input=InputConfig(short_side=96, long_side=128)
+    )
+    model = MaskRCNN(config, ["thing", "other"])
+    model.box_head.class_logits.bias.assign([0.0, 2.0, 0.0])
+    path = export_saved_model(model, tmp_path / "served", images=noise_images(2))
+    assert (path / "saved_model.pb").is_file()

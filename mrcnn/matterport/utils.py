@@ -6,7 +6,6 @@ Boxes are (y1, x1, y2, x2), y2 and x2 just outside. What the components of this 
 from __future__ import annotations
 
 import contextlib
-import http.client
 import logging  # noqa: F401 - a name of this module, as those below
 import math  # noqa: F401
 import os  # noqa: F401
@@ -22,7 +21,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.files import atomic_write
 from mrcnn.matterport.average_precision import *  # noqa: F403
 from mrcnn.matterport.boxes import *  # noqa: F403
 from mrcnn.matterport.dataset import Dataset as Dataset
@@ -62,8 +60,8 @@ def batch_slice(inputs: Any, graph_fn: Callable[..., Any], batch_size: int, name
 def download_trained_weights(coco_model_path: str, verbose: int = 1) -> None:
     """Fetch matterport's COCO weights to a path.
 
-    The file gets its name only after its length is the one that the server announced and, where the file is the
-    published one, length and MD5 digest are those of the release.
+    The file is fetched once for all scripts, into the cache of `mrcnn download`, resumed after a break, and compared
+    with the length and MD5 digest of the release before it gets its name.
 
     Raises:
         OSError: they cannot be fetched, or what came is not what was sent; says from where and what to do.
@@ -71,12 +69,10 @@ def download_trained_weights(coco_model_path: str, verbose: int = 1) -> None:
     if verbose > 0:
         print(f"Downloading pretrained model to {coco_model_path} ...")
     try:
-        with atomic_write(coco_model_path) as temporary:
-            fetch(COCO_MODEL_URL, temporary)
-    except (OSError, http.client.HTTPException) as error:
+        fetch(COCO_MODEL_URL, coco_model_path, quiet=verbose == 0)
+    except OSError as error:
         raise OSError(
-            f"{COCO_MODEL_URL} cannot be fetched ({error or type(error).__name__}); put that file at "
-            f"{coco_model_path} by other means"
+            f"{COCO_MODEL_URL} cannot be fetched ({error}); put that file at {coco_model_path} by other means"
         ) from error
     if verbose > 0:
         print("... done downloading pretrained model!")

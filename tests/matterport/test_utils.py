@@ -224,14 +224,24 @@ def test_batch_slice_and_trim_zeros():
     assert utils.trim_zeros(np.array([[1, 0], [0, 0]])).tolist() == [[1, 0]]
 
 
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """A cache of the test's own, and no waiting between attempts."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MRCNN_CACHE_DIR", str(folder))
+    monkeypatch.delenv("MRCNN_OFFLINE", raising=False)
+    monkeypatch.setattr("mrcnn.weights.fetch._WAIT", 0.001)
+    return folder
+
+
 def test_download_says_what_to_do_and_leaves_no_half_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", (tmp_path / "none.h5").as_uri())
-    with pytest.raises(OSError, match=r"none\.h5 cannot be fetched .* put that file at .*coco\.h5"):
+    monkeypatch.setenv("MRCNN_OFFLINE", "1")
+    with pytest.raises(OSError, match=r"coco\.h5 cannot be fetched .*257\.6 MB.* put that file at .*coco\.h5"):
         utils.download_trained_weights(str(tmp_path / "coco.h5"))
     assert not list(tmp_path.iterdir())
-    (tmp_path / "none.h5").write_bytes(b"weights")
-    utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
-    assert (tmp_path / "coco.h5").read_bytes() == b"weights"
+    monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", "http://example.com/coco.h5")
+    with pytest.raises(OSError, match="only https"):
+        utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
 
 
 class _Server(http.server.BaseHTTPRequestHandler):
@@ -263,22 +273,26 @@ def server():
 @pytest.mark.parametrize("how", ["announced", "chunked"])
 def test_a_download_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, server, how):
     monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", f"{server}/{how}-400000")
-    with pytest.raises(OSError, match=r"400000 .*cannot be fetched .*; put that file at .*coco\.h5"):
+    with pytest.raises(OSError, match=r"cannot be fetched .*bytes arrived, then 6 .*; put that file at .*coco\.h5"):
         utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_download_that_is_whole_is_kept(tmp_path, monkeypatch, server):
+def test_a_download_that_is_whole_is_kept_for_the_next_script_too(tmp_path, monkeypatch, server, capsys):
     monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", f"{server}/announced-1000000")
     utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
-    assert (tmp_path / "coco.h5").read_bytes() == b"x" * 1_000_000
+    assert (tmp_path / "coco.h5").read_bytes() == b"x" * 1_000_000 and capsys.readouterr() == ("", "")
+    monkeypatch.setenv("MRCNN_OFFLINE", "1")
+    utils.download_trained_weights(str(tmp_path / "other/coco.h5"))
+    assert (tmp_path / "other/coco.h5").read_bytes() == b"x" * 1_000_000
+    assert "done downloading" in capsys.readouterr().out
 
 
 def test_a_download_of_another_file_than_the_published_one_is_refused(tmp_path, monkeypatch, server):
     url = f"{server}/announced-1000000"
     monkeypatch.setattr("mrcnn.matterport.utils.COCO_MODEL_URL", url)
     monkeypatch.setattr("mrcnn.matterport.fetch.KNOWN_FILES", {url: (1_000_000, "0" * 32)})
-    with pytest.raises(OSError, match=r"expected 1000000 bytes of MD5 0{32}, got 1000000 bytes of MD5 [0-9a-f]{32}"):
+    with pytest.raises(OSError, match=r"the md5 of what arrived begins with [0-9a-f]{32}, expected 0{32}"):
         utils.download_trained_weights(str(tmp_path / "coco.h5"), verbose=0)
     assert not list(tmp_path.iterdir())
     digest = hashlib.md5(b"x" * 1_000_000).hexdigest()

@@ -54,7 +54,9 @@ class ConvNeXtConfig(BackboneConfig):
             ("B", (3, 3, 27, 3), 128),
             ("L", (3, 3, 27, 3), 192),
         }
-        known = {(depths, tuple(width * 2**i for i in range(4))): name for name, depths, width in sizes}
+        known: dict[tuple[tuple[int, ...], tuple[int, ...]], str] = {
+            (depths, tuple(width * 2**i for i in range(4))): name for name, depths, width in sizes
+        }
         return f"ConvNeXt {known.get((self.depths, self.widths), f'{self.depths} {self.widths}')}"
 
     @property

@@ -55,11 +55,12 @@ class Format(abc.ABC):
         """One split, by the path that `splits` gave; by default `load` of it."""
         return self.load(path, images, validate=validate, **options)
 
-    def save(self, saver: Saver, **options: Any) -> None:
+    def save(self, saver: Saver, *args: Any, **options: Any) -> None:
         """Write a data set; formats that can be written override it.
 
         Args:
             saver: has the data set and the path, writes images, and notes what the format cannot hold.
+            *args: none; with it a format may name its options, as type checkers see it.
             **options: of the format.
         """
         raise DataError(f"{self.name} can be read only")

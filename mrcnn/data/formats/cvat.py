@@ -208,7 +208,8 @@ def _part(shape: Element) -> _Part:
         x1, y1, x2, y2 = (_number(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
         return _Part(rectangle(x1, y1, x2, y2, turn))
     if shape.tag == "ellipse":
-        return _Part(ellipse(*(_number(shape, key) for key in ("cx", "cy", "rx", "ry")), turn))
+        cx, cy, rx, ry = (_number(shape, key) for key in ("cx", "cy", "rx", "ry"))
+        return _Part(ellipse(cx, cy, rx, ry, turn))
     if shape.tag == "mask":
         return _Part(mask=_mask(shape))
     raise DataError(f"shape {short(shape.tag)}, expected polygon, box, ellipse, mask or skeleton")

@@ -94,7 +94,7 @@ class Augmentation:
             return sample | {"image": apply(image, none, np.zeros((0, 2), np.float32), seed)[0].astype(dtype)}
         masks = np.ascontiguousarray(np.moveaxis(full_frame_masks(sample), 0, -1))
         joints = sample.get("keypoints", np.zeros((len(sample["boxes"]), 0, 3), np.float32))
-        corners = np.float32([[0, 0], [width, 0], [0, height]])
+        corners = np.array([[0, 0], [width, 0], [0, height]], np.float32)
         points = np.concatenate([corners, joints[..., :2].reshape(-1, 2)])
         image, masks, points = apply(image, masks, points, seed)
         result = _with_masks(sample | {"image": image.astype(dtype)}, masks)

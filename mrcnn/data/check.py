@@ -165,7 +165,7 @@ def _is_typo(a: str, b: str) -> bool:
 class _Print(NamedTuple):
     split: str
     dataset: Dataset
-    index: int
+    number: int
     bits: np.uint64
     thumb: np.ndarray
 
@@ -202,11 +202,11 @@ def near_duplicates(sets: Mapping[str, Dataset]) -> list[DatasetIssue]:
 
 
 def _same_record(a: _Print, b: _Print) -> bool:
-    return a.dataset is b.dataset and a.index == b.index
+    return a.dataset is b.dataset and a.number == b.number
 
 
 def _duplicate(a: _Print, b: _Print) -> DatasetIssue:
-    first, second = a.dataset._records[a.index], b.dataset._records[b.index]
+    first, second = a.dataset._records[a.number], b.dataset._records[b.number]
     across = a.split != b.split
     of = f" of {a.split!r}" if across and a.split else ""
     message = f"looks like image {first.image_id}{of} ({first.path})"

@@ -50,10 +50,11 @@ class ImageSource(Catalog):
         record = self._records[index]
         if record.path is None:
             raise DataError(f"image {record.image_id!r} has no path; override load_image or give one to add_image")
-        known = record.height is not None and record.width is not None
+        height, width = record.height, record.width
+        stated = (height, width) if height is not None and width is not None else None
         options = {f.name: getattr(self.read_options, f.name) for f in dataclasses.fields(self.read_options)}
         try:
-            return read_image(record.path, (record.height, record.width) if known else None, least_shape, **options)
+            return read_image(record.path, stated, least_shape, **options)
         except DataError as error:
             raise DataError(f"{error} [image id {record.image_id!r}]") from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from mrcnn.data.errors import DataError
-from mrcnn.structures.records import Polygons
+from mrcnn.structures.records import RLE, Polygons
 
 MAX_OUTLINE = 2_000_000
 """Longest outline of one object that is drawn, pixels; drawing it takes about 100 bytes a pixel."""
@@ -86,7 +86,7 @@ def outline_length(polygons: list[np.ndarray]) -> float:
 
 def polygons_to_coco_rles(
     polygons: list[np.ndarray], height: int, width: int, longest_edge: float | None = None
-) -> list[dict]:
+) -> list[RLE]:
     """Compressed RLE of each polygon, by the rule of the COCO API.
 
     Args:

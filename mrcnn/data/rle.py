@@ -13,7 +13,7 @@ from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import RLE
 
 
-def decode_counts(counts: bytes | str | list[int]) -> np.ndarray:
+def decode_counts(counts: bytes | str | list[int] | tuple[int, ...] | np.ndarray) -> np.ndarray:
     """Run lengths i64[runs] from a compressed string or a plain list.
 
     Raises:

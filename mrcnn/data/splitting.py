@@ -93,7 +93,7 @@ def _assign(classes: np.ndarray, sizes: np.ndarray, shares: np.ndarray, room: np
             fits = room >= sizes[g]
             fits = fits if fits.any() else room == room.max()
             lack = wanted[:, k] if k is not None else room
-            best = max(np.flatnonzero(fits), key=lambda p, lack=lack: (lack[p], room[p]))
+            best = max(np.flatnonzero(fits).tolist(), key=list(zip(lack, room, strict=True)).__getitem__)
             part[g] = best
             room[best] -= sizes[g]
             wanted[best] -= classes[g]

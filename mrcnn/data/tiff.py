@@ -14,7 +14,7 @@ import html
 import io
 import re
 import struct
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import TiffImagePlugin
@@ -69,7 +69,7 @@ class Page:
     orientation: int
     max_value: int | None
     directory: int
-    tags: dict[int, tuple]
+    tags: dict[int, tuple[Any, ...]]
     byte_order: str
 
 
@@ -152,16 +152,16 @@ _USED = (
 )  # fmt: skip
 
 
-def _tuple(value: object) -> tuple:
+def _tuple(value: object) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _first(tags: dict[int, tuple], key: int, default: int) -> int:
+def _first(tags: dict[int, tuple[Any, ...]], key: int, default: int) -> int:
     values = tags.get(key) or (default,)
     return int(values[0])
 
 
-def _page(tags: dict[int, tuple], order: bytes, number: int) -> Page:
+def _page(tags: dict[int, tuple[Any, ...]], order: bytes, number: int) -> Page:
     height, width, bands = _first(tags, _LENGTH, 0), _first(tags, _WIDTH, 0), _first(tags, _SAMPLES, 1)
     bits = {int(b) for b in tags.get(_BITS, (1,))}
     if height < 1 or width < 1 or bands < 1:
@@ -182,7 +182,7 @@ def _page(tags: dict[int, tuple], order: bytes, number: int) -> Page:
     )
 
 
-def _band_names(tags: dict[int, tuple], bands: int) -> tuple[str, ...]:
+def _band_names(tags: dict[int, tuple[Any, ...]], bands: int) -> tuple[str, ...]:
     names = [f"band {n}" for n in range(1, bands + 1)]
     text = str((tags.get(_GDAL_METADATA) or ("",))[0])
     for attributes, value in re.findall(r"<Item ([^>]*)>([^<]*)</Item>", text):
@@ -235,7 +235,7 @@ def _decoded(file: BinaryIO, page: Page, dtype: np.dtype, plane: int, samples: i
 
 
 def _as_bytes(
-    tags: dict[int, tuple],
+    tags: dict[int, tuple[Any, ...]],
     blocks: list[bytes],
     rows: int,
     row_bytes: int,

@@ -61,6 +61,11 @@ def follow(sample: Sample, image: np.ndarray, shape: tuple[int, int]) -> Sample:
     return result
 
 
+def _xy(x: float, y: float, seen: float) -> np.ndarray:
+    """f32[3], what every joint (x, y, visibility) is multiplied by or moved by."""
+    return np.array([x, y, seen], np.float32)
+
+
 def _swap_joints(sample: Sample, joint_order: Sequence[int] | None) -> Sample:
     """A mirrored left hand is a right hand."""
     if "keypoints" in sample and joint_order is not None:
@@ -96,7 +101,7 @@ def flip_horizontal(sample: Sample, joint_order: Sequence[int] | None = None) ->
         "masks": [bits[:, ::-1] for bits in sample["masks"]],
     }
     if "keypoints" in sample:
-        moved = sample["keypoints"] * np.float32([-1, 1, 1]) + np.float32([width, 0, 0])
+        moved = sample["keypoints"] * _xy(-1, 1, 1) + _xy(width, 0, 0)
         result["keypoints"] = _unlabeled_stay_zero(sample["keypoints"], moved)
     return _swap_joints(result, joint_order)
 
@@ -111,7 +116,7 @@ def flip_vertical(sample: Sample, joint_order: Sequence[int] | None = None) -> S
         "masks": [bits[::-1] for bits in sample["masks"]],
     }
     if "keypoints" in sample:
-        moved = sample["keypoints"] * np.float32([1, -1, 1]) + np.float32([0, height, 0])
+        moved = sample["keypoints"] * _xy(1, -1, 1) + _xy(0, height, 0)
         result["keypoints"] = _unlabeled_stay_zero(sample["keypoints"], moved)
     return _swap_joints(result, joint_order)
 
@@ -167,7 +172,7 @@ def crop(sample: Sample, y: int, x: int, height: int, width: int, min_visible: f
         keep[i] = (clipped[i, 2:] > clipped[i, :2]).all()
     result["boxes"] = clipped
     if "keypoints" in sample:
-        points = sample["keypoints"] - np.float32([x, y, 0])
+        points = sample["keypoints"] - _xy(x, y, 0)
         inside = (points[..., 0] >= 0) & (points[..., 0] < width) & (points[..., 1] >= 0) & (points[..., 1] < height)
         result["keypoints"] = np.where((inside & (points[..., 2] > 0))[..., None], points, 0).astype(np.float32)
     return result if keep.all() else select(result, np.flatnonzero(keep))
@@ -184,12 +189,12 @@ def _visible(bits: np.ndarray, window: np.ndarray, limit: np.ndarray) -> tuple[n
     bottom = min(rows, math.ceil((limit[0] - window[0]) / cell[0] - 0.5))
     right = min(columns, math.ceil((limit[1] - window[1]) / cell[1] - 0.5))
     part = bits[top:bottom, left:right] if bottom > top and right > left else bits[:0]
-    used_rows, used_columns = part.any(axis=1).nonzero()[0], part.any(axis=0).nonzero()[0]
+    used_rows, used_columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
     if not used_rows.size:
         return None, 0.0
     first = np.array([top + used_rows[0], left + used_columns[0]]) * cell + window[:2]
     last = np.array([top + used_rows[-1] + 1, left + used_columns[-1] + 1]) * cell + window[:2]
-    share = np.count_nonzero(part) / max(1, np.count_nonzero(bits))
+    share = int(np.count_nonzero(part)) / max(1, int(np.count_nonzero(bits)))
     return np.concatenate([first, last]).astype(np.float32), share
 
 

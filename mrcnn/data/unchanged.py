@@ -39,7 +39,7 @@ class UnchangedImages:
             known = self._seen.get(index)
         if known is not None and known[1] >= _COMPARED:
             return
-        checksum = zlib.crc32(np.ascontiguousarray(image), zlib.crc32(repr(image.shape).encode()))
+        checksum = zlib.crc32(np.ascontiguousarray(image).data, zlib.crc32(repr(image.shape).encode()))
         if known is not None and known[0] != checksum:
             raise DataError(
                 f"{where}: load_image gave other pixels than before, but its masks are read once and kept, so "

@@ -212,7 +212,7 @@ class VideoWriter:
         """Append a frame, u8[height, width, 3] RGB."""
         if self._writer is None:
             height, width = frame.shape[:2]
-            fourcc = cv2.VideoWriter_fourcc(*self._codec)
+            fourcc = cv2.VideoWriter.fourcc(*self._codec)
             self._writer = cv2.VideoWriter(os.path.abspath(str(self._temporary)), fourcc, self.fps, (width, height))
             self._shape = frame.shape
             if not self._writer.isOpened():

@@ -24,7 +24,7 @@ class Item(NamedTuple):
     """One image of a view: where it comes from, and what becomes of its class ids."""
 
     parent: Dataset
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of an item
     class_ids: tuple[int, ...] | None  # new id of the parent's class k at place k - 1, 0: left out; None: unchanged
     image_id: int | str
 

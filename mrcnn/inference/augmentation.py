@@ -29,6 +29,7 @@ from mrcnn.inference.prepare import (
 )
 from mrcnn.inference.results import make_instances, pasted, scale_of, to_canvas, to_instances, to_original
 from mrcnn.ops.nms import nms
+from mrcnn.preprocessing import InputConfig
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.outputs import HeadOutput
 from mrcnn.structures.tensors import Detections
@@ -85,60 +86,91 @@ def detect_augmented(
         short_sides = [round(config.short_side * factor) for factor in (0.5, 1.0, 1.5)]
     if not len(short_sides) or min(short_sides) < 1:
         raise InputError(f"short_sides {list(short_sides)}: expected one or more sides of at least 1 pixel")
-    find_boxes, predict = _graphs_of(model)
-    pixels = load_image(image, 0, max_pixels, read_options)
-    views = [(side, mirrored) for side in short_sides for mirrored in ((False, True) if flip else (False,))]
-    width = pixels.shape[1]
+    views = _Views(model, load_image(image, 0, max_pixels, read_options), short_sides, flip)
+    boxes, class_ids, scores = views.find_boxes(score_threshold)
+    if not model.heads:
+        return Instances(boxes, class_ids, views.shape, scores=scores)
+    means = views.average_heads(boxes, class_ids, joint_order)
+    held = Detections(boxes[np.newaxis], class_ids[np.newaxis], scores[np.newaxis], np.ones((1, len(boxes)), bool))
+    values = _from_averages(model, means, held)
+    for output in model.config.outputs:
+        if output.paste is not None:
+            values[output.name] = pasted(output, values[output.name], boxes, views.shape, mask_threshold)
+        elif output.dtype == "int32":
+            values[output.name] = np.round(values[output.name]).astype(np.int32)
+    return make_instances(boxes, class_ids, views.shape, scores, values, model.config.outputs)
 
-    def view(side: int, mirrored: bool) -> tuple[Any, Prepared]:
+
+class _Views:
+    """An image at several sizes, each also mirrored, and what a model says of all of them.
+
+    Args:
+        model: a `MaskRCNN`.
+        pixels: the image, [h, w, channels].
+        short_sides: see `detect_augmented`.
+        flip: also mirrored.
+    """
+
+    def __init__(self, model: Any, pixels: np.ndarray, short_sides: Sequence[int], flip: bool) -> None:
+        self.model, self.pixels = model, pixels
+        self.shape: tuple[int, int] = pixels.shape[:2]
+        self._views = [(side, mirrored) for side in short_sides for mirrored in ((False, True) if flip else (False,))]
+        self._find_boxes, self._predict = _graphs_of(model)
+
+    def _prepare(self, side: int, mirrored: bool) -> tuple[InputConfig, Prepared]:
+        """A view as the model's input, with the config it was made by."""
+        config: InputConfig = self.model.config.input
         long_side = max(side, round(config.long_side * side / config.short_side))
         sized = dataclasses.replace(config, short_side=side, long_side=long_side)
-        return sized, prepare_image(pixels[:, ::-1] if mirrored else pixels, 0, sized, None)
+        return sized, prepare_image(self.pixels[:, ::-1] if mirrored else self.pixels, 0, sized, None)
 
-    at_all_sizes: list[Instances] = []
-    for side, mirrored in views:
-        sized, item = view(side, mirrored)
-        output = {name: value.numpy()[0] for name, value in find_boxes(make_batch([item])).items()}
-        instances = to_instances(
-            output, item.content_shape, item.original_shape, score_threshold, origin=item.origin, config=sized
-        )
-        if mirrored:
-            instances.boxes = _mirror(instances.boxes, width)
-        at_all_sizes.append(instances)
-    boxes, class_ids, scores = _merge(at_all_sizes, model.config.box_head)
-    if not model.heads:
-        return Instances(boxes, class_ids, pixels.shape[:2], scores=scores)
+    def find_boxes(self, score_threshold: float | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boxes f32[n, 4] in pixels of the image, class ids i32[n] and scores f32[n] of all views, after one NMS."""
+        of_all: list[Instances] = []
+        for side, mirrored in self._views:
+            sized, item = self._prepare(side, mirrored)
+            output = {name: value.numpy()[0] for name, value in self._find_boxes(make_batch([item])).items()}
+            instances = to_instances(
+                output, item.content_shape, item.original_shape, score_threshold, origin=item.origin, config=sized
+            )
+            if mirrored:
+                instances.boxes = _mirror(instances.boxes, self.shape[1])
+            of_all.append(instances)
+        return _merge(of_all, self.model.config.box_head)
 
-    # Without a box the heads still say what shape their outputs have.
-    asked = boxes if len(boxes) else np.zeros((1, 4), np.float32)
-    ids = class_ids if len(boxes) else np.ones(1, np.int32)
-    sums: dict[str, np.ndarray] = {}
-    for side, mirrored in views:
-        sized, item = view(side, mirrored)
-        own = to_canvas(_mirror(asked, width) if mirrored else asked, item, sized)
-        valid = np.full((1, len(own)), bool(len(boxes)))
-        answers = predict(make_batch([item]), own[np.newaxis], ids[np.newaxis], valid)
-        shift, scale = np.array(item.origin, np.float32), scale_of(item.content_shape, item.original_shape, sized)
-        for head in model.heads:
-            for output in head.config.averaged:
-                name = head.config.full_name(output.name)
-                value = to_original(output, answers[name].numpy()[0], shift, scale)
-                if mirrored:
-                    value = _mirror_output(output, value, width, joint_order)
-                sums[name] = sums.get(name, 0.0) + value / len(views)
-    sums = {name: value[: len(boxes)] for name, value in sums.items()}
-    held = Detections(boxes[np.newaxis], class_ids[np.newaxis], scores[np.newaxis], np.ones((1, len(boxes)), bool))
+    def average_heads(
+        self, boxes: np.ndarray, class_ids: np.ndarray, joint_order: Sequence[int] | None
+    ) -> dict[str, np.ndarray]:
+        """The mean over the views of what the heads say of given boxes, by name, in the frame of the image."""
+        # Without a box the heads still say what shape their outputs have.
+        asked = boxes if len(boxes) else np.zeros((1, 4), np.float32)
+        ids = class_ids if len(boxes) else np.ones(1, np.int32)
+        width = self.shape[1]
+        sums: dict[str, np.ndarray] = {}
+        for side, mirrored in self._views:
+            sized, item = self._prepare(side, mirrored)
+            own = to_canvas(_mirror(asked, width) if mirrored else asked, item, sized)
+            valid = np.full((1, len(own)), bool(len(boxes)))
+            answers = self._predict(make_batch([item]), own[np.newaxis], ids[np.newaxis], valid)
+            shift, scale = np.array(item.origin, np.float32), scale_of(item.content_shape, item.original_shape, sized)
+            for head in self.model.heads:
+                for output in head.config.averaged:
+                    name = head.config.full_name(output.name)
+                    value = to_original(output, answers[name].numpy()[0], shift, scale)
+                    if mirrored:
+                        value = _mirror_output(output, value, width, joint_order)
+                    sums[name] = sums.get(name, 0.0) + value / len(self._views)
+        return {name: value[: len(boxes)] for name, value in sums.items()}
+
+
+def _from_averages(model: Any, means: dict[str, np.ndarray], held: Detections) -> dict[str, Any]:
+    """The declared outputs of all heads, [n, *shape] by name, made of the averages over views."""
     values: dict[str, Any] = {}
     for head in model.heads:
         full_name = head.config.full_name
-        means = {output.name: sums[full_name(output.name)][np.newaxis] for output in head.config.averaged}
-        values |= {full_name(name): np.asarray(value)[0] for name, value in head.from_average(means, held).items()}
-    for output in model.config.outputs:
-        if output.paste is not None:
-            values[output.name] = pasted(output, values[output.name], boxes, pixels.shape[:2], mask_threshold)
-        elif output.dtype == "int32":
-            values[output.name] = np.round(values[output.name]).astype(np.int32)
-    return make_instances(boxes, class_ids, pixels.shape[:2], scores, values, model.config.outputs)
+        own = {output.name: means[full_name(output.name)][np.newaxis] for output in head.config.averaged}
+        values |= {full_name(name): np.asarray(value)[0] for name, value in head.from_average(own, held).items()}
+    return values
 
 
 def _graphs_of(model: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:

@@ -9,10 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.inference import to_instances
-from mrcnn.matterport import native_config
 from mrcnn.matterport.keras_model import KerasModel
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.tensors import batch_spec
+from mrcnn.weights.profile import MATTERPORT
 
 
 class CanvasDetector:
@@ -76,8 +76,8 @@ def unmold(
         (y2 - y1, x2 - x1),
         tuple(original_image_shape[:2]),
         origin=(y1, x1),
-        config=native_config.MATTERPORT.input,
-        outputs=native_config.MATTERPORT.mask_head.outputs,
+        config=MATTERPORT.input,
+        outputs=MATTERPORT.mask_head.outputs,
     )
 
 
@@ -92,6 +92,6 @@ def as_result(instances: Instances) -> dict[str, np.ndarray]:
     return {
         "rois": rois[kept],
         "class_ids": instances.class_ids[kept],
-        "scores": instances.scores[kept],
+        "scores": instances.scores[kept] if instances.scores is not None else np.zeros(int(kept.sum()), np.float32),
         "masks": np.ascontiguousarray(np.moveaxis(masks[kept], 0, -1)),
     }

@@ -69,7 +69,8 @@ def refine_detections_graph(
         rois: f32[N, 4]. probs: f32[N, NUM_CLASSES]. deltas: f32[N, NUM_CLASSES, 4].
         window: f32[4], of the image in the padded one, normalized.
     """
-    return _refine(*(x[tf.newaxis] for x in (rois, probs, deltas, window)), config)[0]
+    rois, probs, deltas, window = (x[tf.newaxis] for x in (rois, probs, deltas, window))
+    return _refine(rois, probs, deltas, window, config)[0]
 
 
 def _refine(rois: tf.Tensor, probs: tf.Tensor, deltas: tf.Tensor, window: tf.Tensor, config: Any) -> tf.Tensor:
@@ -109,11 +110,12 @@ def detection_targets_graph(
     proposals: tf.Tensor, gt_class_ids: tf.Tensor, gt_boxes: tf.Tensor, gt_masks: tf.Tensor, config: Any
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """`DetectionTargetLayer` for one image."""
-    outputs = _targets(*(x[tf.newaxis] for x in (proposals, gt_class_ids, gt_boxes, gt_masks)), config)
-    return tuple(x[0] for x in outputs)
+    given = (x[tf.newaxis] for x in (proposals, gt_class_ids, gt_boxes, gt_masks))
+    rois, class_ids, deltas, masks = _targets(config, *given)
+    return rois[0], class_ids[0], deltas[0], masks[0]
 
 
-def _targets(proposals: Any, class_ids: Any, gt_boxes: Any, gt_masks: Any, config: Any) -> tuple[Any, ...]:
+def _targets(config: Any, proposals: Any, class_ids: Any, gt_boxes: Any, gt_masks: Any) -> tuple[Any, Any, Any, Any]:
     valid = is_filled(gt_boxes)
     start = tf.shape(gt_boxes)[0]
     ground_truth = {
@@ -154,4 +156,4 @@ class DetectionTargetLayer(keras.layers.Layer):
 
     def call(self, inputs: Sequence[Any]) -> Any:
         """See the class."""
-        return list(_targets(*inputs, self.config))
+        return list(_targets(self.config, *inputs))

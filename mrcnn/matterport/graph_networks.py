@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
@@ -97,7 +97,7 @@ def _block(
     wide = [16 * 2**stage, 16 * 2**stage, 64 * 2**stage]
     if kernel_size != 3 or list(filters) != wide:
         raise ValueError(f"res{stage}{block}: expected kernel_size 3 and filters {wide}, got {kernel_size}, {filters}")
-    norm = "frozen_bn" if train_bn is False else "bn"
+    norm: Literal["frozen_bn", "bn"] = "frozen_bn" if train_bn is False else "bn"
     component = ResNetStage(stage, stride_in_1x1=True, norm=norm, epsilon=MATTERPORT.norm_epsilon)
     return component.block(x, strides, f"res{stage}{block}", project=strides > 1 or x.shape[-1] != wide[-1])
 

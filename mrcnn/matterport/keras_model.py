@@ -66,7 +66,7 @@ class LayerView:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        frozen = ("moving_mean", "moving_variance")
+        frozen: tuple[str, ...] = ("moving_mean", "moving_variance")
         if self._model.config.backbone.norm == "frozen_bn":
             frozen += ("gamma", "beta")
         for weight in self.weights:

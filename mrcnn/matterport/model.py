@@ -323,8 +323,8 @@ class MaskRCNN:
         Returns:
             the arrays by name.
         """
-        outputs = OrderedDict(outputs)
-        for name, tensor in outputs.items():
+        tensors = OrderedDict(outputs)
+        for name, tensor in tensors.items():
             assert tensor is not None, name
         molded = images
         if image_metas is None:
@@ -332,8 +332,8 @@ class MaskRCNN:
         molded = np.asarray(molded)
         anchors = self.get_anchors(molded.shape[1:])
         anchors = np.broadcast_to(anchors, (len(molded), *anchors.shape))
-        values = eagerly(self.keras_model.view.run, list(outputs.values()), [molded, image_metas, anchors])
-        result = OrderedDict(zip(outputs, values, strict=True))
+        values = eagerly(self.keras_model.view.run, list(tensors.values()), [molded, image_metas, anchors])
+        result = OrderedDict(zip(tensors, values, strict=True))
         for name, value in result.items():
             log(name, value)
         return result

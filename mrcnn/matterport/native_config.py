@@ -195,14 +195,15 @@ def _mean(config: Any) -> tuple[float, ...]:
     return tuple(mean.tolist())
 
 
-def std_weights(std_dev: Any) -> tuple[float, ...]:
+def std_weights(std_dev: Any) -> tuple[float, float, float, float]:
     """Deltas are divided by their deviation there and multiplied by a weight here; rounded to what was meant."""
-    return tuple(round(float(1 / deviation), 6) for deviation in std_dev)
+    y, x, h, w = (round(float(1 / deviation), 6) for deviation in std_dev)
+    return y, x, h, w
 
 
-def _loss_weights(config: Any) -> dict[str, float]:
+def _loss_weights(config: Any) -> dict[str, float | None]:
     weights = {**Config.LOSS_WEIGHTS, **config.LOSS_WEIGHTS}
-    changes = {"heads.0.loss_weight": float(weights["mrcnn_mask_loss"])}
+    changes: dict[str, float | None] = {"heads.0.loss_weight": float(weights["mrcnn_mask_loss"])}
     for component, classes, boxes in (
         ("rpn", "rpn_class_loss", "rpn_bbox_loss"),
         ("box_head", "mrcnn_class_loss", "mrcnn_bbox_loss"),

@@ -63,7 +63,8 @@ def display_table(table: Sequence[Sequence[Any]]) -> None:
         print("\n".join("\t".join(str(cell) for cell in row) for row in table))
         return
     rows = ["".join(f"<td>{cell}</td>" for cell in row) for row in table]
-    IPython.display.display(IPython.display.HTML("<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"))
+    display: Any = IPython.display  # without types
+    display.display(display.HTML("<table>" + "".join(f"<tr>{row}</tr>" for row in rows) + "</table>"))
 
 
 def display_weight_stats(model: Any) -> None:

@@ -81,7 +81,8 @@ def resize_image(
     """
     dtype = image.dtype
     h, w = image.shape[:2]
-    window, scale, crop = (0, 0, h, w), 1, None
+    window, scale = (0, 0, h, w), 1.0
+    crop: tuple[int, int, int, int] | None = None
     padding = [(0, 0), (0, 0), (0, 0)]
     if mode == "none":
         return image, window, scale, padding, crop
@@ -96,15 +97,17 @@ def resize_image(
     h, w = image.shape[:2]
     if mode in ("square", "pad64"):
         if mode == "pad64":
-            assert min_dim % 64 == 0, "Minimum dimension must be a multiple of 64"
+            assert min_dim and min_dim % 64 == 0, "Minimum dimension must be a multiple of 64"
             height, width = resize_ops.padded_shape(h, w, 64)
         else:
+            assert max_dim is not None, "Mode square needs max_dim"
             height = width = max_dim
         top, left = (height - h) // 2, (width - w) // 2
         padding = [(top, height - h - top), (left, width - w - left), (0, 0)]
         image = np.pad(image, padding, mode="constant", constant_values=0)
         window = (top, left, h + top, w + left)
     elif mode == "crop":
+        assert min_dim is not None, "Mode crop needs min_dim"
         y, x = random.randint(0, h - min_dim), random.randint(0, w - min_dim)
         crop = (y, x, min_dim, min_dim)
         image = image[y : y + min_dim, x : x + min_dim]
@@ -164,4 +167,6 @@ def expand_mask(bbox: Any, mini_mask: np.ndarray, image_shape: Sequence[int]) ->
 def unmold_mask(mask: np.ndarray, bbox: Any, image_shape: Sequence[int]) -> np.ndarray:
     """bool[h, w], a predicted mask f[m, m] of probabilities put into its box in the image."""
     box = np.asarray(bbox, np.float32)[None]
-    return paste_masks(np.asarray(mask, np.float32)[None], box, *image_shape[:2], convention="integer_resize")[0]
+    return paste_masks(
+        np.asarray(mask, np.float32)[None], box, image_shape[0], image_shape[1], convention="integer_resize"
+    )[0]

@@ -37,7 +37,7 @@ def __getattr__(name: str) -> Any:
 def find_contours(image: np.ndarray, level: float) -> list[np.ndarray]:
     """Lines f[n, 2] of (row, column) along which an image [h, w] has a value, as scikit-image's."""
     generator = contourpy.contour_generator(z=np.asarray(image, np.float64))
-    return [np.fliplr(line) for line in generator.lines(level)]
+    return [np.fliplr(np.asarray(line)) for line in generator.lines(level)]
 
 
 def display_images(
@@ -121,7 +121,7 @@ def display_instances(
         # Boxes, outlines and captions stay on the axes as patches and texts, where scripts look for them.
         if show_bbox:
             y1, x1, y2, x2 = boxes[i]
-            style = {"linewidth": 2, "alpha": 0.7, "linestyle": "dashed", "facecolor": "none"}
+            style: dict[str, Any] = {"linewidth": 2, "alpha": 0.7, "linestyle": "dashed", "facecolor": "none"}
             ax.add_patch(patches.Rectangle((x1, y1), x2 - x1, y2 - y1, edgecolor=colors[i], **style))
         caption = _caption(i, class_ids, class_names, scores, captions)
         ax.text(boxes[i][1], boxes[i][0] + 8, caption, color="w", size=11, backgroundcolor="none")
@@ -231,10 +231,10 @@ def draw_boxes(
     ax.set_title(title)
     for i in range(num):
         visibility = 1 if visibilities is None else visibilities[i]
-        color, style, alpha = {0: ("gray", "dotted", 0.5), 1: (colors[i], "dotted", 1), 2: (colors[i], "solid", 1)}[
-            int(visibility)
-        ]
-        first = second = None
+        color: Any = colors[i] if int(visibility) else "gray"
+        style, alpha = {0: ("dotted", 0.5), 1: ("dotted", 1.0), 2: ("solid", 1.0)}[int(visibility)]
+        first: Any = None
+        second: Any = None
         if boxes is not None and np.any(boxes[i]):
             first = boxes[i]
             _rectangle(ax, first, color, alpha, "dashed" if refined_boxes is not None else style)

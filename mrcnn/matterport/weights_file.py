@@ -24,7 +24,7 @@ _OLD_LEAF = re.compile(r".*_(W|b|gamma|beta|running_mean|running_std)(?:_\d+)?")
 _OLD_LEAVES = {"W": "kernel", "b": "bias", "running_mean": "moving_mean", "running_std": "moving_variance"}
 
 
-class _Everything(dict):
+class _Everything(dict[str, Any]):
     """Stands for a file that has every array."""
 
     def __contains__(self, name: object) -> bool:
@@ -63,6 +63,7 @@ def load(model: Any, config: Any, path: str | os.PathLike[str], by_name: bool, e
     layers = layer_names(model, config)
     variables = {name: v for name, v in named_variables(model).items() if layers[name] not in excluded}
     arrays: Any = by_stable_names(contents.arrays, model)
+    stored: dict[str, Any] = {}
     if contents.container != "mrcnn":
         stored = {_modern(name): array for name, array in contents.arrays.items()}
         converted = matterport.to_ours(stored, network(config))

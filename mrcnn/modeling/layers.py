@@ -115,6 +115,8 @@ class ConvNorm(keras.layers.Layer):
         return self._convolve(inputs, tf.cast(tf.convert_to_tensor(self.kernel), inputs.dtype))
 
     def _convolve(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        if inputs.shape[0] == 0:  # outside of a graph TensorFlow gives of nothing the shape that came in
+            return self._convolve(tf.pad(inputs, [[0, 1], [0, 0], [0, 0], [0, 0]]), kernel)[:0]
         padding: Any = "SAME"
         if self.padding == "symmetric" and self.stride > 1 and self.kernel_size > 1:
             side = [(self.kernel_size - 1) // 2] * 2

@@ -62,22 +62,6 @@ def values(terms):
 # Predictions
 
 
-@pytest.mark.parametrize("class_agnostic, num_boxes", [(False, 3), (True, 1)])
-@pytest.mark.parametrize("conv_dims, norm", [((), "none"), ((32,), "gn")])
-def test_shapes_and_open_shapes(rng, class_agnostic, num_boxes, conv_dims, norm):
-    head = head_of(class_agnostic=class_agnostic, conv_dims=conv_dims, conv_norm=norm)
-    features, boxes = features_of(rng), tf.constant(random_boxes(rng, 2, 5))
-    valid = tf.constant(rng.random((2, 5)) < 0.7)
-    expected = head(features, boxes, valid, WINDOW)
-    assert expected.class_logits.shape == (2, 5, 4)
-    assert expected.deltas.shape == (2, 5, 4, num_boxes)
-    run = tf.function(lambda f, b, v: head(f, b, v, WINDOW))
-    specs = {k: tf.TensorSpec([None, None, None, 4]) for k in features}
-    concrete = run.get_concrete_function(specs, tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None], tf.bool))
-    for ours, theirs in zip(concrete(features, boxes, valid), expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=1e-5)
-
-
 def test_prediction_of_a_roi_depends_on_that_roi_only(rng):
     head = head_of()
     features, boxes, valid = features_of(rng), random_boxes(rng, 2, 5), tf.ones([2, 5], tf.bool)

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 
 
@@ -30,7 +28,9 @@ def test_lite0_is_the_published_network() -> None:
         192,
         320,
     ]
+    assert config.pixel_norm.mean == (127.0,) * 3 and config.pixel_norm.std == (128.0,) * 3
     backbone = EfficientNetLiteConfig(norm="bn").build()
+    assert sum(weight.path.endswith("/kernel") for weight in backbone.weights) == 48
     # 4.652 million published, less head (320 * 1280 kernel + 2 * 1280 norm) and classifier (1281 * 1000)
     assert sum(int(np.prod(w.shape)) for w in backbone.trainable_weights) == 4_652_008 - 412_160 - 1_281_000
 
@@ -65,25 +65,3 @@ def test_freezing_takes_the_first_block_with_the_stem() -> None:
     backbone = EfficientNetLiteConfig(freeze_at=2).build()
     assert {w.path.split("_")[0] for w in backbone.trainable_weights} == {"stage3", "stage4", "stage5"}
     assert all(w.path.endswith("/kernel") for w in backbone.trainable_weights)
-
-
-def test_every_kernel_gets_a_gradient_eager_and_in_a_graph() -> None:
-    backbone = EfficientNetLiteConfig().build()
-    x = tf.constant(np.random.default_rng(0).normal(size=(2, 32, 48, 3)).astype(np.float32))
-
-    def gradients(x: tf.Tensor) -> list[tf.Tensor]:
-        with tf.GradientTape() as tape:
-            loss = tf.add_n([tf.reduce_sum(tf.square(f)) for f in backbone(x).values()])
-        return tape.gradient(loss, [w.value for w in backbone.trainable_weights])
-
-    eager, graph = gradients(x), tf.function(gradients)(x)
-    assert len(eager) == 48
-    for one, other in zip(eager, graph, strict=True):
-        assert np.isfinite(one).all() and np.abs(one).max() > 0
-        np.testing.assert_allclose(one, other, atol=1e-4 * float(np.abs(one).max()))
-
-
-def test_config_round_trip() -> None:
-    config = EfficientNetLiteConfig(variant="lite2", norm="bn", freeze_at=1)
-    assert BackboneConfig.from_dict(config.to_dict()) == config
-    assert config.pixel_norm.mean == (127.0,) * 3 and config.pixel_norm.std == (128.0,) * 3

@@ -56,20 +56,6 @@ def loss_of(head, logits, targets, rois):
 # Predictions
 
 
-@pytest.mark.parametrize("class_agnostic, num_masks", [(False, 3), (True, 1)])
-def test_shapes_and_open_shapes(rng, class_agnostic, num_masks):
-    head = head_of(class_agnostic=class_agnostic)
-    features, boxes = features_of(rng), tf.constant(random_boxes(rng, 2, 5))
-    valid = tf.constant(rng.random((2, 5)) < 0.7)
-    expected = head(features, boxes, valid, WINDOW)
-    assert head.mask_side == SIDE
-    assert expected.shape == (2, 5, SIDE, SIDE, num_masks)
-    run = tf.function(lambda f, b, v: head(f, b, v, WINDOW))
-    specs = {k: tf.TensorSpec([None, None, None, 4]) for k in features}
-    concrete = run.get_concrete_function(specs, tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None], tf.bool))
-    np.testing.assert_allclose(concrete(features, boxes, valid), expected, atol=1e-6)
-
-
 def test_mask_is_laid_as_the_roi_is(rng):
     """Features that grow downwards give masks that grow downwards, not sideways."""
     head = head_of(conv_dims=())

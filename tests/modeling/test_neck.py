@@ -5,9 +5,9 @@ import pytest
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.necks.base import NeckConfig
+from mrcnn.modeling.necks.base import check_levels
 from mrcnn.modeling.necks.fpn import FPNConfig
-from mrcnn.modeling.necks.pass_through import PassThrough, PassThroughConfig
+from mrcnn.modeling.necks.pass_through import PassThroughConfig
 
 CHANNELS = {"c2": 4, "c3": 6, "c4": 8, "c5": 8}
 STRIDES = {"c2": 4, "c3": 8, "c4": 16, "c5": 32}
@@ -55,12 +55,9 @@ def test_a_pyramid_refuses_a_backbone_for_another_neck(backbone: ResNetConfig, m
         FPNConfig().build(backbone.channels, backbone.strides)
 
 
-@pytest.mark.parametrize("config", [PassThroughConfig(("c5",)), FPNConfig(channels=64, norm="gn", epsilon=1e-3)])
-def test_config_round_trip(config: NeckConfig) -> None:
-    assert NeckConfig.from_dict(config.to_dict()) == config
-
-
-def test_layer_round_trip() -> None:
-    neck = PassThroughConfig(("c5",)).build(CHANNELS, STRIDES, "fpn")
-    again = PassThrough.from_config(neck.get_config())
-    assert again.config == neck.config and again.strides == {"c5": 32} and again.channels == 8
+def test_levels_are_those_of_the_backbone() -> None:
+    check_levels(("c4", "c2"), CHANNELS, "field")
+    with pytest.raises(ConfigError, match=r"^field: c9, p2; the backbone has c2, c3, c4, c5$"):
+        check_levels(("c4", "c9", "p2"), CHANNELS, "field")
+    with pytest.raises(ConfigError, match=r"^field: c4; the backbone has no map$"):
+        check_levels(("c4",), {}, "field")

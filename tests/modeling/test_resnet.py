@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from mrcnn.base_config import ConfigError
-from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig, ResNetStage
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.normalize import NormalizePixels, PixelNorm
@@ -161,10 +160,3 @@ def test_kernels_of_equal_shape_start_different() -> None:
         w.numpy() for w in backbone.weights if w.path in ("stage2_block1_conv2/kernel", "stage2_block2_conv2/kernel")
     ]
     assert len(kernels) == 2 and not np.array_equal(*kernels)
-
-
-def test_config_round_trip() -> None:
-    config = ResNetConfig(
-        depth=101, norm="gn", stride_in_1x1=True, pixel_norm=CAFFE, groups=32, width_per_group=8, stem_pool="same"
-    )
-    assert BackboneConfig.from_dict(config.to_dict()) == config

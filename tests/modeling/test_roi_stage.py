@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.modeling.roi_stage import Res5Config, RoiStageConfig
+from mrcnn.modeling.roi_stage import Res5Config
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,3 @@ def test_groups_and_group_norm() -> None:
     shapes = {w.path: tuple(w.shape) for w in stage.weights}
     assert shapes["block1_conv1/kernel"] == (1, 1, 16, 1024) and shapes["block1_conv2/kernel"] == (3, 3, 32, 1024)
     assert "block1_conv1/norm/moving_mean" not in shapes
-
-
-def test_config_round_trip() -> None:
-    config = Res5Config("bn", 1e-3, True, 32, 8)
-    assert RoiStageConfig.from_dict(config.to_dict()) == config

@@ -101,4 +101,4 @@ def _add(image: ImageObjects, label: Path, entry: dict[str, Any], number: int) -
     if len(x) != len(y) or not x or None in (*x, *y):
         image.leave_out("shape", "neither a mask file nor a polygon with x and y", record)
         return
-    image.add(name, polygons=[np.stack([x, y], axis=1).astype(float)], record=record)
+    image.add(name, polygons=[np.array([x, y], np.float64).T], record=record)

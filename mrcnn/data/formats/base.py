@@ -55,11 +55,12 @@ class Format(abc.ABC):
         """One split, by the path that `splits` gave; by default `load` of it."""
         return self.load(path, images, validate=validate, **options)
 
-    def save(self, saver: Saver, **options: Any) -> None:
+    def save(self, saver: Saver, *args: Any, **options: Any) -> None:
         """Write a data set; formats that can be written override it.
 
         Args:
             saver: has the data set and the path, writes images, and notes what the format cannot hold.
+            *args: none; with it a format may name its options, as type checkers see it.
             **options: of the format.
         """
         raise DataError(f"{self.name} can be read only")
@@ -82,6 +83,10 @@ class Format(abc.ABC):
         """
 
 
+_OF_AN_IMAGE = ("image size", "image id twice")
+"""Kinds of issues that are of one image, whose id may be of no use."""
+
+
 def leave_out_records(dataset: Dataset) -> Dataset:
     """Read with `validate=False`: what is wrong with single records stays an issue, what is wrong with all is raised.
 
@@ -90,7 +95,7 @@ def leave_out_records(dataset: Dataset) -> Dataset:
     """
     dataset.issues[:] = [
         dataclasses.replace(issue, fatal=False, message=_with_effect(issue.message))
-        if issue.fatal and (issue.image_id is not None or issue.annotation_id is not None)
+        if issue.fatal and (issue.image_id is not None or issue.annotation_id is not None or issue.kind in _OF_AN_IMAGE)
         else issue
         for issue in dataset.issues
     ]

@@ -120,9 +120,9 @@ class AnnotationReader:
         missing = [key for key in ("image_id", "category_id") if key not in entry]
         if missing:
             report("missing key", f'"{missing[0]}" is missing', True)
-        elif image_id not in self.sizes:
+        elif image_id is None or image_id not in self.sizes:
             report("unknown image", f"names image {short(entry['image_id'])}, which the file does not list", True)
-        elif category not in self.categories:
+        elif category is None or category not in self.categories:
             known = ", ".join(map(str, list(self.class_ids)[:10])) + (", ..." if len(self.class_ids) > 10 else "")
             report("unknown category", f"names category {short(entry['category_id'])}; the file lists {known}", True)
         else:
@@ -176,7 +176,8 @@ def _without_polygons(piece: bytes) -> tuple[bytes, list[bytes]]:
     if _CUT_JSON in piece:
         return piece, []
     first, *others = piece.split(_KEY)
-    parts, texts = [first], []
+    parts = [first]
+    texts: list[bytes] = []
     for other in others:
         start = 4 if other.startswith(b": [[") else 3 if other.startswith(b":[[") else 0
         end = after = other.find(b"]]", start) if start else -1
@@ -247,8 +248,8 @@ class _Plain:
         polygons: tuple[np.ndarray, np.ndarray, np.ndarray],
         crowd: np.ndarray,
     ) -> None:
-        self._ids, self._image_ids, categories, boxes_given, areas = columns
-        areas = np.array(areas, np.float64)
+        self._ids, self._image_ids, categories, boxes_given, stated_areas = columns
+        areas = np.array(stated_areas, np.float64)
         self._areas = areas.tolist()
         points, starts, firsts = polygons
         stated = np.fromiter(itertools.chain.from_iterable(boxes_given), np.float64, 4 * len(entries)).reshape(-1, 4)

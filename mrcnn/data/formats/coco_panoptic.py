@@ -57,8 +57,8 @@ class CocoPanoptic(Format):
             DataError: see `Format.load`.
         """
         content = read_object(path)
-        entries = [content.get(key) for key in _KEYS[:3]]
-        if not all(isinstance(value, list) for value in entries):
+        entries = [value for key in _KEYS[:3] if isinstance(value := content.get(key), list)]
+        if len(entries) < 3:
             raise DataError(f"{path}: expected the lists images, annotations and categories, got {short(content)}")
         listed, annotations, categories = ([e for e in value if isinstance(e, dict)] for value in entries)
         things = {as_id(c.get("id")): str(c.get("name")) for c in categories if c.get("isthing", 1)}

@@ -76,15 +76,11 @@ def open_large(path: Path, keypoints: bool | None) -> CocoSource | None:
         if any(str(entry.get("id")) in ("0", "0.0", "False") for entry in categories):
             return None
         are_named = any(map(joint_names, categories))
-        if not are_named and keypoints is not False and (keypoints or _mentions(arrays, b'"keypoints"')):
+        if not are_named and keypoints is not False and (keypoints or arrays.mentions("annotations", b'"keypoints"')):
             return None
     except (ValueError, OSError, RecursionError):
         return None  # whatever it is, reading it as a whole says so
     return CocoSource(data, arrays)
-
-
-def _mentions(arrays: JsonArrays, text: bytes) -> bool:
-    return any(text in piece for piece in arrays.pieces("annotations"))
 
 
 @contextlib.contextmanager

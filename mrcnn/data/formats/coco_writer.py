@@ -19,7 +19,8 @@ def dataset_to_coco(dataset: Dataset) -> dict[str, Any]:
 
     Numbers are plain; polygons stay polygons, other masks become compressed RLE.
     """
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     given = [a.annotation_id for index in range(len(dataset)) for a in dataset.annotations(index)]
     keeps_ids = all(isinstance(i, int) for i in given) and len(set(given)) == len(given)
     for index in range(len(dataset)):

@@ -318,7 +318,7 @@ class ImageObjects:
         polygons: Sequence[np.ndarray],
         masks: Sequence[tuple[np.ndarray, int, int]],
         *,
-        record: Record = None,
+        record: Record | None = None,
     ) -> None:
         """Add an object that is drawn in several parts, as polygons, as masks (bits, top, left), or both."""
         if not masks:

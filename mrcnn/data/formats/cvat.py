@@ -1,8 +1,9 @@
 """CVAT for images 1.1 and CVAT for video 1.1, as XML.
 
 Polygons, boxes and ellipses (turned ones too), masks, skeletons; shapes of one `group_id` and one label in one image
-are parts of one object. Of a video, the shapes of every frame that lists them; frames are images/frame_000000.*.
-Polylines, points and cuboids have no area and are left out ("no area"). Joints are those of the label that has most.
+are parts of one object, of which a box beside polygons or masks is only the bounds. Of a video, the shapes of every
+frame that lists them; frames are images/frame_000000.*. Polylines, points and cuboids have no area and are left out
+("no area"). Joints are those of the label that has most.
 
 Ref: https://docs.cvat.ai/docs/manual/advanced/xml_format/
 """
@@ -160,6 +161,7 @@ class _Part(NamedTuple):
 
 def _add_shapes(image: ImageObjects, shapes: list[Element]) -> None:
     groups: dict[tuple[str, str], list[tuple[str, _Part]]] = {}
+    outlined = {_group(shape) for shape in shapes if shape.tag in ("polygon", "mask")}
     for number, shape in enumerate(shapes, start=1):
         record, name = f"{shape.tag} {number}", (shape.get("label") or "").strip()
         if shape.tag == "attribute":
@@ -173,12 +175,18 @@ def _add_shapes(image: ImageObjects, shapes: list[Element]) -> None:
         except DataError as error:
             image.leave_out("shape", str(error), record)
             continue
-        group = shape.get("group_id") or ""
+        group = _group(shape)[1]
+        if shape.tag == "box" and group not in ("", "0") and _group(shape) in outlined:
+            continue  # the box of an object that has its outline, too, as datumaro writes them
         alone = part.skeleton is not None or group in ("", "0")
         key = (name, f"shape {number}" if alone else group)
         groups.setdefault(key, []).append((record, part))
     for (name, _), parts in groups.items():
         _add_object(image, name, parts)
+
+
+def _group(shape: Element) -> tuple[str, str]:
+    return (shape.get("label") or "").strip(), shape.get("group_id") or ""
 
 
 def _add_object(image: ImageObjects, name: str, parts: list[tuple[str, _Part]]) -> None:
@@ -200,7 +208,8 @@ def _part(shape: Element) -> _Part:
         x1, y1, x2, y2 = (_number(shape, key) for key in ("xtl", "ytl", "xbr", "ybr"))
         return _Part(rectangle(x1, y1, x2, y2, turn))
     if shape.tag == "ellipse":
-        return _Part(ellipse(*(_number(shape, key) for key in ("cx", "cy", "rx", "ry")), turn))
+        cx, cy, rx, ry = (_number(shape, key) for key in ("cx", "cy", "rx", "ry"))
+        return _Part(ellipse(cx, cy, rx, ry, turn))
     if shape.tag == "mask":
         return _Part(mask=_mask(shape))
     raise DataError(f"shape {short(shape.tag)}, expected polygon, box, ellipse, mask or skeleton")

@@ -54,7 +54,8 @@ class DatumaroJson(Format):
         file = files[0] if files else path
         content = read_object(file)
         items, categories = content.get("items"), content.get("categories")
-        labels = categories.get("label") if isinstance(categories, dict) else None
+        categories = categories if isinstance(categories, dict) else {}
+        labels = categories.get("label")
         labels = labels.get("labels") if isinstance(labels, dict) else None
         if not isinstance(items, list) or not isinstance(labels, list):
             raise DataError(f'{file}: expected "items" and the labels in "categories", got {short(content)}')

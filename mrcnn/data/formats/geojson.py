@@ -219,7 +219,7 @@ def _parts(entry: dict[str, Any]) -> tuple[Parts, str]:
     kind = geometry.get("type") if isinstance(geometry, dict) else None
     if not isinstance(geometry, dict) or kind not in ("Polygon", "MultiPolygon"):
         return [], f"geometry {short(kind)}, expected a Polygon or a MultiPolygon"
-    polygons = geometry.get("coordinates")
+    polygons: Any = geometry.get("coordinates")
     polygons = [polygons] if kind == "Polygon" else polygons
     parts: Parts = []
     try:

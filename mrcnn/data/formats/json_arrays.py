@@ -7,13 +7,14 @@ needed, so that no more than one is in memory.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-_BLOCK = 2**22
+_BLOCK = 2**20
 _OTHER, _QUOTE, _OPEN, _CLOSE, _ESCAPE = range(5)
 _KINDS = bytearray(256)
 for _codes, _kind in ((b'"', _QUOTE), (b"{[", _OPEN), (b"}]", _CLOSE), (b"\\", _ESCAPE)):
@@ -22,6 +23,8 @@ for _codes, _kind in ((b'"', _QUOTE), (b"{[", _OPEN), (b"}]", _CLOSE), (b"\\", _
 _TABLE = bytes(_KINDS)
 _MARK = b"\xef\xbb\xbf"
 _MAX_REST = 2**26
+_SPACES = b" \t\r\n"
+_COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
 
 
 class Place(NamedTuple):
@@ -82,19 +85,30 @@ class JsonArrays:
             places = self.places.get(key, [])
             for number, place in enumerate(places, start=1):
                 file.seek(place.offset)
-                piece = file.read(place.length).strip(b" \t\r\n")
-                if len(piece) == 0:
-                    continue
-                if not is_first:
-                    if not piece.startswith(b","):
+                piece = file.read(place.length).rstrip(_SPACES)
+                start = 0
+                if not is_first and piece:
+                    comma = _COMMA.match(piece)
+                    if comma is None:
                         raise ValueError("no comma between two elements")
-                    piece = piece[1:].lstrip(b" \t\r\n")
-                    if not piece:
+                    start = comma.end()
+                    if start == len(piece):
                         raise ValueError("no element after a comma")
+                if not piece:
+                    continue
                 if number < len(places) and not piece.endswith((b"}", b"]")):
                     raise ValueError("an element is cut")
                 is_first = False
-                yield b"[" + piece + b"]"
+                yield b"".join((b"[", memoryview(piece)[start:], b"]"))
+
+    def mentions(self, key: str, text: bytes) -> bool:
+        """Whether a text without spaces and brackets is in some element of an array."""
+        with open(self.path, "rb") as file:
+            for place in self.places.get(key, []):
+                file.seek(place.offset)
+                if text in file.read(place.length):
+                    return True
+        return False
 
     def _keep(self, file: BinaryIO, start: int, end: int) -> None:
         """Bytes that belong to the rest."""
@@ -105,7 +119,7 @@ class JsonArrays:
     def _scan(self, file: BinaryIO, block: bytes, offset: int) -> None:
         """Follow the structure through a block."""
         kinds = np.frombuffer(block.translate(_TABLE), np.uint8)
-        places = np.flatnonzero(kinds)
+        places = np.flatnonzero(kinds != _OTHER)
         kinds = kinds[places]
         kinds, places = self._without_escapes(kinds, places, len(block))
         quotes = kinds == _QUOTE

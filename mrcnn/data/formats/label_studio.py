@@ -228,7 +228,8 @@ def _add_region(
                 polygon = rectangle(x1, y1, x2, y2, turn, corner=True)
             else:
                 x, y, rx, ry = _value(entry, "x", "y", "radiusX", "radiusY")
-                polygon = ellipse(*(x, y) * scale, *(rx, ry) * scale, turn)
+                (cx, cy), (across, down) = (x, y) * scale, (rx, ry) * scale
+                polygon = ellipse(cx, cy, across, down, turn)
     except (DataError, TypeError, ValueError, AttributeError) as error:
         image.leave_out("shape", f"{kind}: {error}", record)
         return

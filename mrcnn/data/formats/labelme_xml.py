@@ -108,6 +108,8 @@ def _add_objects(image: ImageObjects, tree: Element, masks: Path) -> None:
 
 def _add(image: ImageObjects, record: str, entries: list[Element], masks: Path) -> None:
     name = (entries[0].findtext("name") or "").strip()
+    # Beside an outline a box is only its bounds, as datumaro writes them; alone it is the object.
+    entries = [e for e in entries if (e.findtext("type") or "").strip() != "bounding_box"] or entries
     polygons, whole = [], None
     for entry in entries:
         polygon, file = entry.find("polygon"), (entry.findtext("segm/mask") or "").strip()

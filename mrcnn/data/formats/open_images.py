@@ -92,8 +92,9 @@ def _load(file: Path, split: str | None, images: Path | None, validate: bool) ->
         file_of = files.find(image_id)
         used.add(file_of)
         image = collector.image(image_id, file_of, label=file, missing=files.missing(image_id))
-        for row in entries if image is not None else ():
-            _add(image, row, masks, names)
+        if image is not None:
+            for row in entries:
+                _add(image, row, masks, names)
     for other in files.files:
         if other not in used:
             collector.report("image without label", f"{other.name} has no mask; kept without objects", other.stem)

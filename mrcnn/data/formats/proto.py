@@ -24,7 +24,8 @@ class Features:
     def texts(self, key: str) -> list[bytes]:
         """A list of bytes."""
         value = self.values.get(key)
-        return value if isinstance(value, list) and all(isinstance(v, bytes) for v in value) else []
+        texts = [v for v in value if isinstance(v, bytes)] if isinstance(value, list) else []
+        return texts if isinstance(value, list) and len(texts) == len(value) else []
 
     def floats(self, key: str) -> np.ndarray:
         """f64[n]."""
@@ -34,7 +35,8 @@ class Features:
     def integers(self, key: str) -> list[int]:
         """A list of integers."""
         value = self.values.get(key)
-        return value if isinstance(value, list) and all(isinstance(v, int) for v in value) else []
+        integers = [v for v in value if isinstance(v, int)] if isinstance(value, list) else []
+        return integers if isinstance(value, list) and len(integers) == len(value) else []
 
 
 def parse_example(data: bytes, where: str) -> Features:

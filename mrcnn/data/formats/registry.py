@@ -104,10 +104,10 @@ def locate(path: Path, format: str | None) -> tuple[Format, dict[str, Path]]:
     try:
         chosen = recognize(path)
     except NoFormatError:
-        chosen, folders = _recognize_splits(path)
-        if chosen is None:
+        shared, folders = _recognize_splits(path)
+        if shared is None:
             raise
-        return chosen, folders
+        return shared, folders
     return chosen, chosen.splits(path)
 
 

@@ -89,8 +89,8 @@ class Cityscapes(Format):
         files = ImageFiles([images or root.parent / "leftImg8bit"])
         labels: dict[str, Path] = {}
         for ending in ("_polygons.json", "_instanceIds.png"):  # polygons do not hide each other
-            for file in files_below(labels_root, (ending.lower(),)):
-                labels.setdefault(file.name[: -len(ending)].rpartition("_")[0], file)
+            for path_of in files_below(labels_root, (ending.lower(),)):
+                labels.setdefault(path_of.name[: -len(ending)].rpartition("_")[0], path_of)
         for stem, label in sorted(labels.items()):
             file = files.find(f"{stem}_leftImg8bit")
             image = collector.image(stem, file, label=label, missing=files.missing(f"{stem}_leftImg8bit.png"))

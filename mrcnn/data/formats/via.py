@@ -172,7 +172,7 @@ def _add_image(
     annotations = []
     for number, (region, name, class_id) in enumerate(regions):
 
-        def report(kind: str, message: str, fatal: bool = False, number=number) -> None:
+        def report(kind: str, message: str, fatal: bool = False, number: int = number) -> None:
             issues.append(DatasetIssue(kind, message, filename, number, path, fatal))
 
         if class_id is None:
@@ -287,7 +287,7 @@ def _annotation(
         return None
     inside = clipped[0] if clipped else outline
     (x1, y1), (x2, y2) = inside.min(axis=0), inside.max(axis=0)
-    box = tuple(float(v) for v in (max(y1, 0), max(x1, 0), min(y2, height), min(x2, width)))
+    box = (float(max(y1, 0)), float(max(x1, 0)), float(min(y2, height)), float(min(x2, width)))
     if not clipped or not has_area(box):
         report("outside", f"outside {start}{LEFT_OUT}")
         return None
@@ -309,10 +309,10 @@ def _outline(shape: Any) -> np.ndarray:
         raise _BadShape(f'expected "shape_attributes" with the name of a shape, got {short(shape)}')
     name = shape["name"]
     if name in ("polygon", "polyline"):
-        x, y = (_list(shape, f"all_points_{axis}") for axis in "xy")
-        if x.shape != y.shape or x.ndim != 1:
-            raise _BadShape(f"{name} of {x.size} x and {y.size} y coordinates")
-        return np.stack([x, y], axis=1)
+        xs, ys = (_list(shape, f"all_points_{axis}") for axis in "xy")
+        if xs.shape != ys.shape or xs.ndim != 1:
+            raise _BadShape(f"{name} of {xs.size} x and {ys.size} y coordinates")
+        return np.stack([xs, ys], axis=1)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused by the caller
         if name == "rect":
             x, y, w, h = _measures(shape, "x", "y", "width", "height")

@@ -43,7 +43,9 @@ def from_project(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         DataError: a view names a file that the project does not list.
     """
-    files, entries, of_view = content["file"], {}, {}
+    files = content["file"]
+    entries: dict[str, Any] = {}
+    of_view: dict[str, Any] = {}
     for vid, view in content["view"].items():
         listed = view.get("fid_list") if isinstance(view, dict) else None
         file = files.get(str(listed[0])) if isinstance(listed, list) and listed else None

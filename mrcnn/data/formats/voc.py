@@ -172,7 +172,8 @@ def _read_image(
     labelmap: list[tuple[str, tuple[int, int, int]]] | None,
     boxes: bool,
 ) -> None:
-    named, stated, objects = None, None, []
+    named, stated = None, None
+    objects: list[LabeledObject] = []
     if label is not None:
         try:
             named, stated, objects = _read_label(label)

@@ -98,7 +98,8 @@ def _class_of(
     window = classes[region.top : region.top + rows, region.left : region.left + columns][region.bits]
     if classes.ndim == 3:
         colors, counts = np.unique(window[:, :3], axis=0, return_counts=True)
-        color = tuple(int(v) for v in colors[counts.argmax()])
+        red, green, blue = (int(v) for v in colors[counts.argmax()])
+        color = (red, green, blue)
         if labelmap is not None:
             return next((name for name, own in labelmap if own == color), None)
         number = _PALETTE.get(color)

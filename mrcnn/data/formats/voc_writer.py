@@ -47,8 +47,8 @@ def write_voc(saver: Saver, split: str, color: Callable[[int], tuple[int, int, i
                 ElementTree.SubElement(entry, key).text = "0"
             box = ElementTree.SubElement(entry, "bndbox")
             y1, x1, y2, x2 = (float(v) for v in annotation.box)
-            for key, value in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
-                ElementTree.SubElement(box, key).text = f"{value:.2f}".rstrip("0").rstrip(".")
+            for key, edge in (("xmin", x1 + 1), ("ymin", y1 + 1), ("xmax", x2), ("ymax", y2)):
+                ElementTree.SubElement(box, key).text = f"{edge:.2f}".rstrip("0").rstrip(".")
         saver.put_image(index, saver.path / "JPEGImages")
         stem = saver.stem(index)
         write_png(saver.path / "SegmentationObject" / f"{stem}.png", values.astype(np.uint8), palette)

@@ -155,7 +155,9 @@ class Yolo(Format):
         for file, label in labels.items():
             image_id = relative_id(file, root)
             if label is None:
-                reader.report("image without label", f"{file.name} has no label; kept without objects", image_id, file)
+                reader.report(
+                    "image without label", f"{file.name} has no label; kept without objects", image_id, path=file
+                )
             objects = reader.image(image_id, file, label=label, file_name=file.name)
             if objects is not None and label is not None:
                 rows.read(objects, label)

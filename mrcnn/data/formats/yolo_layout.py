@@ -111,8 +111,9 @@ def names_of(content: dict[str, Any]) -> list[str]:
 
 def keypoint_shape(content: dict[str, Any]) -> tuple[int, int] | None:
     shape = content.get("kpt_shape")
-    is_pair = isinstance(shape, list) and len(shape) == 2 and all(isinstance(v, int) for v in shape)
-    return (shape[0], shape[1]) if is_pair and 0 < shape[0] < 10000 and shape[1] in (2, 3) else None
+    if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(v, int) for v in shape):
+        return None
+    return (shape[0], shape[1]) if 0 < shape[0] < 10000 and shape[1] in (2, 3) else None
 
 
 def with_joint_names(dataset: Dataset, content: dict[str, Any] | None) -> Dataset:

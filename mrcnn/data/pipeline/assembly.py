@@ -171,7 +171,7 @@ def _usable(dataset: Dataset, config: DataConfig, training: bool) -> np.ndarray:
     """i64[n], the images to show."""
     indices = np.arange(len(dataset))
     if training and not config.keep_empty:
-        indices = np.array([i for i in indices if dataset.annotations(i)], np.int64)
+        indices = np.array([i for i in indices.tolist() if dataset.annotations(i)], np.int64)
     if not len(indices):
         raise DataError(f"{dataset!r} ({dataset.path or 'no file'}): there is no image to make batches of")
     return indices
@@ -199,7 +199,7 @@ def _assemble(
     """
     epochs, failures = itertools.count(start_epoch), failures or Failures()
 
-    def next_epoch(_: np.ndarray) -> np.ndarray:
+    def next_epoch(_: np.ndarray) -> np.int64:
         return np.int64(next(epochs) if training else start_epoch)
 
     def call(epoch: np.ndarray, number: np.ndarray) -> list[np.ndarray]:

@@ -104,6 +104,7 @@ def _random_window(
         return sample
     boxes = sample["boxes"]
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
+    y = x = 0
     for _ in range(_CROP_TRIES):
         y, x = int(rng.integers(0, h - wanted_h + 1)), int(rng.integers(0, w - wanted_w + 1))
         inside = (centers >= (y, x)) & (centers < (y + wanted_h, x + wanted_w))

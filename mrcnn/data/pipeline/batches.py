@@ -57,9 +57,11 @@ class BatchMaker:
     def spec(self, batch_size: int | None) -> dict[str, tf.TensorSpec]:
         """Of the batches; height and width are open where images need canvases of different sizes."""
         config = self.config
+        height, width = self._static_size
         return batch_spec(
             batch_size,
-            *self._static_size,
+            height,
+            width,
             config.max_instances,
             config.mask_side,
             config.num_joints,

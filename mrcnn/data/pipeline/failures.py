@@ -56,14 +56,15 @@ class Failures:
             tf.errors.OpError: something else, which no thread of the pipeline raised.
         """
         iterator = iter(batches)
-        while True:
+        failure: Exception | None = None
+        while failure is None:
             try:
                 batch = next(iterator)
             except StopIteration:
                 return
             except tf.errors.OpError as error:
                 failure = self._first() or error
-                break
+                continue
             yield batch
         raise failure  # outside of the handler: TensorFlow's report would be shown as its context
 

@@ -89,6 +89,8 @@ class BatchSampler:
         self.start, self.repeats = start, repeats
         self._lock = threading.Lock()
         self._epoch: tuple[tuple[int, bool], list[np.ndarray]] | None = None
+        self._waiting: dict[int, list[tuple[int, int]]] = {}
+        self._batches: list[np.ndarray] = []
         self._restart()
 
     def num_batches(self, drop_remainder: bool) -> int:
@@ -121,8 +123,10 @@ class BatchSampler:
             return self._batches[number - self._first]
 
     def _restart(self) -> None:
-        self._next, self._waiting = self.start, {}
-        self._first, self._batches = 0, []  # number of the first batch that is kept, and those that are kept
+        self._next = self.start
+        self._waiting = {}
+        self._first = 0  # number of the first batch that is kept
+        self._batches = []  # those that are kept
 
     def _fill(self, epoch: int, waiting: dict[int, list[tuple[int, int]]]) -> list[np.ndarray]:
         """The full batches of an epoch; `waiting` holds what is left of the one before, and then of this one."""

@@ -79,3 +79,34 @@ def test_polygons_beside_boxes_of_voc(tmp_path: Path) -> None:
     expected[3:8, 2:9] = True
     np.testing.assert_array_equal(mask, expected)
     assert ["polygon: a point without two finite numbers" in str(issue) for issue in data.issues] == [True]
+
+
+def test_boxes_beside_outlines_are_their_bounds(tmp_path: Path) -> None:
+    """As datumaro writes objects of COCO: a polygon and a box of one group."""
+    write_image(tmp_path / "cvat/images/a.jpg")
+    image = '<image id="0" name="a.jpg" width="40" height="30">{}</image>'
+    box = '<box label="fig" group_id="{}" xtl="2" ytl="3" xbr="12" ybr="13"/>'
+    polygon = '<polygon label="fig" group_id="1" points="2,3;12,3;2,13"/>'
+    other = polygon.replace("fig", "nut").replace('"1"', '"2"')
+    shapes = image.format(polygon + box.format(1) + box.format(2) + other + box.format(0))
+    (tmp_path / "cvat/a.xml").write_text(f"<annotations><version>1.1</version>{shapes}</annotations>")
+    data = mrcnn.load_dataset(tmp_path / "cvat")
+    names = [data.class_names[a.class_id - 1] for a in data.annotations(0)]
+    areas = [(name, int(mask.sum())) for name, mask in zip(names, masks(data, 0), strict=True)]
+    half = areas[0][1]
+    assert 40 < half < 60 and sorted(areas) == [("fig", half), ("fig", 100), ("fig", 100), ("nut", half)]
+
+    write_image(tmp_path / "labelme/a.jpg")
+
+    def points(*corners: tuple[int, int]) -> str:
+        return "<polygon>" + "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in corners) + "</polygon>"
+
+    square = points((2, 3), (12, 3), (12, 13), (2, 13))
+    triangle = points((2, 3), (12, 3), (2, 13))
+    objects = (
+        f"<object><name>fig</name><id>0</id><parts><hasparts>1</hasparts></parts>{triangle}</object>"
+        f"<object><name>fig</name><id>1</id><type>bounding_box</type>{square}</object>"
+        f"<object><name>fig</name><id>2</id><type>bounding_box</type>{square}</object>"
+    )
+    (tmp_path / "labelme/a.xml").write_text(f"<annotation><filename>a.jpg</filename>{objects}</annotation>")
+    assert [int(m.sum()) for m in masks(mrcnn.load_dataset(tmp_path / "labelme"), 0)] == [half, 100]

@@ -54,6 +54,14 @@ def test_paths_of_data_yaml_as_people_write_them(tmp_path: Path, text: str) -> N
     assert sets["val"].class_names == ("cat", "1", "dog")
 
 
+def test_an_image_without_a_label_is_named_by_its_file(tmp_path: Path) -> None:
+    layout(tmp_path)
+    lonely = write_image(tmp_path / "images" / "train" / "lonely.png")
+    data = mrcnn.load_dataset(tmp_path, split="train")
+    (issue,) = [i for i in data.issues if i.kind == "image without label"]
+    assert (issue.path, issue.annotation_id) == (str(lonely), None) and len(data.annotations(0)) == 0
+
+
 def test_layouts_without_yaml(tmp_path: Path) -> None:
     layout(tmp_path / "a")
     assert mrcnn.dataset_splits(tmp_path / "a") == ("train", "val")

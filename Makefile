@@ -25,14 +25,13 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/python samples/demo.py
 
-# Two processes, each with whole files: most of the time goes into tracing graphs, which keeps one core busy. Large
-# networks have processes of their own, as TensorFlow keeps the memory of their graphs until a process ends.
+# Two processes, each with whole files: most of the time goes into tracing graphs, which keeps one core busy. Among the
+# slow tests the large networks have processes of their own, as oneDNN keeps the memory they once needed.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
 LARGE := tests/golden tests/matterport tests/modeling tests/weights
 
 test: $(VENV)/.installed-dev
-	$(PYTEST) $(LARGE)
-	$(PYTEST) $(LARGE:%=--ignore=%)
+	$(PYTEST)
 
 slow: $(VENV)/.installed-dev
 	$(PYTEST) -m "slow or overfit" $(LARGE)

@@ -46,7 +46,7 @@ def start(recipe_name: str, case: str, options: argparse.Namespace) -> Callable[
     drawn = draw((int(side), int(side)), int(num), OBJECTS, CLASSES)
     if what == "detect":
         images = list(drawn[0])
-        return lambda: {"detections": float(sum(map(len, mrcnn.detect(model, images))))}
+        return lambda: {"detections": float(sum(map(len, mrcnn.detect(model, images, score_threshold=None))))}
     mrcnn.set_trainable(model, "all_but_frozen")
     model.compile(keras.optimizers.SGD(1e-5, momentum=0.9))
     model.optimizer.build(model.trainable_variables)

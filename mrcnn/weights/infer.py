@@ -118,6 +118,17 @@ def _expect_whole_layers(look: _Look) -> None:
 
 
 def _backbone(look: _Look) -> dict[str, Any]:
+    return _convnext(look) if look.has("backbone/stem_conv/") else _resnet(look)
+
+
+def _convnext(look: _Look) -> dict[str, Any]:
+    stages = (2, 3, 4, 5)
+    depths = tuple(look.count(f"backbone/stage{stage}_block{{}}_depthwise/kernel") for stage in stages)
+    widths = tuple(look(f"backbone/stage{stage}_block1_depthwise/kernel")[0] for stage in stages)
+    return {"backbone": "convnext", "backbone.depths": depths, "backbone.widths": widths, "backbone.norm": "none"}
+
+
+def _resnet(look: _Look) -> dict[str, Any]:
     stem = look("backbone/stem_conv1/kernel")
     if stem[0] != 64 or stem[2:] != (7, 7):
         raise WeightsError(f"{look.source}: the stem is {list(stem)}, expected a 7x7 convolution to 64 channels")

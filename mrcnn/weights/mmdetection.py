@@ -1,4 +1,4 @@
-"""Checkpoints of mmdetection 2 and 3: its Faster, Mask and Cascade (Mask) R-CNN with a feature pyramid, .pth.
+"""Checkpoints of mmdetection 2 and 3: its Faster and Mask R-CNN with a feature pyramid, .pth.
 
 Arrays do not tell whether a network saw RGB or BGR pixels, and where its strides lie. Most checkpoints carry their
 configuration as text in `meta`; it decides. In others the first convolution tells divided pixels from undivided ones.
@@ -46,6 +46,23 @@ _NECK = {"lateral_convs": "lateral", "fpn_convs": "output"}
 _RPN = {"rpn_cls": "objectness", "rpn_reg": "deltas"}
 _BOX = {"fc_cls": "class_logits", "fc_reg": "deltas"}
 _MASK = {"upsample": "deconv", "conv_logits": "mask_logits"}
+_NEXT_BLOCK = r"backbone\.stages\.([0-3])\.(\d+)"
+_NEXT = {"depthwise_conv": "depthwise", "pointwise_conv1": "expand", "pointwise_conv2": "project"}
+_LAYER_NORMS = {"weight": "gamma", "bias": "beta"}
+# Layers of a ConvNeXt; norms are layer norms, layers of their own.
+_CONVNEXT: tuple[tuple[str, Callable[[re.Match[str]], str], bool], ...] = (
+    (r"backbone\.downsample_layers\.0\.0", lambda m: "backbone/stem_conv", False),
+    (r"backbone\.downsample_layers\.0\.1", lambda m: "backbone/stem_norm", True),
+    (r"backbone\.downsample_layers\.([1-3])\.0", lambda m: f"backbone/stage{int(m[1]) + 2}_down_norm", True),
+    (r"backbone\.downsample_layers\.([1-3])\.1", lambda m: f"backbone/stage{int(m[1]) + 2}_down_conv", False),
+    (
+        rf"{_NEXT_BLOCK}\.(depthwise_conv|pointwise_conv[12])",
+        lambda m: f"backbone/stage{int(m[1]) + 2}_block{int(m[2]) + 1}_{_NEXT[m[3]]}",
+        False,
+    ),
+    (rf"{_NEXT_BLOCK}\.norm", lambda m: f"backbone/stage{int(m[1]) + 2}_block{int(m[2]) + 1}_norm", True),
+    (r"backbone\.norm([0-3])", lambda m: f"backbone/stage{int(m[1]) + 2}_out_norm", True),
+)
 _HEAD = r"roi_head\.(?:bbox|mask)_head"
 # (pattern of the module, our layer, is it a norm)
 _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str], bool], ...] = (
@@ -97,6 +114,8 @@ _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str], bool], ...] = (
     ),
 )
 _UNSUPPORTED = (
+    (r"roi_head\.mask_head\.\d\.|roi_head\.bbox_head\.\d\.", "Cascade R-CNN of mmdetection is not supported"),
+    (r"\.attn\.w_msa\.", "Swin Transformers are not supported"),
     (r"\.conv_offset\.", "deformable convolutions are not supported"),
     (r"^(bbox_head|mask_head)\.", "only detectors with RoI heads of mmdetection 2 and 3 are supported"),
     (r"roi_head\.(point_head|mask_iou_head|semantic_head|grid_head)\.", "only box and mask heads are supported"),
@@ -149,7 +168,9 @@ def describe(
     else:
         changes["backbone.pixel_norm"], sentence = _usual_pixels(arrays, network)
         assumptions.append(sentence)
-    if not isinstance(entry(config, "model", "backbone", "style"), str):
+    if network.overrides.get("backbone") == "convnext":
+        changes = {path: value for path, value in changes.items() if path != "backbone.stride_in_1x1"}
+    elif not isinstance(entry(config, "model", "backbone", "style"), str):
         is_caffe = changes["backbone.pixel_norm"] == CAFFE_PIXELS and network["backbone.norm"] != "gn"
         changes["backbone.stride_in_1x1"] = is_caffe
         assumptions.append(f"stride in the {'1x1' if is_caffe else '3x3'} convolution, as with these pixels")
@@ -174,8 +195,12 @@ def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
     """Our variable name -> name in the file."""
     ours: dict[str, str] = {}
+    is_convnext = "backbone.downsample_layers.0.0.weight" in arrays
     for name in arrays:
         theirs, _, their_leaf = name.rpartition(".")
+        if is_convnext and theirs.startswith("backbone."):
+            ours |= _of_convnext(name, theirs, their_leaf)
+            continue
         for pattern, layer, is_norm in _LAYERS:
             match = re.fullmatch(pattern, theirs)
             if match:
@@ -184,6 +209,19 @@ def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
                     ours[f"{layer(match)}/{leaf}"] = name
                 break
     return ours
+
+
+def _of_convnext(name: str, theirs: str, their_leaf: str) -> dict[str, str]:
+    """Our name of one of a ConvNeXt's arrays -> its name."""
+    block = re.fullmatch(_NEXT_BLOCK, theirs)
+    if block and their_leaf == "gamma":
+        return {f"backbone/stage{int(block[1]) + 2}_block{int(block[2]) + 1}_scale/gamma": name}
+    for pattern, layer, is_norm in _CONVNEXT:
+        match = re.fullmatch(pattern, theirs)
+        leaf = _LAYER_NORMS.get(their_leaf) if is_norm else leaf_of(their_leaf, False)
+        if match and leaf is not None:
+            return {f"{layer(match)}/{leaf}": name}
+    return {}
 
 
 def _usual_training(network: Network) -> dict[str, Any]:
@@ -206,7 +244,8 @@ def _stated(config: Any, network: Network) -> dict[str, Any]:
         changes["backbone.stride_in_1x1"] = style == "caffe"
     frozen = entry(model, "backbone", "frozen_stages")
     if isinstance(frozen, int) and -1 <= frozen <= 4:
-        changes["backbone.freeze_at"] = frozen + 1
+        is_convnext = network.overrides.get("backbone") == "convnext"  # whose stem is frozen with the first stage only
+        changes["backbone.freeze_at"] = 0 if is_convnext and frozen < 1 else frozen + 1
     if entry(model, "backbone", "norm_cfg", "requires_grad") is False and network["backbone.norm"] == "bn":
         changes["backbone.norm"] = "frozen_bn"
     generator = entry(model, "rpn_head", "anchor_generator")
@@ -272,6 +311,8 @@ def _stated_pixels(config: Any) -> PixelNorm | None:
 def _usual_pixels(arrays: Mapping[str, Any], network: Network) -> tuple[PixelNorm, str]:
     """The pixels that the first convolution is made for, and a sentence about them."""
     stem = {leaf: f"backbone.{module}" for leaf, module in (("kernel", "conv1.weight"), ("gamma", "bn1.weight"))}
+    if network.overrides.get("backbone") == "convnext":
+        return MMDETECTION.pixel_norm, "pixels RGB, divided by ImageNet's deviation, as in the published ConvNeXts"
     if network["backbone.norm"] == "gn":
         return CAFFE_PIXELS, "pixels BGR, not divided, as in the published models with group norm"
     kernel = np.asarray(arrays[stem["kernel"]], np.float64)

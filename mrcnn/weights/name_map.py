@@ -125,7 +125,7 @@ def convert_all(
     }
     for name, source in ours.items():  # a norm that is a scale and a shift only
         stem = name.removesuffix("gamma")
-        if stem != name and _norm_of(name, network) != "gn" and f"{stem}moving_mean" not in ours:
+        if stem != name and _norm_of(name, network) not in ("gn", "none") and f"{stem}moving_mean" not in ours:
             epsilon = network["backbone.epsilon"]
             conversions[f"{stem}moving_mean"] = Conversion((source,), np.zeros_like)
             conversions[f"{stem}moving_variance"] = Conversion(
@@ -155,7 +155,9 @@ def _conversion(
     elif layer == "mask_head/mask_logits" and background == "first" and not is_agnostic:
         steps.append(lambda x: x[1:])
     if leaf == "kernel":
-        if (
+        if layer.endswith("_depthwise"):  # (channels, 1, h, w) -> (h, w, channels, 1)
+            steps.append(lambda x: x.transpose(2, 3, 0, 1))
+        elif (
             len(shape) == 4
         ):  # (out, in, h, w) -> (h, w, in, out), and a transposed one's (in, out, h, w) -> (h, w, out, in)
             steps.append(lambda x: x.transpose(2, 3, 1, 0))

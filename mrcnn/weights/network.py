@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
+
 Family = Literal[
     "torchvision",  # *_resnet50_fpn and its like
     "torchvision_v2",  # *_resnet50_fpn_v2: batch norm everywhere, deeper heads
@@ -23,7 +25,8 @@ Overrides = Mapping[str, Any]
 """Fields of a model's config by dotted path, e.g. {"backbone.depth": 50, "mask_head.conv_norm": "gn"}.
 
 Heads beside the box head are called by name, and exist if one of their fields is named: "mask_head.…",
-"keypoint_head.…". Two entries choose components: "neck" is "fpn" (p2..p6 of a feature pyramid), "c4" (the map c4, res5
+"keypoint_head.…". Three entries choose components: "backbone" is "resnet", also where there is no such entry, or
+"convnext"; "neck" is "fpn" (p2..p6 of a feature pyramid), "c4" (the map c4, res5
 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3
 for a cascade.
 """
@@ -84,7 +87,9 @@ class Network:
         """One line, such as "detectron2 R-50-FPN, 80 classes, box + mask"."""
         get = self.overrides.get
         backbone = f"R-{get('backbone.depth')}"
-        if get("backbone.groups", 1) > 1:
+        if get("backbone") == "convnext":
+            backbone = ConvNeXtConfig(depths=self["backbone.depths"], widths=self["backbone.widths"]).title
+        elif get("backbone.groups", 1) > 1:
             backbone = f"X-{get('backbone.depth')}-{get('backbone.groups')}x{get('backbone.width_per_group')}d"
         norm = {"gn": " GN", "bn": " BN", "sync_bn": " SyncBN"}.get(get("backbone.norm", ""), "")
         heads = ["cascade box" if get("box_head.num_stages", 1) > 1 else "box"]

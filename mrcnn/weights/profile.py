@@ -17,6 +17,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from mrcnn.base_config import BaseConfig, ConfigError
+from mrcnn.modeling.backbones.base import BackboneConfig
+from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.base import RoiHeadConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
@@ -79,7 +81,11 @@ class Profile(BaseConfig):
             "last_stage": 4 if kind == "c4" else 5,
             "dilate_c5": kind == "dc5",
         }
-        backbone = ResNetConfig(**(fixed | own["backbone"]))
+        backbone: BackboneConfig
+        if overrides.get("backbone", "resnet") == "convnext":
+            backbone = ConvNeXtConfig(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
+        else:
+            backbone = ResNetConfig(**(fixed | own["backbone"]))
         stage = None
         if kind == "c4":
             shared = ("norm", "epsilon", "stride_in_1x1", "groups", "width_per_group")
@@ -145,7 +151,7 @@ def _by_component(overrides: Overrides) -> dict[str, dict[str, Any]]:
         component, dot, field = path.partition(".")
         if dot and component in own:
             own[component][field] = value
-        elif path not in ("num_classes", "neck"):
+        elif path not in ("num_classes", "neck", "backbone"):
             raise ConfigError(f"{path}: no field of a network; there are {', '.join(_COMPONENTS)}")
     return own
 

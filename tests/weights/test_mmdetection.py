@@ -22,6 +22,7 @@ GOLDENS = {
     "mm_mask_r50_fpn": "mmdetection R-50-FPN, 80 classes, box + mask",
     "mm_mask_r50_caffe_fpn": "mmdetection R-50-FPN, 80 classes, box + mask",
     "mm_mask_r50_fpn_gn": "mmdetection R-50-FPN GN, 80 classes, box + mask",
+    "mm_mask_convnext_t_fpn": "mmdetection ConvNeXt T-FPN, 80 classes, box + mask",
     "mm_mask_x50_32x4d_fpn": "mmdetection X-50-32x4d-FPN, 80 classes, box + mask",
 }
 CONFIG = """
@@ -69,7 +70,7 @@ def test_pixels_and_strides_are_those_of_the_reference(name: str) -> None:
     mean, std = tuple(pixels["mean"]), tuple(pixels["std"])
     rgb = PixelNorm(mean, std) if pixels["bgr_to_rgb"] else PixelNorm(mean[::-1], std[::-1], bgr=True)
     assert network["backbone.pixel_norm"] == rgb
-    assert network["backbone.stride_in_1x1"] == (stated["style"] == "caffe")
+    assert network.overrides.get("backbone.stride_in_1x1", False) == (stated["style"] == "caffe")
     config = PROFILES["mmdetection"].model_config(network.overrides)
     assert config.roi_sampler.best_belongs == stated["rcnn_match_low_quality"][0]
     assert config.rpn.allowed_border is None
@@ -120,6 +121,8 @@ def test_classes_come_from_meta() -> None:
     ("name", "expected"),
     [
         ("backbone.layer2.0.conv2.conv_offset.weight", "deformable"),
+        ("roi_head.mask_head.0.conv_logits.weight", "Cascade"),
+        ("backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "Swin"),
         ("roi_head.mask_iou_head.fcs.0.weight", "only box and mask heads"),
         ("roi_head.bbox_head.cls_convs.0.conv.weight", "for class or box alone"),
         ("backbone.stem.0.weight", "stems"),

@@ -28,7 +28,7 @@ def table(tmp_path, monkeypatch, rows):
 
 def test_every_row_is_whole():
     entries = published_weights()
-    assert len(entries) == 126
+    assert len(entries) == 145
     for name, entry in entries.items():
         assert name == entry.name and name.startswith(f"{entry.family}/")
         assert entry.url.startswith("https://") and entry.license
@@ -40,6 +40,8 @@ def test_every_row_is_whole():
 def test_checksums_are_those_of_the_file_names():
     for entry in published_weights().values():
         if entry.family == "torchvision":
+            assert entry.checksum == Checksum("sha256", entry.url.removesuffix(".pth").rsplit("-", 1)[1])
+        if entry.family == "mmdetection":
             assert entry.checksum == Checksum("sha256", entry.url.removesuffix(".pth").rsplit("-", 1)[1])
         if entry.family == "detectron2" and "model_final_" in entry.url:
             assert entry.checksum == Checksum("md5", entry.url.removesuffix(".pkl").rsplit("_", 1)[1])
@@ -84,7 +86,7 @@ def test_a_lab_adds_rows_and_replaces_some(tmp_path, monkeypatch):
     assert find_entry("lab/cells").checksum == Checksum("sha256", ROW["sha256"])
     assert find_entry("lab/cells").size == 5
     assert find_entry("matterport/mask_rcnn_coco").url == ROW["url"]
-    assert len(published_weights()) == 127
+    assert len(published_weights()) == 146
 
 
 @pytest.mark.parametrize(

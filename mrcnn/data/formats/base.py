@@ -83,6 +83,10 @@ class Format(abc.ABC):
         """
 
 
+_OF_AN_IMAGE = ("image size", "image id twice")
+"""Kinds of issues that are of one image, whose id may be of no use."""
+
+
 def leave_out_records(dataset: Dataset) -> Dataset:
     """Read with `validate=False`: what is wrong with single records stays an issue, what is wrong with all is raised.
 
@@ -91,7 +95,7 @@ def leave_out_records(dataset: Dataset) -> Dataset:
     """
     dataset.issues[:] = [
         dataclasses.replace(issue, fatal=False, message=_with_effect(issue.message))
-        if issue.fatal and (issue.image_id is not None or issue.annotation_id is not None)
+        if issue.fatal and (issue.image_id is not None or issue.annotation_id is not None or issue.kind in _OF_AN_IMAGE)
         else issue
         for issue in dataset.issues
     ]

@@ -13,7 +13,7 @@ import mrcnn
 from mrcnn.data.errors import DataError
 from mrcnn.data.rle import mask_to_rle
 from tests.data.formats.coco_file import objects, write
-from tests.data.formats.sample_sets import DATUMARO, kinds, masks
+from tests.data.formats.sample_sets import DATUMARO, kinds, masks, write_image
 
 FLAT = [3, 3, 13, 3, 13, 13, 3, 13]
 POINTS = [[3, 3], [13, 3], [13, 13], [3, 13]]
@@ -122,3 +122,21 @@ def test_names_in_other_case(tmp_path: Path) -> None:
     path = write(tmp_path, content)
     (tmp_path / "a.png").rename(tmp_path / "A.PNG")
     assert mrcnn.load_dataset(path).record(0).path == str(tmp_path / "A.PNG")
+
+
+def test_images_that_cannot_be_used_are_left_out(tmp_path: Path) -> None:
+    """One of no size and one whose id is taken; the rest of the file is read."""
+    write_image(tmp_path / "a.png")
+    image = {"id": 1, "file_name": "a.png", "height": 30, "width": 40}
+    square = {"category_id": 1, "bbox": [2, 2, 9, 9], "segmentation": [[2, 2, 11, 2, 11, 11, 2, 11]]}
+    content = {
+        "images": [image, {**image, "id": 2, "height": 0}, {**image, "file_name": "b.png"}],
+        "annotations": [{"id": k, "image_id": k, **square} for k in (1, 2)],
+        "categories": [{"id": 1, "name": "square"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    data = mrcnn.load_dataset(tmp_path)
+    assert data.image_ids == (1,) and len(data.annotations(0)) == 1
+    assert sorted(issue.kind for issue in data.issues) == ["image id twice", "image size"]
+    with pytest.raises(DataError, match=r"image 2 \(a\.png\): size 0 x 40"):
+        mrcnn.load_dataset(tmp_path, strict=True)

@@ -238,15 +238,24 @@ def data_generator(
             ]
         )
         if len(rows) == batch_size:
-            sizes = {row[0].shape for row in rows}
-            if len(sizes) > 1:
-                raise ValueError(
-                    f"IMAGE_RESIZE_MODE = {config.IMAGE_RESIZE_MODE!r}: the images of a batch must have one size, "
-                    f"these have {sorted(sizes)}; set IMAGES_PER_GPU = 1, or take the mode 'square' or 'crop'"
-                )
-            columns = [np.stack(column) for column in zip(*rows, strict=True)]
-            inputs, outputs = columns[:9], columns[9:]
-            if outputs:
-                outputs[0] = outputs[0][..., np.newaxis]
-            yield inputs, outputs
+            yield _stacked(rows, config)
             rows = []
+
+
+def _stacked(rows: list[list[np.ndarray]], config: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The inputs and outputs of a batch, of one row an image.
+
+    Raises:
+        ValueError: the images are of several sizes.
+    """
+    sizes = {row[0].shape for row in rows}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"IMAGE_RESIZE_MODE = {config.IMAGE_RESIZE_MODE!r}: the images of a batch must have one size, "
+            f"these have {sorted(sizes)}; set IMAGES_PER_GPU = 1, or take the mode 'square' or 'crop'"
+        )
+    columns = [np.stack(column) for column in zip(*rows, strict=True)]
+    inputs, outputs = columns[:9], columns[9:]
+    if outputs:
+        outputs[0] = outputs[0][..., np.newaxis]
+    return inputs, outputs

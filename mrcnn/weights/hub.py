@@ -111,6 +111,7 @@ def resolve(address: HubAddress, folder: Path, *, offline: bool, refresh: bool) 
         DownloadError: the Hub has no such repository, revision or file, or wants a login; it does not answer;
             huggingface_hub is not installed; or `offline` and the address was never used.
     """
+    endpoint()  # refused before anything is asked or read
     known = _remembered(address, folder)
     if known is not None and (offline or not refresh):
         return Resolved(known, _authorization())

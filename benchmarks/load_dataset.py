@@ -180,17 +180,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=IMAGES, help="of COCO; everything else in proportion")
 
 
+BENCHMARK = harness.Benchmark(
+    __doc__,
+    engines={"mrcnn": start_ours},
+    peers={"pycocotools": start_pycocotools},
+    cases=tuple(WRITERS),
+    rounds=3,
+    fresh=True,
+    arguments=arguments,
+    prepare=prepare,
+    same={"objects": 0.0},
+)
+
 if __name__ == "__main__":
-    harness.run(
-        harness.Benchmark(
-            __doc__,
-            engines={"mrcnn": start_ours},
-            peers={"pycocotools": start_pycocotools},
-            cases=tuple(WRITERS),
-            rounds=3,
-            fresh=True,
-            arguments=arguments,
-            prepare=prepare,
-            same={"objects": 0.0},
-        )
-    )
+    harness.run(BENCHMARK)

@@ -44,6 +44,7 @@ OTHERS: dict[str, Any] = {
     "data.scale_jitter": [0.5, 1.5],
     "model.rpn.box_loss_weight": 0.5,
     "model.rpn.crowd_iou": 0.001,
+    "model.rpn.allowed_border": 16.0,
     "model.roi_sampler.crowd_iou": 0.001,
     "model.box_head.box_loss_weight": 0.5,
     "train.optimizer": {"sgd": "adamw", "adamw": "sgd"},

@@ -6,6 +6,7 @@ import mrcnn
 from tests.cli.runner import NUCLEI, invoke, refused
 
 
+@pytest.mark.slow
 def test_export_writes_a_saved_model(run, tmp_path):
     images = sorted((NUCLEI / "images").glob("*.png"))[0]
     result = invoke("export", "--model", run, "--out", tmp_path / "served", "--images", images, "--masks", "packed")

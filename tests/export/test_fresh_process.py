@@ -71,7 +71,9 @@ def test_the_config_of_every_recipe_is_read(loader):
     assert dict(line.split() for line in said.splitlines()) == dict.fromkeys(descriptions, "0")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "onnx" else pytest.mark.slow) for name in FORMATS]
+)
 def test_a_file_loads_and_runs(name, model, exported_file, tmp_path):
     (image,) = noise_images(1)
     np.save(tmp_path / "image.npy", image)

@@ -57,6 +57,7 @@ def test_a_served_model_gives_what_detect_gives(model: MaskRCNN) -> None:
     assert compare([expected], [result]).extra > 0.05
 
 
+@pytest.mark.slow
 def test_a_portable_model_gives_what_detect_gives(model: MaskRCNN) -> None:
     (pixels,) = noise_images(1, seed=8)
     graph = portable_graph(model, stand_in)

@@ -41,6 +41,7 @@ def bfloat16_by_default(monkeypatch):
     monkeypatch.setattr(openvino, "Core", core)
 
 
+@pytest.mark.slow
 def test_openvino_computes_in_float32_whatever_it_would_take(model, exported, bfloat16_by_default, monkeypatch):
     compiled = []
     compile_model = openvino.Core().__class__.compile_model

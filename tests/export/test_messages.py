@@ -32,6 +32,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_exports_and_loaders_are_silent(tmp_path):
     for _, _, packages in FORMATS.values():
         for package in packages:

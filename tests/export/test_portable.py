@@ -227,6 +227,7 @@ def test_a_batch_is_padded_to_its_fullest_image(model):
         assert result["class_ids"].numpy().tolist() == [[2, 2], [0, 0], [2, 0]]
 
 
+@pytest.mark.slow
 def test_what_openvino_cannot_run_is_refused_and_leaves_nothing(model, tmp_path, monkeypatch):
     pytest.importorskip("openvino")
 

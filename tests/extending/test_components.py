@@ -37,6 +37,7 @@ def test_a_backbone(tmp_path: Path) -> None:
     assert run(tmp_path / "site", DETECT).split() == ["ConvNeXtTinyConfig", "MaskHeadConfig"]
 
 
+@pytest.mark.slow
 def test_a_loss_and_a_head(tmp_path: Path) -> None:
     site = tmp_path / "site"
     dice, quality = install(site, "loss"), install(site, "head")

@@ -76,7 +76,7 @@ def test_losses_gradients_and_steps(model, weights, layers, tmp_path):
             np.testing.assert_array_equal(after[name], value, err_msg=name)
             continue
         # Steps of "all" differ by 0.3 % in their losses between two runs of matterport's own, which adds up towards the
-        # first stages of the backbone. Without the backbone the changes are the same to 1e-4.
+        # first stages of the backbone. With "heads" the changes are the same to 1e-4.
         early = name.startswith(("res2", "bn2", "bn3"))
         tolerance = 1e-3 if layers == "heads" else 5e-2 if early else 2e-2
         assert np.linalg.norm(after[name] - value) == pytest.approx(changes[name], rel=tolerance, abs=1e-8), name

@@ -118,6 +118,7 @@ def test_subclass_without_the_base_constructor(image, tmp_path):
     _check(inside.detect([image])[0], (50, 80))
 
 
+@pytest.mark.slow
 def test_weights_go_out_and_come_back(model, image, tmp_path):
     path = tmp_path / "own.h5"
     model.keras_model.save_weights(str(path))

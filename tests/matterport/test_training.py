@@ -29,6 +29,7 @@ class Seen(keras.callbacks.Callback):
         self.epochs.append((epoch, logs["val_loss"]))
 
 
+@pytest.mark.slow
 def test_stages_count_epochs_from_the_start(model, capsys):
     data, seen = small_dataset(), Seen()
     model.train(data, data, learning_rate=0.001, epochs=1, layers="heads", custom_callbacks=[seen], augmentation=False)

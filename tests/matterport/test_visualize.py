@@ -132,7 +132,7 @@ def test_weight_stats_are_a_table(monkeypatch):
     weight = type("V", (), {"path": "conv/kernel", "__array__": lambda self, dtype=None, copy=None: np.zeros(3)})()
     layer = type("L", (), {"weights": property(lambda self: [weight])})()
     tables = []
-    monkeypatch.setattr("mrcnn.matterport.visualize.display_table", tables.append)
+    monkeypatch.setattr("mrcnn.matterport.plots.display_table", tables.append)
     visualize.display_weight_stats(type("M", (), {"get_trainable_layers": lambda self: [layer]})())
     assert tables[0][1][:2] == ["conv/kernel*** dead?", "(3,)"]
 

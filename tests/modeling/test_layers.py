@@ -347,8 +347,8 @@ NAMED: dict[tuple[str, str], Any] = {
     ("MaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MaskRCNNConfig", "roi_stage"): Res5Config(),
 }
-# A cascade refines one box for all classes, whatever its config says.
-FIXED = {("CascadeBoxHeadConfig", "class_agnostic")}
+# A cascade refines one box for all classes, whatever its config says; a ConvNeXt has layer norms.
+FIXED = {("CascadeBoxHeadConfig", "class_agnostic"), ("ConvNeXtConfig", "norm")}
 # How a config is made that has no defaults.
 ORDINARY: dict[str, Callable[[], BaseConfig]] = {
     "CallableConfig": lambda: CallableConfig(one_map),

@@ -33,6 +33,7 @@ def test_stages_are_looked_at_and_the_model_is_left_alone(tmp_path):
     assert "mask IoU" in str(detections)
 
 
+@pytest.mark.slow
 def test_objects_no_anchor_fits_are_named(tmp_path):
     data = write_set(tmp_path, num=1, side=SIDE)
     line = Dataset()
@@ -57,6 +58,7 @@ def _one_object(tmp_path, annotation: Annotation, classes=("thing", "other")) ->
     return data
 
 
+@pytest.mark.slow
 def test_masks_that_are_empty_are_named(tmp_path):
     line = [np.array([[10.0, 10.0], [30.0, 30.0]])]  # two points are no polygon
     data = _one_object(tmp_path, Annotation(1, (10.0, 10.0, 40.0, 40.0), line))

@@ -93,6 +93,7 @@ def test_two_replicas_are_one(two_devices, kind: str, norm: str):
                 np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-3, atol=1e-5, err_msg=theirs.path)
 
 
+@pytest.mark.slow
 def test_two_parts_are_one():
     expected, logged = _alone("sgd", "none")
     result, found_logs = _alone("sgd", "none", num_parts=2)
@@ -122,7 +123,7 @@ def test_shares_by_hand():
     assert {k: float(v) for k, v in shares.items()} == {"a": 0.5, "b": 0.0}
 
 
-@pytest.mark.parametrize("distributed", [False, True])
+@pytest.mark.parametrize("distributed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_step_that_is_not_finite_changes_nothing_and_says_so(two_devices, distributed: bool):
     strategy = two_devices if distributed else tf.distribute.get_strategy()
     with strategy.scope():
@@ -158,7 +159,7 @@ def test_computing_the_backbone_again_changes_nothing():
     _expect_same(again, kept, small_model())
 
 
-@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_half_precision_learns_with_boxes_in_float32(tmp_path, precision: str):
     data = write_set(tmp_path, num=4, side=SIDE)
     model = small_model()

@@ -53,8 +53,13 @@ def test_losses_gradients_and_steps(model, weights, layers, tmp_path):
     np.testing.assert_allclose([ours[name] for name in theirs], list(theirs.values()), rtol=1e-2)
     np.testing.assert_allclose(np.linalg.norm(list(ours.values())), golden[f"{layers}_grad_global_norm"], rtol=1e-2)
 
+    if layers == "all":
+        _round_otherwise(keras_model)
+    keras_model.save_weights(tmp_path / "before.h5")
     columns = golden[f"sgd_{layers}_columns"].tolist()
-    for step, row in enumerate(golden[f"sgd_{layers}_losses"][:3]):
+    for step, row in enumerate(golden[f"sgd_{layers}_losses"]):
+        if step == 3:
+            keras_model.save_weights(tmp_path / "after.h5")
         keras_model.reset_metrics()
         logs = keras_model.train_on_batch(golden_train.inputs(), return_dict=True)
         expected = dict(zip(columns, row.tolist(), strict=True))
@@ -65,24 +70,31 @@ def test_losses_gradients_and_steps(model, weights, layers, tmp_path):
         decay = float(logs["loss"]) - sum(float(logs[name]) for name in LOSSES)
         assert decay == pytest.approx(expected["weight_decay_term"], abs=2e-6)  # of the rounding of the total
 
-    keras_model.save_weights(tmp_path / "after.h5")
-    before, after = golden_train.state(), golden_train.read_weights(tmp_path / "after.h5")
-    assert set(after) == set(before)
+    before, after = (golden_train.read_weights(tmp_path / name) for name in ("before.h5", "after.h5"))
+    assert set(after) == set(before) == set(golden_train.state())
     changes = dict(
         zip(golden[f"{layers}_grad_names"].tolist(), golden[f"sgd_{layers}_weight_change_norms"], strict=True)
     )
+    tolerance = 1e-3 if layers == "heads" else 1e-2
     for name, value in before.items():
         if name not in changes:  # statistics, and with "heads" the backbone
             np.testing.assert_array_equal(after[name], value, err_msg=name)
             continue
-        # Steps of "all" differ by 0.3 % in their losses between two runs of matterport's own, which adds up towards the
-        # first stages of the backbone. With "heads" the changes are the same to 1e-4.
-        early = name.startswith(("res2", "bn2", "bn3"))
-        tolerance = 1e-3 if layers == "heads" else 5e-2 if early else 2e-2
         assert np.linalg.norm(after[name] - value) == pytest.approx(changes[name], rel=tolerance, abs=1e-8), name
     whole = np.linalg.norm([np.linalg.norm(after[name] - before[name]) for name in changes])
-    assert whole == pytest.approx(np.linalg.norm(list(changes.values())), rel=1e-3 if layers == "heads" else 1e-2)
-    # Not held yet: the fourth row of losses, after the last step, where rpn_class_loss of "all" is 1.1 % off.
+    assert whole == pytest.approx(np.linalg.norm(list(changes.values())), rel=tolerance)
+
+
+def _round_otherwise(keras_model):
+    """Change all weights by about a rounding.
+
+    Something in the second step of "all" is an exact tie with the weights as they are drawn, which oneDNN breaks the
+    other way: its fourth row is 1.3 % off, without oneDNN 0.4 %. From weights 1e-7 away, with oneDNN, it is 0.6 %.
+    """
+    rng = np.random.default_rng(1)
+    for variable in keras_model.trainable_variables:
+        value = variable.numpy()
+        variable.assign(value * (1 + 1e-7 * rng.standard_normal(value.shape).astype(np.float32)))
 
 
 def _assert_taps(keras_model):

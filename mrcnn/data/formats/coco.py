@@ -157,7 +157,7 @@ def load_coco(
         (('date', 'fig', 'hazelnut'), 13)
     """
     path = Path(annotations_path)
-    with collector_off():
+    with collector_off(path):
         source = open_large(path, keypoints)
         if source is not None:
             try:

@@ -64,7 +64,7 @@ def open_large(path: Path, keypoints: bool | None) -> CocoSource | None:
     Those are a category 0, which may be a supercategory without an object, and joints that no category names.
     """
     try:
-        if not path.is_file() or path.stat().st_size <= LARGE:
+        if not _is_large(path):
             return None
         arrays = JsonArrays(path, KEYS)
         if set(arrays.places) != set(KEYS):
@@ -84,18 +84,26 @@ def open_large(path: Path, keypoints: bool | None) -> CocoSource | None:
 
 
 @contextlib.contextmanager
-def collector_off() -> Iterator[None]:
-    """Python's garbage collector off: it would look at millions of new objects, all of which stay, again and again.
+def collector_off(path: Path) -> Iterator[None]:
+    """Python's garbage collector off for a large file: it would look at millions of new objects for nothing.
 
     Afterwards they count as old, so that it does not look at them at once either.
     """
-    was_on = gc.isenabled()
+    if not gc.isenabled() or not _is_large(path):
+        yield
+        return
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
-            if not gc.get_freeze_count():
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
+        if not gc.get_freeze_count():
+            gc.freeze()
+            gc.unfreeze()
+        gc.enable()
+
+
+def _is_large(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > LARGE
+    except (OSError, ValueError):
+        return False  # reading it says why

@@ -153,10 +153,21 @@ def test_memory_is_that_of_a_piece(tmp_path: Path, monkeypatch) -> None:
     assert peaks[1] < peaks[0] / 3
 
 
-def test_the_collector_is_as_before() -> None:
-    with collector_off():
-        assert not gc.isenabled()
+@pytest.mark.parametrize("is_large", [False, True])
+def test_the_collector_rests_for_a_large_file_and_is_as_before(tmp_path: Path, monkeypatch, is_large: bool) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("{}")
+    monkeypatch.setattr(coco_source, "LARGE", 1 if is_large else 2)
+    with collector_off(path):
+        assert gc.isenabled() != is_large
     assert gc.isenabled()
+    gc.disable()
+    try:
+        with collector_off(path):
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_what_is_not_large(tmp_path: Path, monkeypatch) -> None:

@@ -4,6 +4,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 import mrcnn
 from tests.cli.runner import LITE, NARROW, SMALL, invoke, refused
 
@@ -46,6 +48,7 @@ def test_check_looks_across_splits(tmp_path: Path) -> None:
     assert "1 issues in 5 images" in result.output
 
 
+@pytest.mark.slow
 def test_train_takes_a_root_with_its_splits(tmp_path: Path) -> None:
     root = tmp_path / "set"
     mrcnn.load_dataset(NUTS).save(root, "yolo")

@@ -65,6 +65,7 @@ def test_the_size_of_training_is_that_of_validation_and_detection(tmp_path, monk
     assert sizes == [(256, 282)]
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_checkpoint_and_says_what_fitted(run, tmp_path):
     result = train(tmp_path / "run", NUCLEI / "images", "--weights", run)
     assert result.exit_code == 0, result.output

@@ -284,6 +284,7 @@ def test_unmold_detections(model):
     assert full[2:-2, 2:-2].all()
 
 
+@pytest.mark.slow
 def test_the_golden_file_holds_through_detect(tmp_path):
     golden = Golden("mp_mask_r50")
     path = golden.write_checkpoint(tmp_path)

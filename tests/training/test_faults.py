@@ -82,6 +82,7 @@ class Poison(keras.callbacks.Callback):
             bias.assign(self.kept)
 
 
+@pytest.mark.slow
 def test_a_run_stops_at_it_or_skips_it(tmp_path, caplog):
     data = write_set(tmp_path / "images", num=6, side=SIDE)
     with pytest.raises(TrainingError) as caught:

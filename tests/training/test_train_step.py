@@ -102,6 +102,7 @@ def test_two_parts_are_one():
         assert mine == pytest.approx(theirs, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_fit_of_keras_under_a_strategy_is_the_same_step(two_devices):
     expected, _ = _alone("sgd", "none")
     with two_devices.scope():
@@ -147,6 +148,7 @@ def test_a_step_that_is_not_finite_changes_nothing_and_says_so(two_devices, dist
     assert np.isfinite(float(strategy.experimental_local_results(step(good)["loss"])[0]))
 
 
+@pytest.mark.slow
 def test_computing_the_backbone_again_changes_nothing():
     kept, again = small_model(), small_model()
     again.recompute_backbone = True

@@ -102,6 +102,26 @@ def subclasses_of(base: type[C], package: str | None) -> dict[str, type[C]]:
     return dict(sorted(classes.items()))
 
 
+def instances_of(base: type[C], package: str | None, what: str) -> dict[str, C]:
+    """One of each component derived from a base class, by the name it gives itself, or else that of its class.
+
+    Args:
+        base: has a class attribute `name: str`; its components are made without arguments.
+        package: see `subclasses_of`.
+        what: what they are, in the words of the message: "exporters".
+
+    Raises:
+        ComponentError: two share a name.
+    """
+    known: dict[str, C] = {}
+    for qualified, cls in subclasses_of(base, package).items():
+        name = getattr(cls, "name", "") or qualified
+        if name in known:
+            raise ComponentError(f"two {what} are named {name!r}: {name_of(type(known[name]))} and {qualified}")
+        known[name] = cls()
+    return dict(sorted(known.items()))
+
+
 def find_class(name: str, base: type[C], package: str | None, what: str) -> type[C]:
     """The class a name stands for.
 

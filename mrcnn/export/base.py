@@ -149,14 +149,7 @@ def exporters() -> dict[str, Exporter]:
     Raises:
         ComponentError: two share a name.
     """
-    known: dict[str, Exporter] = {}
-    for qualified, cls in components.subclasses_of(Exporter, __package__).items():  # type: ignore[type-abstract]
-        name = cls.name or qualified
-        if name in known:
-            other = components.name_of(type(known[name]))
-            raise components.ComponentError(f"two exporters are named {name!r}: {other} and {qualified}")
-        known[name] = cls()
-    return dict(sorted(known.items()))
+    return components.instances_of(Exporter, __package__, "exporters")  # type: ignore[type-abstract]
 
 
 def exporter_names() -> tuple[str, ...]:

@@ -176,14 +176,7 @@ def result_formats() -> dict[str, ResultFormat]:
         >>> sorted(result_formats())[:3]
         ['coco', 'csv', 'cvat']
     """
-    known: dict[str, ResultFormat] = {}
-    for qualified, cls in components.subclasses_of(ResultFormat, _PACKAGE).items():  # type: ignore[type-abstract]
-        name = cls.name or qualified
-        if name in known:
-            other = components.name_of(type(known[name]))
-            raise components.ComponentError(f"two formats of results are named {name!r}: {other} and {qualified}")
-        known[name] = cls()
-    return dict(sorted(known.items()))
+    return components.instances_of(ResultFormat, _PACKAGE, "formats of results")  # type: ignore[type-abstract]
 
 
 def find_result_format(name: str | None, path: Path | None = None) -> ResultFormat:

@@ -38,14 +38,7 @@ def formats() -> dict[str, Format]:
         >>> {"coco", "voc", "yolo"} <= set(formats())
         True
     """
-    known: dict[str, Format] = {}
-    for qualified, cls in components.subclasses_of(Format, __package__).items():  # type: ignore[type-abstract]
-        name = cls.name or qualified
-        if name in known:
-            other = components.name_of(type(known[name]))
-            raise components.ComponentError(f"two formats are named {name!r}: {other} and {qualified}")
-        known[name] = cls()
-    return dict(sorted(known.items()))
+    return components.instances_of(Format, __package__, "formats")  # type: ignore[type-abstract]
 
 
 def list_formats() -> list[tuple[str, str, bool]]:

@@ -1,7 +1,5 @@
 import dataclasses
-import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,12 +8,8 @@ import pytest
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.function import CallableConfig
-from mrcnn.modeling.mask_rcnn import MaskRCNN
-from mrcnn.modeling.variables import named_variables
-from mrcnn.weights.checkpoint import load_model, save_checkpoint
-from tests.ground_truth import batch_of
 from tests.modeling import backbone_functions as functions
-from tests.tiny_model import tiny_config
+from tests.modeling.backbone_model import READ, after_a_step, check_fresh_process
 
 NAME = "tests.modeling.backbone_functions:plain"
 
@@ -123,9 +117,8 @@ def test_a_file_makes_no_module_be_imported_and_calls_no_function_of_others(tmp_
     assert "not_imported" not in sys.modules
 
 
-_READ = """
+_IMPORT = """
 import sys
-import numpy as np
 import mrcnn
 try:
     mrcnn.load_model(sys.argv[1])
@@ -133,26 +126,11 @@ try:
 except mrcnn.MrcnnError as error:
     assert "tests.modeling.backbone_functions" in str(error), error
 import tests.modeling.backbone_functions
-model = mrcnn.load_model(sys.argv[1])
-np.save(sys.argv[2], model.backbone(np.full((1, 64, 64, 3), 0.5, np.float32))["c5"])
 """
 
 
 @pytest.mark.slow
 def test_a_step_trains_what_is_not_frozen_and_a_fresh_process_loads_it(tmp_path):
-    keras.utils.set_random_seed(3)
-    backbone = CallableConfig(NAME, norm="bn", freeze_at=3)
-    model = MaskRCNN(dataclasses.replace(tiny_config(), backbone=backbone), ["thing", "other"])
-    model.compile(keras.optimizers.SGD(0.01))
-    before = {path: variable.numpy() for path, variable in named_variables(model).items()}
-    image = np.random.default_rng(0).integers(0, 255, (96, 128, 3)).astype(np.uint8)
-    model.train_on_batch(batch_of([image], [[{"box": (8, 8, 60, 70)}]]))
-    changed = {path for path, v in named_variables(model).items() if not np.array_equal(v.numpy(), before[path])}
-    stages = {path: backbone.stage_of(path.split("/")[1]) for path in before if path.startswith("backbone/")}
+    model, changed, stages = after_a_step(CallableConfig(NAME, norm="bn", freeze_at=3))
     assert {path for path in changed if path in stages} == {path for path, stage in stages.items() if stage >= 4}
-    path = tmp_path / "model.safetensors"
-    save_checkpoint(model, path)
-    expected = load_model(path).backbone(np.full((1, 64, 64, 3), 0.5, np.float32))["c5"].numpy()
-    out = tmp_path / "c5.npy"
-    subprocess.run([sys.executable, "-c", _READ, path, out], check=True, cwd=Path(__file__).parents[2])
-    np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+    check_fresh_process(model, tmp_path, _IMPORT + READ)

@@ -1,8 +1,5 @@
 import dataclasses
 import functools
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -19,8 +16,8 @@ from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.variables import named_variables
 from mrcnn.weights.checkpoint import load_model, save_checkpoint
-from tests.ground_truth import batch_of
 from tests.modeling import backbone_functions
+from tests.modeling.backbone_model import after_a_step, c5_of, check_fresh_process
 from tests.tiny_model import noise_images, tiny_config
 
 # By hand, from the papers' tables: where each stage of the network ends, and how many channels it has there.
@@ -167,38 +164,14 @@ def test_a_config_is_plain_data():
     assert BackboneConfig.from_dict(config.to_dict()) == config
 
 
-_READ = """
-import sys
-import numpy as np
-import mrcnn
-model = mrcnn.load_model(sys.argv[1])
-features = model.backbone(np.full((1, 64, 64, 3), 0.5, np.float32))
-np.save(sys.argv[2], features["c5"])
-"""
-
-
 @pytest.mark.slow
 def test_a_step_trains_what_is_not_frozen_and_a_fresh_process_loads_it(tmp_path):
-    keras.utils.set_random_seed(3)
-    backbone = KerasApplicationsConfig(name="MobileNetV3Small", norm="bn", freeze_at=3)
-    model = MaskRCNN(dataclasses.replace(tiny_config(), backbone=backbone), ["thing", "other"])
-    model.compile(keras.optimizers.SGD(0.01))
-    before = {path: variable.numpy() for path, variable in named_variables(model).items()}
-    image = np.random.default_rng(0).integers(0, 255, (96, 128, 3)).astype(np.uint8)
-    model.train_on_batch(batch_of([image], [[{"box": (8, 8, 60, 70)}]]))
-    changed = {path for path, v in named_variables(model).items() if not np.array_equal(v.numpy(), before[path])}
-    stages = {path: backbone.stage_of(path.split("/")[1]) for path in before if path.startswith("backbone/")}
+    model, changed, stages = after_a_step(KerasApplicationsConfig(name="MobileNetV3Small", norm="bn", freeze_at=3))
     assert not [path for path in changed if stages.get(path, 5) <= 3]
     kernels = {path for path, stage in stages.items() if stage in (4, 5) and path.endswith("kernel")}
     assert kernels and kernels <= changed
-    path = tmp_path / "model.safetensors"
-    save_checkpoint(model, path)
-    image = np.full((1, 64, 64, 3), 0.5, np.float32)
-    expected = model.backbone(image)["c5"].numpy()
-    np.testing.assert_array_equal(load_model(path).backbone(image)["c5"].numpy(), expected)
-    out = tmp_path / "c5.npy"
-    subprocess.run([sys.executable, "-c", _READ, path, out], check=True, cwd=Path(__file__).parents[2])
-    np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+    loaded = check_fresh_process(model, tmp_path)
+    np.testing.assert_array_equal(c5_of(loaded), c5_of(model))
 
 
 @pytest.mark.slow

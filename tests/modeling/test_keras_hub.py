@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,10 +18,8 @@ from mrcnn.modeling.backbones import keras_hub as module
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.keras_hub import CutToImage, KerasHubConfig, PadToSide
 from mrcnn.modeling.mask_rcnn import MaskRCNN
-from mrcnn.modeling.variables import named_variables
 from mrcnn.preprocessing import InputConfig
-from mrcnn.weights.checkpoint import load_model, save_checkpoint
-from tests.ground_truth import batch_of
+from tests.modeling.backbone_model import after_a_step, check_fresh_process
 from tests.tiny_model import noise_images, tiny_config
 
 STAGES = {"stackwise_num_filters": [64, 64, 64, 64], "stackwise_num_blocks": [1] * 4}
@@ -266,36 +262,14 @@ def test_without_the_library_the_extra_is_named(monkeypatch):
         KerasHubConfig(preset="resnet_50_imagenet")
 
 
-_READ = """
-import sys
-import numpy as np
-import mrcnn
-model = mrcnn.load_model(sys.argv[1])
-np.save(sys.argv[2], model.backbone(np.full((1, 64, 64, 3), 0.5, np.float32))["c5"])
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name, freeze_at", [("DenseNetBackbone", 3), ("MiTBackbone", 3), ("DINOV2Backbone", 2)])
 def test_a_step_trains_what_is_not_frozen_and_a_fresh_process_loads_it(hub, tmp_path, name, freeze_at):
-    keras.utils.set_random_seed(3)
-    backbone = config_of(name, norm="bn", freeze_at=freeze_at)
-    model = MaskRCNN(dataclasses.replace(tiny_config(), backbone=backbone), ["thing", "other"])
-    model.compile(keras.optimizers.SGD(0.01))
-    before = {path: variable.numpy() for path, variable in named_variables(model).items()}
-    image = np.random.default_rng(0).integers(0, 255, (96, 128, 3)).astype(np.uint8)
-    model.train_on_batch(batch_of([image], [[{"box": (8, 8, 60, 70)}]]))
-    changed = {path for path, v in named_variables(model).items() if not np.array_equal(v.numpy(), before[path])}
-    stages = {path: backbone.stage_of(path.split("/")[1]) for path in before if path.startswith("backbone/")}
+    model, changed, stages = after_a_step(config_of(name, norm="bn", freeze_at=freeze_at))
     assert not [path for path in changed if stages.get(path, 9) <= freeze_at]
     kernels = {path for path, stage in stages.items() if stage > freeze_at and path.endswith("kernel")}
     assert kernels and kernels <= changed
-    path = tmp_path / "model.safetensors"
-    save_checkpoint(model, path)
-    expected = load_model(path).backbone(np.full((1, 64, 64, 3), 0.5, np.float32))["c5"].numpy()
-    out = tmp_path / "c5.npy"
-    subprocess.run([sys.executable, "-c", _READ, path, out], check=True, cwd=Path(__file__).parents[2])
-    np.testing.assert_allclose(np.load(out), expected, atol=1e-6)
+    check_fresh_process(model, tmp_path)
 
 
 def test_what_was_looked_at_is_remembered(hub):

@@ -23,6 +23,8 @@ from mrcnn.weights.name_map import Converted, convert_all, leaf_of, refuse_unsup
 from mrcnn.weights.network import Network
 from mrcnn.weights.profile import MMDETECTION
 
+_Row = tuple[str, Callable[[re.Match[str]], str], bool]
+"""Pattern of a module, our layer, is it a norm."""
 _IGNORED = r"\.num_batches_tracked$|^data_preprocessor\.|\.relative_position_index$"
 _NORM = r"(?:bn|gn|ln|norm)"
 # Norms of the first kernels, scaled as their batch norm does. A pixel that is not divided by its deviation is some 58
@@ -32,13 +34,13 @@ CAFFE_PIXELS = PixelNorm(mean=(123.675, 116.28, 103.53), std=(1.0, 1.0, 1.0), bg
 _DIVIDED_BGR = PixelNorm(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), bgr=True)
 
 
-def _stage(number: str | None) -> str:
-    """A cascade has its stages between the head's name and the layer's."""
-    return "" if number is None else f"stage{int(number) + 1}/"
-
-
 def _block(m: re.Match[str], layer: str) -> str:
     return f"backbone/stage{int(m[1]) + 1}_block{int(m[2]) + 1}_{layer}"
+
+
+def _with_norm(module: str, layer: Callable[[re.Match[str]], str]) -> tuple[_Row, _Row]:
+    """A convolution and its norm, which are one layer of ours."""
+    return (rf"{module}\.conv", layer, False), (rf"{module}\.{_NORM}", layer, True)
 
 
 _RESNET = r"backbone\.layer([1-4])\.(\d+)"
@@ -50,7 +52,7 @@ _NEXT_BLOCK = r"backbone\.stages\.([0-3])\.(\d+)"
 _NEXT = {"depthwise_conv": "depthwise", "pointwise_conv1": "expand", "pointwise_conv2": "project"}
 _LAYER_NORMS = {"weight": "gamma", "bias": "beta"}
 # Layers of a ConvNeXt; norms are layer norms, layers of their own.
-_CONVNEXT: tuple[tuple[str, Callable[[re.Match[str]], str], bool], ...] = (
+_CONVNEXT: tuple[_Row, ...] = (
     (r"backbone\.downsample_layers\.0\.0", lambda m: "backbone/stem_conv", False),
     (r"backbone\.downsample_layers\.0\.1", lambda m: "backbone/stem_norm", True),
     (r"backbone\.downsample_layers\.([1-3])\.0", lambda m: f"backbone/stage{int(m[1]) + 2}_down_norm", True),
@@ -64,54 +66,22 @@ _CONVNEXT: tuple[tuple[str, Callable[[re.Match[str]], str], bool], ...] = (
     (r"backbone\.norm([0-3])", lambda m: f"backbone/stage{int(m[1]) + 2}_out_norm", True),
 )
 _HEAD = r"roi_head\.(?:bbox|mask)_head"
-# (pattern of the module, our layer, is it a norm)
-_LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str], bool], ...] = (
+_LAYERS: tuple[_Row, ...] = (
     (r"backbone\.conv1", lambda m: "backbone/stem_conv1", False),
     (rf"backbone\.{_NORM}1", lambda m: "backbone/stem_conv1", True),
     (rf"{_RESNET}\.conv([123])", lambda m: _block(m, f"conv{m[3]}"), False),
     (rf"{_RESNET}\.{_NORM}([123])", lambda m: _block(m, f"conv{m[3]}"), True),
     (rf"{_RESNET}\.downsample\.0", lambda m: _block(m, "shortcut"), False),
     (rf"{_RESNET}\.downsample\.1", lambda m: _block(m, "shortcut"), True),
-    (r"neck\.(lateral_convs|fpn_convs)\.([0-3])\.conv", lambda m: f"fpn/{_NECK[m[1]]}{int(m[2]) + 2}", False),
-    (rf"neck\.(lateral_convs|fpn_convs)\.([0-3])\.{_NORM}", lambda m: f"fpn/{_NECK[m[1]]}{int(m[2]) + 2}", True),
+    *_with_norm(r"neck\.(lateral_convs|fpn_convs)\.([0-3])", lambda m: f"fpn/{_NECK[m[1]]}{int(m[2]) + 2}"),
     (r"rpn_head\.rpn_conv", lambda m: "rpn/conv", False),
     (r"rpn_head\.rpn_conv\.(\d+)\.conv", lambda m: f"rpn/conv{int(m[1]) + 1}", False),
     (r"rpn_head\.(rpn_cls|rpn_reg)", lambda m: f"rpn/{_RPN[m[1]]}", False),
-    (
-        r"roi_head\.bbox_head\.(?:(\d)\.)?shared_convs\.(\d+)\.conv",
-        lambda m: f"box_head/{_stage(m[1])}convs/conv{int(m[2]) + 1}",
-        False,
-    ),
-    (
-        rf"roi_head\.bbox_head\.(?:(\d)\.)?shared_convs\.(\d+)\.{_NORM}",
-        lambda m: f"box_head/{_stage(m[1])}convs/conv{int(m[2]) + 1}",
-        True,
-    ),
-    (
-        r"roi_head\.bbox_head\.(?:(\d)\.)?shared_fcs\.(\d+)",
-        lambda m: f"box_head/{_stage(m[1])}fc{int(m[2]) + 1}",
-        False,
-    ),
-    (
-        r"roi_head\.bbox_head\.(?:(\d)\.)?(fc_cls|fc_reg)",
-        lambda m: f"box_head/{_stage(m[1])}{_BOX[m[2]]}",
-        False,
-    ),
-    (
-        r"roi_head\.mask_head\.(?:(\d)\.)?convs\.(\d+)\.conv",
-        lambda m: f"mask_head/{_stage(m[1])}convs/conv{int(m[2]) + 1}",
-        False,
-    ),
-    (
-        rf"roi_head\.mask_head\.(?:(\d)\.)?convs\.(\d+)\.{_NORM}",
-        lambda m: f"mask_head/{_stage(m[1])}convs/conv{int(m[2]) + 1}",
-        True,
-    ),
-    (
-        r"roi_head\.mask_head\.(?:(\d)\.)?(upsample|conv_logits)",
-        lambda m: f"mask_head/{_stage(m[1])}{_MASK[m[2]]}",
-        False,
-    ),
+    *_with_norm(r"roi_head\.bbox_head\.shared_convs\.(\d+)", lambda m: f"box_head/convs/conv{int(m[1]) + 1}"),
+    (r"roi_head\.bbox_head\.shared_fcs\.(\d+)", lambda m: f"box_head/fc{int(m[1]) + 1}", False),
+    (r"roi_head\.bbox_head\.(fc_cls|fc_reg)", lambda m: f"box_head/{_BOX[m[1]]}", False),
+    *_with_norm(r"roi_head\.mask_head\.convs\.(\d+)", lambda m: f"mask_head/convs/conv{int(m[1]) + 1}"),
+    (r"roi_head\.mask_head\.(upsample|conv_logits)", lambda m: f"mask_head/{_MASK[m[1]]}", False),
 )
 _UNSUPPORTED = (
     (r"roi_head\.mask_head\.\d\.|roi_head\.bbox_head\.\d\.", "Cascade R-CNN of mmdetection is not supported"),

@@ -113,6 +113,8 @@ class KerasModel(mask_rcnn.MaskRCNN):
 
     source: Any = None
     history: Any = None
+    train_function: Any = None
+    test_function: Any = None
 
     def get_metrics_result(self) -> dict[str, Any]:
         """As in Keras, by matterport's names and in their order."""

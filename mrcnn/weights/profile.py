@@ -111,7 +111,7 @@ class Profile(BaseConfig):
             roi_stage=stage,
             box_head=self._box_head(own, pool, on_res5=kind == "c4"),
             heads=tuple(heads),
-            input=self.input if is_pyramid else replace(self.input, divisor=1),
+            input=replace(self.input, **({} if is_pyramid else {"divisor": 1}) | own["input"]),
             profile=self.family,
         )
 
@@ -139,7 +139,7 @@ class Profile(BaseConfig):
         return CascadeBoxHeadConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
 
 
-_COMPONENTS = ("backbone", "neck", "rpn", "roi_sampler", "box_head", "mask_head", "keypoint_head")
+_COMPONENTS = ("input", "backbone", "neck", "rpn", "roi_sampler", "box_head", "mask_head", "keypoint_head")
 
 
 def _by_component(overrides: Overrides) -> dict[str, dict[str, Any]]:

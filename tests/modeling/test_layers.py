@@ -22,7 +22,7 @@ from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
-from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, CascadeMaskHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.layers import ConvNorm, ConvStack
@@ -190,6 +190,7 @@ HEADS = {
         deep=True,  # normalized by what five RoIs give
     ),
     "cascade": head(CASCADE, *2 * [(2, 5, 4), (2, 5), (2, 5, 4), (2, 5, 4, 1)]),
+    "cascade of masks": head(CascadeMaskHeadConfig(**MASK, stages=2), *2 * [(2, 5, 6, 6, 3)]),
     "mask": head(MaskHeadConfig(**MASK), (2, 5, 6, 6, 3)),
     "mask, agnostic, softmax": head(MaskHeadConfig(**MASK, class_agnostic=True, activation="softmax"), (2, 5, 6, 6, 2)),
     "mask, perceptron": head(MaskHeadConfig(pool=pooling(3), mlp_dims=(8,)), (2, 5, 6, 6, 3)),
@@ -344,6 +345,9 @@ NAMED: dict[tuple[str, str], Any] = {
     ("CallableConfig", "function"): f"{__name__}:two_maps",
     ("KerasApplicationsConfig", "name"): "MobileNetV3Small",
     ("KerasHubConfig", "side"): 64,
+    ("CascadeBoxHeadConfig", "stage_loss_weights"): (1.0, 0.5, 0.25),
+    ("CascadeMaskHeadConfig", "loss"): SquaredMaskLoss(),
+    ("CascadeMaskHeadConfig", "stage_loss_weights"): (1.0, 0.5, 0.25),
     ("MaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MaskRCNNConfig", "roi_stage"): Res5Config(),
 }

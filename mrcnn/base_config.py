@@ -74,6 +74,8 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
     if isinstance(hint, type) and issubclass(hint, BaseConfig):
         if isinstance(value, hint):
             return value
+        if isinstance(value, str):
+            return hint.from_short_name(value, path)
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: expected a mapping of {hint.__name__} fields, got {value!r}")
         return _from_dict(hint, value, path)
@@ -145,9 +147,12 @@ class BaseConfig:
     Class attributes:
         components: the package in whose modules the built-in subclasses lie, for a class that a field may hold any
             subclass of, such as "mrcnn.modeling.backbones"; None: the module of the class.
+        short_name: a word that stands for the class with its defaults where a field may hold one of several classes:
+            "dice" for {"kind": "MaskDice"}; "": none.
     """
 
     components: ClassVar[str | None] = None
+    short_name: ClassVar[str] = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data (dict, list, str, int, float, bool, None), ready for JSON or YAML."""
@@ -164,6 +169,24 @@ class BaseConfig:
         if not isinstance(data, dict):
             raise ConfigError(f"{cls.__name__}: expected a mapping, got {type(data).__name__}")
         return _from_dict(cls, data, "")
+
+    @classmethod
+    def from_short_name(cls: type[T], name: str, path: str) -> T:
+        """The component of this kind with its defaults that a word stands for.
+
+        Args:
+            name: a `short_name` of `cls` or one of its subclasses.
+            path: of the field it is for, for messages.
+
+        Raises:
+            ConfigError: none has this short name; lists those there are.
+        """
+        known = components.subclasses_of(cls, cls.components or cls.__module__).values()
+        short = {each.short_name: each for each in known if "short_name" in vars(each)}
+        if name in short:
+            return short[name]()
+        words = f" or one of {', '.join(map(repr, sorted(short)))}" if short else ""
+        raise ConfigError(f"{path}: expected a mapping of {cls.__name__} fields{words}, got {name!r}")
 
     def override(self: T, changes: dict[str, Any]) -> T:
         """A copy with dotted fields replaced, e.g. {"train.learning_rate": 0.01, "model.rpn.nms_iou": 0.6}.

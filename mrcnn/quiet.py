@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,18 +24,38 @@ def quiet_start(first: Callable[[], T] | None = None) -> T | None:
     Returns:
         What `first` returned.
     """
-    result = None
+    with _stderr_held(passing=ValueError):
+        tensorflow = importlib.import_module("tensorflow")
+        result = first() if first is not None else None
+        tensorflow.zeros(1)  # the first operation writes notes too
+        importlib.import_module("mrcnn.training.fit")
+    return result
+
+
+def import_tensorflow() -> None:
+    """Import TensorFlow with nothing on stderr; what it wrote is shown if that fails.
+
+    No operation runs: a script may still choose devices and their memory.
+    """
+    with _stderr_held():
+        importlib.import_module("tensorflow")
+
+
+@contextlib.contextmanager
+def _stderr_held(passing: type[BaseException] | tuple[type[BaseException], ...] = ()) -> Iterator[None]:
+    """Hold back what is written to stderr, also past `sys.stderr`, and TensorFlow's log; shown if the body fails.
+
+    Args:
+        passing: errors of the body that pass without what was written.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()
     with tempfile.TemporaryFile() as notes:
         stderr = os.dup(2)
         os.dup2(notes.fileno(), 2)
         try:
-            tensorflow = importlib.import_module("tensorflow")
-            result = first() if first is not None else None
-            tensorflow.zeros(1)  # the first operation writes notes too
-            importlib.import_module("mrcnn.training.fit")
-        except ValueError:
+            yield
+        except passing:
             raise
         except BaseException:
             notes.seek(0)
@@ -43,4 +64,3 @@ def quiet_start(first: Callable[[], T] | None = None) -> T | None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-    return result

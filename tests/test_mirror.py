@@ -125,3 +125,17 @@ def test_what_is_listed_exists() -> None:
     names = {".".join(module.parts[1:]) for module in MODULES}
     assert not [name for name in ELSEWHERE if name not in names], "no such module"
     assert not [place for place in ELSEWHERE.values() if not (ROOT / "tests" / place).exists()], "no such tests"
+
+
+def test_every_format_has_a_test_file_of_its_own() -> None:
+    """What reads files that others wrote is tested by itself, however many tests import it."""
+    for file in sorted((ROOT / "mrcnn/data/formats").glob("*.py")):
+        bases = {
+            base.id
+            for node in ast.parse(file.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.ClassDef)
+            for base in node.bases
+            if isinstance(base, ast.Name)
+        }
+        if "Format" in bases:
+            assert (ROOT / f"tests/data/formats/test_{file.stem}.py").exists(), file.stem

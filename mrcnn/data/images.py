@@ -62,12 +62,17 @@ def stored_shape(path: str | os.PathLike[str], page: int | None = None) -> tuple
     """
     path = os.fspath(path)
     with open_file(path) as file:
-        if _is_tiff(file):
-            chosen = chosen_page(tiff.read_pages(file, path), path, page)
-            return (chosen.height, chosen.width), chosen.orientation
-        with open_image(file, path) as image:
-            _seek(image, path, page)
-            return (image.height, image.width), orientation_of(image)
+        return opened_shape(file, path, page)
+
+
+def opened_shape(file: BinaryIO, name: str, page: int | None = None) -> tuple[tuple[int, int], int]:
+    """`stored_shape` of what a file that is open holds; `name` is what messages call it."""
+    if _is_tiff(file):
+        chosen = chosen_page(tiff.read_pages(file, name), name, page)
+        return (chosen.height, chosen.width), chosen.orientation
+    with open_image(file, name) as image:
+        _seek(image, name, page)
+        return (image.height, image.width), orientation_of(image)
 
 
 def read_image(

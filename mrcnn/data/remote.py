@@ -65,42 +65,59 @@ class RemoteFolder:
         path: as `remote_path` gives it.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder, or its file system refuses it.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path.rstrip("/")
         self._listings: dict[str, set[str]] = {}
+        self._refused: dict[str, str] = {}
         import tensorflow as tf
 
         try:
-            is_there = _gfile().isdir(self.path)
+            if _gfile().isdir(self.path):
+                return
+            _gfile().stat(self.path)  # `isdir` answers no to every error, this says which
+        except tf.errors.NotFoundError:
+            pass
         except tf.errors.OpError as error:
             raise DataError(f"{path}: cannot be opened ({error.message})") from error
-        if not is_there:
-            raise DataError(f"{path}: no such folder of images")
+        raise DataError(f"{path}: no such folder of images")
 
     def find(self, name: str) -> str | None:
-        """The path of a file, by its name with "/" between folders; None: it is not there."""
+        """The path of a file, by its name with "/" between folders; None: it is not there.
+
+        Raises:
+            DataError: the file system refuses to list its folder.
+        """
         folder, _, base = f"{self.path}/{name.lstrip('/')}".rpartition("/")
         if folder not in self._listings:
             import tensorflow as tf
 
             try:
                 self._listings[folder] = {entry.rstrip("/") for entry in _gfile().listdir(folder)}
-            except tf.errors.OpError:
+            except tf.errors.NotFoundError:
                 self._listings[folder] = set()
+            except tf.errors.OpError as error:
+                self._refused[folder] = f"{folder}: cannot be listed ({error.message})"
+                self._listings[folder] = set()
+        if folder in self._refused:
+            raise DataError(self._refused[folder])
         return f"{folder}/{base}" if base in self._listings[folder] else None
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or folder, see `remote_path`."""
+    """Whether there is a file or folder, see `remote_path`.
+
+    Raises:
+        DataError: its file system refuses to say.
+    """
     import tensorflow as tf
 
     try:
         return bool(_gfile().exists(path))
-    except tf.errors.OpError:
-        return False
+    except tf.errors.OpError as error:
+        raise DataError(f"{path}: cannot be opened ({error.message})") from error
 
 
 def _gfile() -> Any:

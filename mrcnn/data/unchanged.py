@@ -44,8 +44,9 @@ class UnchangedImages:
             raise DataError(
                 f"{where}: load_image gave other pixels than before, but its masks are read once and kept, so "
                 "they would be those of another image; expected the same image at every call: derive image and masks "
-                "from the index, for instance as the seed of a generator, and leave random changes to augmentations "
-                "(data.augmentations, or augmentation= of train)"
+                "from the index, for instance as the seed of a generator, keep nothing of one call for the next, as "
+                "several threads call at once, and leave random changes to augmentations (data.augmentations, or "
+                "augmentation= of train)"
             )
         with self._lock:
             self._seen[index] = (checksum, 0 if known is None else known[1] + 1)

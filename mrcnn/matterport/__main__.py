@@ -7,16 +7,15 @@ these names. Where a script does what cannot work any more, it ends with one lin
 
 from __future__ import annotations
 
-import importlib
 import os
 import runpy
 import sys
-import tempfile
 import traceback
 from collections.abc import Sequence
 
 from mrcnn.matterport import prepare
 from mrcnn.matterport.refusals import explain
+from mrcnn.quiet import import_tensorflow
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str]) -> None:
         given = f"there is no {arguments[0]}" if arguments else "none was given"
         raise SystemExit(f"usage: python -m mrcnn.matterport script.py [its arguments]; {given}")
     prepare()
-    _import_tensorflow_quietly()
+    import_tensorflow()
     sys.argv = list(arguments)
     sys.path.insert(0, os.path.dirname(os.path.abspath(arguments[0])))
     try:
@@ -39,27 +38,6 @@ def main(arguments: Sequence[str]) -> None:
         own = [call for call in calls if os.path.abspath(call.filename).startswith(folder)]
         place = f"{own[-1].filename}, line {own[-1].lineno}: " if own else ""
         raise SystemExit(place + reason) from None
-
-
-def _import_tensorflow_quietly() -> None:
-    """Import TensorFlow without the notes that it writes past `sys.stderr`; they are shown if that fails.
-
-    No operation runs: a script may still choose devices and their memory.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    sys.stderr.flush()
-    with tempfile.TemporaryFile() as notes:
-        stderr = os.dup(2)
-        os.dup2(notes.fileno(), 2)
-        try:
-            importlib.import_module("tensorflow")
-        except BaseException:
-            notes.seek(0)
-            os.write(stderr, notes.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,28 @@ def sigmoid_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return tf.nn.sigmoid_cross_entropy_with_logits(tf.cast(targets, tf.float32), tf.cast(logits, tf.float32))
 
 
+def sigmoid_focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """Binary cross-entropy of sigmoid(logits), weighted down where the target is already near.
+
+    Args:
+        logits: f32[...].
+        targets: f32[...] in [0, 1].
+        gamma: how strongly; 0 is the plain cross-entropy.
+
+    Returns:
+        f32[...]: |t - p|^gamma times the cross-entropy, which for targets of 0 and 1 is (1 - p_t)^gamma * -log p_t.
+
+    Ref: Focal Loss for Dense Object Detection, arXiv 1708.02002, equation 4; for targets between Generalized Focal
+    Loss, arXiv 2006.04388, equation 5.
+    """
+    entropy = sigmoid_cross_entropy(logits, targets)
+    if gamma == 0.0:
+        return entropy
+    difference = tf.abs(tf.cast(targets, tf.float32) - tf.sigmoid(tf.cast(logits, tf.float32)))
+    # At 0 a power below 1 would have no finite gradient.
+    return tf.maximum(difference, 1e-7) ** gamma * entropy
+
+
 def softmax_cross_entropy(logits: Tensor, class_ids: Tensor) -> Tensor:
     """Cross-entropy of softmax(logits).
 

@@ -14,7 +14,7 @@ import mrcnn
 from mrcnn.data.errors import DataError
 from mrcnn.data.images import image_shape, read_image
 from mrcnn.data.pipeline import make_pipeline
-from mrcnn.data.remote import RemoteFolder, open_remote, remote_path
+from mrcnn.data.remote import RemoteFolder, exists, open_remote, remote_path
 from mrcnn.preprocessing import InputConfig
 
 FOLDER = "ram://remote_set/images"
@@ -95,6 +95,34 @@ def test_missing_folders_and_files(names: dict[str, np.ndarray], tmp_path: Path)
     assert RemoteFolder(FOLDER).find("gone/a.png") is None and RemoteFolder(FOLDER).find("/a.png") == f"{FOLDER}/a.png"
     with pytest.raises(DataError, match="no such image"):
         open_remote("ram://nowhere/a.png")
+
+
+def refuse(*_: object) -> None:
+    raise tf.errors.PermissionDeniedError(None, None, "no key for this bucket")
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_file_system_that_refuses_is_not_taken_for_one_without_the_image(
+    names: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_folder: bool
+) -> None:
+    """The cause is in the message, of a listing as of a single file."""
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(coco(["a.png" if is_folder else f"{FOLDER}/a.png"])))
+    monkeypatch.setattr(tf.io.gfile, "listdir", refuse)
+    monkeypatch.setattr(tf.io.gfile, "exists", refuse)
+    with pytest.raises(DataError, match=rf"{FOLDER}.*: cannot be (listed|opened) \(no key for this bucket\)") as caught:
+        mrcnn.load_dataset(path, FOLDER if is_folder else None)
+    assert "no such" not in str(caught.value)
+    with pytest.raises(DataError, match=r"ram://x/a: cannot be opened \(no key"):
+        exists("ram://x/a")
+
+
+def test_a_folder_that_is_refused(names: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tf.io.gfile.isdir` answers no to every error."""
+    monkeypatch.setattr(tf.io.gfile, "isdir", lambda path: False)
+    monkeypatch.setattr(tf.io.gfile, "stat", refuse)
+    with pytest.raises(DataError, match=rf"{FOLDER}: cannot be opened \(no key for this bucket\)"):
+        RemoteFolder(FOLDER)
 
 
 def test_what_is_a_path_of_another_system() -> None:

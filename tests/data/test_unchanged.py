@@ -22,18 +22,19 @@ class Drawn(Dataset):
         for i in range(count):
             self.add_image("drawn", i, None)
 
+    def _corner(self, index: int) -> np.ndarray:
+        return np.random.default_rng(index).integers(0, 40, 2)
+
     def load_image(self, index: int) -> np.ndarray:
-        rng = np.random.default_rng(index) if self.by_index else self.rng
-        self.corner = rng.integers(0, 40, 2)
+        # Several threads call this at once: what is derived from the index is not kept on self.
+        y, x = self._corner(index) if self.by_index else self.rng.integers(0, 40, 2)
+        self.last = y, x
         image = np.zeros((64, 64, 3), np.uint8)
-        y, x = self.corner
         image[y : y + 20, x : x + 20] = 255
         return image
 
     def load_mask(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        if self.by_index:
-            self.load_image(index)
-        y, x = self.corner
+        y, x = self._corner(index) if self.by_index else self.last
         masks = np.zeros((64, 64, 1), bool)
         masks[y : y + 20, x : x + 20] = True
         return masks, np.array([1])

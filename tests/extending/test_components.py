@@ -40,19 +40,19 @@ def test_a_backbone(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_loss_and_a_head(tmp_path: Path) -> None:
     site = tmp_path / "site"
-    dice, quality = install(site, "loss"), install(site, "head")
+    tversky, quality = install(site, "loss"), install(site, "head")
     head = {
         "kind": f"{quality}:MaskQualityHeadConfig",
         "pool": {"size": 4},
         "conv_dims": [8],
         "deconv_dim": 8,
         "quality_dims": [8],
-        "loss": {"kind": f"{dice}:Dice", "smooth": 0.5},
+        "loss": {"kind": f"{tversky}:Tversky", "smooth": 0.5},
     }
     config = {**TINY, "heads": [head]}
     report = json.loads(run(site, TRAIN, json.dumps(config)).splitlines()[-1])
     assert {"roi_mask", "roi_quality"} <= report["losses"].keys()
-    assert 0.0 < report["losses"]["roi_mask"] < 1.0  # as dice is
+    assert 0.0 < report["losses"]["roi_mask"] < 1.0  # as an overlap is
     assert {"mask_quality_head/quality/kernel", "mask_quality_head/mask_logits/kernel"} <= set(report["changed"])
     assert run(site, DETECT).split() == ["EfficientNetLiteConfig", "MaskQualityHeadConfig"]
 
@@ -65,7 +65,7 @@ def test_the_pages_own_examples(tmp_path: Path) -> None:
     printed = run(site, script).splitlines()
     assert int(printed[0].split()[0]) > 10
     assert "roi_quality" in printed[1] and "mask_quality" in printed[1]
-    assert printed[2] == "Dice(smooth=0.5)"
+    assert printed[2] == "Tversky(missed=0.5, smooth=1.0)"
 
 
 @pytest.mark.slow

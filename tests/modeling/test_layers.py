@@ -192,7 +192,8 @@ HEADS = {
     "cascade": head(CASCADE, *2 * [(2, 5, 4), (2, 5), (2, 5, 4), (2, 5, 4, 1)]),
     "cascade of masks": head(CascadeMaskHeadConfig(**MASK, stages=2), *2 * [(2, 5, 6, 6, 3)]),
     "mask": head(MaskHeadConfig(**MASK), (2, 5, 6, 6, 3)),
-    "mask, agnostic, softmax": head(MaskHeadConfig(**MASK, class_agnostic=True, activation="softmax"), (2, 5, 6, 6, 2)),
+    "mask, agnostic": head(MaskHeadConfig(**MASK, class_agnostic=True), (2, 5, 6, 6, 1)),
+    "mask, softmax": head(MaskHeadConfig(**MASK, activation="softmax"), (2, 5, 6, 6, 4)),
     "mask, perceptron": head(MaskHeadConfig(pool=pooling(3), mlp_dims=(8,)), (2, 5, 6, 6, 3)),
     "keypoint": head(KeypointHeadConfig(pool=pooling(2), conv_dims=(5,), num_joints=3), (2, 5, 8, 8, 3)),
 }
@@ -237,7 +238,8 @@ SMALL = MAPS | NECKS | HEADS | STACKS | POOLERS | RPNS
 CASES = SMALL | BACKBONES | STAGES
 TRAINED = {name: case for name, case in CASES.items() if name not in ("NormalizePixels", "PassThrough", *POOLERS)}
 # What is like another case to the check at hand, and takes seconds.
-ALIKE = {"ConvNorm, affine_bn", "ConvNorm, dilated", "FPN, bn", "box", "box, batch norm", "mask, agnostic, softmax"}
+ALIKE = {"ConvNorm, affine_bn", "ConvNorm, dilated", "FPN, bn", "box", "box, batch norm", "mask, agnostic"}
+ALIKE |= {"mask, softmax"}
 ALIKE |= {"mask, perceptron", "pool", "warp", "crop", "ConvStack", "RPN, softmax, two convolutions", "ResNet", "Res5"}
 
 

@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.losses.base import MaskLogits
+from mrcnn.modeling.losses.cross_entropy import MaskCrossEntropy
+from mrcnn.modeling.losses.dice import MaskDice
+from mrcnn.modeling.losses.focal import MaskFocal
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
+from mrcnn.recipes import Recipe
 from mrcnn.structures.tensors import Detections, RoiSample
 from tests.ground_truth import MASK_SIDE, ground_truth, stack
 from tests.reference import losses as slow
@@ -222,26 +228,72 @@ def test_no_foreground_is_zero_with_zero_gradient(rng):
     assert not tape.gradient(loss, logits).numpy().any()
 
 
-@pytest.mark.parametrize("class_agnostic", [False, True])
-def test_softmax_lets_classes_compete_for_pixels(rng, class_agnostic):
-    """Ref: Mask R-CNN, table 2b."""
-    head = head_of(activation="softmax", class_agnostic=class_agnostic)
-    channels = 2 if class_agnostic else NUM_CLASSES + 1
+def test_softmax_lets_classes_compete_for_pixels(rng):
+    """Ref: Mask R-CNN, table 2b: one distribution over background and the classes for every pixel."""
+    head = head_of(activation="softmax")
+    channels = NUM_CLASSES + 1
     assert tuple(head.mask_logits.kernel.shape) == (1, 1, 8, channels)
     class_ids = np.array([[3, 1, 0]])
     logits = rng.normal(size=(1, 3, SIDE, SIDE, channels)).astype(np.float32)
     targets = (rng.random((1, 3, SIDE, SIDE)) < 0.5).astype(np.float32)
-    result = loss_of(head, tf.constant(logits), tf.constant(targets), rois_of(class_ids))
-    total = 0.0
+    with tf.GradientTape() as tape:
+        pred = tf.constant(logits)
+        tape.watch(pred)
+        result = loss_of(head, pred, tf.constant(targets), rois_of(class_ids))
+    total, gradient = 0.0, np.zeros_like(logits)
     for s, y, x in np.ndindex(2, SIDE, SIDE):
-        own = 1 if class_agnostic else class_ids[0, s]
-        total += slow.softmax_cross_entropy(logits[0, s, y, x], own if targets[0, s, y, x] else 0) / SIDE**2
+        own = class_ids[0, s] if targets[0, s, y, x] else 0
+        total += slow.softmax_cross_entropy(logits[0, s, y, x], own) / SIDE**2
+        gradient[0, s, y, x] = (slow.softmax(logits[0, s, y, x]) - np.eye(channels)[own]) / SIDE**2 / 2
     assert float(result) == pytest.approx(total / 2, rel=1e-4)
+    np.testing.assert_allclose(tape.gradient(result, pred), gradient, atol=1e-6)
     detections = Detections(tf.zeros([1, 3, 4]), tf.constant(class_ids), tf.zeros([1, 3]), tf.constant(class_ids > 0))
     masks = head.attach(detections, tf.constant(logits)).masks.numpy()
-    probs = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    np.testing.assert_allclose(masks[0, 0], probs[0, 0, ..., 1 if class_agnostic else 3], atol=1e-6)
+    for y, x in np.ndindex(SIDE, SIDE):
+        assert masks[0, 0, y, x] == pytest.approx(slow.softmax(logits[0, 0, y, x])[3], abs=1e-6)
+        assert masks[0, 1, y, x] == pytest.approx(slow.softmax(logits[0, 1, y, x])[1], abs=1e-6)
     assert not masks[0, 2].any()
+
+
+def test_softmax_masks_of_all_classes_and_background_share_each_pixel(rng):
+    """Masks of the same RoI asked for as every class, and 1 less their sum for background."""
+    head = head_of(activation="softmax")
+    logits = np.repeat(rng.normal(size=(1, 1, SIDE, SIDE, NUM_CLASSES + 1)), NUM_CLASSES, 1).astype(np.float32)
+    class_ids, there = tf.constant([[1, 2, 3]]), tf.ones([1, 3], tf.bool)
+    masks = head.attach(Detections(tf.zeros([1, 3, 4]), class_ids, tf.zeros([1, 3]), there), tf.constant(logits)).masks
+    background = np.exp(logits[0, 0, ..., 0]) / np.exp(logits[0, 0]).sum(-1)
+    np.testing.assert_allclose(np.asarray(masks)[0].sum(0), 1 - background, atol=1e-6)
+    assert (np.asarray(masks)[0] >= 0.5).sum(0).max() <= 1  # never two objects at one pixel
+
+
+def test_softmax_without_classes_is_refused():
+    with pytest.raises(ConfigError, match=r'^activation and class_agnostic: with activation "softmax"'):
+        MaskHeadConfig(activation="softmax", class_agnostic=True)
+    with pytest.raises(ConfigError, match=r"activation and class_agnostic"):
+        Recipe().override({"model.heads.0.activation": "softmax", "model.heads.0.class_agnostic": True})
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+@pytest.mark.parametrize("name, kind", [("bce", MaskCrossEntropy), ("dice", MaskDice), ("focal", MaskFocal)])
+def test_activation_and_loss_are_chosen_apart(rng, activation, name, kind):
+    head = head_of(activation=activation, loss=name)
+    assert head.config.loss == kind()
+    assert MaskHeadConfig.from_dict({"loss": name, "activation": activation}).loss == kind()
+    assert MaskHeadConfig.from_dict(head.config.to_dict()) == head.config
+    recipe = Recipe().override({"model.heads.0.loss": name, "model.heads.0.activation": activation})
+    assert recipe.model.heads == (MaskHeadConfig(loss=kind(), activation=activation),)
+    class_ids = np.array([[3, 1, 0]])
+    logits = tf.constant(rng.normal(size=(1, 3, SIDE, SIDE, head.num_masks)), tf.float32)
+    targets = (rng.random((1, 3, SIDE, SIDE)) < 0.5).astype(np.float32)
+    own = class_ids - (activation == "sigmoid")
+    per_roi = kind()(MaskLogits(logits, tf.constant(np.maximum(own, 0)), activation), tf.constant(targets)).numpy()
+    result = loss_of(head, logits, tf.constant(targets), rois_of(class_ids))
+    assert float(result) == pytest.approx(per_roi[0, :2].mean(), rel=1e-5)
+
+
+def test_an_unknown_loss_is_refused_with_those_there_are():
+    with pytest.raises(ConfigError, match=r"^loss: .* or one of 'bce', 'dice', 'focal', got 'hinge'$"):
+        MaskHeadConfig(loss="hinge")
 
 
 # Detections

@@ -46,6 +46,30 @@ def test_sigmoid_cross_entropy_stays_finite():
     np.testing.assert_allclose(losses.sigmoid_cross_entropy([1e4, -1e4, 0.0], [1.0, 1.0, 1.0]), [0, 1e4, math.log(2)])
 
 
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_sigmoid_focal_loss_equals_reference(rng, gamma):
+    logits, targets = rng.normal(0, 3, 40).astype(np.float32), rng.integers(0, 2, 40).astype(np.float32)
+    loss = in_every_mode(lambda x, t: losses.sigmoid_focal_loss(x, t, gamma), logits, targets)
+    expected = [reference.sigmoid_focal(x, t, gamma) for x, t in zip(logits, targets, strict=True)]
+    np.testing.assert_allclose(loss, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_sigmoid_focal_loss_of_a_target_between():
+    loss = losses.sigmoid_focal_loss([0.0, math.log(3)], [0.5, 0.25], 2.0)
+    np.testing.assert_allclose(
+        loss, [0.0, 0.5**2 * (0.25 * math.log(4 / 3) + 0.75 * math.log(4))], rtol=1e-5, atol=1e-9
+    )
+
+
+def test_sigmoid_focal_loss_has_a_gradient_where_it_is_certain():
+    logits = tf.constant([200.0, -200.0])
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = tf.reduce_sum(losses.sigmoid_focal_loss(logits, [1.0, 1.0], 0.5))
+    np.testing.assert_allclose(loss, 200.0, rtol=1e-5)
+    np.testing.assert_allclose(tape.gradient(loss, logits), [0, -1], atol=1e-4)
+
+
 def test_softmax_cross_entropy_equals_reference(rng):
     logits, class_ids = rng.normal(0, 3, (2, 6, 4)).astype(np.float32), rng.integers(0, 4, (2, 6)).astype(np.int32)
     loss = in_every_mode(losses.softmax_cross_entropy, logits, class_ids)

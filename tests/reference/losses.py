@@ -14,6 +14,32 @@ def sigmoid_cross_entropy(logit, target):
     return -(float(target) * math.log(p) + (1 - float(target)) * math.log(1 - p))
 
 
-def softmax_cross_entropy(logits, class_id):
+def softmax(logits):
     total = sum(math.exp(float(x)) for x in logits)
-    return -math.log(math.exp(float(logits[class_id])) / total)
+    return [math.exp(float(x)) / total for x in logits]
+
+
+def softmax_cross_entropy(logits, class_id):
+    return -math.log(softmax(logits)[class_id])
+
+
+def sigmoid_focal(logit, target, gamma):
+    """Focal Loss, equation 4, for a target of 0 or 1."""
+    p = 1 / (1 + math.exp(-float(logit)))
+    likely = p if target == 1 else 1 - p
+    return -((1 - likely) ** gamma) * math.log(likely)
+
+
+def softmax_focal(logits, class_id, gamma):
+    likely = softmax(logits)[class_id]
+    return -((1 - likely) ** gamma) * math.log(likely)
+
+
+def dice(probs, targets, smooth):
+    """V-Net, section 3, of two masks as lists of rows, with `smooth` added above and below."""
+    above = below = float(smooth)
+    for row, target_row in zip(probs, targets, strict=True):
+        for p, t in zip(row, target_row, strict=True):
+            above += 2 * float(p) * float(t)
+            below += float(p) ** 2 + float(t) ** 2
+    return 1 - above / below

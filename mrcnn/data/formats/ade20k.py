@@ -17,7 +17,7 @@ from mrcnn.data.formats.base import Format, holds_keys
 from mrcnn.data.formats.collector import Collector, ImageObjects
 from mrcnn.data.formats.fields import as_id, as_number, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
-from mrcnn.data.formats.label_files import read_labels, read_object
+from mrcnn.data.formats.label_files import keep_unlabeled, read_labels, read_object
 from mrcnn.data.formats.label_map import read_values
 from mrcnn.data.formats.splits import split_folders
 
@@ -49,7 +49,12 @@ class Ade20k(Format):
         collector = Collector(path, self.name)
         labels = [path] if path.is_file() else files_below(path, (".json",))
         labels = [file for file in labels if file.name != "dataset_meta.json"]
-        read_labels(collector, labels, root, ImageFiles([images or root]), _read)
+        files = ImageFiles([images or root])
+        used = read_labels(collector, labels, root, files, _read)
+        if path.is_dir():
+            # Its images are JPEGs; the PNG files beside them are masks.
+            used |= {file for file in files.files if file.suffix.lower() not in (".jpg", ".jpeg")}
+            keep_unlabeled(collector, files, used, images or root)
         return collector.finish(validate=validate)
 
 
@@ -99,6 +104,7 @@ def _add(image: ImageObjects, label: Path, entry: dict[str, Any], number: int) -
     axes = [polygon.get(axis) for axis in "xy"] if isinstance(polygon, dict) else [None, None]
     x, y = ([as_number(v) for v in axis] if isinstance(axis, list) else [] for axis in axes)
     if len(x) != len(y) or not x or None in (*x, *y):
-        image.leave_out("shape", "neither a mask file nor a polygon with x and y", record)
+        wanted = f"no such mask: {short(mask)}, and" if mask else "no mask file and"
+        image.leave_out("shape", f"{wanted} no polygon with x and y", record)
         return
     image.add(name, polygons=[np.array([x, y], np.float64).T], record=record)

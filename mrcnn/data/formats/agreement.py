@@ -25,7 +25,7 @@ LEFT_OUT = "; left out"
 """How the message of an issue ends whose object is left out."""
 
 _FLOAT32_STEP, _FLOAT32_LEAST = 2.0**-23, 2.0**-126
-CLEARLY, NEAR = 0.01, 1e5  # a side in pixels that float32 holds up to such coordinates
+_CLEARLY, _NEAR = 0.01, 1e5  # a side in pixels that float32 holds up to such coordinates
 THIN = 2.0  # pixels; whether a polygon at most so wide covers a pixel depends on where it lies
 _FITS = 0.95
 
@@ -33,9 +33,16 @@ _FITS = 0.95
 def has_area(box: Sequence[float]) -> bool:
     """Whether (y1, x1, y2, x2) has an area in float32, the type of boxes everywhere else."""
     y1, x1, y2, x2 = box
-    if y2 - y1 > CLEARLY and x2 - x1 > CLEARLY and y1 > -NEAR and y2 < NEAR and x1 > -NEAR and x2 < NEAR:
+    if y2 - y1 > _CLEARLY and x2 - x1 > _CLEARLY and y1 > -_NEAR and y2 < _NEAR and x1 > -_NEAR and x2 < _NEAR:
         return True  # nearly all boxes, and there are millions
     return y2 - y1 > _least_side(y1, y2) and x2 - x1 > _least_side(x1, x2)
+
+
+def clearly_have_area(boxes: np.ndarray) -> np.ndarray:
+    """bool[n] of (y1, x1, y2, x2) f64[4, n]: false also where only `has_area` can tell."""
+    y1, x1, y2, x2 = boxes
+    low, high = np.minimum(y1, x1), np.maximum(y2, x2)
+    return (np.minimum(y2 - y1, x2 - x1) > _CLEARLY) & (low > -_NEAR) & (high < _NEAR)
 
 
 def _least_side(low: float, high: float) -> float:
@@ -75,10 +82,23 @@ def has_pixel(annotation: Annotation, around: Box | None, height: int, width: in
 
 
 def iou(a: Box, b: Box) -> float:
-    """Of two boxes."""
+    """Of two boxes. One by one this takes a tenth of the time that `ious` does."""
     common = max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
     union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common
     return common / union if union > 0 else 0.0
+
+
+def ious(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """f64[n]: `iou` of boxes f64[4, n], pair by pair, to the last bit.
+
+    Example:
+        >>> ious(np.array([[0.0], [0.0], [2.0], [2.0]]), np.array([[0.0], [1.0], [2.0], [3.0]])).round(3).tolist()
+        [0.333]
+    """
+    rows = np.maximum(0.0, np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]))
+    common = rows * np.maximum(0.0, np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]))
+    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 
 @dataclasses.dataclass

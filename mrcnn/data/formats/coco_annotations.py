@@ -17,14 +17,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.errors import DataError, DatasetIssue
-from mrcnn.data.formats.agreement import (
-    CLEARLY,
-    LEAST_IOU,
-    NEAR,
-    THIN,
-    Agreement,
-    merge_file_issues,
-)
+from mrcnn.data.formats.agreement import LEAST_IOU, THIN, Agreement, clearly_have_area, ious, merge_file_issues
 from mrcnn.data.formats.coco_objects import TOLERANCE, Frame, joint_names, read_keypoints, read_object
 from mrcnn.data.formats.fields import as_id, short
 from mrcnn.data.formats.number_text import parse_numbers
@@ -219,20 +212,6 @@ def _polygons(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray] |
     return numbers.reshape(-1, 2), starts, np.array([*firsts, len(flat)])
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """f64[n] of boxes f64[4, n], as `agreement.iou`."""
-    rows = np.maximum(0.0, np.minimum(a[2], b[2]) - np.maximum(a[0], b[0]))
-    common = rows * np.maximum(0.0, np.minimum(a[3], b[3]) - np.maximum(a[1], b[1]))
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
-
-
-def _clearly_has_area(box: np.ndarray) -> np.ndarray:
-    y1, x1, y2, x2 = box
-    low, high = np.minimum(y1, x1), np.maximum(y2, x2)
-    return (np.minimum(y2 - y1, x2 - x1) > CLEARLY) & (low > -NEAR) & (high < NEAR)
-
-
 class _Plain:
     """The entries of a piece of which there is nothing to report, checked together.
 
@@ -266,14 +245,14 @@ class _Plain:
             ok &= self._inside(around, starts, firsts)[cut]
             around = around[:, cut]
             edge = np.minimum(np.minimum(around[0], around[1]), np.minimum(sizes[0] - around[2], sizes[1] - around[3]))
-            ok &= (edge >= 0) & _clearly_has_area(around)
-            overlaps = _iou(boxes, around)
+            ok &= (edge >= 0) & clearly_have_area(around)
+            overlaps = ious(boxes, around)
             thin = np.minimum(around[2] - around[0], around[3] - around[1]) < THIN
             ok &= (crowd == 1) | (~thin & (overlaps >= LEAST_IOU))
             self._keypoints = self._read_keypoints(reader, entries, ok)
             corners = stated.T[[1, 0, 3, 2]]
             is_box = (corners[2] > corners[0]) & (corners[3] > corners[1])
-            corner_overlaps = np.where(is_box, _iou(corners, around), 0.0)
+            corner_overlaps = np.where(is_box, ious(corners, around), 0.0)
         counted = ok & (crowd == 0)
         agreement = reader._agreement
         agreement.num_masks += int(counted.sum())
@@ -335,7 +314,7 @@ class _Plain:
         """Whether boxes have an area and reach out of their images by rounding alone."""
         x, y, w, h = stated.T
         out = np.max([boxes[0] - y, boxes[1] - x, y + h - boxes[2], x + w - boxes[3]], axis=0)
-        return (w > 0) & (h > 0) & _clearly_has_area(boxes) & (out <= TOLERANCE)
+        return (w > 0) & (h > 0) & clearly_have_area(boxes) & (out <= TOLERANCE)
 
     @staticmethod
     def _around(points: np.ndarray, starts: np.ndarray, firsts: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
+from mrcnn.data.formats.agreement import LEFT_OUT
 from mrcnn.data.formats.base import Format, holds_keys
 from mrcnn.data.formats.collector import Collector, ImageObjects
 from mrcnn.data.formats.fields import as_flag, as_id, as_number, short
@@ -60,13 +61,15 @@ class CocoPanoptic(Format):
         entries = [value for key in _KEYS[:3] if isinstance(value := content.get(key), list)]
         if len(entries) < 3:
             raise DataError(f"{path}: expected the lists images, annotations and categories, got {short(content)}")
-        listed, annotations, categories = ([e for e in value if isinstance(e, dict)] for value in entries)
-        things = {as_id(c.get("id")): str(c.get("name")) for c in categories if c.get("isthing", 1)}
-        collector = Collector(path, self.name, list(dict.fromkeys(things.values())))
+        collector = Collector(path, self.name, ())
+        listed, annotations, categories = (
+            _objects(collector, key, value) for key, value in zip(_KEYS, entries, strict=False)
+        )
+        classes = _classes(collector, categories)
         lookup = ImageLookup(path, images, [str(e.get("file_name")) for e in listed])
         folder = Path(masks) if masks is not None else path.with_suffix("")
         maps = ImageFiles([folder if folder.is_dir() else path.parent])
-        by_image: dict[Any, dict[str, Any]] = {as_id(a.get("image_id")): a for a in annotations}
+        by_image = _by_image(collector, annotations, {as_id(entry.get("id")) for entry in listed})
         for entry in listed:
             image_id = as_id(entry.get("id"))
             name = str(entry.get("file_name"))
@@ -81,11 +84,59 @@ class CocoPanoptic(Format):
                 file_name=name,
             )
             if image is not None:
-                _add(image, by_image.get(image_id), maps, things)
+                _add(image, by_image.get(image_id), maps, classes)
         return collector.finish(validate=validate)
 
 
-def _add(image: ImageObjects, annotation: dict[str, Any] | None, maps: ImageFiles, things: dict[Any, str]) -> None:
+def _objects(collector: Collector, key: str, entries: list[Any]) -> list[dict[str, Any]]:
+    """The objects of a list; what is none is reported."""
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            message = f"{key}[{number}] is {short(entry)}, expected an object{LEFT_OUT}"
+            collector.report("damaged label", message)
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def _classes(collector: Collector, categories: list[dict[str, Any]]) -> dict[int | str, str | None]:
+    """Category id -> class name, None for stuff; the things become the collector's classes."""
+    classes: dict[int | str, str | None] = {}
+    for category in categories:
+        number, name = as_id(category.get("id")), category.get("name")
+        if number is None or not isinstance(name, str):
+            message = f"category {short(category)}, expected an id and a name{LEFT_OUT}"
+            collector.report("unknown class", message)
+            continue
+        classes[number] = name if category.get("isthing", 1) else None
+        if classes[number] is not None:
+            collector.add_class(name)
+    return classes
+
+
+def _by_image(
+    collector: Collector, annotations: list[dict[str, Any]], image_ids: set[int | str | None]
+) -> dict[int | str | None, dict[str, Any]]:
+    """The annotation of each image."""
+    by_image: dict[int | str | None, dict[str, Any]] = {}
+    for annotation in annotations:
+        image_id = as_id(annotation.get("image_id"))
+        if image_id not in image_ids:
+            message = (
+                f"annotation of image {short(annotation.get('image_id'))}, which is not among the images{LEFT_OUT}"
+            )
+            collector.report("label without image", message, image_id)
+        elif image_id in by_image:
+            collector.report("image id twice", f"two annotations of image {image_id}; the first is kept", image_id)
+        else:
+            by_image[image_id] = annotation
+    return by_image
+
+
+def _add(
+    image: ImageObjects,
+    annotation: dict[str, Any] | None,
+    maps: ImageFiles,
+    classes: dict[int | str, str | None],
+) -> None:
     if annotation is None:
         image.report("image without label", "no annotation; kept without objects")
         return
@@ -104,13 +155,20 @@ def _add(image: ImageObjects, annotation: dict[str, Any] | None, maps: ImageFile
         return
     present = {region.value: region for region in regions(ids)}
     for segment in segments:
-        number = as_id(segment.get("id")) if isinstance(segment, dict) else None
-        category = as_id(segment.get("category_id")) if isinstance(segment, dict) else None
-        if category not in things:
+        if not isinstance(segment, dict):
+            image.leave_out("damaged label", f"segment {short(segment)}, expected an object")
+            continue
+        number, category = as_id(segment.get("id")), as_id(segment.get("category_id"))
+        if category is None or category not in classes:
+            message = f"category_id {short(segment.get('category_id'))} is not among the categories"
+            image.leave_out("unknown class", message, number)
+            continue
+        class_name = classes[category]
+        if class_name is None:  # stuff
             continue
         region = present.get(number) if isinstance(number, int) else None
         if region is None:
             image.leave_out("mask without a pixel", f"segment {short(number)} has no pixel in {file}", number)
             continue
         is_crowd = bool(as_flag(segment.get("iscrowd")))
-        image.add_mask(things[category], region.bits, region.top, region.left, is_crowd=is_crowd, record=number)
+        image.add_mask(class_name, region.bits, region.top, region.left, is_crowd=is_crowd, record=number)

@@ -104,6 +104,7 @@ class Collector:
         *,
         stated: tuple[int, int] | None = None,
         shape: tuple[int, int] | None = None,
+        orientation: int = 1,
         label: Path | None = None,
         missing: str = "",
         file_name: str | None = None,
@@ -115,7 +116,8 @@ class Collector:
             image_id: unique; a further image of one id is left out.
             file: of the image; None: it was not found.
             stated: (height, width) as the label says.
-            shape: of an image without a file.
+            shape: (height, width) of the stored pixels of an image without a file.
+            orientation: of these, as `images.stored_shape` gives it.
             label: the file of its objects, for messages.
             missing: the sentence for an image that was not found.
             file_name: as the label says it.
@@ -128,7 +130,13 @@ class Collector:
             self.report("image id twice", f"image {image_id} is given twice; the first is kept", image_id, path=label)
             return None
         if file is not None:
-            shape = self._shape(image_id, file, stated, label)
+            try:
+                shape, orientation = stored_shape(file)
+            except DataError as error:
+                self.report("damaged image", f"{error}{LEFT_OUT}", image_id, path=label or file)
+                return None
+        if shape is not None:
+            shape = self._shape(image_id, shape, orientation, stated, label or file)
         if shape is None:
             return None
         if shape[0] * shape[1] > MAX_MASK_PIXELS:
@@ -143,14 +151,14 @@ class Collector:
         return objects
 
     def _shape(
-        self, image_id: Record, file: Path, stated: tuple[int, int] | None, label: Path | None
+        self,
+        image_id: Record,
+        stored: tuple[int, int],
+        orientation: int,
+        stated: tuple[int, int] | None,
+        path: Path | None,
     ) -> tuple[int, int] | None:
-        """(height, width) of an image file in the frame of its label; None where it cannot be used."""
-        try:
-            stored, orientation = stored_shape(file)
-        except DataError as error:
-            self.report("damaged image", f"{error}{LEFT_OUT}", image_id, path=label or file)
-            return None
+        """(height, width) of an image in the frame of its label; None where the two do not agree."""
         shape = shown_shape(stored, orientation)
         if stated is None or tuple(stated) == shape:
             return shape
@@ -159,7 +167,7 @@ class Collector:
                 "orientation",
                 f"its orientation tag is {orientation}; the size is stated without it, pixels are left as stored",
                 image_id,
-                path=label or file,
+                path=path,
             )
             return stored
         self.report(
@@ -167,7 +175,7 @@ class Collector:
             f"the image is {shape[0]} x {shape[1]} (height x width), its label says {stated[0]} x {stated[1]}"
             f"{LEFT_OUT}",
             image_id,
-            path=label or file,
+            path=path,
         )
         return None
 

@@ -52,6 +52,7 @@ class ImageLookup:
             folders += _named_images(path.parent)
         self.folders = [folder for folder in dict.fromkeys(folders) if os.path.isdir(folder)]
         self._names = list(names)
+        self._refused: dict[str, str] = {}
         self._plain_files: dict[Path, set[str]] = {}
         self._counts: Counter[str] | None = None
         self._listings: dict[Path, dict[str, list[str]]] = {}
@@ -61,20 +62,28 @@ class ImageLookup:
 
         Other than `find` it knows file systems of TensorFlow, which the name itself or `images_dir` may name.
         """
-        remote = remote_path(name)
-        if remote is not None and exists(remote):
+        try:
+            remote = self._find_remote(name)
+        except DataError as error:
+            self._refused[name] = str(error)
+            remote = None
+        if remote is not None:
             return remote
-        if self._remote is not None:
-            for form in dict.fromkeys(_forms(name)):
-                match = self._remote.find(form)
-                if match is not None:
-                    return match
         if len(self._names) > _MANY and _PLAIN_NAME.fullmatch(name):
             for folder in self.folders:
                 if name in self._files(folder):
                     return os.path.join(folder, name)
         file = self.find(name)
         return None if file is None else str(file)
+
+    def _find_remote(self, name: str) -> str | None:
+        """The path of a file in a file system of TensorFlow, or None; DataError: it refuses to say."""
+        remote = remote_path(name)
+        if remote is not None and exists(remote):
+            return remote
+        forms = dict.fromkeys(_forms(name)) if self._remote is not None else ()
+        matches = (self._remote.find(form) for form in forms if self._remote is not None)
+        return next((match for match in matches if match is not None), None)
 
     def _files(self, folder: Path) -> set[str]:
         """The names of the files of a folder: one look at it, not one for each of many images."""
@@ -123,7 +132,9 @@ class ImageLookup:
         return folder / names[0] if len(names) == 1 and (folder / names[0]).is_file() else None
 
     def missing(self, name: str) -> str:
-        """The sentence for a file that is not there."""
+        """The sentence for a file that is not there, or that a file system of TensorFlow refuses."""
+        if name in self._refused:
+            return self._refused[name]
         remote = [] if self._remote is None else [self._remote.path]
         first, *others = [*remote, *(str(folder) for folder in self.folders)]
         also = f" (nor in {', '.join(others)})" if others else ""

@@ -1,7 +1,8 @@
-"""labelme: a JSON file beside each image.
+"""labelme: a JSON file beside each image, or with the image in it.
 
 Polygons, rectangles (two corners or four), rotated rectangles, circles and masks; shapes of one `group_id` and one
-label are parts of one object. Points and lines have no area and are left out ("no area").
+label are parts of one object. Points and lines have no area and are left out ("no area"). An image that is not there is
+taken from the label's "imageData", where labelme puts a copy of it by default.
 
 Ref: the files of labelme 3 to 5, https://github.com/wkentaro/labelme.
 """
@@ -24,15 +25,48 @@ from mrcnn.data.formats.base import Format, holds_keys
 from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
 from mrcnn.data.formats.fields import as_number, parse_json, read_text, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.label_files import read_object
 from mrcnn.data.formats.labelme_writer import write_labelme
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.image_file import open_image
+from mrcnn.data.images import opened_shape, read_opened
 from mrcnn.structures.records import Polygons
 
 _CIRCLE_POINTS = 72
 _SAMPLED = 20
 _MAX_MASK = 2**26
 _NO_AREA = ("point", "points", "line", "linestrip")
+
+
+class LabelMeDataset(Dataset):
+    """Images of which some lie in their label files, as "imageData".
+
+    Attributes:
+        embedded: image id -> label file.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedded: dict[int | str, Path] = {}
+
+    @property
+    def _reads_files(self) -> bool:
+        return super()._reads_files and not self.embedded
+
+    @property
+    def _reads_reduced(self) -> bool:
+        return super()._reads_files
+
+    def _read(self, index: int, least_shape: tuple[int, int] | None = None) -> np.ndarray:
+        image_id = self._records[index].image_id
+        if image_id not in self.embedded:
+            return super()._read(index, least_shape)
+        label = self.embedded[image_id]
+        data = _image_data(read_object(label), label)
+        if data is None:
+            raise DataError(f'{label}: "imageData" is gone, of image {image_id!r}')
+        name = f'{label}: "imageData"'
+        return read_opened(io.BytesIO(data), name, self.image_shape(index), least_shape, self.read_options)
 
 
 class LabelMe(Format):
@@ -56,11 +90,12 @@ class LabelMe(Format):
         """
         root = path.parent if path.is_file() else path
         labels = [path] if path.is_file() else files_below(path, (".json",))
-        collector = Collector(path, self.name)
+        dataset = LabelMeDataset()
+        collector = Collector(path, self.name, dataset=dataset)
         files = ImageFiles([folder for folder in (images, root) if folder is not None])
         used = set()
         for label in labels:
-            file = _read_label(collector, label, root, files)
+            file = _read_label(collector, dataset, label, root, files)
             if file is not None:
                 used.add(file)
         for file in files.files if path.is_dir() else ():
@@ -82,7 +117,9 @@ def _only_in_splits(path: Path, sample: list[Path]) -> bool:
     return bool(folders) and all(any(folder in file.parents for folder in folders) for file in sample)
 
 
-def _read_label(collector: Collector, label: Path, root: Path, files: ImageFiles) -> Path | None:
+def _read_label(
+    collector: Collector, dataset: LabelMeDataset, label: Path, root: Path, files: ImageFiles
+) -> Path | None:
     """Add the image of one file; its path, or None."""
     image_id = relative_id(label, root)
     try:
@@ -103,10 +140,46 @@ def _read_label(collector: Collector, label: Path, root: Path, files: ImageFiles
     size = None if None in stated else (int(stated[0] or 0), int(stated[1] or 0))
     file_name = PurePosixPath(name.replace("\\", "/")).name or None
     missing = files.missing(name or label.stem)
-    objects = collector.image(image_id, file, stated=size, label=label, missing=missing, file_name=file_name)
+    shape, orientation = None, 1
+    if file is None:
+        try:
+            data = _image_data(content, label)
+            if data is not None:
+                shape, orientation = opened_shape(io.BytesIO(data), f'{label}: "imageData"')
+        except DataError as error:
+            missing = f"{missing}, and {error}"
+    objects = collector.image(
+        image_id,
+        file,
+        stated=size,
+        shape=shape,
+        orientation=orientation,
+        label=label,
+        missing=missing,
+        file_name=file_name,
+    )
     if objects is not None:
+        if file is None:
+            dataset.embedded[image_id] = label
         _add_shapes(objects, content["shapes"])
     return file
+
+
+def _image_data(content: dict[str, Any], label: Path) -> bytes | None:
+    """The file that a label holds; None: it holds none.
+
+    Raises:
+        DataError: it is no base64.
+    """
+    text = content.get("imageData")
+    if not text:
+        return None
+    try:
+        if not isinstance(text, str):
+            raise ValueError(f"expected a text, got {short(text)}")
+        return base64.b64decode("".join(text.split()), validate=True)
+    except ValueError as error:
+        raise DataError(f'{label}: "imageData" is not base64 ({error})') from error
 
 
 def _image_file(label: Path, name: str, files: ImageFiles) -> Path | None:

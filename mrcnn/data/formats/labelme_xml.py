@@ -18,6 +18,7 @@ from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.label_files import keep_unlabeled
 from mrcnn.data.formats.label_map import read_values
 from mrcnn.data.formats.xml_text import Element, read_xml, xml_root_tag
 from mrcnn.data.rasterize import polygons_to_mask
@@ -41,16 +42,19 @@ class LabelMeXml(Format):
         Raises:
             DataError: see `Format.load`.
         """
-        root = path / "Annotations" if (path / "Annotations").is_dir() else path
+        base = path if path.is_dir() else path.parent
+        root = base / "Annotations" if (base / "Annotations").is_dir() else base
         collector = Collector(path, self.name)
-        folder = images or (path / "Images" if (path / "Images").is_dir() else path)
+        folder = images or (base / "Images" if (base / "Images").is_dir() else base)
         files = ImageFiles([folder])
-        for label in files_below(root, (".xml",)):
+        used = {file for file in files.files if {"Masks", "Scribbles"} & set(file.relative_to(folder).parts[:-1])}
+        for label in files_below(root, (".xml",)) if path.is_dir() else [path]:
             image_id = relative_id(label, root)
             try:
                 tree = read_xml(label)
             except DataError as error:
                 collector.report("damaged label", f"{error}; its image is left out", image_id, path=label)
+                used |= {file for file in [files.find(image_id)] if file is not None}
                 continue
             if tree.tag != "annotation":
                 continue
@@ -60,8 +64,11 @@ class LabelMeXml(Format):
             sizes = [_number(tree.find("imagesize"), key) for key in ("nrows", "ncols")]
             stated = (int(sizes[0]), int(sizes[1])) if sizes[0] and sizes[1] else None
             image = collector.image(image_id, file, stated=stated, label=label, missing=files.missing(name or image_id))
+            used |= {file} if file else set()
             if image is not None:
-                _add_objects(image, tree, path / "Masks" / Path(image_id).parent)
+                _add_objects(image, tree, base / "Masks" / Path(image_id).parent)
+        if path.is_dir():
+            keep_unlabeled(collector, files, used, folder)
         return collector.finish(validate=validate)
 
 
@@ -72,7 +79,18 @@ def _is_label(file: Path) -> bool:
         tree = read_xml(file)
     except DataError:
         return False
-    return tree.find("object/polygon") is not None or tree.find("object/segm") is not None
+    return is_labelme(tree)
+
+
+def is_labelme(tree: Element) -> bool:
+    """Whether an annotation is LabelMe's and not Pascal VOC's: by its objects; without one, by how it states its size.
+
+    Example:
+        >>> from mrcnn.data.formats.xml_text import parse_xml
+        >>> is_labelme(parse_xml(b"<annotation><size><width>8</width></size></annotation>", "a.xml"))
+        False
+    """
+    return any(tree.find(place) is not None for place in ("object/polygon", "object/segm", "imagesize"))
 
 
 def _number(element: Element | None, key: str) -> float | None:
@@ -87,7 +105,8 @@ def _add_objects(image: ImageObjects, tree: Element, masks: Path) -> None:
     entries = {}
     for number, entry in enumerate(tree.findall("object")):
         if (entry.findtext("deleted") or "0").strip() != "1":
-            entries[(entry.findtext("id") or str(number)).strip()] = entry
+            key = (entry.findtext("id") or str(number)).strip()
+            entries[key if key not in entries else f"{key} ({number})"] = entry
     owner = {key: key for key in entries}
     for key, entry in entries.items():
         for part in (entry.findtext("parts/hasparts") or "").split(","):

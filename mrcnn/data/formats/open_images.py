@@ -19,7 +19,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.collector import Collector, ImageObjects
-from mrcnn.data.formats.fields import read_text
+from mrcnn.data.formats.fields import read_text, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
 from mrcnn.data.formats.label_map import read_values
 from mrcnn.data.formats.splits import canonical, in_order, name_in, split_folders
@@ -67,9 +67,10 @@ def _has_columns(file: Path) -> bool:
     try:
         with open(file, "rb") as opened:
             header = opened.readline(4096).decode("utf-8-sig", "replace")
-    except OSError:
+        names = next(csv.reader([header.strip()]), [])
+    except (OSError, csv.Error):
         return False
-    return all(name in header.strip().split(",") for name in _COLUMNS)
+    return all(name in names for name in _COLUMNS)
 
 
 def _load(file: Path, split: str | None, images: Path | None, validate: bool) -> Dataset:
@@ -82,11 +83,13 @@ def _load(file: Path, split: str | None, images: Path | None, validate: bool) ->
     mask_root = root / "masks" if (root / "masks").is_dir() else root
     masks = {f.name: f for f in files_below(split_folders(mask_root).get(split or "", mask_root), (".png",))}
     rows: dict[str, list[dict[str, str]]] = {}
-    try:
-        for row in csv.DictReader(io.StringIO(read_text(file), newline="")):
-            rows.setdefault(row.get("ImageID") or "", []).append(row)
-    except csv.Error as error:
-        raise DataError(f"{file}: not valid CSV ({error})") from error
+    header, *lines = _rows(file) or [[]]
+    if not set(_COLUMNS) <= set(header):
+        raise DataError(f"{file}: expected the columns {', '.join(_COLUMNS)}, got {short(header)}")
+    for line in lines:
+        row = dict(zip(header, line, strict=False))
+        rows.setdefault(row.get("ImageID", ""), []).append(row)
+    _report_unnamed(collector, rows, names)
     used = set()
     for image_id, entries in rows.items():
         file_of = files.find(image_id)
@@ -100,6 +103,14 @@ def _load(file: Path, split: str | None, images: Path | None, validate: bool) ->
             collector.report("image without label", f"{other.name} has no mask; kept without objects", other.stem)
             collector.image(other.stem, other)
     return collector.finish(validate=validate)
+
+
+def _report_unnamed(collector: Collector, rows: dict[str, list[dict[str, str]]], names: dict[str, str]) -> None:
+    """One issue for each label that the file of names leaves out; without such a file labels are the names."""
+    labels = {label for entries in rows.values() for row in entries if (label := row.get("LabelName"))}
+    for label in sorted(labels - set(names)) if names else ():
+        message = f"class {short(label)} is in no *class-descriptions*.csv, expected its name; its label is taken"
+        collector.report("class name", message, record=label)
 
 
 def _add(image: ImageObjects, row: dict[str, str], masks: dict[str, Path], names: dict[str, str]) -> None:
@@ -125,6 +136,18 @@ def _names(folder: Path) -> dict[str, str]:
     names: dict[str, str] = {}
     for file in files_below(folder, (".csv",), 0):
         if "class-descriptions" in file.name:
-            rows = csv.reader(io.StringIO(read_text(file), newline=""))
-            names.update({row[0]: row[1] for row in rows if len(row) >= 2 and row[0] != "LabelName"})
+            names.update({row[0]: row[1] for row in _rows(file) if len(row) >= 2 and row[0] != "LabelName"})
     return names
+
+
+def _rows(file: Path) -> list[list[str]]:
+    """The lines of a CSV file that are not empty.
+
+    Raises:
+        DataError: it cannot be read, or is no CSV.
+    """
+    reader = csv.reader(io.StringIO(read_text(file), newline=""))
+    try:
+        return [row for row in reader if row]
+    except csv.Error as error:
+        raise DataError(f"{file}: line {reader.line_num}: not valid CSV ({error})") from error

@@ -25,6 +25,7 @@ from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.collector import Collector, relative_id
 from mrcnn.data.formats.fields import read_text
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.labelme_xml import is_labelme
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order
 from mrcnn.data.formats.voc_maps import LabeledObject, add_map, read_labelmap, voc_color
@@ -103,17 +104,20 @@ def _is_root(path: Path) -> bool:
     if (path / "SegmentationObject").is_dir():
         return True
     samples = [f for folder in (path, *(path / n for n in _XML_FOLDERS)) for f in files_below(folder, (".xml",), 0, 5)]
-    return any(_is_voc(file) for file in samples)
+    return _are_voc([file for file in samples if xml_root_tag(file) == "annotation"])
 
 
-def _is_voc(file: Path) -> bool:
-    if xml_root_tag(file) != "annotation":
-        return False
-    try:
-        root = read_xml(file)
-    except DataError:
-        return True  # cut off or with an entity: one of this format, which its reader says
-    return root.find("object/polygon") is None and root.find("object/segm") is None  # those are LabelMe's
+def _are_voc(files: list[Path]) -> bool:
+    """Whether a file is VOC's; of files that are cut off or hold an entity, whether no other is LabelMe's."""
+    num_damaged, num_labelme = 0, 0
+    for file in files:
+        try:
+            root = read_xml(file)
+        except DataError:
+            num_damaged += 1
+        else:
+            num_labelme += is_labelme(root)
+    return num_damaged + num_labelme < len(files) or (num_damaged > 0 and not num_labelme)
 
 
 def _is_list_of_class(file: Path) -> bool:

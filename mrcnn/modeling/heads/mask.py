@@ -10,6 +10,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.base import (
     HeadLoss,
     HeadOutput,
@@ -45,10 +46,12 @@ class MaskHeadConfig(RoiHeadConfig):
     deconv_dim: int = 256
     mlp_dims: tuple[int, ...] = ()  # fully connected layers in place of all convolutions. Ref: table 2e
     class_agnostic: bool = False  # one mask per RoI instead of one per class. Ref: section 4.2
-    # "sigmoid": every class has a mask of its own; "softmax": the classes, and background, compete for each pixel.
-    # Ref: table 2b
+    # "sigmoid": every class has a mask of its own. "softmax": one mask for all classes, which compete for each pixel
+    # with each other and with background. The paper (table 2b) has "a per-pixel softmax and a multinomial loss (as
+    # commonly used in FCN)", and FCN's classes include background: most RoIs hold pixels of no object, which a softmax
+    # over things alone would have to give to one.
     activation: Activation = "sigmoid"
-    loss: MaskLoss = MaskCrossEntropy()
+    loss: MaskLoss = MaskCrossEntropy()  # or its short name: "bce", "dice", "focal"
     # What the mask should be. "grid": the object's mask in its box (gt_masks), seen through the RoI. "project": where
     # RoIAlign of the mask in the image is at least one half; "project_soft": what RoIAlign gives. Both need batches
     # that hold gt_full_masks (`DataConfig.full_masks`) and are as "grid" without them.
@@ -56,6 +59,16 @@ class MaskHeadConfig(RoiHeadConfig):
     target: Literal["grid", "project", "project_soft", "corners"] = "grid"
     # How a mask is laid on the image, see `structures.masks.paste_masks`.
     paste: Literal["exact", "padded_integer", "integer_resize"] = "exact"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.loss, str):
+            object.__setattr__(self, "loss", MaskLoss.from_short_name(self.loss, "loss"))
+        if self.activation == "softmax" and self.class_agnostic:
+            raise ConfigError(
+                'activation and class_agnostic: with activation "softmax" the classes compete for each pixel, a'
+                ' class-agnostic head has none; expected class_agnostic false or activation "sigmoid"'
+            )
 
     @property
     def losses(self) -> tuple[HeadLoss, ...]:
@@ -78,7 +91,8 @@ class MaskHeadConfig(RoiHeadConfig):
 class MaskHead(RoiHead):
     """Pooling, convolutions, a transposed convolution that doubles the resolution, one mask logit per class.
 
-    With sigmoid, masks of different classes do not compete: the box head alone decides the class.
+    With sigmoid, masks of different classes do not compete: the box head alone decides the class. With softmax they do,
+    and mask and class are no longer decoupled. Ref: section 4.2, "Multinomial vs. Independent Masks".
     """
 
     config: MaskHeadConfig
@@ -186,7 +200,11 @@ class MaskHead(RoiHead):
         return {"roi_mask": LossTerm(total, count)}
 
     def predict(self, pred: tf.Tensor, detections: Detections) -> dict[str, tf.Tensor]:
-        """The k-th mask of each detection of class k, as probabilities."""
+        """The mask of each detection's class, as probabilities: with softmax its share of every pixel.
+
+        As every mask they are pasted at the size of the box and cut off at one half ("binarized at a threshold of 0.5",
+        section 3): with softmax a pixel is the object's where its class outweighs all others and background together.
+        """
         return {"masks": self.masks_of(pred, detections.class_ids).probs()}
 
     def masks_of(self, pred: tf.Tensor, class_ids: tf.Tensor) -> MaskLogits:

@@ -36,6 +36,14 @@ class MaskLogits(NamedTuple):
             return select_class(tf.nn.softmax(self.logits), self.channel)
         return tf.sigmoid(self.own_logits())
 
+    def pixel_classes(self, targets: tf.Tensor) -> tf.Tensor:
+        """i32[B, F, M, M], with "softmax" the channel that should win each pixel: the RoI's class, or background.
+
+        Args:
+            targets: f32[B, F, M, M], 0 to 1; from one half on a pixel belongs to the object.
+        """
+        return tf.where(targets >= 0.5, self.channel[..., tf.newaxis, tf.newaxis], 0)
+
     def own_logits(self) -> tf.Tensor:
         """f32[B, F, M, M], the logits of the mask of each RoI's class."""
         return select_class(self.logits, self.channel)

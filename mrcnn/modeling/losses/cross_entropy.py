@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import tensorflow as tf
 
@@ -48,11 +49,12 @@ class MaskCrossEntropy(MaskLoss):
     Ref: Mask R-CNN, section 3; with softmax table 2b.
     """
 
+    short_name: ClassVar[str] = "bce"
+
     def __call__(self, pred: MaskLogits, targets: tf.Tensor) -> tf.Tensor:
         """See `MaskLoss.__call__`."""
         if pred.activation == "softmax":
-            channel = pred.channel[..., tf.newaxis, tf.newaxis]  # [B, F, 1, 1]
-            per_pixel = losses.softmax_cross_entropy(pred.logits, tf.where(targets >= 0.5, channel, 0))
+            per_pixel = losses.softmax_cross_entropy(pred.logits, pred.pixel_classes(targets))
         else:
             per_pixel = losses.sigmoid_cross_entropy(pred.own_logits(), targets)
         return tf.reduce_mean(per_pixel, [-2, -1])

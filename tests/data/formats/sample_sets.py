@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,3 +48,21 @@ def write_image(path: Path, width: int = 40, height: int = 30) -> Path:
 
 def kinds(dataset: Dataset) -> list[str]:
     return sorted(issue.kind for issue in dataset.issues)
+
+
+def assert_issue(
+    dataset: Dataset,
+    kind: str,
+    reason: str,
+    *,
+    path: str | None = None,
+    image_id: int | str | None = None,
+    record: int | str | None = None,
+) -> None:
+    """Assert that one issue at least says all of this: kind and reason as patterns, path by its end."""
+    for issue in dataset.issues:
+        same = image_id in (None, issue.image_id) and record in (None, issue.annotation_id)
+        in_file = path is None or (issue.path or "").endswith(path)
+        if same and in_file and re.search(kind, issue.kind) and re.search(reason, issue.message):
+            return
+    raise AssertionError("\n".join([f"no issue {kind!r} {reason!r} of {image_id}", *map(repr, dataset.issues)]))

@@ -1,90 +1,56 @@
-"""Formats of one label file an image, by what other programs wrote and by faults."""
+"""Folders of one label file an image: which image a label is of, and what becomes of those without one."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
+import pytest
 
-import mrcnn
-from mrcnn.data.formats.ade20k import Ade20k
-from mrcnn.data.formats.coco_panoptic import CocoPanoptic
-from mrcnn.data.formats.labelme_xml import LabelMeXml
-from mrcnn.data.formats.open_images import OpenImages
-from mrcnn.data.formats.registry import recognize
-from mrcnn.data.formats.segment_anything import SegmentAnything
-from tests.data.formats.sample_sets import DATUMARO, kinds, masks, write_image
+from mrcnn.data.errors import DataError
+from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.image_files import ImageFiles
+from mrcnn.data.formats.label_files import keep_unlabeled, read_labels, read_object
+from tests.data.formats.sample_sets import assert_issue, kinds, write_image
 
 
-def test_segment_anything(tmp_path: Path) -> None:
-    path = DATUMARO / "segment_anything_dataset"
-    data = mrcnn.load_dataset(path)
-    assert isinstance(recognize(path), SegmentAnything) and data.image_ids == ("a", "b")
-    assert data.annotations(0)[0].box == (1, 3, 5, 4) and kinds(data) == ["RLE"]  # of an image of another size
-    write_image(tmp_path / "x.png")
-    content = {"image": {"file_name": "x.png", "height": 30, "width": 40}, "annotations": [7, {"segmentation": None}]}
-    (tmp_path / "x.json").write_text(json.dumps(content))
-    (tmp_path / "y.json").write_text('{"image": 1, "annotations": [], "file_name": 1}')
-    data = mrcnn.load_dataset(tmp_path, validate=False)
-    assert len(data) == 1 and "damaged label" in kinds(data)
+def test_labels_and_images_find_each_other(tmp_path: Path) -> None:
+    """By the name in the label, else by the label's own path or name; each line of a label is an object's class."""
+    for name in ("sub/a.png", "b.png", "c.jpg", "bad.png", "plain.png"):
+        write_image(tmp_path / name)
+    texts = {"sub/a": "a.png cat", "b": "renamed.png dog", "c": "gone.png", "bad": "", "lost": "lost.png"}
+    labels = [tmp_path / f"{name}.txt" for name in texts]
+    for label, text in zip(labels, texts.values(), strict=True):
+        label.write_text(text)
+
+    def read(label: Path) -> tuple[str, tuple[int, int] | None, object]:
+        if not label.read_text():
+            raise DataError(f"{label}: empty")
+        name, *classes = label.read_text().split()
+
+        def add(image: ImageObjects) -> None:
+            for class_name in classes:
+                image.add(class_name, box=(1, 2, 5, 6))
+
+        return name, (30, 40), add
+
+    collector, files = Collector(tmp_path, "test"), ImageFiles([tmp_path])
+    used = read_labels(collector, labels, tmp_path, files, read)  # type: ignore[arg-type]
+    assert {file.name for file in used} == {"a.png", "b.png", "c.jpg", "bad.png"}
+    keep_unlabeled(collector, files, used, tmp_path)
+    data = collector.finish()
+    assert data.image_ids == ("sub/a", "b", "c", "plain") and data.class_names == ("cat", "dog")
+    assert [len(data.annotations(i)) for i in range(4)] == [1, 1, 0, 0]
+    assert_issue(data, "damaged label", r"bad\.txt: empty; its image is left out", path="bad.txt", image_id="bad")
+    assert_issue(data, "missing image", "no such image: 'lost.png'", path="lost.txt", image_id="lost")
+    assert kinds(data) == ["damaged label", "image without label", "missing image"]
 
 
-def test_ade20k() -> None:
-    path = DATUMARO / "ade20k2020_dataset/dataset"
-    sets = mrcnn.load_splits(path)
-    assert isinstance(recognize(path), Ade20k) and list(sets) == ["train", "val"]
-    assert sets["train"].image_ids == ("street/1",) and len(sets["train"].annotations(0)) == 2  # its door is a part
-    assert sets["train"].class_names[0].startswith("car, auto")
-
-
-def test_labelme_xml(tmp_path: Path) -> None:
-    path = DATUMARO / "labelme_dataset"
-    data = mrcnn.load_dataset(path)
-    assert isinstance(recognize(path), LabelMeXml) and data.image_ids == ("subset1/img1",)
-    by_name = {data.class_names[a.class_id - 1]: a.box for a in data.annotations(0)}
-    assert by_name["window"] == (34, 43, 37, 45) and len(by_name) == 7 and not data.issues
-    write_image(tmp_path / "x.png")
-    polygon = "<polygon>{}</polygon>".format(
-        "".join(f"<pt><x>{x}</x><y>{y}</y></pt>" for x, y in ((1, 1), (9, 1), (9, 9)))
-    )
-    objects = (
-        f"<object><name>cat</name><deleted>0</deleted><id>0</id><parts><hasparts>1</hasparts></parts>{polygon}</object>"
-        f"<object><name>cat</name><id>1</id>{polygon}</object><object><name>cat</name><deleted>1</deleted>{polygon}</object>"
-        "<object><name>cat</name><id>3</id><polygon><pt><x>a</x><y>1</y></pt></polygon></object>"
-    )
-    (tmp_path / "x.xml").write_text(f"<annotation><filename>x.png</filename>{objects}</annotation>")
-    data = mrcnn.load_dataset(tmp_path)
-    assert [len(a.segmentation) for a in data.annotations(0)] == [2] and kinds(data) == ["shape"]
-
-
-def test_open_images() -> None:
-    path = DATUMARO / "open_images_dataset/v6"
-    data = mrcnn.load_dataset(path, split="train")
-    assert isinstance(recognize(path), OpenImages) and data.class_names == ("Generic label #0",)
-    assert data.image_ids == ("b", "a") and kinds(data) == ["image without label"]
-    assert masks(data, 0)[0].any()
-
-
-def test_coco_panoptic(tmp_path: Path) -> None:
-    write_image(tmp_path / "images/a.jpg")
-    ids = np.zeros((30, 40), np.int64)
-    ids[2:8, 2:8], ids[10:20, 10:30] = 70000, 5
-    color = np.stack([ids % 256, ids // 256 % 256, ids // 65536], axis=2).astype(np.uint8)
-    (tmp_path / "pan").mkdir()
-    Image.fromarray(color).save(tmp_path / "pan/a.png")
-    segments = [
-        {"id": 70000, "category_id": 1, "iscrowd": 1},
-        {"id": 5, "category_id": 2},
-        {"id": 8, "category_id": 1},
-    ]
-    content = {
-        "images": [{"id": 3, "file_name": "a.jpg", "height": 30, "width": 40}],
-        "categories": [{"id": 1, "name": "cat", "isthing": 1}, {"id": 2, "name": "sky", "isthing": 0}],
-        "annotations": [{"image_id": 3, "file_name": "a.png", "segments_info": segments}],
-    }
-    (tmp_path / "pan.json").write_text(json.dumps(content))
-    data = mrcnn.load_dataset(tmp_path / "pan.json")
-    assert isinstance(recognize(tmp_path), CocoPanoptic) and data.class_names == ("cat",)
-    assert data.annotations(0)[0].is_crowd and masks(data, 0)[0].sum() == 36 and kinds(data) == ["mask without a pixel"]
+def test_an_object_of_json_in_an_older_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes('{"name": "café"}'.encode("cp1252"))
+    assert read_object(path, "cp1252") == {"name": "café"}
+    with pytest.raises(DataError, match=r"a\.json: not valid UTF-8"):
+        read_object(path)
+    path.write_text("[1]")
+    with pytest.raises(DataError, match=r"a\.json: expected an object, got list"):
+        read_object(path)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import mrcnn
+from mrcnn.data.errors import DataError
 from mrcnn.data.formats.labelme import LabelMe
 from mrcnn.data.formats.registry import recognize
-from tests.data.formats.sample_sets import NUTS, kinds, masks, write_image
+from tests.data.formats.sample_sets import NUTS, assert_issue, kinds, masks, write_image
 
 
 def shape(kind: str, points: list, label: str = "cat", **more: Any) -> dict[str, Any]:
@@ -127,6 +129,60 @@ def test_bad_files_and_shapes_are_named(tmp_path: Path) -> None:
         "damaged label",
         "image without label",
     }
+
+
+def encoded(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode()
+
+
+def test_an_image_that_is_not_there_is_taken_from_its_label(tmp_path: Path, rng: np.random.Generator) -> None:
+    """As labelme writes it by default; one file beside its label, and JPEGs for training at a part of their size."""
+    square = [shape("polygon", [[2, 2], [6, 2], [6, 6], [2, 6]])]
+    pixels = rng.integers(0, 256, (240, 320, 3), dtype=np.uint8)
+    for name in ("here.jpg", "there.jpg"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "set").mkdir()
+    content = {"shapes": square, "imageHeight": 240, "imageWidth": 320}
+    for name in ("here", "there"):
+        more = {"imagePath": f"../{name}.jpg", "imageData": encoded(tmp_path / f"{name}.jpg")}
+        (tmp_path / f"set/{name}.json").write_text(json.dumps({**content, **more}))
+    (tmp_path / "there.jpg").unlink()
+    data = mrcnn.load_dataset(tmp_path / "set")
+    assert data.image_ids == ("here", "there") and not data.issues and not data.validate(pixels=True)
+    assert [len(data.annotations(i)) for i in range(2)] == [1, 1] and data.record(1).extra["file_name"] == "there.jpg"
+    np.testing.assert_array_equal(data.load_image(1), data.load_image(0))
+    np.testing.assert_array_equal(data.subset([1]).load_image(0), data.load_image(0))
+    np.testing.assert_array_equal(data._get_image(1, (60, 80)), data._get_image(0, (60, 80)))
+    assert data._get_image(1, (60, 80)).shape[0] < 240
+    assert data.save(tmp_path / "coco").num_images == 2
+    np.testing.assert_array_equal(mrcnn.load_dataset(tmp_path / "coco").load_image(1), data.load_image(1))
+
+
+def test_image_data_turned_of_another_size_or_damaged(tmp_path: Path) -> None:
+    square = [shape("polygon", [[2, 2], [6, 2], [6, 6], [2, 6]])]
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (30, 40)).save(tmp_path / "turned.jpg", exif=exif)
+    turned = encoded(tmp_path / "turned.jpg")
+    (tmp_path / "turned.jpg").unlink()
+    plain = encoded(write_image(tmp_path / "plain.png", 50))
+    texts = {"turned": turned, "plain": plain, "no_base64": "?", "no_text": 7, "no_image": "AAAA", "none": None}
+    for name, text in texts.items():
+        write(tmp_path / "set", square, name, imageData=text)
+        (tmp_path / f"set/{name}.png").unlink()
+    data = mrcnn.load_dataset(tmp_path / "set")
+    assert data.image_ids == ("turned",) and data.load_image(0).shape == (30, 40, 3)
+    assert_issue(data, "image size", "30 x 50 .* 30 x 40", path="plain.json", image_id="plain")
+    for name, reason in {
+        "no_base64": r'no_base64\.json: "imageData" is not base64',
+        "no_text": '"imageData" is not base64 .*expected a text, got 7',
+        "no_image": r'no_image\.json: "imageData": not an image',
+        "none": "no such image: 'none.png'",
+    }.items():
+        assert_issue(data, "missing image", reason, path=f"{name}.json", image_id=name)
+    (tmp_path / "set/turned.json").write_text('{"shapes": []}')
+    with pytest.raises(DataError, match=r'turned\.json: "imageData" is gone'):
+        data.load_image(0)
 
 
 def test_what_labelme_wrote() -> None:

@@ -35,7 +35,7 @@ def test_one_of_another_module_is_chosen_by_its_name() -> None:
     recipe = Recipe().override({"model.heads.0.loss": {"kind": f"{__name__}:Absolute", "power": 2.0}})
     assert recipe.model.heads == (MaskHeadConfig(loss=Absolute(2.0)),)
     assert Recipe.from_dict(recipe.to_dict()) == recipe
-    with pytest.raises(ConfigError, match="is not one of MaskCrossEntropy"):
+    with pytest.raises(ConfigError, match="is not one of MaskCrossEntropy, MaskDice, MaskFocal"):
         Recipe().override({"model.heads.0.loss": {"kind": "SmoothL1"}})
 
 

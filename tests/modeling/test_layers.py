@@ -25,6 +25,7 @@ from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.heads.mlp_mask import MLPMaskHeadConfig
 from mrcnn.modeling.layers import ConvNorm, ConvStack
 from mrcnn.modeling.losses.base import MaskLoss
 from mrcnn.modeling.necks.fpn import FPNConfig
@@ -193,7 +194,7 @@ HEADS = {
     "mask": head(MaskHeadConfig(**MASK), (2, 5, 6, 6, 3)),
     "mask, agnostic": head(MaskHeadConfig(**MASK, class_agnostic=True), (2, 5, 6, 6, 1)),
     "mask, softmax": head(MaskHeadConfig(**MASK, activation="softmax"), (2, 5, 6, 6, 4)),
-    "mask, perceptron": head(MaskHeadConfig(pool=pooling(3), mlp_dims=(8,)), (2, 5, 6, 6, 3)),
+    "mask, perceptron": head(MLPMaskHeadConfig(pool=pooling(3), fc_dims=(8,), mask_size=6), (2, 5, 6, 6, 3)),
     "keypoint": head(KeypointHeadConfig(pool=pooling(2), conv_dims=(5,), num_joints=3), (2, 5, 8, 8, 3)),
 }
 STACKS = {
@@ -347,6 +348,7 @@ NAMED: dict[tuple[str, str], Any] = {
     ("KerasApplicationsConfig", "name"): "MobileNetV3Small",
     ("KerasHubConfig", "side"): 64,
     ("MaskHeadConfig", "loss"): SquaredMaskLoss(),
+    ("MLPMaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MaskRCNNConfig", "roi_stage"): Res5Config(),
 }
 # A cascade refines one box for all classes, whatever its config says; a ConvNeXt has layer norms.

@@ -14,6 +14,7 @@ from mrcnn.data.pipeline import DataConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
@@ -150,6 +151,20 @@ def _mask_rcnn_efficientnetv2_s() -> Recipe:
     return _with_adamw("EfficientNetV2S", 1e-4, 0.05)
 
 
+def _mask_rcnn_swin_t() -> Recipe:
+    """Swin-T, its rate, decay, warm-up, scales and stochastic depth. Ref: arXiv 2103.14030, section 4.2 and A2.2.
+
+    Its maps are normalized, so the pyramid needs no norm. Weight decay leaves out the bias of positions and all norms
+    as there, and here the other biases, too.
+    """
+    recipe = _paper(backbone=SwinConfig(drop_path=0.2))
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(recipe.data, short_sides=tuple(range(480, 801, 32))),
+        train=TrainConfig(optimizer="adamw", learning_rate=1e-4, weight_decay=0.05, warmup_images=16_000),
+    )
+
+
 _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r50_fpn": _paper,
     "mask_rcnn_r101_fpn": lambda: _paper(backbone=ResNetConfig(depth=101)),
@@ -164,6 +179,7 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_efficientnet_lite0_fpn": _mask_rcnn_efficientnet_lite0,
     "mask_rcnn_mobilenetv3_fpn": _mask_rcnn_mobilenetv3,
     "mask_rcnn_convnext_tiny_fpn": _mask_rcnn_convnext_tiny,
+    "mask_rcnn_swin_t_fpn": _mask_rcnn_swin_t,
     "mask_rcnn_efficientnetv2_s_fpn": _mask_rcnn_efficientnetv2_s,
 }
 

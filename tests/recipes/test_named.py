@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
+from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.recipes import Recipe
 
 NAMES = (
@@ -25,6 +27,7 @@ NAMES = (
     "mask_rcnn_efficientnet_lite0_fpn",
     "mask_rcnn_mobilenetv3_fpn",
     "mask_rcnn_convnext_tiny_fpn",
+    "mask_rcnn_swin_t_fpn",
     "mask_rcnn_efficientnetv2_s_fpn",
 )
 
@@ -59,13 +62,19 @@ def test_training_sizes_are_around_the_models(name: str):
     assert low <= recipe.model.input.short_side <= high
 
 
-def test_networks_of_keras_are_trained_by_adamw_at_several_scales():
+def test_other_networks_are_trained_by_adamw_at_several_scales():
     for name, network in (("convnext_tiny", "ConvNeXtTiny"), ("efficientnetv2_s", "EfficientNetV2S")):
         recipe = recipes.get(f"mask_rcnn_{name}_fpn_3x")
         assert recipe.model.backbone.name == network and recipe.train.images == 4_320_000
         assert (recipe.train.optimizer, recipe.train.learning_rate, recipe.train.weight_decay) == ("adamw", 1e-4, 0.05)
         assert (recipe.data.short_sides[0], recipe.data.short_sides[-1]) == (480, 800)
         assert recipe.model.heads == recipes.get("mask_rcnn_r50_fpn").model.heads
+    swin = recipes.get("mask_rcnn_swin_t_fpn")
+    assert (swin.model.backbone, swin.data) == (SwinConfig(drop_path=0.2), recipe.data)
+    assert (
+        dataclasses.replace(swin.train, warmup_images=8_000, images=4_320_000, milestones=(7 / 9, 25 / 27))
+        == recipe.train
+    )
     light, lite = recipes.get("mask_rcnn_mobilenetv3_fpn"), recipes.get("mask_rcnn_efficientnet_lite0_fpn")
     assert light.override({"model.backbone": lite.model.backbone.to_dict()}) == lite
 

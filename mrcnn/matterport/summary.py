@@ -137,7 +137,7 @@ def _shapes(layers: Mapping[str, list[Weight]], config: Any, mode: str) -> dict[
     classes, pool, side = int(config.NUM_CLASSES), int(config.POOL_SIZE), int(config.MASK_POOL_SIZE)
     width, fc = int(config.TOP_DOWN_PYRAMID_SIZE), int(config.FPN_CLASSIF_FC_LAYERS_SIZE)
     rois = int(config.TRAIN_ROIS_PER_IMAGE if is_training else config.POST_NMS_ROIS_INFERENCE)
-    found = rois if is_training else int(config.DETECTION_MAX_INSTANCES)
+    detections = rois if is_training else int(config.DETECTION_MAX_INSTANCES)
     proposals = int(config.POST_NMS_ROIS_TRAINING if is_training else config.POST_NMS_ROIS_INFERENCE)
     mini = config.MINI_MASK_SHAPE if config.USE_MINI_MASK else config.IMAGE_SHAPE
     shapes: dict[str, Any] = {
@@ -156,8 +156,8 @@ def _shapes(layers: Mapping[str, list[Weight]], config: Any, mode: str) -> dict[
         "pool_squeeze": (None, rois, fc),
         "mrcnn_class": (None, rois, classes),
         "mrcnn_bbox": (None, rois, classes, 4),
-        "mrcnn_detection": (None, found, 6),
-        "roi_align_mask": (None, found, side, side, width),
+        "mrcnn_detection": (None, detections, 6),
+        "roi_align_mask": (None, detections, side, side, width),
         "fpn_p6": (None, None, None, width),
         **{name: (None, None, None, width) for names in _AFTER.values() for name in names if name.startswith("fpn_")},
         **dict.fromkeys(_LOSSES, ()),
@@ -167,7 +167,7 @@ def _shapes(layers: Mapping[str, list[Weight]], config: Any, mode: str) -> dict[
         shapes[name] = (None, None, None, channels)
         if name.startswith("mrcnn_mask"):
             edge = 2 * side if name in ("mrcnn_mask_deconv", "mrcnn_mask") else side
-            shapes[name] = (None, found, edge, edge, channels)
+            shapes[name] = (None, detections, edge, edge, channels)
         elif name.startswith("mrcnn_"):
             shapes[name] = (None, rois, *(() if name in ("mrcnn_class_logits", "mrcnn_bbox_fc") else (1, 1)), channels)
         if name.startswith("bn") and name.endswith("_branch2c"):

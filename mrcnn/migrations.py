@@ -54,7 +54,29 @@ def _losses_are_components(data: dict[str, Any]) -> None:
             head["activation"], head["loss"] = head["loss"], {"kind": "MaskCrossEntropy"}
 
 
-MODEL_CHANGES: tuple[Callable[[dict[str, Any]], None], ...] = (_padding_is_spelled_center, _losses_are_components)
+def _perceptrons_are_a_head_of_their_own(data: dict[str, Any]) -> None:
+    """A mask head with `mlp_dims` is an `MLPMaskHeadConfig`; its mask was twice the side of what it saw."""
+    heads = data.get("heads")
+    for head in heads if isinstance(heads, list) else []:
+        if not isinstance(head, dict) or head.get("kind", "MaskHeadConfig") != "MaskHeadConfig":
+            continue
+        dims = head.pop("mlp_dims", None)
+        if not dims:
+            continue
+        for name in ("conv_dims", "conv_norm", "norm_epsilon", "deconv_dim"):
+            head.pop(name, None)
+        pool = head.get("pool")
+        size = pool.get("size", 7) if isinstance(pool, dict) else 14
+        head |= {"kind": "MLPMaskHeadConfig", "fc_dims": dims}
+        if isinstance(size, int):
+            head["mask_size"] = size if data.get("roi_stage") else 2 * size
+
+
+MODEL_CHANGES: tuple[Callable[[dict[str, Any]], None], ...] = (
+    _padding_is_spelled_center,
+    _losses_are_components,
+    _perceptrons_are_a_head_of_their_own,
+)
 """Changes of the model's config, the oldest first."""
 
 

@@ -10,9 +10,11 @@ import yaml
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
 from mrcnn.migrations import migrate_model, migrate_overrides, migrate_recipe
+from mrcnn.modeling.heads.mlp_mask import MLPMaskHeadConfig
 from mrcnn.modeling.losses.cross_entropy import ClassCrossEntropy, MaskCrossEntropy
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.recipes import Recipe
 from tests.conftest import ASSETS
 
@@ -162,6 +164,22 @@ def test_a_wrong_override_names_the_field():
         recipes.get(LITE).override({"data.short_sides": ["x"]})
     with pytest.raises(ConfigError, match=r"data\.short_sides: expected a list, got 256"):
         recipes.get(LITE).override({"data.short_sides": 256})
+
+
+def test_a_perceptron_is_a_mask_head_of_its_own():
+    plain = Recipe().model.to_dict()
+    plain["heads"][0]["mlp_dims"] = []
+    assert MaskRCNNConfig.from_dict(plain) == Recipe().model
+    plain["heads"][0] |= {"mlp_dims": [7, 6], "class_agnostic": True}
+    plain["heads"][0]["pool"]["size"] = 5
+    model = MaskRCNNConfig.from_dict(plain)
+    pool = RoiPoolConfig(size=5)
+    assert model.heads == (MLPMaskHeadConfig(pool=pool, fc_dims=(7, 6), mask_size=10, class_agnostic=True),)
+    assert model.heads[0].layer_name == "mask_head"  # as its weights are named in the file
+    assert migrate_model(model.to_dict()) == model.to_dict()
+    plain["heads"][0]["mlp_dims"] = "x"
+    with pytest.raises(ConfigError, match=r"heads\[0\]\.fc_dims: expected a list, got 'x'"):
+        MaskRCNNConfig.from_dict(plain)
 
 
 def test_parameters_of_losses_belong_to_the_losses():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from mrcnn.export.saved_model import export_saved_model
 from mrcnn.matterport import weights_file
@@ -36,6 +37,17 @@ def _in_order(logs: Mapping[str, Any]) -> dict[str, Any]:
     names = ("loss", *LOSSES.values())
     order = [*names, *(f"val_{name}" for name in names)]
     return {name: logs[name] for name in sorted(logs, key=lambda n: order.index(n) if n in order else len(order))}
+
+
+def _function_of(step: Callable[[Any], Any], jit_compile: Any) -> Callable[[Iterator[Any]], Any]:
+    """The function that Keras calls with an iterator, with a graph of its own for a step on a batch.
+
+    TensorFlow counts the traces of a function by its code object. Those that Keras makes share one, so each stage of a
+    training, whose graph is another and must be traced, would be taken for a function that is traced over and over. A
+    `partial` has no code object and is counted by itself.
+    """
+    graph = tf.function(functools.partial(step), reduce_retracing=True, jit_compile=jit_compile, autograph=False)
+    return lambda iterator: graph(next(iterator))
 
 
 class LayerView:
@@ -101,10 +113,33 @@ class KerasModel(mask_rcnn.MaskRCNN):
 
     source: Any = None
     history: Any = None
+    train_function: Any = None
+    test_function: Any = None
 
     def get_metrics_result(self) -> dict[str, Any]:
         """As in Keras, by matterport's names and in their order."""
         return _in_order({LOSSES.get(name, name): value for name, value in super().get_metrics_result().items()})
+
+    def make_train_function(self, force: bool = False) -> None:
+        """As in Keras, with a function for each `compile`."""
+        if self._one_step_at_a_time and (force or self.train_function is None):
+            self._build_optimizer()
+            self.train_function = _function_of(self.train_step, self.jit_compile)
+        else:
+            super().make_train_function(force)
+
+    def make_test_function(self, force: bool = False) -> None:
+        """As in Keras, with a function for each `compile`."""
+        if self._one_step_at_a_time and (force or self.test_function is None):
+            self.test_function = _function_of(self.test_step, self.jit_compile)
+        else:
+            super().make_test_function(force)
+
+    @property
+    def _one_step_at_a_time(self) -> bool:
+        """Whether nothing is asked for that only the functions of Keras can do."""
+        several = self.steps_per_execution > 1 or self.distribute_strategy.num_replicas_in_sync > 1
+        return not (several or self.run_eagerly)
 
     def fit(self, *args: Any, verbose: Any = "auto", callbacks: Sequence[Any] | None = None, **kwargs: Any) -> Any:
         """As in Keras; prints `Progress`, and the history has matterport's order too."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -66,17 +64,16 @@ def train(
     feed = _feed(train_dataset, config, augmentation, plain_sources)
     check = None if val_dataset is None else _feed(val_dataset, config)
     try:
-        with quiet_retracing():  # every stage is a graph of its own
-            return keras_model.fit(
-                feed.batches(),
-                initial_epoch=model.epoch,
-                epochs=epochs,
-                steps_per_epoch=max(1, int(config.STEPS_PER_EPOCH)),
-                shuffle=False,  # the data generator has
-                callbacks=[*_tensorboard(model.log_dir), _Checkpoint(model.checkpoint_path), *callbacks],
-                validation_data=None if check is None else check.batches(),
-                validation_steps=None if check is None else max(1, int(config.VALIDATION_STEPS)),
-            )
+        return keras_model.fit(
+            feed.batches(),
+            initial_epoch=model.epoch,
+            epochs=epochs,
+            steps_per_epoch=max(1, int(config.STEPS_PER_EPOCH)),
+            shuffle=False,  # the data generator has
+            callbacks=[*_tensorboard(model.log_dir), _Checkpoint(model.checkpoint_path), *callbacks],
+            validation_data=None if check is None else check.batches(),
+            validation_steps=None if check is None else max(1, int(config.VALIDATION_STEPS)),
+        )
     except tf.errors.OpError:
         for source in (feed, check):
             if source is not None and source.error is not None:
@@ -88,22 +85,6 @@ def _feed(dataset: Any, config: Any, augmentation: Any = None, plain_sources: Se
     from mrcnn.matterport import model  # it imports this module
 
     return Feed(dataset, config, model.load_image_gt, model.compute_backbone_shapes, augmentation, plain_sources)
-
-
-@contextlib.contextmanager
-def quiet_retracing() -> Iterator[None]:
-    """Without TensorFlow's warning that a function was traced again: after `compile` it must be."""
-
-    class Others(logging.Filter):
-        def filter(self, record: logging.LogRecord) -> bool:
-            return "triggered tf.function retracing" not in record.getMessage()
-
-    others, logger = Others(), logging.getLogger("tensorflow")
-    logger.addFilter(others)
-    try:
-        yield
-    finally:
-        logger.removeFilter(others)
 
 
 def _tensorboard(log_dir: str) -> list[Any]:

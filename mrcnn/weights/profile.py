@@ -20,6 +20,7 @@ from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.heads.base import RoiHeadConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
@@ -82,8 +83,9 @@ class Profile(BaseConfig):
             "dilate_c5": kind == "dc5",
         }
         backbone: BackboneConfig
-        if overrides.get("backbone", "resnet") == "convnext":
-            backbone = ConvNeXtConfig(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
+        other = {"convnext": ConvNeXtConfig, "swin": SwinConfig}.get(overrides.get("backbone", "resnet"))
+        if other is not None:
+            backbone = other(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
         else:
             backbone = ResNetConfig(**(fixed | own["backbone"]))
         stage = None

@@ -14,6 +14,7 @@ from mrcnn.export.served_check import served_instances
 from mrcnn.inference import detect, prepare_image
 from mrcnn.inference.prepare import make_batch
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.heads.mlp_mask import MLPMaskHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.variables import named_variables
@@ -30,9 +31,13 @@ def model() -> MaskRCNN:
         conv_dims=(8,),
         deconv_dim=8,
         paste="padded_integer",
+        activation="softmax",
     )
+    flat = MLPMaskHeadConfig(name="flat", pool=RoiPoolConfig(size=2), fc_dims=(8,), mask_size=6)
     probe = ProbeHeadConfig(pool=RoiPoolConfig(size=2))
-    larger = MaskRCNN(dataclasses.replace(small.config, heads=(*small.config.heads, fine, probe)), small.class_names)
+    larger = MaskRCNN(
+        dataclasses.replace(small.config, heads=(*small.config.heads, fine, flat, probe)), small.class_names
+    )
     own = named_variables(larger)
     for path, variable in named_variables(small).items():
         own[path].assign(variable)
@@ -49,7 +54,14 @@ def test_a_served_model_gives_what_detect_gives(model: MaskRCNN) -> None:
     assert (outputs["mask_boxes"] - outputs["fine_mask_boxes"])[outputs["valid"]].mean(0).tolist() == [0, 0, 1, 1]
     outputs["num_detections"] = outputs.pop("valid").sum(1)
     (result,) = served_instances(outputs, [pixels.shape[:2]], declared=model.config.outputs)
-    assert [output.name for output in result.outputs] == ["fine_masks", "quality", "kind", "heat", "middle"]
+    assert [output.name for output in result.outputs] == [
+        "fine_masks",
+        "flat_masks",
+        "quality",
+        "kind",
+        "heat",
+        "middle",
+    ]
     difference = compare([expected], [result])
     assert not difference.beyond(dataclasses.replace(difference, unmatched=0, scores=1e-5, boxes=1e-3, extra=1e-4))
     assert difference.masks < 1e-3 and difference.detections > 2
@@ -62,7 +74,7 @@ def test_a_portable_model_gives_what_detect_gives(model: MaskRCNN) -> None:
     (pixels,) = noise_images(1, seed=8)
     graph = portable_graph(model, stand_in)
     assert sorted(graph.outputs) == [
-        *("boxes", "class_ids", "fine_masks", "heat", "kind", "masks", "middle", "quality", "scores")
+        *("boxes", "class_ids", "fine_masks", "flat_masks", "heat", "kind", "masks", "middle", "quality", "scores")
     ]
 
     def run(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:
@@ -72,7 +84,7 @@ def test_a_portable_model_gives_what_detect_gives(model: MaskRCNN) -> None:
     loaded = PortableModel(describe(model), run, "here")
     (result,) = detect(loaded, pixels)
     (expected,) = detect(model, pixels)
-    assert list(result.extra) == ["fine_masks", "quality", "kind", "heat", "middle"]
+    assert list(result.extra) == ["fine_masks", "flat_masks", "quality", "kind", "heat", "middle"]
     assert result.extra["kind"].dtype == np.int32
     np.testing.assert_allclose(result.extra["middle"], expected.extra["middle"], atol=1e-3)
     difference = compare([expected], [result])

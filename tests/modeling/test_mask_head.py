@@ -93,17 +93,6 @@ def test_paper_sized_head_has_the_papers_weights():
     assert np.std(kernels[0]) == pytest.approx(math.sqrt(2 / (9 * 256)), rel=0.02)
 
 
-def test_multilayer_perceptron_gives_the_same_masks_another_way(rng):
-    """Ref: Mask R-CNN, table 2e."""
-    head = head_of(mlp_dims=(7, 6))
-    shapes = {v.path.split("mask_head/")[-1]: tuple(v.shape) for v in head.weights if "kernel" in v.path}
-    pooled = (SIDE // 2) ** 2 * 4
-    outputs = NUM_CLASSES * SIDE**2
-    assert shapes == {"fc1/kernel": (pooled, 7), "fc2/kernel": (7, 6), "mask_logits/kernel": (6, outputs)}
-    result = head(features_of(rng), tf.constant(random_boxes(rng, 2, 5)), tf.ones([2, 5], tf.bool), WINDOW)
-    assert result.shape == (2, 5, SIDE, SIDE, NUM_CLASSES)
-
-
 def test_batch_statistics_are_those_of_the_foreground(rng):
     """Background RoIs among the foreground entries change neither masks nor moving statistics."""
     features, boxes = features_of(rng), random_boxes(rng, 2, 3)

@@ -116,3 +116,22 @@ def paste_integer_resize(mask, box, height, width):
             u = (column - x1 + 0.5) / (x2 - x1) * mask.shape[1] - 0.5
             result[row, column] = min(max(sample(mask, v, u, "zero"), mask.min()), mask.max())
     return result
+
+
+def perceptron(x, layers):
+    """Fully connected layers on the numbers of a map (row by row, channels fastest), ReLU between, one by one.
+
+    Args:
+        x: [h, w, channels].
+        layers: (kernel [inputs, outputs], bias [outputs]) of each; the last has no ReLU.
+    """
+    values = [float(v) for row in x for cell in row for v in cell]
+    for number, (kernel, bias) in enumerate(layers, start=1):
+        sums = []
+        for j in range(len(bias)):
+            total = float(bias[j])
+            for i, value in enumerate(values):
+                total += value * float(kernel[i][j])
+            sums.append(total if number == len(layers) else max(total, 0.0))
+        values = sums
+    return values

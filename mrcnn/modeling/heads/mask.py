@@ -1,11 +1,13 @@
-"""Mask head: a small fully convolutional network per RoI. Ref: Mask R-CNN, section 3 and figure 4 (right)."""
+"""Mask heads: what all have in common, and the paper's, a small fully convolutional network per RoI.
+
+Ref: Mask R-CNN, section 3 and figure 4 (right).
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import keras
 import tensorflow as tf
@@ -21,7 +23,7 @@ from mrcnn.modeling.heads.base import (
     merge_rois,
     split_rois,
 )
-from mrcnn.modeling.initializers import fan_out_initializer, first_kernel, normal_initializer
+from mrcnn.modeling.initializers import fan_out_initializer, normal_initializer
 from mrcnn.modeling.layers import ConvNorm, ConvStack, float32_output
 from mrcnn.modeling.losses.base import Activation, MaskLogits, MaskLoss
 from mrcnn.modeling.losses.cross_entropy import MaskCrossEntropy
@@ -31,20 +33,17 @@ from mrcnn.ops import losses
 from mrcnn.ops import masks as mask_ops
 from mrcnn.ops.mask_crops import crop_masks_by_corners
 from mrcnn.structures.outputs import MASKS
-from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample, Shape, known_sizes
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample, Shape
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskHeadConfig(RoiHeadConfig):
-    """Configuration of the mask head; defaults are the paper's for FPN."""
+class BaseMaskHeadConfig(RoiHeadConfig):
+    """What the config of every mask head has, whichever network makes its logits."""
+
+    abstract: ClassVar[bool] = True
 
     pool: RoiPoolConfig = RoiPoolConfig(size=14)
     num_foreground: int = 128  # foreground RoIs per image it trains on; F of the sampler or fewer
-    conv_dims: tuple[int, ...] = (256, 256, 256, 256)  # none: the transposed convolution takes what was pooled
-    conv_norm: NormKind = "none"
-    norm_epsilon: float = 1e-5
-    deconv_dim: int = 256
-    mlp_dims: tuple[int, ...] = ()  # fully connected layers in place of all convolutions. Ref: table 2e
     class_agnostic: bool = False  # one mask per RoI instead of one per class. Ref: section 4.2
     # "sigmoid": every class has a mask of its own. "softmax": one mask for all classes, which compete for each pixel
     # with each other and with background. The paper (table 2b) has "a per-pixel softmax and a multinomial loss (as
@@ -81,6 +80,21 @@ class MaskHeadConfig(RoiHeadConfig):
         pasting = Pasting(self.paste, self.pool.end_offset if self.paste == "padded_integer" else 0.0)
         return (dataclasses.replace(MASKS, paste=pasting),)
 
+    @property
+    def layer_name(self) -> str:
+        """See `RoiHeadConfig.layer_name`: a model's mask head is called so whichever network it is."""
+        return self.full_name("mask_head")
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskHeadConfig(BaseMaskHeadConfig):
+    """Configuration of the fully convolutional mask head; defaults are the paper's for FPN."""
+
+    conv_dims: tuple[int, ...] = (256, 256, 256, 256)  # none: the transposed convolution takes what was pooled
+    conv_norm: NormKind = "none"
+    norm_epsilon: float = 1e-5
+    deconv_dim: int = 256
+
     def build(self, num_classes: int, pooler: RoiPooler, name: str = "mask_head") -> MaskHead:
         """See `RoiHeadConfig.build`."""
         layer = MaskHead(self, num_classes, pooler, name=name)
@@ -88,61 +102,28 @@ class MaskHeadConfig(RoiHeadConfig):
         return layer
 
 
-class MaskHead(RoiHead):
-    """Pooling, convolutions, a transposed convolution that doubles the resolution, one mask logit per class.
+class BaseMaskHead(RoiHead):
+    """What every mask head does beside its network: targets, the loss of the RoI's class, masks of detections.
 
     With sigmoid, masks of different classes do not compete: the box head alone decides the class. With softmax they do,
     and mask and class are no longer decoupled. Ref: section 4.2, "Multinomial vs. Independent Masks".
     """
 
-    config: MaskHeadConfig
+    config: BaseMaskHeadConfig
 
-    def __init__(self, config: MaskHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
+    def __init__(self, config: BaseMaskHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
         super().__init__(config, pooler, **kwargs)
         num_masks = 1 if config.class_agnostic else num_classes
         self.num_masks = num_masks + (config.activation == "softmax")  # background first
-        small = normal_initializer(0.001)
-        if config.mlp_dims:
-            self.fcs = [
-                keras.layers.Dense(dim, activation="relu", kernel_initializer=first_kernel("he_normal"), name=f"fc{i}")
-                for i, dim in enumerate(config.mlp_dims, start=1)
-            ]
-            pixels = self.num_masks * self.mask_side**2
-            self.mask_logits = keras.layers.Dense(pixels, kernel_initializer=small, name="mask_logits")
-            return
-        self.convs = ConvStack(config.conv_dims, config.conv_norm, config.norm_epsilon, name="convs")
-        self.deconv = keras.layers.Conv2DTranspose(
-            config.deconv_dim,
-            2,
-            strides=2,
-            activation="relu",
-            kernel_initializer=fan_out_initializer(),
-            name="deconv",
-        )
-        self.mask_logits = ConvNorm(self.num_masks, 1, kernel_initializer=small, name="mask_logits")
 
     @property
     def mask_side(self) -> int:
         """M, side of the predicted mask."""
-        return 2 * self.pooler.out_size
+        raise NotImplementedError
 
-    def build(self, input_shape: Shape) -> None:
-        """Create the weights for pooled features [B, S, h, w, C]."""
-        if self.built:
-            return
-        shape = (None, *input_shape[2:])
-        if self.config.mlp_dims:
-            width = math.prod(known_sizes(shape[1:]))
-            for fc in self.fcs:
-                fc.build((None, width))
-                width = fc.units
-            self.mask_logits.build((None, width))
-            self.built = True
-            return
-        self.convs.build(shape)
-        self.deconv.build(self.convs.compute_output_shape(shape))
-        self.mask_logits.build((None, self.mask_side, self.mask_side, self.config.deconv_dim))
-        self.built = True
+    def logits_of(self, pooled: tf.Tensor, valid: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """The network: [N, h, w, channels] of RoIs -> [N, M, M, num_masks]; `valid` bool[N]."""
+        raise NotImplementedError
 
     def call(
         self,
@@ -157,13 +138,7 @@ class MaskHead(RoiHead):
     ) -> tf.Tensor:
         """Mask logits f32[B, S, M, M, C], or 1 when class-agnostic, and 1 more with softmax; see `RoiHead.call`."""
         pooled = merge_rois(self.pooler(features, boxes, valid, training=training))
-        if self.config.mlp_dims:
-            x = tf.reshape(pooled, [-1, pooled.shape[1] * pooled.shape[2] * pooled.shape[3]])
-            for fc in self.fcs:
-                x = fc(x)
-            logits = tf.reshape(self.mask_logits(x), [-1, self.mask_side, self.mask_side, self.num_masks])
-        else:
-            logits = self.mask_logits(self.deconv(self.convs(pooled, tf.reshape(valid, [-1]), training=training)))
+        logits = self.logits_of(pooled, tf.reshape(valid, [-1]), training)
         return split_rois(float32_output(logits), boxes)
 
     def rois_for(self, rois: RoiSample) -> RoiSample:
@@ -217,3 +192,41 @@ class MaskHead(RoiHead):
         first = 1 if self.config.activation == "softmax" else 0
         index = tf.zeros_like(class_ids) if self.config.class_agnostic else tf.maximum(class_ids - 1, 0)
         return MaskLogits(pred, index + first, self.config.activation)
+
+
+class MaskHead(BaseMaskHead):
+    """Pooling, convolutions, a transposed convolution that doubles the resolution, one mask logit per class."""
+
+    config: MaskHeadConfig
+
+    def __init__(self, config: MaskHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
+        super().__init__(config, num_classes, pooler, **kwargs)
+        self.convs = ConvStack(config.conv_dims, config.conv_norm, config.norm_epsilon, name="convs")
+        self.deconv = keras.layers.Conv2DTranspose(
+            config.deconv_dim,
+            2,
+            strides=2,
+            activation="relu",
+            kernel_initializer=fan_out_initializer(),
+            name="deconv",
+        )
+        self.mask_logits = ConvNorm(self.num_masks, 1, kernel_initializer=normal_initializer(0.001), name="mask_logits")
+
+    @property
+    def mask_side(self) -> int:
+        """M, side of the predicted mask."""
+        return 2 * self.pooler.out_size
+
+    def build(self, input_shape: Shape) -> None:
+        """Create the weights for pooled features [B, S, h, w, C]."""
+        if self.built:
+            return
+        shape = (None, *input_shape[2:])
+        self.convs.build(shape)
+        self.deconv.build(self.convs.compute_output_shape(shape))
+        self.mask_logits.build((None, self.mask_side, self.mask_side, self.config.deconv_dim))
+        self.built = True
+
+    def logits_of(self, pooled: tf.Tensor, valid: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """See `BaseMaskHead.logits_of`."""
+        return self.mask_logits(self.deconv(self.convs(pooled, valid, training=training)))

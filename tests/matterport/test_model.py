@@ -48,10 +48,10 @@ def test_crops_may_have_sides_that_are_no_multiples_of_64(tmp_path):
     config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_DIM = "crop", 100
     model = finding_model(tmp_path, config)
     image = np.random.default_rng(0).integers(0, 256, (100, 120, 3)).astype(np.uint8)
-    exact, found = (model.detect([image.astype(dtype)])[0] for dtype in (np.uint8, np.uint16))
-    assert _check(found, (100, 120)) == 10
-    np.testing.assert_array_equal(found["rois"], exact["rois"])
-    np.testing.assert_allclose(found["scores"], exact["scores"], atol=1e-6)
+    exact, again = (model.detect([image.astype(dtype)])[0] for dtype in (np.uint8, np.uint16))
+    assert _check(again, (100, 120)) == 10
+    np.testing.assert_array_equal(again["rois"], exact["rois"])
+    np.testing.assert_allclose(again["scores"], exact["scores"], atol=1e-6)
     shown, window = images.whole(image[:50, :80].astype(np.float32), config)  # twice as large
     assert shown.shape == (128, 192, 3) and window == (14, 16, 114, 176) and shown.dtype == np.float32
 

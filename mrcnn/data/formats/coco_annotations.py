@@ -16,7 +16,7 @@ from mrcnn.data.errors import DatasetIssue
 from mrcnn.data.formats.agreement import Agreement, merge_file_issues
 from mrcnn.data.formats.coco_bulk import PlainEntries, Tables, cut_polygons, restored
 from mrcnn.data.formats.coco_objects import Frame, joint_names, read_object
-from mrcnn.data.formats.fields import as_id, short
+from mrcnn.data.formats.fields import as_id, parse_entries, short
 from mrcnn.structures.records import Annotation
 
 
@@ -126,9 +126,9 @@ class AnnotationReader:
             ValueError: it is no JSON.
         """
         reduced, texts = cut_polygons(piece)
-        entries = json.loads(reduced)
+        entries = parse_entries(reduced)
         plain = PlainEntries.of(self._tables, entries, texts, self._seen)
-        if plain is None:
+        if plain is None:  # also where orjson made a float of a large integer
             entries = json.loads(piece)
             for k, entry in enumerate(entries):
                 self._add_any(number + k, entry)

@@ -135,7 +135,9 @@ class ImageObjects:
             whole = polygons_to_mask(list(polygons), self.height, self.width)
             for bits, top, left in masks:
                 y, x = max(top, 0), max(left, 0)
-                part = bits[y - top :, x - left :][: max(self.height - y, 0), : max(self.width - x, 0)]
+                part = np.asarray(bits, bool)[y - top :, x - left :][
+                    : max(self.height - y, 0), : max(self.width - x, 0)
+                ]
                 whole[y : y + part.shape[0], x : x + part.shape[1]] |= part
             self.add_mask(class_name, whole, record=record)
 

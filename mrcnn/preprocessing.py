@@ -47,7 +47,7 @@ class InputConfig(BaseConfig):
             if getattr(self, name) < 1:
                 raise ConfigError(f"input.{name}: expected at least 1, got {getattr(self, name)}")
         if self.square_side is not None and self.square_side < 1:
-            raise ConfigError(f"input.square_side: expected at least 1 or none, got {self.square_side}")
+            raise ConfigError(f"input.square_side: expected at least 1, got {self.square_side}")
 
     @property
     def image_dtype(self) -> tf.DType:

@@ -44,6 +44,11 @@ def infer(shapes: Mapping[str, tuple[int, ...]], background: Literal["first", "l
     }
     if look.has("mask_head/"):
         overrides |= _mask_head(look, box_head["num_classes"], background)
+        if overrides["mask_head.num_stages"] not in (1, box_head["box_head.num_stages"]):
+            raise WeightsError(
+                f"{source}: mask heads for {overrides['mask_head.num_stages']} stages, expected 1 or "
+                f"{box_head['box_head.num_stages']}, one for each box head"
+            )
     if look.has("keypoint_head/"):
         overrides |= {
             "keypoint_head.num_joints": look("keypoint_head/deconv/kernel")[1],
@@ -224,16 +229,18 @@ def _box_head(look: _Look, background: str) -> dict[str, Any]:
 
 
 def _mask_head(look: _Look, num_classes: int, background: str) -> dict[str, Any]:
-    masks = look("mask_head/mask_logits/kernel")[0]
+    head = "mask_head/stage1" if look.has("mask_head/stage1/") else "mask_head"
+    masks = look(f"{head}/mask_logits/kernel")[0]
     specific = num_classes + (background == "first")
     if masks not in (1, specific):
         raise WeightsError(
-            f"{look.source}: {masks} masks for {num_classes} classes in mask_head/mask_logits/kernel, "
+            f"{look.source}: {masks} masks for {num_classes} classes in {head}/mask_logits/kernel, "
             f"expected 1 or {specific}"
         )
     return {
-        "mask_head.conv_dims": look.widths("mask_head/convs/conv{}/kernel"),
-        "mask_head.conv_norm": look.norm("mask_head/convs/conv1"),
-        "mask_head.deconv_dim": look("mask_head/deconv/kernel")[1],
+        "mask_head.conv_dims": look.widths(f"{head}/convs/conv{{}}/kernel"),
+        "mask_head.conv_norm": look.norm(f"{head}/convs/conv1"),
+        "mask_head.deconv_dim": look(f"{head}/deconv/kernel")[1],
+        "mask_head.num_stages": look.count("mask_head/stage{}/mask_logits/kernel") or 1,
         "mask_head.class_agnostic": masks < specific,
     }

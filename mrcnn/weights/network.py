@@ -29,7 +29,7 @@ Heads beside the box head are called by name, and exist if one of their fields i
 "keypoint_head.…". Three entries choose components: "backbone" is "resnet", also where there is no such entry,
 "convnext" or "swin"; "neck" is "fpn" (p2..p6 of a feature pyramid), "c4" (the map c4, res5
 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3
-for a cascade.
+for a cascade, and "mask_head.num_stages" as many where each stage has masks of its own.
 """
 
 
@@ -102,7 +102,8 @@ class Network:
             backbone = f"X-{get('backbone.depth')}-{get('backbone.groups')}x{get('backbone.width_per_group')}d"
         norm = {"gn": " GN", "bn": " BN", "sync_bn": " SyncBN"}.get(get("backbone.norm", ""), "")
         heads = ["cascade box" if get("box_head.num_stages", 1) > 1 else "box"]
-        heads += ["mask"] if self.has_head("mask_head") else []
+        is_cascade = get("mask_head.num_stages", 1) > 1
+        heads += ["cascade mask" if is_cascade else "mask"] if self.has_head("mask_head") else []
         heads += [f"{get('keypoint_head.num_joints')} keypoints"] if self.has_head("keypoint_head") else []
         classes = f"{self.num_classes} class{'es' if self.num_classes > 1 else ''}"
         return f"{self.family} {backbone}-{get('neck', 'fpn').upper()}{norm}, {classes}, {' + '.join(heads)}"

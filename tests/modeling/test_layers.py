@@ -24,7 +24,7 @@ from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import MergeCells, PadToMultiple, SwinConfig, WindowAttention
 from mrcnn.modeling.drop_path import DropPath
 from mrcnn.modeling.heads.box import BoxHeadConfig
-from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, CascadeMaskHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.heads.mlp_mask import MLPMaskHeadConfig
@@ -206,6 +206,7 @@ HEADS = {
         deep=True,  # normalized by what five RoIs give
     ),
     "cascade": head(CASCADE, *2 * [(2, 5, 4), (2, 5), (2, 5, 4), (2, 5, 4, 1)]),
+    "cascade of masks": head(CascadeMaskHeadConfig(**MASK, stages=2), *2 * [(2, 5, 6, 6, 3)]),
     "mask": head(MaskHeadConfig(**MASK), (2, 5, 6, 6, 3)),
     "mask, agnostic": head(MaskHeadConfig(**MASK, class_agnostic=True), (2, 5, 6, 6, 1)),
     "mask, softmax": head(MaskHeadConfig(**MASK, activation="softmax"), (2, 5, 6, 6, 4)),
@@ -363,6 +364,9 @@ NAMED: dict[tuple[str, str], Any] = {
     ("CallableConfig", "function"): f"{__name__}:two_maps",
     ("KerasApplicationsConfig", "name"): "MobileNetV3Small",
     ("KerasHubConfig", "side"): 64,
+    ("CascadeBoxHeadConfig", "stage_loss_weights"): (1.0, 0.5, 0.25),
+    ("CascadeMaskHeadConfig", "loss"): SquaredMaskLoss(),
+    ("CascadeMaskHeadConfig", "stage_loss_weights"): (1.0, 0.5, 0.25),
     ("MaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MLPMaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MaskRCNNConfig", "roi_stage"): Res5Config(),

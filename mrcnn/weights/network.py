@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
+from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 
 Family = Literal[
     "torchvision",  # *_resnet50_fpn and its like
@@ -25,10 +26,10 @@ Overrides = Mapping[str, Any]
 """Fields of a model's config by dotted path, e.g. {"backbone.depth": 50, "mask_head.conv_norm": "gn"}.
 
 Heads beside the box head are called by name, and exist if one of their fields is named: "mask_head.…",
-"keypoint_head.…". Three entries choose components: "backbone" is "resnet", also where there is no such entry, or
-"convnext"; "neck" is "fpn" (p2..p6 of a feature pyramid), "c4" (the map c4, res5
-running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3
-for a cascade, and "mask_head.num_stages" as many where each stage has masks of its own.
+"keypoint_head.…". "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
+"resnet", also where there is no such entry, "convnext" or "mobilenet_v3"; "neck" is "fpn" (a feature pyramid), "c4" (the
+map c4, res5 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated); "box_head.num_stages"
+is 1, or 3 for a cascade, and "mask_head.num_stages" as many where each stage has masks of its own.
 """
 
 
@@ -89,6 +90,8 @@ class Network:
         backbone = f"R-{get('backbone.depth')}"
         if get("backbone") == "convnext":
             backbone = ConvNeXtConfig(depths=self["backbone.depths"], widths=self["backbone.widths"]).title
+        elif get("backbone") == "mobilenet_v3":
+            backbone = MobileNetV3Config().title
         elif get("backbone.groups", 1) > 1:
             backbone = f"X-{get('backbone.depth')}-{get('backbone.groups')}x{get('backbone.width_per_group')}d"
         norm = {"gn": " GN", "bn": " BN", "sync_bn": " SyncBN"}.get(get("backbone.norm", ""), "")

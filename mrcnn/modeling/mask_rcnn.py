@@ -190,7 +190,7 @@ class MaskRCNN(TrainStep):
         """Pyramid levels p2..p6 by name, [B, ceil(H / stride), ceil(W / stride), channels]."""
         zeroed = self.config.input.padding_pixels == "zero_input"
         pixels = self.normalize(batch["image"], self._window(content_window, batch) if zeroed else None)
-        return self.neck(self.run_backbone(pixels, training), training=training)
+        return self.neck(self.run_backbone(pixels, training, batch.get("seed")), training=training)
 
     def _window(self, which: Callable[..., tf.Tensor], batch: Batch) -> tf.Tensor:
         """f32[B, 4], one of the windows of `modeling.input` for the images of a batch."""

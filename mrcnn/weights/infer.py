@@ -126,6 +126,8 @@ def _expect_whole_layers(look: _Look) -> None:
 def _backbone(look: _Look) -> dict[str, Any]:
     if look.has("backbone/stem_block1_"):
         return _mobilenet(look)
+    if look.has("backbone/stage2_block1_attention/"):
+        return _swin(look)
     return _convnext(look) if look.has("backbone/stem_conv/") else _resnet(look)
 
 
@@ -139,6 +141,35 @@ def _mobilenet(look: _Look) -> dict[str, Any]:
         "backbone": "mobilenet_v3",
         "backbone.maps": "last_two",
         "backbone.norm": look.norm("backbone/stem_conv1"),
+    }
+
+
+def _swin(look: _Look) -> dict[str, Any]:
+    stages = (2, 3, 4, 5)
+    width = look("backbone/stem_conv/kernel")[0]
+    positions = [look(f"backbone/stage{stage}_block1_attention/position_bias") for stage in stages]
+    window = (math.isqrt(positions[0][0]) + 1) // 2
+    for stage in stages:
+        look.expect(
+            f"backbone/stage{stage}_block1_attention/position_bias",
+            0,
+            (2 * window - 1) ** 2,
+            f"relative positions in a window of {window} x {window}",
+        )
+        look.expect(f"backbone/stage{stage}_out_norm/gamma", 0, width * 2 ** (stage - 2), "twice those before")
+    expanded = look("backbone/stage2_block1_expand/kernel")[0]
+    if expanded % width:
+        raise WeightsError(f"{look.source}: a block of {width} channels has {expanded} within, expected a multiple")
+    return {
+        "backbone": "swin",
+        "backbone.depths": tuple(
+            look.count(f"backbone/stage{stage}_block{{}}_attention/qkv/kernel") for stage in stages
+        ),
+        "backbone.num_heads": tuple(shape[1] for shape in positions),
+        "backbone.width": width,
+        "backbone.window": window,
+        "backbone.mlp_ratio": expanded // width,
+        "backbone.norm": "none",
     }
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.normalize import PixelNorm
+from mrcnn.weights import swin
 from mrcnn.weights.coco_classes import CATEGORIES, coco_classes
 from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.mmdet_config import entry, numbers, read_config
@@ -92,7 +93,7 @@ _LAYERS: tuple[_Row, ...] = (
     (rf"{_MASK_HEAD}\.(upsample|conv_logits)", lambda m: _in_head("mask_head", m, _MASK[m[2]]), False),
 )
 _UNSUPPORTED = (
-    (r"\.attn\.w_msa\.", "Swin Transformers are not supported"),
+    (r"backbone\.absolute_pos_embed$", "Swin Transformers with absolute positions are not supported"),
     (r"\.conv_offset\.", "deformable convolutions are not supported"),
     (r"^(bbox_head|mask_head)\.", "only detectors with RoI heads of mmdetection 2 and 3 are supported"),
     (r"roi_head\.(point_head|mask_iou_head|semantic_head|grid_head)\.", "only box and mask heads are supported"),
@@ -145,7 +146,7 @@ def describe(
     else:
         changes["backbone.pixel_norm"], sentence = _usual_pixels(arrays, network)
         assumptions.append(sentence)
-    if network.overrides.get("backbone") == "convnext":
+    if not network.is_resnet:
         changes = {path: value for path, value in changes.items() if path != "backbone.stride_in_1x1"}
     elif not isinstance(entry(config, "model", "backbone", "style"), str):
         is_caffe = changes["backbone.pixel_norm"] == CAFFE_PIXELS and network["backbone.norm"] != "gn"
@@ -166,15 +167,21 @@ def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
         arrays: as for `describe`.
         network: what `describe` gave.
     """
-    return convert_all(arrays, _ours(arrays), network, MMDETECTION.background, _IGNORED)
+    ours = _ours(arrays)
+    return convert_all(arrays, ours, network, MMDETECTION.background, _IGNORED, swin.first_steps(ours))
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
     """Our variable name -> name in the file."""
     ours: dict[str, str] = {}
     is_convnext = "backbone.downsample_layers.0.0.weight" in arrays
+    is_swin = swin.has_swin(arrays)
     for name in arrays:
         theirs, _, their_leaf = name.rpartition(".")
+        if is_swin and theirs.startswith("backbone."):
+            own_name = swin.our_name(name.removeprefix("backbone."))
+            ours |= {} if own_name is None else {f"backbone/{own_name}": name}
+            continue
         if is_convnext and theirs.startswith("backbone."):
             ours |= _of_convnext(name, theirs, their_leaf)
             continue
@@ -224,6 +231,9 @@ def _stated(config: Any, network: Network) -> dict[str, Any]:
     if isinstance(frozen, int) and -1 <= frozen <= 4:
         is_convnext = network.overrides.get("backbone") == "convnext"  # whose stem is frozen with the first stage only
         changes["backbone.freeze_at"] = 0 if is_convnext and frozen < 1 else frozen + 1
+    drop_path = entry(model, "backbone", "drop_path_rate")
+    if network.overrides.get("backbone") == "swin" and isinstance(drop_path, float) and 0 <= drop_path < 1:
+        changes["backbone.drop_path"] = drop_path
     if entry(model, "backbone", "norm_cfg", "requires_grad") is False and network["backbone.norm"] == "bn":
         changes["backbone.norm"] = "frozen_bn"
     generator = entry(model, "rpn_head", "anchor_generator")
@@ -312,8 +322,8 @@ def _stated_pixels(config: Any) -> PixelNorm | None:
 def _usual_pixels(arrays: Mapping[str, Any], network: Network) -> tuple[PixelNorm, str]:
     """The pixels that the first convolution is made for, and a sentence about them."""
     stem = {leaf: f"backbone.{module}" for leaf, module in (("kernel", "conv1.weight"), ("gamma", "bn1.weight"))}
-    if network.overrides.get("backbone") == "convnext":
-        return MMDETECTION.pixel_norm, "pixels RGB, divided by ImageNet's deviation, as in the published ConvNeXts"
+    if not network.is_resnet:
+        return MMDETECTION.pixel_norm, "pixels RGB, divided by ImageNet's deviation, as in all published ones"
     if network["backbone.norm"] == "gn":
         return CAFFE_PIXELS, "pixels BGR, not divided, as in the published models with group norm"
     kernel = np.asarray(arrays[stem["kernel"]], np.float64)

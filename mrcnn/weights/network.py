@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.swin import SwinConfig
 
 Family = Literal[
     "torchvision",  # *_resnet50_fpn and its like
@@ -27,9 +28,9 @@ Overrides = Mapping[str, Any]
 
 Heads beside the box head are called by name, and exist if one of their fields is named: "mask_head.…",
 "keypoint_head.…". "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
-"resnet", also where there is no such entry, "convnext" or "mobilenet_v3"; "neck" is "fpn" (a feature pyramid), "c4" (the
-map c4, res5 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated); "box_head.num_stages"
-is 1, or 3 for a cascade, and "mask_head.num_stages" as many where each stage has masks of its own.
+"resnet", also where there is no such entry, "convnext", "swin" or "mobilenet_v3"; "neck" is "fpn" (a feature pyramid),
+"c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated);
+"box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages" as many where each stage has masks of its own.
 """
 
 
@@ -76,6 +77,11 @@ class Network:
         """C, things only."""
         return self.overrides["num_classes"]
 
+    @property
+    def is_resnet(self) -> bool:
+        """True if the backbone is a ResNet or ResNeXt, whose strides and batch norm are to be decided."""
+        return self.overrides.get("backbone", "resnet") == "resnet"
+
     def has_head(self, name: str) -> bool:
         """True if the network has a head, "mask_head" or "keypoint_head"."""
         return any(path.startswith(f"{name}.") for path in self.overrides)
@@ -92,6 +98,9 @@ class Network:
             backbone = ConvNeXtConfig(depths=self["backbone.depths"], widths=self["backbone.widths"]).title
         elif get("backbone") == "mobilenet_v3":
             backbone = MobileNetV3Config().title
+        elif get("backbone") == "swin":
+            sizes = ("depths", "num_heads", "width", "window", "mlp_ratio")
+            backbone = SwinConfig(**{name: self[f"backbone.{name}"] for name in sizes}).title
         elif get("backbone.groups", 1) > 1:
             backbone = f"X-{get('backbone.depth')}-{get('backbone.groups')}x{get('backbone.width_per_group')}d"
         norm = {"gn": " GN", "bn": " BN", "sync_bn": " SyncBN"}.get(get("backbone.norm", ""), "")

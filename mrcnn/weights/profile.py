@@ -21,6 +21,7 @@ from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.heads.base import RoiHeadConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, CascadeMaskHeadConfig
@@ -86,10 +87,10 @@ class Profile(BaseConfig):
             "dilate_c5": kind == "dc5",
         }
         backbone: BackboneConfig
-        if overrides.get("backbone", "resnet") == "convnext":
-            backbone = ConvNeXtConfig(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
-        elif overrides.get("backbone") == "mobilenet_v3":
-            backbone = MobileNetV3Config(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
+        others = {"convnext": ConvNeXtConfig, "swin": SwinConfig, "mobilenet_v3": MobileNetV3Config}
+        other = others.get(overrides.get("backbone", "resnet"))
+        if other is not None:
+            backbone = other(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
         else:
             backbone = ResNetConfig(**(fixed | own["backbone"]))
         stage = None

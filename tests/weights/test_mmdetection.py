@@ -24,6 +24,7 @@ GOLDENS = {
     "mm_mask_r50_fpn_gn": "mmdetection R-50-FPN GN, 80 classes, box + mask",
     "mm_mask_convnext_t_fpn": "mmdetection ConvNeXt T-FPN, 80 classes, box + mask",
     "mm_cascade_mask_r50_fpn": "mmdetection R-50-FPN, 80 classes, cascade box + cascade mask",
+    "mm_mask_swin_t_fpn": "mmdetection Swin T-FPN, 80 classes, box + mask",
     "mm_mask_x50_32x4d_fpn": "mmdetection X-50-32x4d-FPN, 80 classes, box + mask",
 }
 CONFIG = """
@@ -128,6 +129,15 @@ def test_masks_of_some_stages_only_are_refused() -> None:
         mmdetection.describe(arrays)
 
 
+def test_a_swins_configuration_states_its_stochastic_depth() -> None:
+    arrays = arrays_of("mm_mask_swin_t_fpn")
+    assert "backbone.drop_path" not in mmdetection.describe(arrays).overrides
+    text = "model = dict(backbone=dict(type='SwinTransformer', drop_path_rate=0.2, frozen_stages=-1))"
+    network = mmdetection.describe(arrays, {"meta.config": text})
+    backbone = PROFILES["mmdetection"].model_config(network.overrides).backbone
+    assert (backbone.drop_path, backbone.freeze_at) == (0.2, 0)
+
+
 def test_version_2_states_pixels_beside_the_model() -> None:
     text = "img_norm_cfg = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], to_rgb=True)\nmodel = dict(backbone=dict())"
     network = mmdetection.describe(arrays_of("mm_mask_r50_fpn"), {"meta.config": text})
@@ -160,7 +170,7 @@ def test_classes_come_from_meta() -> None:
     ("name", "expected"),
     [
         ("backbone.layer2.0.conv2.conv_offset.weight", "deformable"),
-        ("backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "Swin"),
+        ("backbone.absolute_pos_embed", "absolute positions"),
         ("roi_head.mask_iou_head.fcs.0.weight", "only box and mask heads"),
         ("roi_head.bbox_head.cls_convs.0.conv.weight", "for class or box alone"),
         ("backbone.stem.0.weight", "stems"),

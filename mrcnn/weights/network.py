@@ -30,7 +30,8 @@ Heads beside the box head are called by name, and exist if one of their fields i
 "keypoint_head.…". "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
 "resnet", also where there is no such entry, "convnext", "swin" or "mobilenet_v3"; "neck" is "fpn" (a feature pyramid),
 "c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated);
-"box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages" as many where each stage has masks of its own.
+"box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages" as many where each stage has masks of its
+own.
 """
 
 

@@ -65,11 +65,15 @@ _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], tuple[str, bool]]], ...] = (
 )
 _UNSUPPORTED = (
     (r"^head\.(classification_head|regression_head)\.", "RetinaNet, FCOS and SSD are not supported"),
+    (r"^backbone\.fpn\.extra_blocks\.", "a pyramid with further convolutions is not supported"),
+)
+
+
+_OTHER_BACKBONE = (
     (
-        rf"^({_BACKBONE}\d+\.(conv\.|layers\.)|{_BACKBONE}1\.\d+\.|backbone\.\d+\.)",
+        rf"^({_BACKBONE}\d+\.|backbone\.\d+\.)",
         "only ResNet, ResNeXt and MobileNetV3-Large backbones with a pyramid are supported",
     ),
-    (r"^backbone\.fpn\.extra_blocks\.", "a pyramid with further convolutions is not supported"),
 )
 
 
@@ -112,11 +116,12 @@ def describe(
         WeightsError: another kind of network, or an incomplete one.
     """
     del metadata
-    refuse_unsupported(arrays, _UNSUPPORTED, source)
+    is_mobilenet = any(re.match(rf"{_BACKBONE}1\.block\.", name) for name in arrays)
+    refuse_unsupported(arrays, _UNSUPPORTED if is_mobilenet else _UNSUPPORTED + _OTHER_BACKBONE, source)
     network = infer(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, TORCHVISION.background, source
     )
-    if network.overrides.get("backbone") == "mobilenet_v3":
+    if is_mobilenet:
         return _mobilenet(arrays, network, source)
     expect_standard_anchors(network, source)
     is_v2 = network["neck.norm"] == "bn"

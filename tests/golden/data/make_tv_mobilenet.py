@@ -83,11 +83,11 @@ def infer(name: str, image: torch.Tensor, values: dict[str, np.ndarray]) -> dict
         put(values, "roi_align_7", pooled, 2000)
         values["box_logits"] = scores.numpy()
         put(values, "box_deltas", box_deltas, 2000)
-        (found,) = model([image])
+        (result,) = model([image])
         values |= {
-            "det_boxes_xyxy": found["boxes"].numpy(),
-            "det_scores": found["scores"].numpy(),
-            "det_labels": found["labels"].numpy(),
+            "det_boxes_xyxy": result["boxes"].numpy(),
+            "det_scores": result["scores"].numpy(),
+            "det_labels": result["labels"].numpy(),
         }
         probs = torch.cat([x.flatten() for x in logits]).sigmoid()
         return {
@@ -95,9 +95,9 @@ def infer(name: str, image: torch.Tensor, values: dict[str, np.ndarray]) -> dict
             "objectness": np.quantile(probs.numpy(), (0.05, 0.5, 0.95)).tolist(),
             "below the threshold": float((probs < 0.05).float().mean()),
             "proposals": len(proposals),
-            "detections": len(found["boxes"]),
-            "classes": len(set(found["labels"].tolist())),
-            "scores": [float(found["scores"].max()), float(found["scores"].min())],
+            "detections": len(result["boxes"]),
+            "classes": len(set(result["labels"].tolist())),
+            "scores": [float(result["scores"].max()), float(result["scores"].min())],
         }
 
 

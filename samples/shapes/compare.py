@@ -1,4 +1,4 @@
-"""Draw the losses and the mAP of two trainings side by side: python samples/shapes/compare.py PICTURE [LEFT RIGHT]
+"""Draw the losses and the mAP of two trainings side by side: python samples/shapes/compare.py IMAGE [LEFT RIGHT]
 
 LEFT and RIGHT are `history.json` of `train_matterport.py` with and without --paper; those beside this file by default.
 """

@@ -119,8 +119,8 @@ def mean_ap(model, data, config, least=0.0):
         image, _, class_ids, boxes, masks = modellib.load_image_gt(data, config, image_id, use_mini_mask=False)
         result = model.detect([image], verbose=0)[0]
         kept = result["scores"] >= least
-        found = (result["rois"][kept], result["class_ids"][kept], result["scores"][kept], result["masks"][..., kept])
-        aps.append(utils.compute_ap(boxes, class_ids, masks, *found)[0])
+        predicted = [result[name][kept] for name in ("rois", "class_ids", "scores")]
+        aps.append(utils.compute_ap(boxes, class_ids, masks, *predicted, result["masks"][..., kept])[0])
     return float(np.mean(aps))
 
 

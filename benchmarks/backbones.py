@@ -22,6 +22,7 @@ OBJECTS, CLASSES, ROIS, THREADS = 6, 80, 128, 2
 RECIPES = {
     "R50": "mask_rcnn_r50_fpn",
     "ConvNeXt-T": "mask_rcnn_convnext_tiny_fpn",
+    "Swin-T": "mask_rcnn_swin_t_fpn",
     "EfficientNetV2-S": "mask_rcnn_efficientnetv2_s_fpn",
     "MobileNetV3-L, light": "mask_rcnn_mobilenetv3_fpn",
     "EfficientNet-Lite0, light": "mask_rcnn_efficientnet_lite0_fpn",

@@ -100,7 +100,7 @@ def _roi_align() -> str:
 
 
 def _compilers() -> str:
-    from mrcnn.native.build import find_compiler, find_nvcc
+    from mrcnn.native.toolchain import find_compiler, find_nvcc
 
     return f"C++: {find_compiler() or 'none'}; CUDA: {find_nvcc() or 'none'}"
 

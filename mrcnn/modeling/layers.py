@@ -14,6 +14,26 @@ from mrcnn.ops.convolution import conv2d
 from mrcnn.ops.custom_gradient import custom_gradient
 from mrcnn.structures.tensors import Shape, known_sizes
 
+
+@keras.saving.register_keras_serializable("mrcnn", name="exact_gelu")
+def exact_gelu(x: tf.Tensor) -> tf.Tensor:
+    """x times the probability that a normal variable is below x; not its approximation by tanh.
+
+    Args:
+        x: any float tensor.
+
+    Returns:
+        Same shape and dtype.
+
+    Ref: Gaussian Error Linear Units, arXiv 1606.08415, section 2.
+
+    Example:
+        >>> exact_gelu(tf.constant([0.0, 1.0])).numpy().round(4).tolist()
+        [0.0, 0.8413000106811523]
+    """
+    return keras.ops.gelu(x, approximate=False)
+
+
 _ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
 
 

@@ -22,7 +22,7 @@ from mrcnn.modeling.input import content_window, detection_window, proposal_wind
 from mrcnn.modeling.necks.base import NeckConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.normalize import NormalizePixels
-from mrcnn.modeling.padding import pad_to, trim_ground_truth, trim_padding, trim_rois
+from mrcnn.modeling.padding import pad_to, trim_ground_truth, trim_padding
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
 from mrcnn.modeling.roi_stage import RoiStageConfig
@@ -57,6 +57,10 @@ class MaskRCNNConfig(BaseConfig):
         for i, head in enumerate(self.heads):
             if isinstance(head, BoxHeadConfig):
                 raise ConfigError(f"heads.{i}: a box head belongs into box_head, got {type(head).__name__}")
+            if head.num_stages not in (1, self.box_head.num_stages):
+                raise ConfigError(
+                    f"heads.{i}: {head.num_stages} stages, expected as many as box_head has: {self.box_head.num_stages}"
+                )
         check_heads((self.box_head, *self.heads), (*RPN_LOSSES, "loss"))
 
     @classmethod
@@ -125,6 +129,8 @@ class MaskRCNN(TrainStep):
 
         self.box_head = config.box_head.build(c, pooler(config.box_head), name=config.box_head.layer_name)
         self.heads = [head.build(c, pooler(head), name=head.layer_name) for head in config.heads]
+        for head in (self.box_head, *self.heads):
+            head.sampler = config.roi_sampler
         # Variables that do not train though their layer does; by hand, for Keras would make another kind of set of it.
         object.__setattr__(self, "frozen_paths", set())
         self.built = True
@@ -184,7 +190,7 @@ class MaskRCNN(TrainStep):
         """Pyramid levels p2..p6 by name, [B, ceil(H / stride), ceil(W / stride), channels]."""
         zeroed = self.config.input.padding_pixels == "zero_input"
         pixels = self.normalize(batch["image"], self._window(content_window, batch) if zeroed else None)
-        return self.neck(self.run_backbone(pixels, training), training=training)
+        return self.neck(self.run_backbone(pixels, training, batch.get("seed")), training=training)
 
     def _window(self, which: Callable[..., tf.Tensor], batch: Batch) -> tf.Tensor:
         """f32[B, 4], one of the windows of `modeling.input` for the images of a batch."""
@@ -198,16 +204,14 @@ class MaskRCNN(TrainStep):
         end = self.config.input.end_offset  # true boxes are edges; the model's may name the last pixel
         batch["gt_boxes"] += tf.constant([0.0, 0.0, end, end])
         terms = self.rpn.loss(output, batch, features, self.anchor_sample(output, batch))
-        rois = self.roi_sample(output, batch)
+        stages: Sequence[RoiSample] = (self.roi_sample(output, batch),)
         window = self.detection_window(batch)
         for k, head in enumerate((self.box_head, *self.heads)):
             _expect_ground_truth(head, batch)
-            own = trim_rois(head.rois_for(rois))
-            targets = head.targets(own, batch)
             # Another stream than the RPN's and the sampler's draws from the same seed.
-            context = {"class_ids": own.class_ids, "seed": batch["seed"] + tf.constant([0, 2 + k]), "targets": targets}
-            pred = head(features, own.boxes, own.valid, window, training=training, **context)
-            terms |= _named_terms(head, head.loss(pred, targets, own))
+            seed = batch["seed"] + tf.constant([0, 2 + k])
+            own, stages = head.loss_terms(features, stages, batch, window, seed, training)
+            terms |= _named_terms(head, own)
         return terms
 
     def anchor_sample(self, output: RPNOutput, batch: Batch) -> AnchorSample:

@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from mrcnn.modeling.decay import mean_square_penalty
+from mrcnn.modeling.drop_path import draw, drawn, drop_paths
 from mrcnn.ops.custom_gradient import gradients_forgotten
 from mrcnn.structures.tensors import Batch, LossTerm
 
@@ -52,11 +53,24 @@ class TrainStep(keras.Model):
         """Every loss of a batch with ground truth as sum and count."""
         raise NotImplementedError
 
-    def run_backbone(self, pixels: tf.Tensor, training: bool | None) -> dict[str, tf.Tensor]:
-        """The backbone's feature maps, kept or computed again for the gradient."""
-        if not (self.recompute_backbone and training):
-            return self.backbone(pixels, training=training)
-        return tf.recompute_grad(lambda x: self.backbone(x, training=True))(pixels)
+    def run_backbone(
+        self, pixels: tf.Tensor, training: bool | None, seed: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
+        """The backbone's feature maps, kept or computed again for the gradient.
+
+        Args:
+            pixels: [B, H, W, channels], normalized.
+            training: see the class.
+            seed: i32[B, 2], decides which blocks stochastic depth leaves out; None: none.
+        """
+        layers = drop_paths(self.backbone) if training and seed is not None else []
+        numbers = draw(seed, len(layers)) if layers else tf.zeros([tf.shape(pixels)[0], 0])
+
+        def run(x: tf.Tensor, numbers: tf.Tensor) -> dict[str, tf.Tensor]:
+            with drawn(layers, numbers):
+                return self.backbone(x, training=training)
+
+        return (tf.recompute_grad(run) if self.recompute_backbone and training else run)(pixels, numbers)
 
     def compile(self, optimizer: Any = "sgd", **kwargs: Any) -> None:
         """As in Keras; no `loss` is needed, the model brings its own."""

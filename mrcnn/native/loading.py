@@ -29,7 +29,8 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 
 from mrcnn.errors import InputError
-from mrcnn.native.build import BuildError, Stamp, StampError, cache_dir, current_identity, read_stamp
+from mrcnn.native.sources import BuildError, cache_dir, current_identity
+from mrcnn.native.stamp import Stamp, StampError, read_stamp
 from mrcnn.native.trust import why_not_trusted
 
 Tensor: TypeAlias = tf.Tensor

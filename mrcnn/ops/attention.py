@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -64,41 +65,65 @@ def _attend(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, *, chunk: in
         )
 
     def in_chunks() -> tf.Tensor:
-        parts = _split(queries, chunk)  # [n, B, chunk, D]
-        outputs = tf.TensorArray(tf.float32, tf.shape(parts)[0], element_shape=[*parts.shape[1:3], values.shape[2]])
-        _, outputs = tf.while_loop(
-            lambda i, _: i < tf.shape(parts)[0],
-            lambda i, outputs: (i + 1, outputs.write(i, outputs_of(parts[i]))),
-            (0, outputs),
-            parallel_iterations=1,  # more at a time would need the memory of more
-        )
-        return _join(outputs.stack(), queries)
+        parts = _split(queries, chunk)  # [n, B, N / n, D]
+        return _join(_for_each(lambda i: (outputs_of(parts[i]),), parts, (values.shape[2],), ())[0], queries)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         if whole:
             return gradient_of(queries, upstream)
         parts, upstreams = _split(queries, chunk), _split(upstream, chunk)
-        first = tf.TensorArray(tf.float32, tf.shape(parts)[0], element_shape=parts.shape[1:])
-
-        def step(i: tf.Tensor, to_rows: tf.TensorArray, to_keys: tf.Tensor, to_values: tf.Tensor) -> Any:
-            rows, more_keys, more_values = gradient_of(parts[i], upstreams[i])
-            return i + 1, to_rows.write(i, rows), to_keys + more_keys, to_values + more_values
-
-        _, to_queries, to_keys, to_values = tf.while_loop(
-            lambda i, *_: i < tf.shape(parts)[0],
-            step,
-            (0, first, tf.zeros_like(keys), tf.zeros_like(values)),
-            parallel_iterations=1,
+        to_queries, to_keys, to_values = _for_each(
+            lambda i: gradient_of(parts[i], upstreams[i]),
+            parts,
+            (queries.shape[2],),
+            (tf.zeros_like(keys), tf.zeros_like(values)),
         )
-        return _join(to_queries.stack(), queries), to_keys, to_values
+        return _join(to_queries, queries), to_keys, to_values
 
     return outputs_of(queries) if whole else in_chunks(), gradient
+
+
+def _for_each(
+    function: Callable[[Any], tuple[tf.Tensor, ...]],
+    parts: tf.Tensor,
+    channels: tuple[int],
+    sums: tuple[tf.Tensor, ...],
+) -> tuple[tf.Tensor, ...]:
+    """What a function gives for the parts one after the other: the first result stacked, the others added up.
+
+    Where the number of parts is known it is no loop: OpenVINO cannot run one. The parts still wait for each other, as
+    several at a time would need the memory of several.
+
+    Args:
+        function: from the number of a part.
+        parts: [n, B, N / n, ...].
+        channels: last size of the first result [B, N / n, channels].
+        sums: zeros of the shapes of the others.
+    """
+    if parts.shape[0] is not None:
+        firsts: list[tf.Tensor] = []
+        for i in range(parts.shape[0]):
+            with tf.control_dependencies(firsts[-1:]):
+                first, *more = function(i)
+            firsts.append(first)
+            sums = tuple(total + value for total, value in zip(sums, more, strict=True))
+        return tf.stack(firsts), *sums
+    stacked = tf.TensorArray(tf.float32, tf.shape(parts)[0], element_shape=[*parts.shape[1:3], *channels])
+
+    def step(i: tf.Tensor, stacked: tf.TensorArray, *sums: tf.Tensor) -> Any:
+        first, *more = function(i)
+        return i + 1, stacked.write(i, first), *(total + value for total, value in zip(sums, more, strict=True))
+
+    _, stacked, *sums = tf.while_loop(
+        lambda i, *_: i < tf.shape(parts)[0], step, (0, stacked, *sums), parallel_iterations=1
+    )
+    return stacked.stack(), *sums
 
 
 def _split(x: tf.Tensor, chunk: int) -> tf.Tensor:
     """[B, N, D] -> [n, B, N / n, D] with n the fewest parts of at most `chunk`, filled up with zeros."""
     batch, num, channels = known_shape(x)
-    parts = max(-(-num // chunk), 1) if isinstance(num, int) else tf.maximum(-(-num // chunk), 1)  # LiteRT needs ints
+    parts = max(-(-num // chunk), 1) if isinstance(num, int) else tf.maximum(-(-num // chunk), 1)
     size = -(-num // parts)
     padded = tf.pad(x, [[0, 0], [0, parts * size - num], [0, 0]])
     return tf.transpose(tf.reshape(padded, [batch, parts, size, channels]), [1, 0, 2, 3])

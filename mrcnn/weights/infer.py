@@ -44,6 +44,11 @@ def infer(shapes: Mapping[str, tuple[int, ...]], background: Literal["first", "l
     }
     if look.has("mask_head/"):
         overrides |= _mask_head(look, box_head["num_classes"], background)
+        if overrides["mask_head.num_stages"] not in (1, box_head["box_head.num_stages"]):
+            raise WeightsError(
+                f"{source}: mask heads for {overrides['mask_head.num_stages']} stages, expected 1 or "
+                f"{box_head['box_head.num_stages']}, one for each box head"
+            )
     if look.has("keypoint_head/"):
         overrides |= {
             "keypoint_head.num_joints": look("keypoint_head/deconv/kernel")[1],
@@ -118,7 +123,38 @@ def _expect_whole_layers(look: _Look) -> None:
 
 
 def _backbone(look: _Look) -> dict[str, Any]:
+    if look.has("backbone/stage2_block1_attention/"):
+        return _swin(look)
     return _convnext(look) if look.has("backbone/stem_conv/") else _resnet(look)
+
+
+def _swin(look: _Look) -> dict[str, Any]:
+    stages = (2, 3, 4, 5)
+    width = look("backbone/stem_conv/kernel")[0]
+    positions = [look(f"backbone/stage{stage}_block1_attention/position_bias") for stage in stages]
+    window = (math.isqrt(positions[0][0]) + 1) // 2
+    for stage in stages:
+        look.expect(
+            f"backbone/stage{stage}_block1_attention/position_bias",
+            0,
+            (2 * window - 1) ** 2,
+            f"relative positions in a window of {window} x {window}",
+        )
+        look.expect(f"backbone/stage{stage}_out_norm/gamma", 0, width * 2 ** (stage - 2), "twice those before")
+    expanded = look("backbone/stage2_block1_expand/kernel")[0]
+    if expanded % width:
+        raise WeightsError(f"{look.source}: a block of {width} channels has {expanded} within, expected a multiple")
+    return {
+        "backbone": "swin",
+        "backbone.depths": tuple(
+            look.count(f"backbone/stage{stage}_block{{}}_attention/qkv/kernel") for stage in stages
+        ),
+        "backbone.num_heads": tuple(shape[1] for shape in positions),
+        "backbone.width": width,
+        "backbone.window": window,
+        "backbone.mlp_ratio": expanded // width,
+        "backbone.norm": "none",
+    }
 
 
 def _convnext(look: _Look) -> dict[str, Any]:
@@ -193,16 +229,18 @@ def _box_head(look: _Look, background: str) -> dict[str, Any]:
 
 
 def _mask_head(look: _Look, num_classes: int, background: str) -> dict[str, Any]:
-    masks = look("mask_head/mask_logits/kernel")[0]
+    head = "mask_head/stage1" if look.has("mask_head/stage1/") else "mask_head"
+    masks = look(f"{head}/mask_logits/kernel")[0]
     specific = num_classes + (background == "first")
     if masks not in (1, specific):
         raise WeightsError(
-            f"{look.source}: {masks} masks for {num_classes} classes in mask_head/mask_logits/kernel, "
+            f"{look.source}: {masks} masks for {num_classes} classes in {head}/mask_logits/kernel, "
             f"expected 1 or {specific}"
         )
     return {
-        "mask_head.conv_dims": look.widths("mask_head/convs/conv{}/kernel"),
-        "mask_head.conv_norm": look.norm("mask_head/convs/conv1"),
-        "mask_head.deconv_dim": look("mask_head/deconv/kernel")[1],
+        "mask_head.conv_dims": look.widths(f"{head}/convs/conv{{}}/kernel"),
+        "mask_head.conv_norm": look.norm(f"{head}/convs/conv1"),
+        "mask_head.deconv_dim": look(f"{head}/deconv/kernel")[1],
+        "mask_head.num_stages": look.count("mask_head/stage{}/mask_logits/kernel") or 1,
         "mask_head.class_agnostic": masks < specific,
     }

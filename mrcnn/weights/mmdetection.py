@@ -1,4 +1,4 @@
-"""Checkpoints of mmdetection 2 and 3: its Faster and Mask R-CNN with a feature pyramid, .pth.
+"""Checkpoints of mmdetection 2 and 3: its Faster, Mask and Cascade R-CNN with a feature pyramid, .pth.
 
 Arrays do not tell whether a network saw RGB or BGR pixels, and where its strides lie. Most checkpoints carry their
 configuration as text in `meta`; it decides. In others the first convolution tells divided pixels from undivided ones.
@@ -16,6 +16,7 @@ import numpy as np
 
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.normalize import PixelNorm
+from mrcnn.weights import swin
 from mrcnn.weights.coco_classes import CATEGORIES, coco_classes
 from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.mmdet_config import entry, numbers, read_config
@@ -66,6 +67,14 @@ _CONVNEXT: tuple[_Row, ...] = (
     (r"backbone\.norm([0-3])", lambda m: f"backbone/stage{int(m[1]) + 2}_out_norm", True),
 )
 _HEAD = r"roi_head\.(?:bbox|mask)_head"
+_BOX_HEAD, _MASK_HEAD = (rf"roi_head\.{kind}_head(?:\.(\d))?" for kind in ("bbox", "mask"))
+
+
+def _in_head(head: str, m: re.Match[str], layer: str) -> str:
+    """Our name of a head's layer; the heads of a cascade are numbered from 0 there and called stages here."""
+    return f"{head}/{layer}" if m[1] is None else f"{head}/stage{int(m[1]) + 1}/{layer}"
+
+
 _LAYERS: tuple[_Row, ...] = (
     (r"backbone\.conv1", lambda m: "backbone/stem_conv1", False),
     (rf"backbone\.{_NORM}1", lambda m: "backbone/stem_conv1", True),
@@ -77,15 +86,14 @@ _LAYERS: tuple[_Row, ...] = (
     (r"rpn_head\.rpn_conv", lambda m: "rpn/conv", False),
     (r"rpn_head\.rpn_conv\.(\d+)\.conv", lambda m: f"rpn/conv{int(m[1]) + 1}", False),
     (r"rpn_head\.(rpn_cls|rpn_reg)", lambda m: f"rpn/{_RPN[m[1]]}", False),
-    *_with_norm(r"roi_head\.bbox_head\.shared_convs\.(\d+)", lambda m: f"box_head/convs/conv{int(m[1]) + 1}"),
-    (r"roi_head\.bbox_head\.shared_fcs\.(\d+)", lambda m: f"box_head/fc{int(m[1]) + 1}", False),
-    (r"roi_head\.bbox_head\.(fc_cls|fc_reg)", lambda m: f"box_head/{_BOX[m[1]]}", False),
-    *_with_norm(r"roi_head\.mask_head\.convs\.(\d+)", lambda m: f"mask_head/convs/conv{int(m[1]) + 1}"),
-    (r"roi_head\.mask_head\.(upsample|conv_logits)", lambda m: f"mask_head/{_MASK[m[1]]}", False),
+    *_with_norm(rf"{_BOX_HEAD}\.shared_convs\.(\d+)", lambda m: _in_head("box_head", m, f"convs/conv{int(m[2]) + 1}")),
+    (rf"{_BOX_HEAD}\.shared_fcs\.(\d+)", lambda m: _in_head("box_head", m, f"fc{int(m[2]) + 1}"), False),
+    (rf"{_BOX_HEAD}\.(fc_cls|fc_reg)", lambda m: _in_head("box_head", m, _BOX[m[2]]), False),
+    *_with_norm(rf"{_MASK_HEAD}\.convs\.(\d+)", lambda m: _in_head("mask_head", m, f"convs/conv{int(m[2]) + 1}")),
+    (rf"{_MASK_HEAD}\.(upsample|conv_logits)", lambda m: _in_head("mask_head", m, _MASK[m[2]]), False),
 )
 _UNSUPPORTED = (
-    (r"roi_head\.mask_head\.\d\.|roi_head\.bbox_head\.\d\.", "Cascade R-CNN of mmdetection is not supported"),
-    (r"\.attn\.w_msa\.", "Swin Transformers are not supported"),
+    (r"backbone\.absolute_pos_embed$", "Swin Transformers with absolute positions are not supported"),
     (r"\.conv_offset\.", "deformable convolutions are not supported"),
     (r"^(bbox_head|mask_head)\.", "only detectors with RoI heads of mmdetection 2 and 3 are supported"),
     (r"roi_head\.(point_head|mask_iou_head|semantic_head|grid_head)\.", "only box and mask heads are supported"),
@@ -138,7 +146,7 @@ def describe(
     else:
         changes["backbone.pixel_norm"], sentence = _usual_pixels(arrays, network)
         assumptions.append(sentence)
-    if network.overrides.get("backbone") == "convnext":
+    if not network.is_resnet:
         changes = {path: value for path, value in changes.items() if path != "backbone.stride_in_1x1"}
     elif not isinstance(entry(config, "model", "backbone", "style"), str):
         is_caffe = changes["backbone.pixel_norm"] == CAFFE_PIXELS and network["backbone.norm"] != "gn"
@@ -159,15 +167,21 @@ def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
         arrays: as for `describe`.
         network: what `describe` gave.
     """
-    return convert_all(arrays, _ours(arrays), network, MMDETECTION.background, _IGNORED)
+    ours = _ours(arrays)
+    return convert_all(arrays, ours, network, MMDETECTION.background, _IGNORED, swin.first_steps(ours))
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
     """Our variable name -> name in the file."""
     ours: dict[str, str] = {}
     is_convnext = "backbone.downsample_layers.0.0.weight" in arrays
+    is_swin = swin.has_swin(arrays)
     for name in arrays:
         theirs, _, their_leaf = name.rpartition(".")
+        if is_swin and theirs.startswith("backbone."):
+            own_name = swin.our_name(name.removeprefix("backbone."))
+            ours |= {} if own_name is None else {f"backbone/{own_name}": name}
+            continue
         if is_convnext and theirs.startswith("backbone."):
             ours |= _of_convnext(name, theirs, their_leaf)
             continue
@@ -200,6 +214,7 @@ def _usual_training(network: Network) -> dict[str, Any]:
         return {
             "rpn.allowed_border": 0.0,
             "rpn.smooth_l1_beta": 1.0 / 9.0,
+            "rpn.post_nms_train": 2000,
             "box_head.box_loss": SmoothL1(1.0),
         }
     return {"roi_sampler.best_belongs": network.has_head("mask_head")}
@@ -216,6 +231,9 @@ def _stated(config: Any, network: Network) -> dict[str, Any]:
     if isinstance(frozen, int) and -1 <= frozen <= 4:
         is_convnext = network.overrides.get("backbone") == "convnext"  # whose stem is frozen with the first stage only
         changes["backbone.freeze_at"] = 0 if is_convnext and frozen < 1 else frozen + 1
+    drop_path = entry(model, "backbone", "drop_path_rate")
+    if network.overrides.get("backbone") == "swin" and isinstance(drop_path, float) and 0 <= drop_path < 1:
+        changes["backbone.drop_path"] = drop_path
     if entry(model, "backbone", "norm_cfg", "requires_grad") is False and network["backbone.norm"] == "bn":
         changes["backbone.norm"] = "frozen_bn"
     generator = entry(model, "rpn_head", "anchor_generator")
@@ -238,6 +256,8 @@ def _stated(config: Any, network: Network) -> dict[str, Any]:
     beta = _beta(entry(box_head, "loss_bbox"))
     if beta is not None:
         changes["box_head.box_loss"] = SmoothL1(beta)
+    if network["box_head.num_stages"] > 1:
+        changes |= _stated_stages(config, network)
     low_quality = entry(assigner, "match_low_quality")
     if isinstance(low_quality, bool):
         changes["roi_sampler.best_belongs"] = low_quality
@@ -250,6 +270,27 @@ def _stated(config: Any, network: Network) -> dict[str, Any]:
     overlap = entry(test, "rcnn", "nms", "iou_threshold")
     if isinstance(overlap, (int, float)) and 0 < overlap <= 1:
         changes["box_head.nms_iou"] = float(overlap)
+    return changes
+
+
+def _stated_stages(config: Any, network: Network) -> dict[str, Any]:
+    """What a configuration says about the stages of a cascade."""
+    model, stages = entry(config, "model"), range(network["box_head.num_stages"])
+    changes: dict[str, Any] = {}
+    weights = numbers(entry(model, "roi_head", "stage_loss_weights"), len(stages))
+    if weights and min(weights) >= 0:
+        changes["box_head.stage_loss_weights"] = weights
+        if network.overrides.get("mask_head.num_stages", 1) > 1:
+            changes["mask_head.stage_loss_weights"] = weights
+    stds = [numbers(entry(model, "roi_head", "bbox_head", k, "bbox_coder", "target_stds"), 4) for k in stages]
+    of_xywh = [std for std in stds if std and min(std) > 0]
+    if len(of_xywh) == len(stages):
+        changes["box_head.stage_delta_weights"] = tuple((1 / y, 1 / x, 1 / h, 1 / w) for x, y, w, h in of_xywh)
+    train = entry(model, "train_cfg") or entry(config, "train_cfg")
+    ious = numbers([entry(train, "rcnn", k, "assigner", "pos_iou_thr") for k in stages], len(stages))
+    if ious and min(ious) > 0 and max(ious) <= 1:
+        changes["box_head.stage_ious"] = ious
+        changes["roi_sampler.fg_iou"] = ious[0]
     return changes
 
 
@@ -281,8 +322,8 @@ def _stated_pixels(config: Any) -> PixelNorm | None:
 def _usual_pixels(arrays: Mapping[str, Any], network: Network) -> tuple[PixelNorm, str]:
     """The pixels that the first convolution is made for, and a sentence about them."""
     stem = {leaf: f"backbone.{module}" for leaf, module in (("kernel", "conv1.weight"), ("gamma", "bn1.weight"))}
-    if network.overrides.get("backbone") == "convnext":
-        return MMDETECTION.pixel_norm, "pixels RGB, divided by ImageNet's deviation, as in the published ConvNeXts"
+    if not network.is_resnet:
+        return MMDETECTION.pixel_norm, "pixels RGB, divided by ImageNet's deviation, as in all published ones"
     if network["backbone.norm"] == "gn":
         return CAFFE_PIXELS, "pixels BGR, not divided, as in the published models with group norm"
     kernel = np.asarray(arrays[stem["kernel"]], np.float64)

@@ -109,6 +109,7 @@ def convert_all(
     network: Network,
     background: Literal["first", "last"],
     ignored: str,
+    first_steps: Mapping[str, Callable[[np.ndarray], np.ndarray]] | None = None,
 ) -> Converted:
     """Every array that has one of our names, turned into our layout.
 
@@ -118,9 +119,11 @@ def convert_all(
         network: of the file.
         background: where class scores have their background; with "first", boxes and masks have one too.
         ignored: see `Converted`.
+        first_steps: what is done to some arrays before that, by our name.
     """
+    first = {} if first_steps is None else first_steps
     conversions = {
-        name: Conversion((source,), _conversion(name, arrays[source].shape, network, background))
+        name: Conversion((source,), _conversion(name, arrays[source].shape, network, background, first.get(name)))
         for name, source in ours.items()
     }
     for name, source in ours.items():  # a norm that is a scale and a shift only
@@ -141,11 +144,15 @@ def _norm_of(name: str, network: Network) -> NormKind:
 
 
 def _conversion(
-    name: str, shape: tuple[int, ...], network: Network, background: str
+    name: str,
+    shape: tuple[int, ...],
+    network: Network,
+    background: str,
+    first_step: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Callable[[np.ndarray], np.ndarray]:
     layer, leaf = name.rsplit("/", 1)
     is_agnostic = network.overrides.get("mask_head.class_agnostic", False)  # one mask for all classes
-    steps: list[Callable[[np.ndarray], np.ndarray]] = []
+    steps: list[Callable[[np.ndarray], np.ndarray]] = [] if first_step is None else [first_step]
     if layer.startswith("box_head") and layer.endswith("/class_logits") and background == "last":
         steps.append(lambda x: np.concatenate([x[-1:], x[:-1]]))
     elif layer.startswith("box_head") and layer.endswith("/deltas"):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
+from mrcnn.modeling.backbones.swin import SwinConfig
 
 Family = Literal[
     "torchvision",  # *_resnet50_fpn and its like
@@ -25,10 +26,10 @@ Overrides = Mapping[str, Any]
 """Fields of a model's config by dotted path, e.g. {"backbone.depth": 50, "mask_head.conv_norm": "gn"}.
 
 Heads beside the box head are called by name, and exist if one of their fields is named: "mask_head.…",
-"keypoint_head.…". Three entries choose components: "backbone" is "resnet", also where there is no such entry, or
-"convnext"; "neck" is "fpn" (p2..p6 of a feature pyramid), "c4" (the map c4, res5
+"keypoint_head.…". Three entries choose components: "backbone" is "resnet", also where there is no such entry,
+"convnext" or "swin"; "neck" is "fpn" (p2..p6 of a feature pyramid), "c4" (the map c4, res5
 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3
-for a cascade.
+for a cascade, and "mask_head.num_stages" as many where each stage has masks of its own.
 """
 
 
@@ -75,6 +76,11 @@ class Network:
         """C, things only."""
         return self.overrides["num_classes"]
 
+    @property
+    def is_resnet(self) -> bool:
+        """True if the backbone is a ResNet or ResNeXt, whose strides and batch norm are to be decided."""
+        return self.overrides.get("backbone", "resnet") == "resnet"
+
     def has_head(self, name: str) -> bool:
         """True if the network has a head, "mask_head" or "keypoint_head"."""
         return any(path.startswith(f"{name}.") for path in self.overrides)
@@ -89,11 +95,15 @@ class Network:
         backbone = f"R-{get('backbone.depth')}"
         if get("backbone") == "convnext":
             backbone = ConvNeXtConfig(depths=self["backbone.depths"], widths=self["backbone.widths"]).title
+        elif get("backbone") == "swin":
+            sizes = ("depths", "num_heads", "width", "window", "mlp_ratio")
+            backbone = SwinConfig(**{name: self[f"backbone.{name}"] for name in sizes}).title
         elif get("backbone.groups", 1) > 1:
             backbone = f"X-{get('backbone.depth')}-{get('backbone.groups')}x{get('backbone.width_per_group')}d"
         norm = {"gn": " GN", "bn": " BN", "sync_bn": " SyncBN"}.get(get("backbone.norm", ""), "")
         heads = ["cascade box" if get("box_head.num_stages", 1) > 1 else "box"]
-        heads += ["mask"] if self.has_head("mask_head") else []
+        is_cascade = get("mask_head.num_stages", 1) > 1
+        heads += ["cascade mask" if is_cascade else "mask"] if self.has_head("mask_head") else []
         heads += [f"{get('keypoint_head.num_joints')} keypoints"] if self.has_head("keypoint_head") else []
         classes = f"{self.num_classes} class{'es' if self.num_classes > 1 else ''}"
         return f"{self.family} {backbone}-{get('neck', 'fpn').upper()}{norm}, {classes}, {' + '.join(heads)}"

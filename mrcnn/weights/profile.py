@@ -20,9 +20,10 @@ from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.heads.base import RoiHeadConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
-from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, CascadeMaskHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
@@ -55,6 +56,9 @@ class Profile(BaseConfig):
     roi_sampler: RoiSamplerConfig = RoiSamplerConfig()
     box_head: BoxHeadConfig = BoxHeadConfig()
     mask_head: MaskHeadConfig = MaskHeadConfig()
+    # Of these two only what is a cascade's own counts, where a network is one.
+    cascade_box_head: CascadeBoxHeadConfig = CascadeBoxHeadConfig()
+    cascade_mask_head: CascadeMaskHeadConfig = CascadeMaskHeadConfig()
     keypoint_head: KeypointHeadConfig = KeypointHeadConfig()
     keypoint_box_beta: float | None = None  # smooth L1 beta of the box head in keypoint networks; None: the same
     keypoint_post_nms_train: int | None = None  # proposals in training of keypoint networks; None: the same
@@ -82,8 +86,9 @@ class Profile(BaseConfig):
             "dilate_c5": kind == "dc5",
         }
         backbone: BackboneConfig
-        if overrides.get("backbone", "resnet") == "convnext":
-            backbone = ConvNeXtConfig(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
+        other = {"convnext": ConvNeXtConfig, "swin": SwinConfig}.get(overrides.get("backbone", "resnet"))
+        if other is not None:
+            backbone = other(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
         else:
             backbone = ResNetConfig(**(fixed | own["backbone"]))
         stage = None
@@ -96,7 +101,7 @@ class Profile(BaseConfig):
         heads: list[RoiHeadConfig] = []
         if own["mask_head"]:
             norms: dict[str, Any] = {"conv_norm": "none", "norm_epsilon": 1e-5}
-            heads.append(replace(self.mask_head, pool=replace(pool, size=14), **norms | own["mask_head"]))
+            heads.append(self._mask_head(replace(pool, size=14), norms | own["mask_head"]))
         if own["keypoint_head"]:
             heads.append(replace(self.keypoint_head, pool=replace(pool, size=14), **own["keypoint_head"]))
         is_pyramid = kind == "fpn"
@@ -131,10 +136,23 @@ class Profile(BaseConfig):
         }
         if own["keypoint_head"] and self.keypoint_box_beta is not None:
             changes["box_loss"] = SmoothL1(self.keypoint_box_beta)
+        of_cascade = _taken(changes, self.cascade_box_head, self.box_head)
         config = replace(self.box_head, **changes)
+        return config if num_stages == 1 else replace(self.cascade_box_head, **vars(config) | of_cascade)
+
+    def _mask_head(self, pool: RoiPoolConfig, changes: dict[str, Any]) -> MaskHeadConfig:
+        num_stages = changes.pop("num_stages", 1)
+        of_cascade = _taken(changes, self.cascade_mask_head, self.mask_head)
+        config = replace(self.mask_head, pool=pool, **changes)
         if num_stages == 1:
             return config
-        return CascadeBoxHeadConfig(**{f.name: getattr(config, f.name) for f in dataclasses.fields(config)})
+        return replace(self.cascade_mask_head, **vars(config) | of_cascade | {"stages": num_stages})
+
+
+def _taken(changes: dict[str, Any], config: BaseConfig, base: BaseConfig) -> dict[str, Any]:
+    """Removes from `changes` those of fields that `config` has and `base` has not, and returns them."""
+    own = {f.name for f in dataclasses.fields(config)} - {f.name for f in dataclasses.fields(base)}
+    return {name: changes.pop(name) for name in own & set(changes)}
 
 
 _COMPONENTS = ("backbone", "neck", "rpn", "roi_sampler", "box_head", "mask_head", "keypoint_head")
@@ -221,6 +239,18 @@ MMDETECTION = Profile(
     roi_sampler=RoiSamplerConfig(crowd_iou=2.0),
     box_head=BoxHeadConfig(box_loss=SmoothL1(0.0)),
     mask_head=MaskHeadConfig(target="project"),
+    cascade_box_head=CascadeBoxHeadConfig(
+        stage_delta_weights=(
+            (10.0, 10.0, 5.0, 5.0),
+            (20.0, 20.0, 10.0, 10.0),
+            (1 / 0.033, 1 / 0.033, 1 / 0.067, 1 / 0.067),
+        ),
+        stage_loss_weights=(1.0, 0.5, 0.25),
+        stage_rois="sample",
+        feature_gradient="sum",
+        scores="logits",
+    ),
+    cascade_mask_head=CascadeMaskHeadConfig(stage_loss_weights=(1.0, 0.5, 0.25)),
     background="last",
 )
 

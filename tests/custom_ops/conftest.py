@@ -10,7 +10,9 @@ import tensorflow as tf
 from tensorflow.python.framework import config
 
 from mrcnn.native import loading
-from mrcnn.native.build import build, find_compiler, source_dir
+from mrcnn.native.build import build
+from mrcnn.native.sources import source_dir
+from mrcnn.native.toolchain import find_compiler
 
 
 @pytest.fixture(scope="package")

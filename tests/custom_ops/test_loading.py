@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mrcnn import doctor
-from mrcnn.native import build, loading
+from mrcnn.native import build, loading, sources, stamp, toolchain
 from mrcnn.ops.roi_align import roi_align
 
 BOXES = np.array([[[0.0, 0, 8, 8]]], np.float32)
@@ -23,15 +23,15 @@ def library(tmp_path, monkeypatch):
     monkeypatch.delenv(loading.VARIABLE, raising=False)
     monkeypatch.setattr(loading, "_state", None)
     monkeypatch.setattr(loading, "_warned", False)
-    path = build.library_path()
+    path = sources.library_path()
     path.parent.mkdir()
     return path
 
 
 def stamped(path, code=b"no code at all", **changes):
-    identity = dataclasses.replace(build.current_identity(), **changes)
+    identity = dataclasses.replace(sources.current_identity(), **changes)
     path.write_bytes(code)
-    build.append_stamp(path, build.Stamp(identity, "", (), "a compiler"))
+    stamp.append_stamp(path, stamp.Stamp(identity, "", (), "a compiler"))
     return path
 
 
@@ -101,7 +101,7 @@ def test_one_changed_byte(library, caplog, position):
 @pytest.mark.parametrize("text", [b"no JSON", b"[]", b"{}", json.dumps({"identity": {"tensorflow": "2"}}).encode()])
 def test_stamp_without_sense(library, caplog, text):
     body = b"code" + text + len(text).to_bytes(4, "little")
-    library.write_bytes(body + hashlib.sha256(body).digest() + build._MAGIC)
+    library.write_bytes(body + hashlib.sha256(body).digest() + stamp._MAGIC)
     assert_falls_back(caplog, "the stamp cannot be read")
 
 
@@ -122,7 +122,7 @@ def test_no_cuda_kernels_where_there_is_a_gpu(library, caplog, monkeypatch):
 
 
 def test_sources_missing(library, caplog, monkeypatch):
-    monkeypatch.setattr(build, "source_dir", lambda: None)
+    monkeypatch.setattr(sources, "source_dir", lambda: None)
     assert_falls_back(caplog, "not part of this installation")
 
 
@@ -148,21 +148,21 @@ def test_unknown_choice(library, monkeypatch):
 
 
 def test_stamp_survives(tmp_path):
-    stamp = build.Stamp(build.Identity("2.21.0", 1, "x86_64", "abc"), "13.0", ("75", "90"), "g++ 12")
+    stated = stamp.Stamp(stamp.Identity("2.21.0", 1, "x86_64", "abc"), "13.0", ("75", "90"), "g++ 12")
     path = tmp_path / "library.so"
     path.write_bytes(b"code")
-    build.append_stamp(path, stamp)
-    assert build.read_stamp(path) == stamp
+    stamp.append_stamp(path, stated)
+    assert stamp.read_stamp(path) == stated
     assert path.read_bytes().startswith(b"code")
 
 
 def test_cache_folder(monkeypatch, tmp_path):
     monkeypatch.delenv("MRCNN_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert build.cache_dir() == tmp_path / "mrcnn" / "ops"
+    assert sources.cache_dir() == tmp_path / "mrcnn" / "ops"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert build.cache_dir() == tmp_path / ".cache" / "mrcnn" / "ops"
+    assert sources.cache_dir() == tmp_path / ".cache" / "mrcnn" / "ops"
 
 
 # --- Building, with a compiler that only prints what the test gives it ---
@@ -194,13 +194,13 @@ def test_failing_compiler_shows_its_last_lines(library, compiler, capsys):
 
 def test_compiler_that_dies(library, compiler):
     compiler("kill -SEGV $$")
-    with pytest.raises(build.BuildError, match=r"compiling ops\.cc failed with signal 11"):
+    with pytest.raises(sources.BuildError, match=r"compiling ops\.cc failed with signal 11"):
         build.build(cuda=False, log=str)
 
 
 def test_what_was_built_is_tried_before_it_is_kept(library, compiler):
     compiler('while [ $# -gt 1 ]; do if [ "$1" = -o ]; then echo nothing > "$2"; fi; shift; done')
-    with pytest.raises(build.BuildError, match="first use of the library failed"):
+    with pytest.raises(sources.BuildError, match="first use of the library failed"):
         build.build(cuda=False, log=str)
     assert not list(library.parent.iterdir())
 
@@ -208,14 +208,14 @@ def test_what_was_built_is_tried_before_it_is_kept(library, compiler):
 def test_no_compiler(library, monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(build.BuildError, match="no C\\+\\+ compiler: install g\\+\\+"):
+    with pytest.raises(sources.BuildError, match="no C\\+\\+ compiler: install g\\+\\+"):
         build.build(log=str)
 
 
 def test_no_nvcc(library, compiler, monkeypatch):
     compiler("exit 0")
-    monkeypatch.setattr(build, "find_nvcc", lambda: None)
-    with pytest.raises(build.BuildError, match="no nvcc"):
+    monkeypatch.setattr(toolchain, "find_nvcc", lambda: None)
+    with pytest.raises(sources.BuildError, match="no nvcc"):
         build.build(cuda=True, log=str)
 
 
@@ -223,7 +223,9 @@ def test_cache_that_cannot_be_written(library, compiler, monkeypatch, tmp_path):
     compiler("exit 0")
     (tmp_path / "file").touch()
     monkeypatch.setenv("MRCNN_CACHE_DIR", str(tmp_path / "file"))  # permissions would not stop an administrator
-    with pytest.raises(build.BuildError, match=r"file/ops cannot be written \(.*MRCNN_CACHE_DIR names another folder"):
+    with pytest.raises(
+        sources.BuildError, match=r"file/ops cannot be written \(.*MRCNN_CACHE_DIR names another folder"
+    ):
         build.build(cuda=False, log=str)
 
 
@@ -231,7 +233,7 @@ def test_cache_that_cannot_be_written(library, compiler, monkeypatch, tmp_path):
 def test_read_only_cache(library, compiler):
     compiler("exit 0")
     library.parent.chmod(0o555)
-    with pytest.raises(build.BuildError, match="cannot be written"):
+    with pytest.raises(sources.BuildError, match="cannot be written"):
         build.build(cuda=False, log=str)
 
 
@@ -240,13 +242,13 @@ def test_architectures(tmp_path, monkeypatch):
     nvcc.write_text("#!/bin/sh\nprintf 'compute_100\\ncompute_90\\ncompute_75\\ncompute_89\\n'\n")
     nvcc.chmod(0o755)
     monkeypatch.delenv("MRCNN_CUDA_ARCHS", raising=False)
-    assert build.choose_architectures(str(nvcc)) == ["75", "89", "90"]
-    assert build.cuda_flags(["75", "90"])[-2:] == ["-gencode", "arch=compute_90,code=compute_90"]
+    assert toolchain.choose_architectures(str(nvcc)) == ["75", "89", "90"]
+    assert toolchain.cuda_flags(["75", "90"])[-2:] == ["-gencode", "arch=compute_90,code=compute_90"]
     monkeypatch.setenv("MRCNN_CUDA_ARCHS", "9.0, sm_75;100")
-    assert build.choose_architectures(str(nvcc)) == ["75", "90", "100"]
+    assert toolchain.choose_architectures(str(nvcc)) == ["75", "90", "100"]
     monkeypatch.setenv("MRCNN_CUDA_ARCHS", "70")
-    with pytest.raises(build.BuildError, match=r"does not know 70; it knows 75, 89, 90, 100"):
-        build.choose_architectures(str(nvcc))
+    with pytest.raises(sources.BuildError, match=r"does not know 70; it knows 75, 89, 90, 100"):
+        toolchain.choose_architectures(str(nvcc))
 
 
 # --- mrcnn doctor ---

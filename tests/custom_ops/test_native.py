@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from custom_ops.roi_align.test import kernels
-from mrcnn.native import build, loading
+from mrcnn.native import loading, stamp, toolchain
 from mrcnn.ops.roi_align import multilevel_roi_align
 from tests.custom_ops.grid import CROPS, HEIGHT, RATIOS, STRIDE, WIDTH, case
 from tests.tolerances import tolerance_of
@@ -29,11 +29,11 @@ def test_unit_test(run_make, target):
 
 
 def test_no_architecture_spills_registers(run_make, capsys):
-    nvcc = build.find_nvcc()
+    nvcc = toolchain.find_nvcc()
     if nvcc is None:
         pytest.skip("no nvcc")
     report = run_make("cuda", f"NVCC={nvcc}")
-    known = [arch for arch in build.CUDA_ARCHITECTURES if arch in build.known_architectures(nvcc)]
+    known = [arch for arch in toolchain.CUDA_ARCHITECTURES if arch in toolchain.known_architectures(nvcc)]
     for arch in known:
         result = re.findall(rf"^sm_{arch} +.+ (\d+) registers, (\d+) bytes spilled$", report, re.MULTILINE)
         registers, spilled = ([int(number) for number in column] for column in zip(*result, strict=True))
@@ -51,7 +51,7 @@ def test_no_architecture_spills_registers(run_make, capsys):
 def shim(native_build):
     """cuda_kernels.cu as a C++ compiler makes it with test/shim in CUDA's place."""
     library = native_build / "shim.so"
-    kernels.compile_with_shim(build.find_compiler(), library)
+    kernels.compile_with_shim(toolchain.find_compiler(), library)
     return kernels.Kernels(library)
 
 
@@ -177,7 +177,7 @@ def test_two_processes_build_at_once(copying_compiler, tmp_path):
         assert code == 0, err
         assert "CPU kernels for TensorFlow" in out
     (library,) = (cache / "ops").iterdir()
-    assert build.read_stamp(library).compiler == "copying 1.0"
+    assert stamp.read_stamp(library).compiler == "copying 1.0"
     code, out, err = finished(python("-c", USE, **environment))
     assert code == 0 and out.startswith("op"), err
     assert "RoIAlign runs in pure TensorFlow" not in err

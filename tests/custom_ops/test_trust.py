@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mrcnn.native import build, loading
+from mrcnn.native import build, loading, sources, stamp
 from mrcnn.native.trust import why_not_trusted
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "getuid"), reason="this system has no owners of files")
@@ -96,10 +96,10 @@ def test_a_link_leads_where_its_owner_wants(library, tmp_path, give_away):
 def test_such_a_library_is_refused_before_its_stamp_is_read(tmp_path, monkeypatch):
     monkeypatch.setenv("MRCNN_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(loading, "_state", None)
-    path = build.library_path()
+    path = sources.library_path()
     path.parent.mkdir(mode=0o755)
     path.write_bytes(b"no code at all")
-    build.append_stamp(path, build.Stamp(build.current_identity(), "", (), "a compiler"))
+    stamp.append_stamp(path, stamp.Stamp(sources.current_identity(), "", (), "a compiler"))
     path.parent.chmod(0o777)
     monkeypatch.setattr(loading, "read_stamp", None)
     monkeypatch.setattr(loading.tf, "load_op_library", None)
@@ -115,8 +115,8 @@ def test_nothing_is_built_into_such_a_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("MRCNN_CACHE_DIR", str(tmp_path / "shared"))
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o777)
-    with pytest.raises(build.BuildError, match=r"shared can be written to by everybody.*MRCNN_CACHE_DIR"):
-        build._make_folder(build.cache_dir())
+    with pytest.raises(sources.BuildError, match=r"shared can be written to by everybody.*MRCNN_CACHE_DIR"):
+        build._make_folder(sources.cache_dir())
 
 
 def test_folders_are_made_for_the_user_alone_whatever_the_umask(tmp_path):

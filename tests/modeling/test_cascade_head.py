@@ -8,9 +8,11 @@ import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.box import BoxHeadConfig
-from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, label_rois
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, CascadeMaskHeadConfig, label_rois
+from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
-from mrcnn.structures.tensors import Proposals, RoiSample
+from mrcnn.modeling.roi_sampler import RoiSamplerConfig
+from mrcnn.structures.tensors import Detections, Proposals, RoiSample
 from tests.ground_truth import ground_truth, stack
 from tests.reference import boxes as reference
 
@@ -157,3 +159,126 @@ def test_detections_take_mean_scores_and_last_boxes(rng):
         assert float(detections.scores[0, d]) == pytest.approx(probs[0, p, int(detections.class_ids[0, d])], abs=1e-5)
     assert detections.valid.numpy()[0].sum() >= 3
     assert detections.valid.numpy()[1].sum() <= 3
+
+
+def test_mean_of_logits(rng):
+    head = head_of(score_threshold=0.0, max_detections=6, scores="logits")
+    boxes = tf.constant(random_boxes(rng, 1, 1))
+    proposals = Proposals(boxes, tf.zeros([1, 1]), tf.constant([[True]]))
+    pred = head(features_of(rng, 1), boxes, proposals.valid, WINDOW[:1])
+    detections = head.detect(pred, proposals, WINDOW[:1])
+    mean = np.mean([stage.pred.class_logits.numpy()[0, 0] for stage in pred], axis=0)
+    probs = np.exp(mean) / np.exp(mean).sum()
+    assert detections.valid.numpy().sum() == NUM_CLASSES
+    for class_id, score in zip(detections.class_ids[0, :3], detections.scores[0, :3], strict=True):
+        assert float(score) == pytest.approx(probs[int(class_id)], abs=1e-6)
+
+
+def test_features_see_the_sum_where_asked(rng):
+    features, boxes, valid = features_of(rng, 1), tf.constant(random_boxes(rng, 1, 3)), tf.ones([1, 3], tf.bool)
+    mean, total = head_of(), head_of(feature_gradient="sum")
+    for ours, theirs in zip(total.weights, mean.weights, strict=True):
+        ours.assign(theirs)
+
+    def gradient(head):
+        with tf.GradientTape() as tape:
+            tape.watch(features["p2"])
+            loss = tf.add_n([tf.reduce_sum(s.pred.class_logits**2) for s in head(features, boxes, valid, WINDOW[:1])])
+        return tape.gradient(loss, features["p2"])
+
+    np.testing.assert_allclose(gradient(total), 3 * gradient(mean), rtol=1e-4, atol=1e-6)
+
+
+def test_weights_of_stages_scale_their_terms(rng):
+    plain, weighted = head_of(), head_of(stage_loss_weights=(1.0, 0.5, 0.25), loss_weight=2.0)
+    for ours, theirs in zip(weighted.weights, plain.weights, strict=True):
+        ours.assign(theirs)
+    gt_boxes = random_boxes(rng, 2)
+    batch = stack([ground_truth([{"box": box, "class_id": 1} for box in gt_boxes])])
+    boxes, valid = tf.constant(gt_boxes[None] + 0.5), tf.ones([1, 2], tf.bool)
+    rois = label_rois(boxes, valid, batch, 0.5)
+    features = features_of(rng, 1)
+    losses = [head.loss(head(features, boxes, valid, WINDOW[:1]), batch, rois) for head in (plain, weighted)]
+    for k, factor in enumerate((2.0, 1.0, 0.5), start=1):
+        for name in (f"roi_class_{k}", f"roi_box_{k}"):
+            assert float(losses[1][name].total) == pytest.approx(factor * float(losses[0][name].total), rel=1e-5)
+    with pytest.raises(ConfigError, match="expected none or 3, one per stage, got 2"):
+        CascadeBoxHeadConfig(stage_loss_weights=(1.0, 0.5))
+
+
+def test_stages_that_draw_let_the_true_boxes_leave_and_join_again(rng):
+    """No RoI is left out, so a stage has all refined boxes that were no true ones, and the true ones as they are."""
+    head = head_of(stage_rois="sample")
+    head.sampler = RoiSamplerConfig(num_rois=16, positive_fraction=1.0)
+    gt_boxes = random_boxes(rng, 3)
+    batch = stack([ground_truth([{"box": box, "class_id": k} for k, box in enumerate(gt_boxes, start=1)])])
+    boxes = np.concatenate([gt_boxes + rng.normal(0, 2, (3, 4)).astype("f"), random_boxes(rng, 2), gt_boxes])
+    boxes, valid, seed = tf.constant(boxes[None]), tf.ones([1, 8], tf.bool), tf.constant([[3, 4]])
+    targets = head.targets(label_rois(boxes, valid, batch, 0.5), batch)
+    pred = head(features_of(rng, 1), boxes, valid, WINDOW[:1], training=True, seed=seed, targets=targets)
+    stages = head.rois_of_stages(pred, targets, label_rois(boxes, valid, batch, 0.5))
+    for k in (1, 2):
+        own = stages[k]
+        there = own.boxes.numpy()[0][own.valid.numpy()[0]]
+        refined = head.stages[k - 1].refine(pred[k - 1].pred, pred[k - 1].boxes, WINDOW[:1]).numpy()[0, :, 0]
+        old = pred[k - 1].boxes.numpy()[0]
+        is_true = (old[:, None] == gt_boxes[None]).all(-1).any(-1)
+        kept = refined[~is_true & pred[k - 1].valid.numpy()[0]]
+        expected = np.concatenate([kept, gt_boxes])
+        assert len(there) == len(expected) == 8
+        np.testing.assert_allclose(there[np.lexsort(there.T)], expected[np.lexsort(expected.T)], atol=1e-4)
+        iou = (0.5, 0.6, 0.7)[k]
+        index, labels, _ = reference.match(there, gt_boxes, [True] * 3, [False] * 3, iou, iou, False)
+        classes = np.where(np.array(labels) == 1, np.array(index) + 1, 0)
+        np.testing.assert_array_equal(own.class_ids.numpy()[0][own.valid.numpy()[0]], classes)
+
+
+def masks_of(**changes):
+    pool = RoiPoolConfig(size=2)
+    config = CascadeMaskHeadConfig(**({"pool": pool, "conv_dims": (4,), "deconv_dim": 4} | changes))
+    return config.build(NUM_CLASSES, RoiPooler(pool, STRIDES, 4))
+
+
+def test_each_stage_has_masks_on_its_own_rois(rng):
+    head = masks_of(stage_loss_weights=(1.0, 0.5, 0.25), num_foreground=2)
+    assert head.config.loss_names == ("roi_mask_1", "roi_mask_2", "roi_mask_3")
+    names = {v.path.split("mask_head/")[-1].split("/")[0] for v in head.weights}
+    assert names == {"stage1", "stage2", "stage3"}
+    gt_boxes = random_boxes(rng, 2)
+    batch = stack([ground_truth([{"box": box, "class_id": k} for k, box in enumerate(gt_boxes, start=1)])])
+    features, seed = features_of(rng, 1), tf.constant([[3, 4]])
+    # Background in front, as a stage that keeps its RoIs may have it.
+    stages = [
+        label_rois(tf.constant(np.stack([[50, 50, 60, 60], *(gt_boxes + 0.3 * k)])[None], tf.float32),
+                   tf.ones([1, 3], tf.bool), batch, 0.5)
+        for k in range(3)
+    ]  # fmt: skip
+    terms, after = head.loss_terms(features, stages, batch, WINDOW[:1], seed, True)
+    assert after is stages
+    for k, (stage, rois) in enumerate(zip(head.stages, stages, strict=True), start=1):
+        own = RoiSample(*(field[:, 1:] for field in rois))
+        logits = stage(features, own.boxes, own.valid, WINDOW[:1])
+        expected = stage.loss(logits, stage.targets(own, batch), own)["roi_mask"]
+        np.testing.assert_allclose(terms[f"roi_mask_{k}"], expected, rtol=1e-5)
+        assert stage.config.loss_weight == (1.0, 0.5, 0.25)[k - 1]
+        assert float(expected.count) == 2
+
+
+def test_masks_are_the_mean_of_the_stages(rng):
+    head = masks_of()
+    boxes, class_ids = tf.constant(random_boxes(rng, 1, 2)), tf.constant([[1, 3]])
+    detections = Detections(boxes, class_ids, tf.ones([1, 2]), tf.ones([1, 2], tf.bool))
+    pred = head(features_of(rng, 1), boxes, detections.valid, WINDOW[:1])
+    masks = head.attach(detections, pred).masks.numpy()
+    for d, class_id in enumerate((1, 3)):
+        expected = np.mean([1 / (1 + np.exp(-logits.numpy()[0, d, :, :, class_id - 1])) for logits in pred], axis=0)
+        np.testing.assert_allclose(masks[0, d], expected, rtol=1e-5)
+
+
+def test_stages_of_masks_are_as_many_as_of_boxes():
+    with pytest.raises(ConfigError, match=r"heads.0: 2 stages, expected as many as box_head has: 3"):
+        MaskRCNNConfig(box_head=CascadeBoxHeadConfig(), heads=(CascadeMaskHeadConfig(stages=2),))
+    with pytest.raises(ConfigError, match="expected as many as box_head has: 1"):
+        MaskRCNNConfig(heads=(CascadeMaskHeadConfig(),))
+    with pytest.raises(ConfigError, match=r"mask_head.stages: expected at least 1"):
+        CascadeMaskHeadConfig(stages=0)

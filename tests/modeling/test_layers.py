@@ -21,8 +21,10 @@ from mrcnn.modeling.backbones.function import CallableConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.backbones.swin import MergeCells, PadToMultiple, SwinConfig, WindowAttention
+from mrcnn.modeling.drop_path import DropPath
 from mrcnn.modeling.heads.box import BoxHeadConfig
-from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, CascadeMaskHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.heads.mlp_mask import MLPMaskHeadConfig
@@ -74,6 +76,10 @@ def norm(kind: Any, moving: tuple[str, ...] = ()) -> LayerCase:
     )
 
 
+def own_layer(make: Callable[[], Any], shape: tuple[int, ...]) -> LayerCase:
+    return LayerCase(lambda: built(make(), (None, None, None, 8)), {"x": normal(2, 7, 6, 8)}, (shape,), saves=True)
+
+
 MAPS = {
     "ConvNorm": conv((2, 7, 6, 4), filters=4, kernel_size=3, activation="relu"),
     "ConvNorm, frozen_bn": conv((2, 4, 3, 4), filters=4, kernel_size=3, stride=2, norm="frozen_bn"),
@@ -87,6 +93,11 @@ MAPS = {
     "bn": norm("bn", MOVING),
     "sync_bn": norm("sync_bn", MOVING),
     "gn": norm("gn"),
+    "DropPath": own_layer(lambda: DropPath(0.5), (2, 7, 6, 8)),
+    "PadToMultiple": own_layer(lambda: PadToMultiple(4), (2, 8, 8, 8)),
+    "MergeCells": own_layer(MergeCells, (2, 4, 3, 32)),
+    "WindowAttention": own_layer(lambda: WindowAttention(2, window=3), (2, 7, 6, 8)),
+    "WindowAttention, shifted": own_layer(lambda: WindowAttention(4, window=4, shift=2), (2, 7, 6, 8)),
     "NormalizePixels": LayerCase(
         lambda: built(NormalizePixels(PixelNorm(bgr=True)), ()),
         {"image": 100 * np.abs(normal(1, 3, 4, 3))},
@@ -166,6 +177,9 @@ def backbone(config: Any, moving: tuple[str, ...] = (), height: int = 33, width:
 
 BACKBONES = {
     "EfficientNetLite": backbone(EfficientNetLiteConfig()),
+    "Swin": backbone(
+        SwinConfig(depths=(2, 1, 1, 1), num_heads=(1, 2, 4, 8), width=8, window=4, freeze_at=2, drop_path=0.2)
+    ),
     "ResNet": trained(
         backbone(
             ResNetConfig(groups=1, width_per_group=4, last_stage=4, norm="bn", non_local=ATTENTION),
@@ -228,6 +242,7 @@ HEADS = {
         deep=True,  # normalized by what five RoIs give
     ),
     "cascade": head(CASCADE, *2 * [(2, 5, 4), (2, 5), (2, 5, 4), (2, 5, 4, 1)]),
+    "cascade of masks": head(CascadeMaskHeadConfig(**MASK, stages=2), *2 * [(2, 5, 6, 6, 3)]),
     "mask": head(MaskHeadConfig(**MASK), (2, 5, 6, 6, 3)),
     "mask, agnostic": head(MaskHeadConfig(**MASK, class_agnostic=True), (2, 5, 6, 6, 1)),
     "mask, softmax": head(MaskHeadConfig(**MASK, activation="softmax"), (2, 5, 6, 6, 4)),
@@ -272,12 +287,14 @@ def rpn(**changes: Any) -> LayerCase:
 
 RPNS = {"RPN": rpn(), "RPN, softmax, two convolutions": rpn(objectness="softmax", num_convs=2)}
 
+WEIGHTLESS = ("NormalizePixels", "DropPath", "PadToMultiple", "MergeCells")
 SMALL = MAPS | NECKS | HEADS | STACKS | POOLERS | RPNS
 CASES = SMALL | BACKBONES | STAGES
-TRAINED = {name: case for name, case in CASES.items() if name not in ("NormalizePixels", "PassThrough", *POOLERS)}
+TRAINED = {name: case for name, case in CASES.items() if name not in (*WEIGHTLESS, "PassThrough", *POOLERS)}
 # What is like another case to the check at hand, and takes seconds.
 ALIKE = {"ConvNorm, affine_bn", "ConvNorm, dilated", "FPN, bn", "box", "box, batch norm", "mask, agnostic"}
 ALIKE |= {"mask, softmax", "keypoint, non-local", "NonLocal, bn, whole"}
+ALIKE |= {"mask, softmax", "WindowAttention", "DropPath", "Swin"}
 ALIKE |= {"mask, perceptron", "pool", "warp", "crop", "ConvStack", "RPN, softmax, two convolutions", "ResNet", "Res5"}
 
 
@@ -385,14 +402,17 @@ NAMED: dict[tuple[str, str], Any] = {
     ("CallableConfig", "function"): f"{__name__}:two_maps",
     ("KerasApplicationsConfig", "name"): "MobileNetV3Small",
     ("KerasHubConfig", "side"): 64,
+    ("CascadeBoxHeadConfig", "stage_loss_weights"): (1.0, 0.5, 0.25),
+    ("CascadeMaskHeadConfig", "loss"): SquaredMaskLoss(),
+    ("CascadeMaskHeadConfig", "stage_loss_weights"): (1.0, 0.5, 0.25),
     ("MaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MLPMaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MaskRCNNConfig", "roi_stage"): Res5Config(),
     ("KeypointHeadConfig", "non_local"): NonLocalConfig(scaled=True),
     ("ResNetConfig", "non_local"): NonLocalConfig(reduction=4),
 }
-# A cascade refines one box for all classes, whatever its config says; a ConvNeXt has layer norms.
-FIXED = {("CascadeBoxHeadConfig", "class_agnostic"), ("ConvNeXtConfig", "norm")}
+# A cascade refines one box for all classes, whatever its config says; a ConvNeXt and a Swin have layer norms.
+FIXED = {("CascadeBoxHeadConfig", "class_agnostic"), ("ConvNeXtConfig", "norm"), ("SwinConfig", "norm")}
 # How a config is made that has no defaults.
 ORDINARY: dict[str, Callable[[], BaseConfig]] = {
     "CallableConfig": lambda: CallableConfig(one_map),

@@ -23,6 +23,8 @@ GOLDENS = {
     "mm_mask_r50_caffe_fpn": "mmdetection R-50-FPN, 80 classes, box + mask",
     "mm_mask_r50_fpn_gn": "mmdetection R-50-FPN GN, 80 classes, box + mask",
     "mm_mask_convnext_t_fpn": "mmdetection ConvNeXt T-FPN, 80 classes, box + mask",
+    "mm_cascade_mask_r50_fpn": "mmdetection R-50-FPN, 80 classes, cascade box + cascade mask",
+    "mm_mask_swin_t_fpn": "mmdetection Swin T-FPN, 80 classes, box + mask",
     "mm_mask_x50_32x4d_fpn": "mmdetection X-50-32x4d-FPN, 80 classes, box + mask",
 }
 CONFIG = """
@@ -73,8 +75,9 @@ def test_pixels_and_strides_are_those_of_the_reference(name: str) -> None:
     assert network.overrides.get("backbone.stride_in_1x1", False) == (stated["style"] == "caffe")
     config = PROFILES["mmdetection"].model_config(network.overrides)
     assert config.roi_sampler.best_belongs == stated["rcnn_match_low_quality"][0]
-    assert config.rpn.allowed_border is None
-    assert config.rpn.smooth_l1_beta == 0.0
+    border = stated["rpn_allowed_border"]
+    assert config.rpn.allowed_border == (None if border < 0 else border)
+    assert config.rpn.smooth_l1_beta == stated["losses"]["rpn_bbox"].get("beta", 0.0)
     assert config.box_head.score_threshold == stated["test_cfg"]["rcnn"]["score_thr"]
 
 
@@ -87,6 +90,52 @@ def test_its_own_configuration_decides() -> None:
     assert (config.rpn.smooth_l1_beta, config.rpn.allowed_border) == (0.25, 0.0)
     assert (config.box_head.box_loss, config.roi_sampler.best_belongs) == (SmoothL1(0.0), False)
     assert (config.box_head.score_threshold, config.box_head.max_detections, config.box_head.nms_iou) == (0.01, 7, 0.6)
+
+
+def test_a_cascade_has_its_own_conventions() -> None:
+    stated = Golden("mm_cascade_mask_r50_fpn").meta["conventions"]
+    arrays = arrays_of("mm_cascade_mask_r50_fpn")
+    config = PROFILES["mmdetection"].model_config(mmdetection.describe(arrays).overrides)
+    box, (mask,) = config.box_head, config.heads
+    for weights, (_, (x, y, w, h)) in zip(box.stage_delta_weights, stated["box_coder"], strict=True):
+        assert weights == (1 / y, 1 / x, 1 / h, 1 / w)
+    assert list(box.stage_loss_weights) == list(mask.stage_loss_weights) == stated["stage_loss_weights"]
+    assert (box.scores, box.stage_rois, box.feature_gradient) == ("logits", "sample", "sum")
+    assert box.box_loss == SmoothL1(stated["losses"]["bbox"][0]["beta"])
+    assert config.rpn.post_nms_train == 2000
+
+
+def test_the_stages_of_its_own_configuration_decide() -> None:
+    stage = "dict(bbox_coder=dict(target_stds=[{}, {}, 0.5, 0.25]))"
+    heads = ", ".join(stage.format(*stds) for stds in ((0.1, 0.2), (0.05, 0.1), (0.01, 0.04)))
+    ious = ", ".join(f"dict(assigner=dict(pos_iou_thr={iou}))" for iou in (0.45, 0.55, 0.65))
+    text = f"""model = dict(
+        roi_head=dict(stage_loss_weights=[1, 2, 3], bbox_head=[{heads}]), train_cfg=dict(rcnn=[{ious}]))"""
+    network = mmdetection.describe(arrays_of("mm_cascade_mask_r50_fpn"), {"meta.cfg": text})
+    config = PROFILES["mmdetection"].model_config(network.overrides)
+    assert config.box_head.stage_loss_weights == config.heads[0].stage_loss_weights == (1.0, 2.0, 3.0)
+    assert config.box_head.stage_delta_weights == (
+        (5.0, 10.0, 4.0, 2.0),
+        (10.0, 20.0, 4.0, 2.0),
+        (25.0, 100.0, 4.0, 2.0),
+    )
+    assert config.box_head.stage_ious == (0.45, 0.55, 0.65)
+    assert config.roi_sampler.fg_iou == 0.45
+
+
+def test_masks_of_some_stages_only_are_refused() -> None:
+    arrays = {k: v for k, v in arrays_of("mm_cascade_mask_r50_fpn").items() if not k.startswith("roi_head.mask_head.2")}
+    with pytest.raises(WeightsError, match="mask heads for 2 stages, expected 1 or 3"):
+        mmdetection.describe(arrays)
+
+
+def test_a_swins_configuration_states_its_stochastic_depth() -> None:
+    arrays = arrays_of("mm_mask_swin_t_fpn")
+    assert "backbone.drop_path" not in mmdetection.describe(arrays).overrides
+    text = "model = dict(backbone=dict(type='SwinTransformer', drop_path_rate=0.2, frozen_stages=-1))"
+    network = mmdetection.describe(arrays, {"meta.config": text})
+    backbone = PROFILES["mmdetection"].model_config(network.overrides).backbone
+    assert (backbone.drop_path, backbone.freeze_at) == (0.2, 0)
 
 
 def test_version_2_states_pixels_beside_the_model() -> None:
@@ -121,8 +170,7 @@ def test_classes_come_from_meta() -> None:
     ("name", "expected"),
     [
         ("backbone.layer2.0.conv2.conv_offset.weight", "deformable"),
-        ("roi_head.mask_head.0.conv_logits.weight", "Cascade"),
-        ("backbone.stages.0.blocks.0.attn.w_msa.qkv.weight", "Swin"),
+        ("backbone.absolute_pos_embed", "absolute positions"),
         ("roi_head.mask_iou_head.fcs.0.weight", "only box and mask heads"),
         ("roi_head.bbox_head.cls_convs.0.conv.weight", "for class or box alone"),
         ("backbone.stem.0.weight", "stems"),

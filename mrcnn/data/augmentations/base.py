@@ -27,8 +27,8 @@ class AugmentationConfig(BaseConfig):
         """One random view of a sample.
 
         Args:
-            sample: see `mrcnn.data.transforms`; not to be changed in place. The image is uint8, or float32 from 0 to
-                255 for a model whose `input.interpolation` is "linear", and its dtype must stay.
+            sample: see `mrcnn.data.transforms.sample`; not to be changed in place. The image is uint8, or float32 from
+                0 to 255 for a model whose `input.interpolation` is "linear", and its dtype must stay.
             rng: the only source of randomness; it is seeded per image and epoch, so that runs can be repeated.
 
         Returns:

@@ -19,7 +19,7 @@ import numpy as np
 from mrcnn.data.errors import DataError, DatasetIssue
 from mrcnn.data.formats.agreement import LEAST_IOU, THIN, Agreement, clearly_have_area, ious, merge_file_issues
 from mrcnn.data.formats.coco_objects import TOLERANCE, Frame, joint_names, read_keypoints, read_object
-from mrcnn.data.formats.fields import as_id, short
+from mrcnn.data.formats.fields import as_id, parse_entries, short
 from mrcnn.data.formats.number_text import parse_numbers
 from mrcnn.data.polygons import MAX_OUTLINE
 from mrcnn.structures.records import Annotation
@@ -138,9 +138,9 @@ class AnnotationReader:
             ValueError: it is no JSON.
         """
         reduced, texts = _without_polygons(piece)
-        entries = json.loads(reduced)
+        entries = parse_entries(reduced)
         plain = _Plain.of(self, entries, texts)
-        if plain is None:
+        if plain is None:  # also where orjson made a float of a large integer
             entries = json.loads(piece)
             for k, entry in enumerate(entries):
                 self._add_any(number + k, entry)

@@ -12,7 +12,7 @@ from typing import Any
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.coco_annotations import AnnotationReader
 from mrcnn.data.formats.coco_objects import joint_names
-from mrcnn.data.formats.fields import parse_json, read_text, short
+from mrcnn.data.formats.fields import parse_entries, parse_json, read_text, short
 from mrcnn.data.formats.json_arrays import JsonArrays
 
 KEYS = ("images", "annotations", "categories")
@@ -70,8 +70,10 @@ def open_large(path: Path, keypoints: bool | None) -> CocoSource | None:
         if set(arrays.places) != set(KEYS):
             return None
         data = json.loads(arrays.rest)
-        for key in ("images", "categories"):
-            data[key] = [entry for piece in arrays.pieces(key) for entry in json.loads(piece)]
+        data["categories"] = [entry for piece in arrays.pieces("categories") for entry in json.loads(piece)]
+        data["images"] = [entry for piece in arrays.pieces("images") for entry in parse_entries(piece)]
+        if any(isinstance(entry, dict) and isinstance(entry.get("id"), float) for entry in data["images"]):
+            return None  # perhaps an integer past 64 bits
         categories = [entry for entry in data["categories"] if isinstance(entry, dict)]
         if any(str(entry.get("id")) in ("0", "0.0", "False") for entry in categories):
             return None

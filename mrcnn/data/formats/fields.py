@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from mrcnn.data.errors import DataError
 
@@ -65,6 +66,19 @@ def parse_json(text: str, where: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not valid JSON ({error})") from error
+
+
+def parse_entries(text: bytes) -> Any:
+    """Part of a large JSON file as plain data, several times faster than `json`; integers past 64 bits become floats.
+
+    Raises:
+        ValueError: not JSON.
+        RecursionError: nested too deeply.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)  # it reads more, NaN for one, and says what is wrong
 
 
 def as_id(value: Any) -> int | str | None:

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import LEVELS, BackboneConfig, freeze_stages
+from mrcnn.modeling.layers import exact_gelu
 from mrcnn.modeling.normalize import NormKind
 
 _MAX_BLOCKS, _MAX_WIDTH = 64, 4096  # a config comes from a file as well
@@ -93,7 +94,7 @@ class ConvNeXtConfig(BackboneConfig):
         y = self._norm(f"{name}_norm")(y)
         initializer = [keras.initializers.TruncatedNormal(stddev=0.02) for _ in range(2)]
         y = keras.layers.Dense(4 * width, kernel_initializer=initializer[0], name=f"{name}_expand")(y)
-        y = keras.layers.Activation(_gelu, name=f"{name}_gelu")(y)
+        y = keras.layers.Activation(exact_gelu, name=f"{name}_gelu")(y)
         y = keras.layers.Dense(width, kernel_initializer=initializer[1], name=f"{name}_project")(y)
         y = LayerScale(self.layer_scale, name=f"{name}_scale")(y)
         return keras.layers.Add(name=f"{name}_add")([x, y])
@@ -103,12 +104,6 @@ def _conv(filters: int, side: int, name: str) -> keras.layers.Layer:
     """Cells of side x side pixels that do not overlap."""
     initializer = keras.initializers.TruncatedNormal(stddev=0.02)
     return keras.layers.Conv2D(filters, side, side, kernel_initializer=initializer, name=name)
-
-
-@keras.saving.register_keras_serializable("mrcnn", name="exact_gelu")
-def _gelu(x: tf.Tensor) -> tf.Tensor:
-    """x times the probability that a normal variable is below x; not its approximation by tanh."""
-    return keras.ops.gelu(x, approximate=False)
 
 
 @keras.saving.register_keras_serializable("mrcnn")

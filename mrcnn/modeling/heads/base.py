@@ -11,7 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
+from mrcnn.modeling.padding import trim_rois
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
+from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.ops.classes import known_shape, select_class
 from mrcnn.structures.outputs import HeadOutput, Pasting
 from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
@@ -80,6 +82,11 @@ class RoiHeadConfig(BaseConfig):
         return self.outputs
 
     @property
+    def num_stages(self) -> int:
+        """Stages of a cascade, each with RoIs of its own; 1 for any other head."""
+        return 1
+
+    @property
     def layer_name(self) -> str:
         """Name of the head's layer, of which the names of its variables begin: MaskHeadConfig -> "mask_head"."""
         name = type(self).__name__.removesuffix("Config")
@@ -125,6 +132,7 @@ class RoiHead(keras.layers.Layer):
     """
 
     config: RoiHeadConfig
+    sampler: RoiSamplerConfig = RoiSamplerConfig()  # how RoIs are drawn; a model sets its own
     built: bool
 
     def __init__(self, config: RoiHeadConfig, pooler: RoiPooler, **kwargs: Any) -> None:
@@ -174,6 +182,32 @@ class RoiHead(keras.layers.Layer):
     def loss(self, pred: Any, targets: Any, rois: RoiSample) -> dict[str, LossTerm]:
         """Loss terms by the names that `config.losses` declares, each as sum and count."""
         raise NotImplementedError
+
+    def loss_terms(
+        self,
+        features: Mapping[str, tf.Tensor],
+        stages: Sequence[RoiSample],
+        batch: Batch,
+        window: tf.Tensor,
+        seed: tf.Tensor,
+        training: bool | None = None,
+    ) -> tuple[dict[str, LossTerm], Sequence[RoiSample]]:
+        """The losses on sampled RoIs: `targets`, `call` and `loss` one after the other.
+
+        Args:
+            features, window, seed, training: as for `call`.
+            stages: the RoIs that each stage of the box head trained on; for the box head itself the sampled ones only.
+                A head trains on those of the first, unless it is a cascade of its own.
+            batch: with ground truth.
+
+        Returns:
+            The terms by the names that `config.losses` declares, and `stages` for the heads behind this one.
+        """
+        own = trim_rois(self.rois_for(stages[0]))
+        targets = self.targets(own, batch)
+        context = {"class_ids": own.class_ids, "seed": seed, "targets": targets}
+        pred = self(features, own.boxes, own.valid, window, training=training, **context)
+        return self.loss(pred, targets, own), stages
 
     def predict(self, pred: Any, detections: Detections) -> dict[str, tf.Tensor]:
         """The declared outputs.

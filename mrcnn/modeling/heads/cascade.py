@@ -1,17 +1,23 @@
-"""Cascade of box heads, each refining the boxes of the one before. Ref: Cascade R-CNN, arXiv 1712.00726."""
+"""Cascade of box heads, each refining the boxes of the one before, and the masks of its stages.
+
+Ref: Cascade R-CNN, arXiv 1712.00726; its journal version, arXiv 1906.09756, section 5 for masks.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.base import HeadLoss, RoiHead
 from mrcnn.modeling.heads.box import BoxHead, BoxHeadConfig, BoxPrediction, detections_of
+from mrcnn.modeling.heads.mask import MaskHead, MaskHeadConfig
+from mrcnn.modeling.padding import trim_rois
 from mrcnn.modeling.roi_pooling import RoiPooler
+from mrcnn.modeling.roi_sampler import sample_rois
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.custom_gradient import custom_gradient
 from mrcnn.ops.matching import IGNORE, POSITIVE, match_boxes
@@ -35,19 +41,32 @@ class CascadeBoxHeadConfig(BoxHeadConfig):
         (20.0, 20.0, 10.0, 10.0),
         (30.0, 30.0, 15.0, 15.0),
     )
+    stage_loss_weights: tuple[float, ...] = ()  # factors of each stage's terms; none: 1 for every stage
+    # RoIs of the later stages. "keep": all that the stage before has refined. "sample": the true boxes leave and join
+    # again as they are, and the model's sampler draws, at the stage's own IoU.
+    stage_rois: Literal["keep", "sample"] = "keep"
+    # What the features see of the stages' losses: their mean, or their sum as the weights of each stage do.
+    feature_gradient: Literal["mean", "sum"] = "mean"
+    scores: Literal["probs", "logits"] = "probs"  # what is averaged over the stages to score detections
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.stage_ious or len(self.stage_ious) != len(self.stage_delta_weights):
             ious, weights = len(self.stage_ious), len(self.stage_delta_weights)
             raise ConfigError(f"box_head: expected one IoU and one set of weights per stage, got {ious} and {weights}")
+        _expect_weights("box_head", self.stage_loss_weights, self.num_stages)
         if not self.class_agnostic:
             raise ConfigError("box_head.class_agnostic: a cascade refines one box per RoI, expected true")
 
     @property
+    def num_stages(self) -> int:
+        """See `RoiHeadConfig.num_stages`."""
+        return len(self.stage_ious)
+
+    @property
     def losses(self) -> tuple[HeadLoss, ...]:
         """See `RoiHeadConfig.losses`: those of a box head for each stage, from 1."""
-        stages = range(1, len(self.stage_ious) + 1)
+        stages = range(1, self.num_stages + 1)
         return tuple(HeadLoss(f"{name}_{k}") for k in stages for name in ("roi_class", "roi_box"))
 
     def build(self, num_classes: int, pooler: RoiPooler, name: str = "box_head") -> CascadeBoxHead:
@@ -59,7 +78,27 @@ class CascadeBoxHeadConfig(BoxHeadConfig):
     def stages(self) -> list[BoxHeadConfig]:
         """Configuration of each stage."""
         shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(BoxHeadConfig)}
-        return [BoxHeadConfig(**(shared | {"delta_weights": weights})) for weights in self.stage_delta_weights]
+        box_weight = self.loss_weight if self.box_loss_weight is None else self.box_loss_weight
+        own = zip(self.stage_delta_weights, self.stage_loss_weights or (1.0,) * self.num_stages, strict=True)
+        return [
+            BoxHeadConfig(
+                **shared
+                | {
+                    "delta_weights": deltas,
+                    "loss_weight": factor * self.loss_weight,
+                    "box_loss_weight": factor * box_weight,
+                }
+            )
+            for deltas, factor in own
+        ]
+
+
+def _expect_weights(head: str, weights: Sequence[float], num_stages: int) -> None:
+    """Raise ConfigError unless there is no weight, or one for each stage."""
+    if weights and len(weights) != num_stages:
+        raise ConfigError(
+            f"{head}.stage_loss_weights: expected none or {num_stages}, one per stage, got {len(weights)}"
+        )
 
 
 class StagePrediction(NamedTuple):
@@ -68,6 +107,7 @@ class StagePrediction(NamedTuple):
     boxes: tf.Tensor  # f32[B, S, 4]
     valid: tf.Tensor  # bool[B, S]
     pred: BoxPrediction
+    rois: RoiSample | tuple[()] = ()  # what the RoIs are, where the stage drew its own
 
 
 @custom_gradient
@@ -98,7 +138,8 @@ class CascadeBoxHead(RoiHead):
     def __init__(self, config: CascadeBoxHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
         super().__init__(config, pooler, **kwargs)
         stages = config.stages()
-        pooler = _ScaledGradient(pooler, 1.0 / len(stages))
+        if config.feature_gradient == "mean":
+            pooler = _ScaledGradient(pooler, 1.0 / len(stages))
         self.stages = [BoxHead(stage, num_classes, pooler, name=f"stage{k}") for k, stage in enumerate(stages, start=1)]
 
     def build(self, input_shape: Shape) -> None:
@@ -123,13 +164,26 @@ class CascadeBoxHead(RoiHead):
         """What each stage says, on the boxes of the stage before; see `RoiHead.call`."""
         predictions: list[StagePrediction] = []
         for k, stage in enumerate(self.stages):
+            rois: RoiSample | tuple[()] = ()
             if k > 0:
-                refined = self.stages[k - 1].refine(predictions[-1].pred, boxes, window)  # [B, S, 1, 4]
+                before, refined = boxes, self.stages[k - 1].refine(predictions[-1].pred, boxes, window)  # [B, S, 1, 4]
                 boxes = tf.stop_gradient(refined[:, :, 0])
                 valid &= box_ops.is_nonempty(boxes)
+                if targets is not None and seed is not None and self.config.stage_rois == "sample":
+                    valid &= ~_is_ground_truth(before, targets)
+                    rois = self._sample(boxes, valid, targets, seed, k)
+                    boxes, valid = rois.boxes, rois.valid
             pred = stage(features, boxes, valid, window, training=training)
-            predictions.append(StagePrediction(boxes, valid, pred))
+            predictions.append(StagePrediction(boxes, valid, pred, rois))
         return predictions
+
+    def _sample(self, boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, seed: tf.Tensor, stage: int) -> RoiSample:
+        """The RoIs of a later stage, of the boxes it was handed and the true ones."""
+        sampler = dataclasses.replace(self.sampler, fg_iou=self.config.stage_ious[stage])
+        own = seed + tf.constant([0, 1000 * stage])  # far from the streams of the other heads
+        return trim_rois(
+            sample_rois(Proposals(boxes, tf.cast(valid, tf.float32), valid), batch | {"seed": own}, sampler)
+        )
 
     def targets(self, rois: RoiSample, batch: Batch) -> Batch:
         """The ground truth itself: which object a refined box belongs to is known only when the box is."""
@@ -137,17 +191,50 @@ class CascadeBoxHead(RoiHead):
 
     def loss(self, pred: list[StagePrediction], targets: Batch, rois: RoiSample) -> dict[str, LossTerm]:
         """The terms of a box head for each stage, its RoIs matched at the stage's own IoU."""
+        return self._loss(pred, targets, self.rois_of_stages(pred, targets, rois))
+
+    def _loss(self, pred: list[StagePrediction], targets: Batch, stages: Sequence[RoiSample]) -> dict[str, LossTerm]:
         terms: dict[str, LossTerm] = {}
-        for k, (stage, of_stage) in enumerate(zip(self.stages, pred, strict=True)):
-            if k > 0:
-                rois = label_rois(of_stage.boxes, of_stage.valid, targets, self.config.stage_ious[k])
+        for k, (stage, of_stage, rois) in enumerate(zip(self.stages, pred, stages, strict=True)):
             own = stage.loss(of_stage.pred, stage.targets(rois, targets), rois)
             terms |= {f"{name}_{k + 1}": term for name, term in own.items()}
         return terms
 
+    def rois_of_stages(self, pred: list[StagePrediction], targets: Batch, rois: RoiSample) -> list[RoiSample]:
+        """What the RoIs of each stage are, in the order in which it saw them.
+
+        Args:
+            pred: of `call`; on the ground truth where stages draw.
+            targets: of `targets`.
+            rois: of the first stage.
+        """
+        ious = self.config.stage_ious
+        later = [s.rois or label_rois(s.boxes, s.valid, targets, ious[k]) for k, s in enumerate(pred) if k > 0]
+        return [rois, *later]
+
+    def loss_terms(
+        self,
+        features: Mapping[str, tf.Tensor],
+        stages: Sequence[RoiSample],
+        batch: Batch,
+        window: tf.Tensor,
+        seed: tf.Tensor,
+        training: bool | None = None,
+    ) -> tuple[dict[str, LossTerm], Sequence[RoiSample]]:
+        """See `RoiHead.loss_terms`; the RoIs of all stages are for the heads behind this one."""
+        own = trim_rois(self.rois_for(stages[0]))
+        targets = self.targets(own, batch)
+        context = {"class_ids": own.class_ids, "seed": seed, "targets": targets}
+        pred = self(features, own.boxes, own.valid, window, training=training, **context)
+        of_stages = self.rois_of_stages(pred, targets, own)
+        return self._loss(pred, targets, of_stages), of_stages
+
     def detect(self, pred: list[StagePrediction], proposals: Proposals, window: tf.Tensor) -> Detections:
-        """As `BoxHead.detect`, from the mean of the stages' class probabilities and the last stage's boxes."""
-        probs = tf.add_n([tf.nn.softmax(of_stage.pred.class_logits) for of_stage in pred]) / len(pred)
+        """As `BoxHead.detect`, from the mean of the stages' class scores and the last stage's boxes."""
+        if self.config.scores == "logits":
+            probs = tf.nn.softmax(tf.add_n([of_stage.pred.class_logits for of_stage in pred]) / len(pred))
+        else:
+            probs = tf.add_n([tf.nn.softmax(of_stage.pred.class_logits) for of_stage in pred]) / len(pred)
         last = pred[-1]
         boxes = self.stages[-1].refine(last.pred, last.boxes, window)
         return detections_of(probs, boxes, proposals.valid, self.config)
@@ -179,3 +266,130 @@ def label_rois(boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, fg_iou: float) 
     class_ids = tf.where(foreground, tf.gather(batch["gt_class_ids"], gt_index, batch_dims=1), 0)
     rois = RoiSample(boxes, class_ids, gt_index, foreground, valid & (labels != IGNORE))
     return RoiSample(*(tf.stop_gradient(field) for field in rois))
+
+
+def _is_ground_truth(boxes: tf.Tensor, batch: Batch) -> tf.Tensor:
+    """bool[B, S], is a box a true one, to the last bit: one that the sampler took as it is."""
+    same = tf.reduce_all(boxes[:, :, tf.newaxis] == batch["gt_boxes"][:, tf.newaxis], -1)  # [B, S, G]
+    return tf.reduce_any(same & batch["gt_valid"][:, tf.newaxis], -1)
+
+
+@dataclasses.dataclass(frozen=True)
+class CascadeMaskHeadConfig(MaskHeadConfig):
+    """Configuration of a mask head for each stage of a cascade of box heads; alike but for their weights.
+
+    Each trains on the RoIs of its stage. In inference all see the final boxes, and their probabilities are averaged.
+    """
+
+    stages: int = 3  # as many as the box head has
+    stage_loss_weights: tuple[float, ...] = ()  # factors of each stage's term; none: 1 for every stage
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stages < 1:
+            raise ConfigError(f"{self.layer_name}.stages: expected at least 1, got {self.stages}")
+        _expect_weights(self.layer_name, self.stage_loss_weights, self.stages)
+
+    @property
+    def num_stages(self) -> int:
+        """See `RoiHeadConfig.num_stages`."""
+        return self.stages
+
+    @property
+    def layer_name(self) -> str:
+        """See `RoiHeadConfig.layer_name`: as of a lone mask head."""
+        return self.full_name("mask_head")
+
+    @property
+    def losses(self) -> tuple[HeadLoss, ...]:
+        """See `RoiHeadConfig.losses`: that of a mask head for each stage, from 1."""
+        return tuple(
+            dataclasses.replace(loss, name=f"{loss.name}_{k}")
+            for k in range(1, self.stages + 1)
+            for loss in super(CascadeMaskHeadConfig, self).losses
+        )
+
+    def build(self, num_classes: int, pooler: RoiPooler, name: str = "mask_head") -> CascadeMaskHead:
+        """See `RoiHeadConfig.build`."""
+        layer = CascadeMaskHead(self, num_classes, pooler, name=name)
+        layer.build((None, None, pooler.out_size, pooler.out_size, pooler.out_channels))
+        return layer
+
+    def heads(self) -> list[MaskHeadConfig]:
+        """Configuration of each stage."""
+        shared = {f.name: getattr(self, f.name) for f in dataclasses.fields(MaskHeadConfig)}
+        weights = self.stage_loss_weights or (1.0,) * self.stages
+        return [MaskHeadConfig(**shared | {"loss_weight": factor * self.loss_weight}) for factor in weights]
+
+
+class CascadeMaskHead(RoiHead):
+    """A mask head for each stage of a cascade of box heads."""
+
+    config: CascadeMaskHeadConfig
+
+    def __init__(self, config: CascadeMaskHeadConfig, num_classes: int, pooler: RoiPooler, **kwargs: Any) -> None:
+        super().__init__(config, pooler, **kwargs)
+        heads = enumerate(config.heads(), start=1)
+        self.stages = [MaskHead(head, num_classes, pooler, name=f"stage{k}") for k, head in heads]
+
+    def build(self, input_shape: Shape) -> None:
+        """Create the weights of all stages for pooled features [B, S, h, w, C]."""
+        if self.built:
+            return
+        for stage in self.stages:
+            stage.build(input_shape)
+        self.built = True
+
+    def call(
+        self,
+        features: Mapping[str, tf.Tensor],
+        boxes: tf.Tensor,
+        valid: tf.Tensor,
+        window: tf.Tensor,
+        training: bool | None = None,
+        class_ids: tf.Tensor | None = None,
+        seed: tf.Tensor | None = None,
+        targets: tf.Tensor | None = None,
+    ) -> list[tf.Tensor]:
+        """What each stage predicts on the same RoIs; see `MaskHead.call`."""
+        return [stage(features, boxes, valid, window, training=training) for stage in self.stages]
+
+    def rois_for(self, rois: RoiSample) -> RoiSample:
+        """As a mask head of one stage."""
+        return self.stages[0].rois_for(rois)
+
+    def targets(self, rois: RoiSample, batch: Batch) -> tf.Tensor:
+        """As a mask head of one stage."""
+        return self.stages[0].targets(rois, batch)
+
+    def loss(self, pred: list[tf.Tensor], targets: tf.Tensor, rois: RoiSample) -> dict[str, LossTerm]:
+        """The term of each stage, where all are on the same RoIs; `loss_terms` gives each its own."""
+        own = (stage.loss(of_stage, targets, rois) for stage, of_stage in zip(self.stages, pred, strict=True))
+        return {f"{name}_{k}": term for k, terms in enumerate(own, start=1) for name, term in terms.items()}
+
+    def loss_terms(
+        self,
+        features: Mapping[str, tf.Tensor],
+        stages: Sequence[RoiSample],
+        batch: Batch,
+        window: tf.Tensor,
+        seed: tf.Tensor,
+        training: bool | None = None,
+    ) -> tuple[dict[str, LossTerm], Sequence[RoiSample]]:
+        """See `RoiHead.loss_terms`; each stage on its own RoIs."""
+        terms: dict[str, LossTerm] = {}
+        for k, (stage, rois) in enumerate(zip(self.stages, stages, strict=True), start=1):
+            own, _ = stage.loss_terms(features, (_foreground_first(rois),), batch, window, seed, training)
+            terms |= {f"{name}_{k}": term for name, term in own.items()}
+        return terms, stages
+
+    def predict(self, pred: list[tf.Tensor], detections: Detections) -> dict[str, tf.Tensor]:
+        """The mean over the stages of each detection's mask, as probabilities."""
+        of_stages = [stage.predict(own, detections) for stage, own in zip(self.stages, pred, strict=True)]
+        return {"masks": tf.add_n([outputs["masks"] for outputs in of_stages]) / len(of_stages)}
+
+
+def _foreground_first(rois: RoiSample) -> RoiSample:
+    """The RoIs with the foreground in front, where a mask head looks for it; `label_rois` leaves it anywhere."""
+    order = tf.argsort(tf.cast(~rois.foreground, tf.int32), stable=True)
+    return RoiSample(*(tf.gather(field, order, batch_dims=1) for field in rois))

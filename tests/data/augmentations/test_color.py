@@ -5,7 +5,7 @@ import pytest
 
 from mrcnn.base_config import ConfigError
 from mrcnn.data.augmentations.color import ColorJitter
-from tests.data.test_transforms import make_sample
+from tests.data.transforms.painted import make_sample
 
 
 def test_only_the_image_changes_and_stays_in_range(rng: np.random.Generator) -> None:

@@ -6,7 +6,7 @@ import pytest
 from mrcnn.base_config import ConfigError
 from mrcnn.data import transforms
 from mrcnn.data.augmentations.flip import RandomFlip
-from tests.data.test_transforms import check_agrees_with_pixels, make_sample, same
+from tests.data.transforms.painted import check_agrees_with_pixels, make_sample, same
 
 
 def test_probabilities(rng: np.random.Generator) -> None:

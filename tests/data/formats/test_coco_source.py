@@ -111,6 +111,7 @@ def test_lists_of_any_kind(tmp_path: Path, monkeypatch) -> None:
     missing: list[dict[str, Any]] = [
         {"annotations": 5}, {"images": [5, {}]}, {"annotations": [5, None, {}]},
         {"categories": [{"id": 0, "name": "c"}]},
+        {"images": [{"id": i, "file_name": f"{i}.png", "height": 100, "width": 110} for i in (2**70, 2**70 + 1, 2)]},
         {"annotations": []}, {"images": [{"id": 1, "file_name": "1.png", "height": 0, "width": 110}]},
         {"categories": [{"id": i, "name": f"c{i}", "keypoints": ["a", "b"]} for i in (1, 2, 3)]},
     ]  # fmt: skip

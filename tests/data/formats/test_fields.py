@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.fields import as_flag, as_id, as_number, as_numbers, parse_json, read_text, short
+from mrcnn.data.formats.fields import as_flag, as_id, as_number, as_numbers, parse_entries, parse_json, read_text, short
 
 INF, NAN = float("inf"), float("nan")
 
@@ -62,3 +63,12 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for text in ("", "{", "[" * 10**5, "1" * 5000):
         with pytest.raises(DataError, match=r"x\.json: not valid JSON"):
             parse_json(text, "x.json")
+
+
+def test_entries_are_what_json_reads_but_for_integers_past_64_bits() -> None:
+    text = b'[{"id": 7, "bbox": [0.1, 2e-7, 123456789.125, -0.0], "name": "\\u00e9"}, null, true, 18446744073709551615]'
+    assert parse_entries(text) == json.loads(text)
+    assert parse_entries(b'["\\ud800", 1e999]') == ["\ud800", INF] and str(parse_entries(b"[NaN]")) == "[nan]"
+    assert isinstance(parse_entries(b"[18446744073709551616]")[0], float)
+    with pytest.raises(ValueError, match="line 1 column 2"):
+        parse_entries(b"[")

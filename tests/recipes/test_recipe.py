@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
-import yaml
 
 from mrcnn import recipes
 from mrcnn.base_config import BaseConfig, ConfigError
@@ -14,22 +12,6 @@ from mrcnn.data.augmentations.flip import RandomFlip
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes import Recipe, TrainConfig
 
-NAMES = (
-    "mask_rcnn_r50_fpn",
-    "mask_rcnn_r101_fpn",
-    "mask_rcnn_r152_fpn",
-    "mask_rcnn_x101_32x8d_fpn",
-    "mask_rcnn_r50_c4",
-    "mask_rcnn_r50_dc5",
-    "mask_rcnn_r50_fpn_gn",
-    "cascade_mask_rcnn_r50_fpn",
-    "faster_rcnn_r50_fpn",
-    "keypoint_rcnn_r50_fpn",
-    "mask_rcnn_efficientnet_lite0_fpn",
-    "mask_rcnn_mobilenetv3_fpn",
-    "mask_rcnn_convnext_tiny_fpn",
-    "mask_rcnn_efficientnetv2_s_fpn",
-)
 # Another valid value of every field where the rule below would give an invalid one.
 OTHERS: dict[str, Any] = {
     "model.backbone.depth": 101,
@@ -58,8 +40,8 @@ OTHERS: dict[str, Any] = {
 }
 
 # Fields that cannot change together with all others: config that are not there, and a depth at which a field that
-# does change means nothing.
-KEPT = {"model.roi_stage", "model.backbone.last_stage", "data.augmentations"}
+# does change means nothing, and a softmax of classes without classes.
+KEPT = {"model.roi_stage", "model.heads.0.class_agnostic", "model.backbone.last_stage", "data.augmentations"}
 
 
 def _choices(config: BaseConfig, prefix: str = "") -> dict[str, tuple]:
@@ -116,21 +98,6 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("suffix", [".yaml", ".yml", ".json"])
-def test_named_recipes_survive_files(tmp_path, name: str, suffix: str):
-    recipe = recipes.get(name)
-    assert recipes.named()[name] == recipe
-    assert Recipe.from_dict(recipe.to_dict()) == recipe
-    path = tmp_path / f"recipe{suffix}"
-    recipe.save(path)
-    assert recipes.load(path) == recipe
-    assert recipes.get(path) == recipe
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    text = path.read_text()
-    assert (json.loads(text) if suffix == ".json" else yaml.safe_load(text)) == recipe.to_dict()
-
-
 @pytest.mark.parametrize("name", ["mask_rcnn_r50_fpn", "mask_rcnn_efficientnet_lite0_fpn"])
 def test_every_field_can_be_changed_and_survives_a_file(tmp_path, name: str):
     recipe = recipes.get(name)
@@ -162,13 +129,6 @@ def test_augmentations_survive_a_file(tmp_path, suffix: str):
         Recipe().override({"data.augmentations": [{"kind": "Jitter"}]})
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_training_sizes_are_around_the_models(name: str):
-    recipe = recipes.get(name)
-    low, high = recipe.data.size_range(recipe.model.input.short_side)
-    assert low <= recipe.model.input.short_side <= high
-
-
 def test_a_recipe_for_a_model_of_another_size_says_so(caplog):
     recipe = recipes.get("mask_rcnn_r50_fpn")
     assert recipe.with_model(recipe.model) == recipe and not caplog.messages
@@ -178,14 +138,6 @@ def test_a_recipe_for_a_model_of_another_size_says_so(caplog):
         "the model resizes images to 320 (at most 512) pixels, in training too; model.input of the recipe, 800 (at "
         "most 1333), is not used"
     ]
-
-
-def test_the_names_are_those_of_the_package():
-    assert tuple(recipes.named()) == NAMES
-    with pytest.raises(ConfigError, match=r"no recipe 'mask_rcnn_r50_fp'; did you mean mask_rcnn_r50_fpn\? There are"):
-        recipes.get("mask_rcnn_r50_fp")
-    with pytest.raises(ConfigError, match=r"no recipe 'zzz'\. There are mask_rcnn_r50_fpn, .*, or give a YAML file"):
-        recipes.get("zzz")
 
 
 def test_a_short_file_keeps_the_defaults(tmp_path):
@@ -204,11 +156,6 @@ def test_a_short_file_keeps_the_defaults(tmp_path):
         ("train: {learning_rate: fast}", r"train\.learning_rate: expected float, got 'fast'"),
         ("train: {learning_rate: 0}", r"train\.learning_rate: expected a positive number, got 0"),
         ("train: {learning_rate: .nan}", r"train\.learning_rate: expected a number, got nan"),
-        ("train: {batch_size: 0}", r"train\.batch_size: expected at least 1, got 0"),
-        ("train: {eval_every_epochs: 0}", r"train\.eval_every_epochs: expected at least 1, got 0"),
-        ("train: {warmup_images: -1}", r"train\.warmup_images: expected at least 0, got -1"),
-        ("train: {weight_decay: -0.1}", r"train\.weight_decay: expected at least 0, got -0\.1"),
-        ("train: {clip_norm: 0}", r"train\.clip_norm: expected a positive number or none, got 0"),
         ("train: {optimizer: lamb}", r"train\.optimizer: expected one of 'sgd', 'adamw', got 'lamb'"),
         ("model: {backbone: {kind: VGG}}", r"model\.backbone\.kind: 'VGG' is not one of .*ResNetConfig"),
         ("model: {heads: [{kind: MaskHeadConfig, pool: {size: a}}]}", r"model\.heads\[0\]\.pool\.size: expected int"),
@@ -245,33 +192,6 @@ def test_building_takes_the_number_of_classes_from_their_names():
     assert model.box_head.class_logits.units == 4
     assert recipe.model.num_classes == 80
     assert dataclasses.replace(model.config, num_classes=80) == recipe.model
-
-
-def test_networks_of_keras_are_trained_by_adamw_at_several_scales():
-    for name, network in (("convnext_tiny", "ConvNeXtTiny"), ("efficientnetv2_s", "EfficientNetV2S")):
-        recipe = recipes.get(f"mask_rcnn_{name}_fpn_3x")
-        assert recipe.model.backbone.name == network and recipe.train.images == 4_320_000
-        assert (recipe.train.optimizer, recipe.train.learning_rate, recipe.train.weight_decay) == ("adamw", 1e-4, 0.05)
-        assert (recipe.data.short_sides[0], recipe.data.short_sides[-1]) == (480, 800)
-        assert recipe.model.heads == recipes.get("mask_rcnn_r50_fpn").model.heads
-    light, lite = recipes.get("mask_rcnn_mobilenetv3_fpn"), recipes.get("mask_rcnn_efficientnet_lite0_fpn")
-    assert light.override({"model.backbone": lite.model.backbone.to_dict()}) == lite
-
-
-@pytest.mark.parametrize(
-    "suffix, steps, milestones",
-    [
-        ("1x", 90_000, [60_000, 80_000]),
-        ("2x", 180_000, [120_000, 160_000]),
-        ("3x", 270_000, [210_000, 250_000]),
-        ("paper", 160_000, [120_000]),
-    ],
-)
-def test_lengths_of_the_public_models(suffix: str, steps: int, milestones: list[int]):
-    recipe = recipes.get(f"mask_rcnn_r50_fpn_{suffix}")
-    assert recipe.train.images == 16 * steps
-    assert [round(part * steps) for part in recipe.train.milestones] == milestones
-    assert recipe.model == recipes.get("mask_rcnn_r50_fpn").model
 
 
 def test_a_profile_takes_over_the_conventions_of_matterports_weights():

@@ -1,0 +1,225 @@
+"""The recipes that come with the package, by name, and lengths of training."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mrcnn.base_config import ConfigError
+from mrcnn.data.pipeline import DataConfig
+from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
+from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
+from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.heads.box import BoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
+from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+from mrcnn.modeling.necks.fpn import FPNConfig
+from mrcnn.modeling.necks.pass_through import PassThroughConfig
+from mrcnn.modeling.roi_pooling import RoiPoolConfig
+from mrcnn.modeling.roi_sampler import RoiSamplerConfig
+from mrcnn.modeling.roi_stage import Res5Config
+from mrcnn.modeling.rpn import RPNConfig
+from mrcnn.preprocessing import InputConfig
+from mrcnn.recipes.recipe import Recipe, load
+from mrcnn.recipes.train_config import TrainConfig
+
+
+def _paper(**model: Any) -> Recipe:
+    """The paper's FPN recipe, some components replaced.
+
+    Ref: Mask R-CNN, section 3.1; Feature Pyramid Networks, section 5.1.
+    """
+    return Recipe(
+        model=MaskRCNNConfig(**model),
+        data=DataConfig(flip_horizontal=0.5, max_instances=100, mask_side=112),
+    )
+
+
+def _mask_rcnn_c4() -> Recipe:
+    """RPN and heads on the stride-16 map, res5 on each RoI. Ref: Mask R-CNN, section 3 and figure 4 (left)."""
+    pool = RoiPoolConfig(size=14, levels=("c4",))
+    return _paper(
+        backbone=ResNetConfig(last_stage=4),
+        neck=PassThroughConfig(levels=("c4",)),
+        rpn=RPNConfig(channels=1024).on_one_map("c4"),
+        roi_stage=Res5Config(),
+        box_head=BoxHeadConfig(pool=pool, fc_dims=(), reduce="mean"),
+        heads=(MaskHeadConfig(pool=pool, conv_dims=()),),
+        input=InputConfig(divisor=16),
+    )
+
+
+def _mask_rcnn_dc5() -> Recipe:
+    """RPN and heads on res5, dilated so that it keeps stride 16. Ref: Deformable ConvNets, section 4.1."""
+    return _paper(
+        backbone=ResNetConfig(dilate_c5=True),
+        neck=PassThroughConfig(levels=("c5",)),
+        rpn=RPNConfig(channels=2048).on_one_map("c5"),
+        box_head=BoxHeadConfig(pool=RoiPoolConfig(size=7, levels=("c5",))),
+        heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14, levels=("c5",))),),
+    )
+
+
+def _mask_rcnn_gn() -> Recipe:
+    """Group norm throughout, four convolutions in the box head. Ref: Group Normalization, section 4.2."""
+    return _paper(
+        backbone=ResNetConfig(norm="gn"),
+        neck=FPNConfig(norm="gn"),
+        box_head=BoxHeadConfig(conv_dims=(256,) * 4, conv_norm="gn", fc_dims=(1024,)),
+        heads=(MaskHeadConfig(conv_norm="gn"),),
+    )
+
+
+def _keypoint_rcnn() -> Recipe:
+    """People and their 17 joints, trained at several scales. Ref: Mask R-CNN, section 5."""
+    recipe = _paper(num_classes=1, heads=(KeypointHeadConfig(),))
+    scales = tuple(range(640, 801, 32))
+    data = dataclasses.replace(recipe.data, short_sides=scales, num_joints=17)
+    return dataclasses.replace(recipe, data=data, train=TrainConfig(best_by="val_keypoints/AP"))
+
+
+def _faster_rcnn() -> Recipe:
+    """Boxes only. Ref: Feature Pyramid Networks, section 5.2."""
+    return dataclasses.replace(_paper(heads=()), train=TrainConfig(best_by="val_box/AP"))
+
+
+def _mask_rcnn_efficientnet_lite0() -> Recipe:
+    """A recipe for a laptop: a light backbone, a narrow pyramid, light heads, small images.
+
+    The backbone's ImageNet features are several times larger than a ResNet's, so the pyramid is group-normalized.
+    """
+    return Recipe(
+        model=MaskRCNNConfig(
+            backbone=EfficientNetLiteConfig(),
+            neck=FPNConfig(channels=128, norm="gn"),
+            rpn=RPNConfig(channels=128, pre_nms_train=1000, pre_nms_test=1000, post_nms_train=500, post_nms_test=500),
+            roi_sampler=RoiSamplerConfig(num_rois=128),
+            box_head=BoxHeadConfig(fc_dims=(256, 256)),
+            heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14), num_foreground=32, conv_dims=(64,) * 4, deconv_dim=64),),
+            input=InputConfig(short_side=512, long_side=832),
+        ),
+        data=DataConfig(short_sides=(416, 448, 480, 512), flip_horizontal=0.5, mask_side=56),
+        train=TrainConfig(
+            images=16_000,
+            batch_size=4,
+            optimizer="adamw",
+            learning_rate=2.4e-3,
+            weight_decay=0.01,
+            schedule="cosine",
+            warmup_images=800,
+            clip_norm=5.0,
+        ),
+    )
+
+
+def _mask_rcnn_mobilenetv3() -> Recipe:
+    """The laptop's recipe with MobileNetV3-Large. Ref: Searching for MobileNetV3, arXiv 1905.02244, table 1."""
+    recipe = _mask_rcnn_efficientnet_lite0()
+    return dataclasses.replace(
+        recipe, model=dataclasses.replace(recipe.model, backbone=KerasApplicationsConfig(name="MobileNetV3Large"))
+    )
+
+
+def _with_adamw(name: str, learning_rate: float, weight_decay: float) -> Recipe:
+    """The paper's heads on a network of `keras.applications`, trained at several scales by AdamW.
+
+    Such a network has no norm after its last sum, and its features are several times larger than a ResNet's, so the
+    pyramid is group-normalized.
+    """
+    recipe = _paper(backbone=KerasApplicationsConfig(name=name), neck=FPNConfig(norm="gn"))
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(recipe.data, short_sides=tuple(range(480, 801, 32))),
+        train=TrainConfig(optimizer="adamw", learning_rate=learning_rate, weight_decay=weight_decay),
+    )
+
+
+def _mask_rcnn_convnext_tiny() -> Recipe:
+    """ConvNeXt-T, its rate, decay and scales. Ref: A ConvNet for the 2020s, arXiv 2201.03545, appendix A.3."""
+    return _with_adamw("ConvNeXtTiny", 1e-4, 0.05)
+
+
+def _mask_rcnn_efficientnetv2_s() -> Recipe:
+    """EfficientNetV2-S, trained as ConvNeXt-T is. Ref: EfficientNetV2, arXiv 2104.00298, table 4."""
+    return _with_adamw("EfficientNetV2S", 1e-4, 0.05)
+
+
+def _mask_rcnn_swin_t() -> Recipe:
+    """Swin-T, its rate, decay, warm-up, scales and stochastic depth. Ref: arXiv 2103.14030, section 4.2 and A2.2.
+
+    Its maps are normalized, so the pyramid needs no norm. Weight decay leaves out the bias of positions and all norms
+    as there, and here the other biases, too.
+    """
+    recipe = _paper(backbone=SwinConfig(drop_path=0.2))
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(recipe.data, short_sides=tuple(range(480, 801, 32))),
+        train=TrainConfig(optimizer="adamw", learning_rate=1e-4, weight_decay=0.05, warmup_images=16_000),
+    )
+
+
+_NAMED: dict[str, Callable[[], Recipe]] = {
+    "mask_rcnn_r50_fpn": _paper,
+    "mask_rcnn_r101_fpn": lambda: _paper(backbone=ResNetConfig(depth=101)),
+    "mask_rcnn_r152_fpn": lambda: _paper(backbone=ResNetConfig(depth=152)),
+    "mask_rcnn_x101_32x8d_fpn": lambda: _paper(backbone=ResNetConfig(depth=101, groups=32, width_per_group=8)),
+    "mask_rcnn_r50_c4": _mask_rcnn_c4,
+    "mask_rcnn_r50_dc5": _mask_rcnn_dc5,
+    "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
+    "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
+    "faster_rcnn_r50_fpn": _faster_rcnn,
+    "keypoint_rcnn_r50_fpn": _keypoint_rcnn,
+    "mask_rcnn_efficientnet_lite0_fpn": _mask_rcnn_efficientnet_lite0,
+    "mask_rcnn_mobilenetv3_fpn": _mask_rcnn_mobilenetv3,
+    "mask_rcnn_convnext_tiny_fpn": _mask_rcnn_convnext_tiny,
+    "mask_rcnn_swin_t_fpn": _mask_rcnn_swin_t,
+    "mask_rcnn_efficientnetv2_s_fpn": _mask_rcnn_efficientnetv2_s,
+}
+
+
+def named() -> dict[str, Recipe]:
+    """All recipes that come with the package, by name."""
+    return {name: make() for name, make in _NAMED.items()}
+
+
+SCHEDULES = {
+    # Lengths of the public model zoos, in images, so that they hold for any number of devices; steps are of 16.
+    "1x": {"train.images": 1_440_000, "train.milestones": [2 / 3, 8 / 9]},  # 90,000 steps, down at 60,000 and 80,000
+    "2x": {"train.images": 2_880_000, "train.milestones": [2 / 3, 8 / 9]},
+    "3x": {"train.images": 4_320_000, "train.milestones": [7 / 9, 25 / 27]},  # 270,000; 210,000 and 250,000
+    # 160,000 steps, down at 120,000. Ref: Mask R-CNN, section 3.1
+    "paper": {"train.images": 2_560_000, "train.milestones": [3 / 4]},
+}
+"""By suffix: "mask_rcnn_r50_fpn_3x" is mask_rcnn_r50_fpn with the length "3x"."""
+
+
+def get(name_or_path: str | os.PathLike[str], *, profile: str | None = None) -> Recipe:
+    """A recipe by name, or from a file.
+
+    Args:
+        name_or_path: one of `named`, with a suffix of `SCHEDULES` or without, or a YAML or JSON file.
+        profile: take the conventions of this program, see `Recipe.with_profile`; None: the recipe's own.
+
+    Raises:
+        ConfigError: neither a known name nor a readable file; the message lists close names.
+    """
+    if profile is not None:
+        return get(name_or_path).with_profile(profile)
+    name = str(name_or_path)
+    if name in _NAMED:
+        return _NAMED[name]()
+    base, _, suffix = name.rpartition("_")
+    if base in _NAMED and suffix in SCHEDULES:
+        return _NAMED[base]().override(SCHEDULES[suffix])
+    if Path(name).suffix in (".yaml", ".yml", ".json") or Path(name).is_file():
+        return load(name)
+    close = difflib.get_close_matches(name, _NAMED, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    raise ConfigError(f"no recipe {name!r}{hint} There are {', '.join(_NAMED)}, or give a YAML file")

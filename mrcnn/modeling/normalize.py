@@ -48,9 +48,8 @@ class StoredNormalization(keras.layers.Layer):
     Example:
         >>> layer = StoredNormalization()
         >>> layer.build((None, None, None, 1))
-        >>> layer.mean.assign([2.0])
-        >>> layer.variance.assign([4.0])
-        >>> float(layer(tf.constant([[[[6.0]]]])))
+        >>> layer.set_weights([tf.constant([2.0]), tf.constant([4.0])])
+        >>> layer(tf.constant([[[[6.0]]]])).numpy().item()
         2.0
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from mrcnn.modeling.backbones.swin import MergeCells, PadToMultiple, SwinConfig,
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.variables import named_variables
 from tests.ground_truth import batch_of
+from tests.mean_color import write_set
 from tests.modeling.backbone_model import after_a_step, check_fresh_process
 from tests.tiny_model import noise_images, tiny_config
 
@@ -231,6 +233,49 @@ def test_gradient_of_recomputed_features_leaves_the_same_blocks_out():
     model.recompute_backbone = True
     for again, first in zip(gradients(), kept, strict=True):
         np.testing.assert_allclose(again, first, rtol=1e-3, atol=1e-4 * max(1.0, np.abs(first).max()))
+
+
+class StopAt(keras.callbacks.Callback):
+    """Asks the run to stop after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.left = steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.slow
+def test_a_run_with_stochastic_depth_resumes_exactly(tmp_path):
+    data = write_set(tmp_path / "images", num=3, side=64)
+    changes = {
+        "model.input.short_side": 64,
+        "model.input.long_side": 64,
+        "data.mask_side": 14,
+        "train.images": 8,
+        "train.batch_size": 2,
+        "train.optimizer": "adamw",
+        "train.train_layers": "all",
+    }
+    recipe = mrcnn.recipes.get("mask_rcnn_swin_t_fpn").override(changes)
+
+    def run(seed: int, out: str, **options) -> dict[str, np.ndarray]:
+        keras.utils.set_random_seed(seed)
+        backbone = dataclasses.replace(SMALL, depths=(1, 1, 1, 1), drop_path=0.6)
+        config = dataclasses.replace(tiny_config(), backbone=backbone, heads=())
+        model = MaskRCNN(config, ["thing", "other"], [3, 8])
+        mrcnn.train(model, data, recipe=recipe, out=tmp_path / out, progress=False, **options)
+        return {path: variable.numpy() for path, variable in named_variables(model).items()}
+
+    whole = run(1, "whole")
+    with pytest.raises(SystemExit):
+        run(1, "stopped", callbacks=[StopAt(2)])
+    resumed = run(2, "stopped", resume=True)
+    for path, value in whole.items():
+        np.testing.assert_array_equal(resumed[path], value, err_msg=path)
 
 
 def test_rates_rise_from_block_to_block():

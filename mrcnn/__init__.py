@@ -74,10 +74,10 @@ if TYPE_CHECKING:
     from mrcnn.training.evaluation_run import evaluate as evaluate
     from mrcnn.training.fit import train as train
     from mrcnn.training.freezing import set_trainable as set_trainable
+    from mrcnn.weights.cache import downloaded_weights as downloaded_weights
     from mrcnn.weights.checkpoint import load_model as load_model
     from mrcnn.weights.checkpoint import save_checkpoint as save_checkpoint
     from mrcnn.weights.download import download_weights as download_weights
-    from mrcnn.weights.download import downloaded_weights as downloaded_weights
     from mrcnn.weights.download import remove_download as remove_download
     from mrcnn.weights.hub_push import push_to_hub as push_to_hub
     from mrcnn.weights.imagenet import load_imagenet as load_imagenet
@@ -115,7 +115,7 @@ _HOME = {
     "detect_tiled": "mrcnn.inference",
     "diagnose": "mrcnn.doctor",
     "download_weights": "mrcnn.weights.download",
-    "downloaded_weights": "mrcnn.weights.download",
+    "downloaded_weights": "mrcnn.weights.cache",
     "draw": "mrcnn.drawing",
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",

@@ -20,6 +20,7 @@ from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.function import CallableConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
+from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import MergeCells, PadToMultiple, SwinConfig, WindowAttention
 from mrcnn.modeling.drop_path import DropPath
@@ -152,6 +153,7 @@ BACKBONES = {
     "ResNet": backbone(ResNetConfig(groups=1, width_per_group=4, last_stage=4, norm="bn"), MOVING),
 }
 SLOW_BACKBONES = {
+    "MobileNetV3": backbone(MobileNetV3Config(freeze_at=2)),
     "ResNet, dilated": backbone(ResNetConfig(groups=2, width_per_group=4, dilate_c5=True, norm="gn", freeze_at=0)),
     "KerasApplications": backbone(KerasApplicationsConfig(name="MobileNetV3Small", freeze_at=1), height=64, width=96),
 }

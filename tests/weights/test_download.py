@@ -13,15 +13,8 @@ from pathlib import Path
 import pytest
 
 from mrcnn.weights import fetch as module
-from mrcnn.weights.download import (
-    DownloadError,
-    download,
-    downloaded_weights,
-    entry_of_url,
-    local_file,
-    place_of,
-    remove,
-)
+from mrcnn.weights.cache import downloaded_weights, place_of, remove
+from mrcnn.weights.download import DownloadError, download, entry_of_url, local_file
 from mrcnn.weights.zoo import Checksum, ZooEntry, ZooError
 from tests.weights.file_server import Behavior, serve
 

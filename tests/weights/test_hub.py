@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mrcnn.weights import fetch, hub
-from mrcnn.weights.download import download_weights, downloaded_weights, local_file, remove_download
+from mrcnn.weights.cache import downloaded_weights
+from mrcnn.weights.download import download_weights, local_file, remove_download
 from mrcnn.weights.fetch import DownloadError
 from mrcnn.weights.hub import HubAddress, parse_address
 from tests.weights.file_server import Behavior

@@ -145,6 +145,12 @@ class Agreement:
             return None
         return OTHER_BOX, f"{OTHER_BOX} (IoU {overlap:.2f})"
 
+    def extend(self, ious: np.ndarray, corner_ious: np.ndarray) -> None:
+        """Count f64[n] overlaps of objects that agree, each with a mask that covers a pixel; see `add`."""
+        self.num_masks += len(ious)
+        self.ious.extend(ious.tolist())
+        self.corner_ious.extend(corner_ious.tolist())
+
     def file_issue(self, path: str) -> tuple[DatasetIssue, str] | None:
         """One issue in place of those of all objects, where all share a fault, and the kind it replaces."""
         if self.num_masks > 1 and self.num_empty == self.num_masks:

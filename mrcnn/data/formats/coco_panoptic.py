@@ -15,10 +15,11 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.agreement import LEFT_OUT
 from mrcnn.data.formats.base import Format, holds_keys
-from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.collector import Collector
 from mrcnn.data.formats.fields import as_flag, as_id, as_number, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_files import read_object
 from mrcnn.data.formats.label_map import packed_colors, read_values, regions
 from mrcnn.data.formats.splits import canonical, in_order, name_in

@@ -19,10 +19,11 @@ import numpy as np
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
-from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.collector import Collector
 from mrcnn.data.formats.cvat_writer import write_cvat
 from mrcnn.data.formats.fields import short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.shapes import ellipse, rectangle
 from mrcnn.data.formats.splits import canonical, in_order

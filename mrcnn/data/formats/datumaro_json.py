@@ -14,10 +14,11 @@ import numpy as np
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format, holds_keys
-from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.collector import Collector
 from mrcnn.data.formats.fields import as_flag, as_id, as_number, short
 from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_files import read_object
 from mrcnn.data.formats.shapes import ellipse
 from mrcnn.data.formats.splits import canonical, in_order

@@ -19,11 +19,12 @@ import numpy as np
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format, holds_keys
-from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
+from mrcnn.data.formats.collector import Collector, relative_id
 from mrcnn.data.formats.fields import as_id, short
 from mrcnn.data.formats.geojson_features import Georeference, georeference
 from mrcnn.data.formats.geojson_writer import write_geojson
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.instance_map import CLASS
 from mrcnn.data.formats.label_files import keep_unlabeled, read_object
 from mrcnn.data.formats.saving import Saver

@@ -18,8 +18,9 @@ from PIL import Image
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
-from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
+from mrcnn.data.formats.collector import Collector, relative_id
 from mrcnn.data.formats.image_files import files_below, images_below
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_map import are_mots_values, packed_colors, read_array, read_values, regions
 from mrcnn.data.formats.map_writers import write_maps
 from mrcnn.data.formats.saving import Saver

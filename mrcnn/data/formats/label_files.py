@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
+from mrcnn.data.formats.collector import Collector, relative_id
 from mrcnn.data.formats.fields import parse_json, read_text
 from mrcnn.data.formats.image_files import ImageFiles
+from mrcnn.data.formats.image_objects import ImageObjects
 
 
 def read_labels(

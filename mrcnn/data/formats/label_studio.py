@@ -18,10 +18,11 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format, holds_keys
 from mrcnn.data.formats.brush import decode_brush
-from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.collector import Collector
 from mrcnn.data.formats.fields import as_id, as_number, parse_json, read_text, short
 from mrcnn.data.formats.image_files import files_below
 from mrcnn.data.formats.image_lookup import ImageLookup
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_studio_writer import write_label_studio
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.shapes import ellipse, rectangle

@@ -22,9 +22,10 @@ from PIL import Image
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format, holds_keys
-from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
+from mrcnn.data.formats.collector import Collector, relative_id
 from mrcnn.data.formats.fields import as_number, parse_json, read_text, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_files import read_object
 from mrcnn.data.formats.labelme_writer import write_labelme
 from mrcnn.data.formats.saving import Saver

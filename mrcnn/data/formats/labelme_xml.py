@@ -16,8 +16,9 @@ import numpy as np
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
-from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
+from mrcnn.data.formats.collector import Collector, relative_id
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_files import keep_unlabeled
 from mrcnn.data.formats.label_map import read_values
 from mrcnn.data.formats.xml_text import Element, read_xml, xml_root_tag

@@ -18,8 +18,9 @@ import numpy as np
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
-from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
+from mrcnn.data.formats.collector import Collector, relative_id
 from mrcnn.data.formats.image_files import files_below, images_below
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.instance_map import CLASS
 from mrcnn.data.formats.label_map import read_values
 from mrcnn.data.formats.map_writers import write_object_masks

@@ -8,9 +8,10 @@ from pathlib import Path
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format, holds_keys
-from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.collector import Collector
 from mrcnn.data.formats.fields import as_id, as_number, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.instance_map import CLASS
 from mrcnn.data.formats.label_files import keep_unlabeled, read_labels, read_object
 

@@ -20,9 +20,10 @@ from typing import Any
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
-from mrcnn.data.formats.collector import Collector, ImageObjects, relative_id
+from mrcnn.data.formats.collector import Collector, relative_id
 from mrcnn.data.formats.fields import parse_json, read_text, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below, images_below
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_map import are_mots_values, read_values, regions
 from mrcnn.data.formats.splits import split_folders
 

@@ -25,9 +25,10 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.base import Format
 from mrcnn.data.formats.checksum import masked_crc
-from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.collector import Collector
 from mrcnn.data.formats.fields import read_text
 from mrcnn.data.formats.image_files import files_below
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.proto import Features, parse_example
 from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order, name_in

@@ -9,8 +9,8 @@ import numpy as np
 
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.agreement import iou
-from mrcnn.data.formats.collector import ImageObjects
 from mrcnn.data.formats.fields import read_text
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_map import Region, packed_colors, read_values, regions
 
 VOC_CLASSES = (

@@ -10,8 +10,9 @@ import numpy as np
 
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.collector import Collector
 from mrcnn.data.formats.fields import read_text, short
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.yolo_layout import SAMPLED
 
 _ROW = re.compile(rb"^\s*\d+(?:\.0*)?(?:[ \t]+[-+]?[\d.]+(?:[eE][-+]?\d+)?|[ \t]+[-+]?nan){4,}\s*$", re.IGNORECASE)
@@ -52,11 +53,7 @@ class RowReader:
         if self.names is None:
             for k in range(self.largest + 1):
                 self.collector.add_class(str(k), k)
-            order = {name: int(name) for name in self.collector.class_names}
-            self.collector._class_ids, before = {}, dict(self.collector._class_ids)
-            for name in sorted(order, key=order.__getitem__):
-                self.collector._class_ids[name] = before[name]
-        return self.collector.finish(validate=validate, by_name=False)
+        return self.collector.finish(validate=validate, order=int)
 
     def _row(self, objects: ImageObjects, line: str, record: str) -> None:
         try:

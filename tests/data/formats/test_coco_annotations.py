@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcnn.data.formats import coco_annotations
 from mrcnn.data.formats.coco_annotations import AnnotationReader
 
 RING = [10.5, 10, 30, 10, 30, 25.25]
@@ -70,16 +69,3 @@ def test_keypoints_of_plain_entries(slow: list[int]) -> None:
 def test_pieces_with_other_types_are_read_entry_by_entry(slow: list[int], change: dict[str, Any]) -> None:
     reader().add_piece(0, json.dumps([entry(1), entry(2, **change)]).encode())
     assert slow == [0, 1]
-
-
-def test_polygons_are_cut_out_where_they_are_plain() -> None:
-    for text, number in (
-        (b'{"segmentation": [[1, 2]]}', 1),
-        (b'{"segmentation" :[ [1],[2 ] \n]}', 1),
-        (b'{"segmentation": [[[1, 2]]]}', 0),
-        (b'{"segmentation": {"size": [[1]]}}', 0),
-        (b'{"segmentation": [[1', 0),
-        (b'{"a": "\\"segmentation\\": [[1]]"}', 0),
-    ):
-        reduced, texts = coco_annotations._without_polygons(text)
-        assert len(texts) == number and (reduced == text) == (number == 0)

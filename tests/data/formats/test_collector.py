@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.collector import Collector, relative_id
-from tests.data.formats.sample_sets import kinds, masks, write_image
+from tests.data.formats.sample_sets import kinds, write_image
 
 SQUARE = [[2, 2], [8, 2], [8, 8], [2, 8]]
 
@@ -21,15 +20,6 @@ def test_classes_that_occur_are_in_the_order_of_their_names(tmp_path: Path) -> N
     data = collector.finish()
     assert data.class_names == ("cat", "dog") and [a.class_id for a in data.annotations(0)] == [2, 1]
     assert kinds(data) == ["unknown class", "unknown class"]
-
-
-def test_masks_are_cut_at_the_edge_of_the_image(tmp_path: Path) -> None:
-    collector = Collector(tmp_path, "mine", ["cat"])
-    image = collector.image("a", write_image(tmp_path / "a.png", 10, 8))
-    assert image.add_mask("cat", np.ones((4, 4)), top=-2, left=8).box == (0, 8, 2, 10)
-    assert image.add_mask("cat", np.ones((4, 4)), top=8, left=0) is None
-    data = collector.finish()
-    assert [int(m.sum()) for m in masks(data, 0)] == [4] and kinds(data) == ["mask without a pixel"]
 
 
 def test_sizes_and_orientation(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mrcnn.data.errors import DataError
-from mrcnn.data.formats.collector import Collector, ImageObjects
+from mrcnn.data.formats.collector import Collector
 from mrcnn.data.formats.image_files import ImageFiles
+from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_files import keep_unlabeled, read_labels, read_object
 from tests.data.formats.sample_sets import assert_issue, kinds, write_image
 

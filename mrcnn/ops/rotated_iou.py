@@ -1,8 +1,8 @@
 """Overlaps of rotated boxes, and non-maximum suppression by them.
 
 Two rectangles meet in a convex polygon whose vertices are among 24 points: the crossings of their sides, and the
-corners of each that lie in the other. The points found are sorted by their direction from their mean, and the polygon's
-area follows from its vertices. A point found twice adds nothing, so neither touching sides nor equal boxes are special.
+corners of each that lie in the other. These are sorted by their direction from their mean, and the polygon's
+area follows from its vertices. A point twice among them adds nothing, so neither touching sides nor equal boxes are special.
 Only pairs whose axis-aligned bounds overlap are computed; the rest, nearly all, are 0.
 """
 
@@ -60,15 +60,15 @@ def _intersections(a: Tensor, b: Tensor) -> Tensor:
     corners_a, corners_b = rotated_corners(a - origin), rotated_corners(b - origin)
     crossings, are_crossings = _crossings(corners_a, corners_b)
     points = tf.concat([crossings, corners_a, corners_b], axis=1)  # [K, 24, 2]
-    found = tf.concat(
+    are_vertices = tf.concat(
         [are_crossings, _are_inside(corners_a, corners_b), _are_inside(corners_b, corners_a)], axis=1
     )  # [K, 24]
-    weight = tf.cast(found, tf.float32)
+    weight = tf.cast(are_vertices, tf.float32)
     number = tf.reduce_sum(weight, axis=1)
     mean = tf.reduce_sum(points * weight[..., tf.newaxis], axis=1) / tf.maximum(number, 1.0)[:, tf.newaxis]
     points -= mean[:, tf.newaxis]
     first = tf.gather(points, tf.argmax(weight, axis=1), batch_dims=1)
-    points = tf.where(found[..., tf.newaxis], points, first[:, tf.newaxis])
+    points = tf.where(are_vertices[..., tf.newaxis], points, first[:, tf.newaxis])
     order = tf.argsort(tf.atan2(points[..., 0], points[..., 1]), axis=1)
     points = tf.gather(points, order, batch_dims=1)
     doubled = tf.reduce_sum(_cross(points, tf.roll(points, -1, axis=1)), axis=1)

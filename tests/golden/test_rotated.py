@@ -54,7 +54,10 @@ def test_deltas(golden: Golden) -> None:
 def test_boxes_and_anchors(golden: Golden) -> None:
     boxes = golden["boxes"][:, OURS]
     assert close(rotated_area(boxes), golden["boxes_area"])
-    assert close(normalize_angles(boxes), golden["boxes_normalised"][:, OURS])
+    assert close(
+        normalize_angles(boxes),
+        golden[next(key for key in golden.values.files if key.startswith("boxes_normal"))][:, OURS],
+    )
     assert close(clip_rotated_boxes(boxes, [50, 60]), golden["boxes_clipped_50x60"][:, OURS])
     assert close(scale_rotated_boxes(boxes, [0.5, 1.5]), golden["boxes_scaled_1.5_0.5"][:, OURS])
     cells = rotated_cell_anchors([16, 32], [0.5, 1, 2], [-90, -45, 0, 45])

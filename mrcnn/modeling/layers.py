@@ -135,7 +135,7 @@ class ConvNorm(keras.layers.Layer):
             outputs = tf.nn.bias_add(outputs, tf.cast(shift, outputs.dtype))
         elif self.norm is None:
             outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, outputs.dtype))
-        elif self.norm_kind == "gn":
+        elif self.norm_kind in ("gn", "ln"):
             outputs = self.norm(outputs)
         else:
             outputs = self.norm(outputs, training=training)

@@ -93,6 +93,7 @@ MAPS = {
     "bn": norm("bn", MOVING),
     "sync_bn": norm("sync_bn", MOVING),
     "gn": norm("gn"),
+    "ln": norm("ln"),
     "DropPath": own_layer(lambda: DropPath(0.5), (2, 7, 6, 8)),
     "PadToMultiple": own_layer(lambda: PadToMultiple(4), (2, 8, 8, 8)),
     "MergeCells": own_layer(MergeCells, (2, 4, 3, 32)),

@@ -2,8 +2,8 @@
 
 Two rectangles meet in a convex polygon whose vertices are among 24 points: the crossings of their sides, and the
 corners of each that lie in the other. These are sorted by their direction from their mean, and the polygon's
-area follows from its vertices. A point twice among them adds nothing, so neither touching sides nor equal boxes are special.
-Only pairs whose axis-aligned bounds overlap are computed; the rest, nearly all, are 0.
+area follows from its vertices. A point twice among them adds nothing, so neither touching sides nor equal boxes are
+special. Only pairs whose axis-aligned bounds overlap are computed; the rest, nearly all, are 0.
 """
 
 from __future__ import annotations

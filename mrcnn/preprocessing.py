@@ -34,7 +34,8 @@ class InputConfig(BaseConfig):
     # "linear_u8": as "linear", rounded to gray levels as `cv2.resize` does.
     # "linear_black_u8": as "linear", with black beyond the image's edges, fractions of a gray level cut off.
     interpolation: Interpolation = "antialias_u8"
-    canvas: Literal["divisor", "square"] = "divisor"  # just large enough, or long_side x long_side
+    canvas: Literal["divisor", "square"] = "divisor"  # just large enough, or square_side x square_side
+    square_side: int | None = None  # of a square canvas, unless the image is larger; None: long_side
     padding: Literal["corner", "center"] = "corner"  # the image lies in the upper left corner, or in the middle
     padding_pixels: Literal["zero_input", "black"] = "zero_input"  # padding is 0 after, or before, normalizing
     clip_to: Literal["content", "canvas"] = "content"  # what proposals are clipped to; detections always to the content
@@ -45,6 +46,8 @@ class InputConfig(BaseConfig):
         for name in ("short_side", "long_side", "divisor"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"input.{name}: expected at least 1, got {getattr(self, name)}")
+        if self.square_side is not None and self.square_side < 1:
+            raise ConfigError(f"input.square_side: expected at least 1, got {self.square_side}")
 
     @property
     def image_dtype(self) -> tf.DType:
@@ -70,10 +73,15 @@ class InputConfig(BaseConfig):
             short = max(short, min(height, width))
         return resized_shape(height, width, short * factor, limit, self.rounding)
 
+    @property
+    def square(self) -> int:
+        """Least side of the canvas: that of a square one, else 0."""
+        return (self.square_side or self.long_side) if self.canvas == "square" else 0
+
     def canvas_size(self, content_height: int, content_width: int) -> tuple[int, int]:
         """(height, width) of the canvas for a resized image."""
         if self.canvas == "square":
-            content_height = content_width = max(self.long_side, content_height, content_width)
+            content_height = content_width = max(self.square, content_height, content_width)
         return padded_shape(content_height, content_width, self.divisor)
 
     def origin(self, canvas: tuple[int, int], content: tuple[int, int]) -> tuple[int, int]:

@@ -20,7 +20,7 @@ def noise(height: int, width: int, channels: int = 3) -> np.ndarray:
     return np.random.default_rng(0).integers(1, 256, (height, width, channels)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", ["short_side", "long_side", "divisor"])
+@pytest.mark.parametrize("name", ["short_side", "long_side", "divisor", "square_side"])
 def test_sides_must_be_positive(name: str) -> None:
     with pytest.raises(ConfigError, match=rf"input\.{name}: expected at least 1, got 0"):
         InputConfig(**{name: 0})
@@ -33,6 +33,9 @@ def test_sides_must_be_positive(name: str) -> None:
         (InputConfig(20, 40, 16), ((32, 32), (20, 30), (0, 0))),
         (CENTER, ((32, 32), (20, 30), (6, 1))),
         (dataclasses.replace(CENTER, canvas="square"), ((48, 48), (20, 30), (14, 9))),
+        (dataclasses.replace(CENTER, canvas="square", square_side=60), ((64, 64), (20, 30), (22, 17))),
+        (dataclasses.replace(CENTER, square_side=60), ((32, 32), (20, 30), (6, 1))),
+        (dataclasses.replace(CENTER, canvas="square", square_side=16), ((32, 32), (20, 30), (6, 1))),
         (InputConfig(20, 27, 1, rounding="floor"), ((18, 27), (18, 27), (0, 0))),
         (InputConfig(5, 40, 8, never_shrink_for_short=True), ((16, 16), (10, 15), (0, 0))),
     ],

@@ -54,7 +54,7 @@ def resized_shape(
 
 def canvas_padding(side: Tensor, config: InputConfig) -> tuple[Tensor, Tensor]:
     """Pixels (i32, as `side`) before and after an image along one axis of its canvas; see `InputConfig.canvas_size`."""
-    wanted = tf.maximum(side, config.long_side) if config.canvas == "square" else side
+    wanted = tf.maximum(side, config.square)
     total = wanted + -wanted % config.divisor - side
     before = total // 2 if config.padding == "center" else tf.zeros_like(side)
     return before, total - before

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from mrcnn.matterport import targets
 from mrcnn.matterport.batches import as_batch
+from mrcnn.matterport.generator import Samples, batches_of
 
 _AHEAD = 4  # batches made before they are asked for
 _LOCKS: weakref.WeakKeyDictionary[Any, threading.Lock] = weakref.WeakKeyDictionary()
@@ -56,18 +56,16 @@ class Feed:
     ) -> None:
         self.error: BaseException | None = None
         self._config, self._lock = config, lock_of(dataset)
-        self._lists = targets.data_generator(
+        samples = Samples(
             load_image_gt,
             _plain,
             backbone_shapes,
             dataset,
             config,
-            shuffle=True,
-            augment=False,
             augmentation=augmentation,
-            batch_size=int(config.BATCH_SIZE),
-            no_augmentation_sources=plain_sources,
+            plain_sources=plain_sources,
         )
+        self._lists = batches_of(samples, config, int(config.BATCH_SIZE))
         self._first: dict[str, np.ndarray] | None = self._make()
         self.spec = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in self._first.items()}
         if config.IMAGE_RESIZE_MODE not in ("square", "crop"):  # sizes of images differ from batch to batch

@@ -32,6 +32,10 @@ class Step(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         self.function, self.components = function, list(components)
 
+    def build(self, *_: Any, **__: Any) -> None:
+        """Nothing to make: the components have their weights."""
+        self.built = True
+
     def call(self, *inputs: Any) -> Any:
         """The function's value."""
         return self.function(*inputs)

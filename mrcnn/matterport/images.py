@@ -13,6 +13,8 @@ import tensorflow as tf
 from mrcnn.data import augmenters
 from mrcnn.data.rgb import turned
 from mrcnn.matterport import utils
+from mrcnn.matterport.resizing import centered, enlarged
+from mrcnn.ops import resize as resize_ops
 
 
 def mold_image(images: np.ndarray, config: Any) -> np.ndarray:
@@ -65,15 +67,23 @@ def compute_backbone_shapes(config: Any, image_shape: Any) -> np.ndarray:
     )
 
 
-def resized(image: np.ndarray, config: Any, mode: str | None = None) -> Any:
-    """`utils.resize_image` as a `Config` says; `mode` instead of IMAGE_RESIZE_MODE."""
+def resized(image: np.ndarray, config: Any) -> Any:
+    """`utils.resize_image` as a `Config` says."""
     return utils.resize_image(
         image,
         min_dim=config.IMAGE_MIN_DIM,
         min_scale=config.IMAGE_MIN_SCALE,
         max_dim=config.IMAGE_MAX_DIM,
-        mode=mode or config.IMAGE_RESIZE_MODE,
+        mode=config.IMAGE_RESIZE_MODE,
     )
+
+
+def whole(image: np.ndarray, config: Any) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """An image that is enlarged as the mode "crop" does and not cropped: (image on its canvas, window in it)."""
+    large, _ = enlarged(image, config.IMAGE_MIN_DIM, config.IMAGE_MIN_SCALE)
+    height, width = resize_ops.padded_shape(large.shape[0], large.shape[1], 64)
+    shown, window, _ = centered(large, height, width)
+    return shown.astype(image.dtype), window
 
 
 def mold_inputs(images: Sequence[np.ndarray], config: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -13,8 +13,8 @@ import tensorflow as tf
 from mrcnn.export.saved_model import export_saved_model
 from mrcnn.matterport import weights_file
 from mrcnn.matterport.batches import MATCH, ROIS, as_batch, as_batches, given_anchors, given_proposals
-from mrcnn.matterport.layers import in_order, layer_type
 from mrcnn.matterport.progress import Progress
+from mrcnn.matterport.summary import lines, weights_of
 from mrcnn.matterport.view import GraphView
 from mrcnn.modeling import mask_rcnn
 from mrcnn.modeling.roi_sampler import sample_rois
@@ -108,10 +108,12 @@ class KerasModel(mask_rcnn.MaskRCNN):
 
     Attributes:
         source: the `Config` it was made of; set once it exists.
+        mode: "training" or "inference", what `summary` lists; the model is the same.
         history: Keras' History of the last training.
     """
 
     source: Any = None
+    mode: str = "inference"
     history: Any = None
     train_function: Any = None
     test_function: Any = None
@@ -210,29 +212,27 @@ class KerasModel(mask_rcnn.MaskRCNN):
         return super().predict(x, *args, **kwargs)
 
     def summary(self, *args: Any, print_fn: Any = None, **kwargs: Any) -> None:
-        """Print the layers that have weights by matterport's names and types, with their numbers of parameters.
+        """Print matterport's layers: names, types, shapes and numbers of parameters, as its own model has them.
+
+        Layers that Keras numbers (`activation_1`, `lambda_1`) are left out. A model of another network lists the
+        weights that it has.
 
         Args:
             *args, **kwargs: of Keras' `summary`; its widths and details are not known here.
             print_fn: called with each line; None: print.
         """
         del args, kwargs
-        show = print if print_fn is None else print_fn
-        layers = {layer.name: layer for layer in self.weighted_layers()}
-        show(f'Model: "{self.name}"')
-        show(f"{'Layer (type)':45} {'Shape of the kernel':25} Param #")
-        show("=" * 80)
-        counts = {True: 0, False: 0}
-        for name in in_order(layers):
-            weights = layers[name].weights
-            for weight in weights:
-                counts[bool(weight.trainable)] += int(np.prod(weight.shape))
-            total = sum(int(np.prod(weight.shape)) for weight in weights)
-            show(f"{f'{name} ({layer_type(name)})':45} {tuple(weights[0].shape)!s:25} {total:,}")
-        show("=" * 80)
-        show(f"Total params: {sum(counts.values()):,}")
-        show(f"Trainable params: {counts[True]:,}")
-        show(f"Non-trainable params: {counts[False]:,}")
+        variables, theirs = named_variables(self), weights_file.arrays_of(self, self.source)
+        if theirs is not None:
+            arrays = [(name, array.shape, variables[path].trainable) for name, (array, path) in theirs.items()]
+        else:
+            layers = weights_file.layer_names(self, self.source)
+            arrays = [
+                (f"{layers[path]}/{path.rpartition('/')[2]}", tuple(variable.shape), variable.trainable)
+                for path, variable in variables.items()
+            ]
+        for line in lines(self.name, weights_of(arrays), self.source, self.mode):
+            (print if print_fn is None else print_fn)(line)
 
     # Training and files
 

@@ -86,14 +86,7 @@ def resize_image(
     padding = [(0, 0), (0, 0), (0, 0)]
     if mode == "none":
         return image, window, scale, padding, crop
-    if min_dim:
-        scale = max(1, min_dim / min(h, w))
-    if min_scale and scale < min_scale:
-        scale = min_scale
-    if max_dim and mode == "square" and round(max(h, w) * scale) > max_dim:
-        scale = max_dim / max(h, w)
-    if scale != 1:
-        image = resize(image, (round(h * scale), round(w * scale)), preserve_range=True)
+    image, scale = enlarged(image, min_dim, min_scale, max_dim if mode == "square" else None)
     h, w = image.shape[:2]
     if mode in ("square", "pad64"):
         if mode == "pad64":
@@ -102,10 +95,7 @@ def resize_image(
         else:
             assert max_dim is not None, "Mode square needs max_dim"
             height = width = max_dim
-        top, left = (height - h) // 2, (width - w) // 2
-        padding = [(top, height - h - top), (left, width - w - left), (0, 0)]
-        image = np.pad(image, padding, mode="constant", constant_values=0)
-        window = (top, left, h + top, w + left)
+        image, window, padding = centered(image, height, width)
     elif mode == "crop":
         assert min_dim is not None, "Mode crop needs min_dim"
         y, x = random.randint(0, h - min_dim), random.randint(0, w - min_dim)
@@ -115,6 +105,37 @@ def resize_image(
     else:
         raise Exception(f"Mode {mode} not supported")
     return image.astype(dtype), window, scale, padding, crop
+
+
+def enlarged(
+    image: np.ndarray, min_dim: int | None, min_scale: float | None, max_dim: int | None = None
+) -> tuple[np.ndarray, float]:
+    """(an image with a shorter side of at least min_dim and a longer one of at most max_dim pixels, its scale).
+
+    Args:
+        image: [h, w, c]; the result is f64 where the scale is not 1.
+        min_dim, max_dim: None or 0: no limit.
+        min_scale: enlarge at least so much.
+    """
+    h, w = image.shape[:2]
+    scale = max(1, min_dim / min(h, w)) if min_dim else 1.0
+    if min_scale and scale < min_scale:
+        scale = min_scale
+    if max_dim and round(max(h, w) * scale) > max_dim:
+        scale = max_dim / max(h, w)
+    if scale != 1:
+        image = resize(image, (round(h * scale), round(w * scale)), preserve_range=True)
+    return image, scale
+
+
+def centered(
+    image: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, tuple[int, int, int, int], list[tuple[int, int]]]:
+    """(an image in the middle of a black canvas, its window (y1, x1, y2, x2) there, the padding of its axes)."""
+    h, w = image.shape[:2]
+    top, left = (height - h) // 2, (width - w) // 2
+    padding = [(top, height - h - top), (left, width - w - left), (0, 0)]
+    return np.pad(image, padding, mode="constant", constant_values=0), (top, left, h + top, w + left), padding
 
 
 def _nearest(size: int, scale: float) -> np.ndarray:

@@ -1,12 +1,7 @@
-"""What matterport's network was fed in training, for notebooks that look at it: anchor targets and batches of lists.
-
-Training here does not use it: `mrcnn.modeling` makes its targets itself, by the same matching and sampling.
-"""
+"""matterport's targets in NumPy, for one image: which anchors and RoIs train, and what they should say."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,8 +10,6 @@ from mrcnn.matterport import utils
 from mrcnn.matterport.eager import eagerly
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.masks import crop_masks
-
-MOST_ERRORS = 5
 
 
 def build_rpn_targets(
@@ -150,112 +143,3 @@ def build_detection_targets(
     target_bbox[rows, target_ids[:num]] = deltas[:num]
     target_mask[rows, :, :, target_ids[:num]] = cut[:num]
     return rois, target_ids, target_bbox, target_mask
-
-
-def data_generator(
-    load_image_gt: Callable[..., Any],
-    mold_image: Callable[..., Any],
-    backbone_shapes: Callable[..., Any],
-    dataset: Any,
-    config: Any,
-    shuffle: bool,
-    augment: bool,
-    augmentation: Any,
-    batch_size: int,
-    no_augmentation_sources: Any,
-    random_rois: int = 0,
-    detection_targets: bool = False,
-) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
-    """`model.data_generator`, whose functions of one image are handed in."""
-    anchors: dict[tuple[int, int], np.ndarray] = {}  # by the image's size, which may vary
-
-    def anchors_of(shape: tuple[int, ...]) -> np.ndarray:
-        size = (int(shape[0]), int(shape[1]))
-        if size not in anchors:
-            anchors[size] = utils.generate_pyramid_anchors(
-                config.RPN_ANCHOR_SCALES,
-                config.RPN_ANCHOR_RATIOS,
-                backbone_shapes(config, shape),
-                config.BACKBONE_STRIDES,
-                config.RPN_ANCHOR_STRIDE,
-            )
-        return anchors[size]
-
-    plain_sources = no_augmentation_sources or []
-    image_ids = np.copy(dataset.image_ids)
-    rows: list[list[np.ndarray]] = []
-    errors, place, without = 0, -1, 0
-    while True:
-        if without >= max(3 * len(image_ids), 100):  # images that a script makes up may be without by chance
-            raise ValueError("train: no image of the data set has an object in it")
-        place = (place + 1) % len(image_ids)
-        if shuffle and place == 0:
-            np.random.shuffle(image_ids)  # noqa: NPY002 - scripts seed it
-        image_id = image_ids[place]
-        try:
-            plain = dataset.image_info[image_id]["source"] in plain_sources
-            image, meta, class_ids, boxes, masks = load_image_gt(
-                dataset,
-                config,
-                image_id,
-                augment=augment,
-                augmentation=None if plain else augmentation,
-                use_mini_mask=config.USE_MINI_MASK,
-            )
-            if not np.any(class_ids > 0):
-                without += 1
-                continue
-            without = 0
-            rpn_match, rpn_bbox = build_rpn_targets(image.shape, anchors_of(image.shape), class_ids, boxes, config)
-            rois: list[np.ndarray] = []
-            if random_rois:
-                rois = [generate_random_rois(image.shape, random_rois, class_ids, boxes)]
-                if detection_targets:
-                    rois += build_detection_targets(rois[0], class_ids, boxes, masks, config)
-        except (GeneratorExit, KeyboardInterrupt):
-            raise
-        except Exception:
-            logging.exception("Error processing image %s", dataset.image_info[image_id])
-            errors += 1
-            if errors > MOST_ERRORS:
-                raise
-            continue
-        most = config.MAX_GT_INSTANCES
-        if len(boxes) > most:
-            some = np.random.choice(np.arange(len(boxes)), most, replace=False)  # noqa: NPY002 - scripts seed it
-            class_ids, boxes, masks = class_ids[some], boxes[some], masks[:, :, some]
-        missing = most - len(boxes)
-        rows.append(
-            [
-                mold_image(image.astype(np.float32), config),
-                meta,
-                rpn_match[:, np.newaxis],
-                rpn_bbox,
-                np.pad(class_ids.astype(np.int32), (0, missing)),
-                np.pad(boxes.astype(np.int32), ((0, missing), (0, 0))),
-                np.pad(masks, ((0, 0), (0, 0), (0, missing))),
-                *rois,
-            ]
-        )
-        if len(rows) == batch_size:
-            yield _stacked(rows, config)
-            rows = []
-
-
-def _stacked(rows: list[list[np.ndarray]], config: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The inputs and outputs of a batch, of one row an image.
-
-    Raises:
-        ValueError: the images are of several sizes.
-    """
-    sizes = {row[0].shape for row in rows}
-    if len(sizes) > 1:
-        raise ValueError(
-            f"IMAGE_RESIZE_MODE = {config.IMAGE_RESIZE_MODE!r}: the images of a batch must have one size, "
-            f"these have {sorted(sizes)}; set IMAGES_PER_GPU = 1, or take the mode 'square' or 'crop'"
-        )
-    columns = [np.stack(column) for column in zip(*rows, strict=True)]
-    inputs, outputs = columns[:9], columns[9:]
-    if outputs:
-        outputs[0] = outputs[0][..., np.newaxis]
-    return inputs, outputs

@@ -93,32 +93,45 @@ def save(model: Any, config: Any, path: str | os.PathLike[str]) -> None:
     What belongs to the background's box and mask, which nothing trains, is written as it was loaded, else as 0. Biases
     that a batch norm has taken over (`TRAIN_BN` other than False) are written as 0.
     """
-    variables = named_variables(model)
-    known = matterport.to_ours(_Everything(), network(config))
-    backgrounds = getattr(model, "backgrounds", {})
-    if set(variables) != set(known):
+    if (arrays := arrays_of(model, config)) is None:
         save_checkpoint(model, path)
         return
     groups: dict[str, dict[str, np.ndarray]] = {}
+    for name, (array, _) in arrays.items():
+        layer = name.split("/")[0]
+        groups.setdefault("rpn_model" if layer in _RPN else layer, {})[name] = array
+    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["layer_names"] = np.array([group.encode() for group in groups])
+        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.2.4"
+        for group, members in groups.items():
+            target = file.create_group(group)
+            order = sorted(members, key=_leaf_order)
+            target.attrs["weight_names"] = np.array([f"{name}:0".encode() for name in order])
+            for name in order:
+                target.create_dataset(f"{name}:0", data=members[name])
+
+
+def arrays_of(model: Any, config: Any) -> dict[str, tuple[np.ndarray, str]] | None:
+    """matterport's arrays by "layer/leaf", each with the path of our variable that it is made of.
+
+    None for a model that is not of one of matterport's networks.
+    """
+    variables = named_variables(model)
+    known = matterport.to_ours(_Everything(), network(config))
+    if set(variables) != set(known):
+        return None
+    backgrounds = getattr(model, "backgrounds", {})
+    arrays: dict[str, tuple[np.ndarray, str]] = {}
     for name, variable in variables.items():
         value = np.asarray(variable, np.float32)
         for i, source in enumerate(known.source_of(name)):
             layer = source.split("/")[0]
-            group = "rpn_model" if layer in _RPN else layer
             # A moving mean is made of theirs and of the bias before it.
             theirs = np.zeros_like(value) if i else _theirs(layer, value, config.POOL_SIZE, model.config.rpn.objectness)
             if source in backgrounds and backgrounds[source].shape == theirs[..., _background(layer)].shape:
                 theirs[..., _background(layer)] = backgrounds[source]
-            groups.setdefault(group, {})[source] = theirs
-    with atomic_write(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["layer_names"] = np.array([group.encode() for group in groups])
-        file.attrs["backend"], file.attrs["keras_version"] = b"tensorflow", b"2.2.4"
-        for group, arrays in groups.items():
-            target = file.create_group(group)
-            order = sorted(arrays, key=_leaf_order)
-            target.attrs["weight_names"] = np.array([f"{name}:0".encode() for name in order])
-            for name in order:
-                target.create_dataset(f"{name}:0", data=arrays[name])
+            arrays[source] = theirs, name
+    return arrays
 
 
 def _keep_background(model: Any, stored: Mapping[str, Any]) -> None:

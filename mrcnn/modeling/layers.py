@@ -15,6 +15,20 @@ from mrcnn.ops.custom_gradient import custom_gradient
 from mrcnn.structures.tensors import Shape, known_sizes
 
 
+def _hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
+    """0 below -3, 1 above 3, a line between. Ref: Searching for MobileNetV3, section 5.2."""
+    return tf.nn.relu6(x + 3.0) / 6.0
+
+
+_ACTIVATIONS = {
+    None: tf.identity,
+    "relu": tf.nn.relu,
+    "relu6": tf.nn.relu6,
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": lambda x: x * _hard_sigmoid(x),
+}
+
+
 @keras.saving.register_keras_serializable("mrcnn", name="exact_gelu")
 def exact_gelu(x: tf.Tensor) -> tf.Tensor:
     """x times the probability that a normal variable is below x; not its approximation by tanh.
@@ -32,9 +46,6 @@ def exact_gelu(x: tf.Tensor) -> tf.Tensor:
         [0.0, 0.8413000106811523]
     """
     return keras.ops.gelu(x, approximate=False)
-
-
-_ACTIVATIONS = {None: tf.identity, "relu": tf.nn.relu, "relu6": tf.nn.relu6}
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -55,7 +66,7 @@ class ConvNorm(keras.layers.Layer):
             Transformations for Deep Neural Networks, section 3.3.
         dilation: cells between the kernel's taps; more than 1 goes with stride 1 only.
         norm, epsilon, momentum: see `make_norm`.
-        activation: None, "relu" or "relu6".
+        activation: None, "relu", "relu6", "hard_sigmoid" or "hard_swish".
         kernel_initializer: name, config or instance of a Keras initializer.
     """
 
@@ -124,7 +135,7 @@ class ConvNorm(keras.layers.Layer):
             outputs = tf.nn.bias_add(outputs, tf.cast(shift, outputs.dtype))
         elif self.norm is None:
             outputs = tf.nn.bias_add(outputs, tf.cast(self.bias, outputs.dtype))
-        elif self.norm_kind == "gn":
+        elif self.norm_kind in ("gn", "ln"):
             outputs = self.norm(outputs)
         else:
             outputs = self.norm(outputs, training=training)
@@ -141,6 +152,9 @@ class ConvNorm(keras.layers.Layer):
         if self.padding == "symmetric" and self.stride > 1 and self.kernel_size > 1:
             side = [(self.kernel_size - 1) // 2] * 2
             padding = [[0, 0], side, side, [0, 0]]
+        if self.depthwise and padding != "SAME":
+            # TensorFlow 2.21 aborts the process when it optimizes a graph with such padding in the operation itself.
+            inputs, padding = tf.pad(inputs, padding), "VALID"
         if self.depthwise:
             if padding == "SAME" and self.kernel_size > 3:
                 return _large_depthwise(inputs, kernel, stride=self.stride)

@@ -13,7 +13,7 @@ from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.errors import InputError
 from mrcnn.structures.tensors import Shape
 
-NormKind = Literal["frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn", "gn", "none"]
+NormKind = Literal["frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn", "gn", "ln", "none"]
 NUM_GROUPS = 32  # Group Normalization, section 4.1
 
 
@@ -235,7 +235,8 @@ def make_norm(
     Args:
         kind: "frozen_bn" constant affine map; "eval_bn" constant statistics, gamma and beta train; "affine_bn" these
             and the bias of the convolution before it; "bn" batch statistics of one device; "sync_bn" of all devices;
-            "gn" group norm with 32 groups, or the most that divide both 32 and the channels; "none".
+            "gn" group norm with 32 groups, or the most that divide both 32 and the channels;
+            "ln" layer norm, over the channels of each cell; "none".
         epsilon: added to the variance.
         name: layer name.
         momentum: share of the old moving statistics kept at each step ("bn", "sync_bn").
@@ -256,4 +257,6 @@ def make_norm(
         )
     if kind == "gn":
         return GroupNorm(math.gcd(NUM_GROUPS, channels), epsilon=epsilon, name=name, dtype=dtype)
-    raise InputError(f"norm: expected frozen_bn, eval_bn, affine_bn, bn, sync_bn, gn or none, got {kind!r}")
+    if kind == "ln":
+        return keras.layers.LayerNormalization(epsilon=epsilon, name=name, dtype=dtype)
+    raise InputError(f"norm: expected frozen_bn, eval_bn, affine_bn, bn, sync_bn, gn, ln or none, got {kind!r}")

@@ -13,6 +13,7 @@ from mrcnn.base_config import ConfigError
 from mrcnn.data.pipeline import DataConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
+from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
@@ -25,7 +26,7 @@ from mrcnn.modeling.necks.pass_through import PassThroughConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
-from mrcnn.modeling.rpn import RPNConfig
+from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes.recipe import Recipe, load
 from mrcnn.recipes.train_config import TrainConfig
@@ -88,6 +89,27 @@ def _keypoint_rcnn() -> Recipe:
 def _faster_rcnn() -> Recipe:
     """Boxes only. Ref: Feature Pyramid Networks, section 5.2."""
     return dataclasses.replace(_paper(heads=()), train=TrainConfig(best_by="val_box/AP"))
+
+
+def _faster_rcnn_mobilenetv3(is_small: bool = False) -> Recipe:
+    """Boxes only, on a pyramid of two maps of stride 32, with a network made for telephones.
+
+    Ref: torchvision, models/detection/faster_rcnn.py, fasterrcnn_mobilenet_v3_large_fpn and _320_fpn.
+    """
+    neck = FPNConfig(levels=("c5", "c6"))
+    sizes = ((32.0, 64.0, 128.0, 256.0, 512.0),) * len(neck.outputs)
+    rpn = RPNConfig(anchors=AnchorConfig(sizes=sizes), levels=neck.outputs, score_threshold=0.05)
+    if is_small:
+        rpn = dataclasses.replace(rpn, pre_nms_test=150, post_nms_test=150)
+    recipe = _paper(
+        backbone=MobileNetV3Config(maps="last_two", freeze_at=3),
+        neck=neck,
+        rpn=rpn,
+        box_head=BoxHeadConfig(pool=RoiPoolConfig(size=7, levels=("p5",))),
+        heads=(),
+        input=InputConfig(short_side=320, long_side=640) if is_small else InputConfig(),
+    )
+    return dataclasses.replace(recipe, train=TrainConfig(best_by="val_box/AP"))
 
 
 def _mask_rcnn_efficientnet_lite0() -> Recipe:
@@ -175,6 +197,8 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
     "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
     "faster_rcnn_r50_fpn": _faster_rcnn,
+    "faster_rcnn_mobilenetv3_fpn": _faster_rcnn_mobilenetv3,
+    "faster_rcnn_mobilenetv3_320_fpn": lambda: _faster_rcnn_mobilenetv3(is_small=True),
     "keypoint_rcnn_r50_fpn": _keypoint_rcnn,
     "mask_rcnn_efficientnet_lite0_fpn": _mask_rcnn_efficientnet_lite0,
     "mask_rcnn_mobilenetv3_fpn": _mask_rcnn_mobilenetv3,

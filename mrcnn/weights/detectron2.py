@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.modeling.normalize import PixelNorm
+from mrcnn.weights import swin
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.name_map import (
@@ -24,8 +26,11 @@ from mrcnn.weights.network import Family, Network
 from mrcnn.weights.profile import DETECTRON2
 from mrcnn.weights.report import WeightsError
 
-_IGNORED = r"\.num_batches_tracked$|anchor_generator\.cell_anchors|^pixel_(mean|std)$"
+_IGNORED = r"\.num_batches_tracked$|\.relative_position_index$|anchor_generator\.cell_anchors|^pixel_(mean|std)$"
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
+_BOTTOM_UP = "backbone.bottom_up."
+_SQUARE = {"input.short_side": 1024, "input.long_side": 1024, "input.canvas": "square", "input.square_side": 1024}
+_LAYER_NORM_EPSILON = 1e-6  # of detectron2's own, over channels
 _PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
 _RPN = {"objectness_logits": "objectness", "anchor_deltas": "deltas"}
 _MASK = {"deconv": "deconv", "predictor": "mask_logits"}
@@ -62,7 +67,11 @@ _UNSUPPORTED = (
     (r"conv2_offset\.", "deformable convolutions are not supported"),
     (r"mask_head\.(point_head|coarse_head)\.", "PointRend is not supported"),
     (r"^head\.(cls_subnet|cls_score|bbox_subnet)\.", "RetinaNet is not supported"),
-    (r"backbone\.bottom_up\.(s1|net)\.|backbone\.net\.", "only ResNet and ResNeXt backbones are supported"),
+    (
+        r"backbone\.bottom_up\.(s1|net)\.|backbone\.net\.|\.bottom_up\.(cls_token|pos_embed$|blocks\.)",
+        "only ResNet, ResNeXt and Swin backbones are supported",
+    ),
+    (r"bottom_up\.absolute_pos_embed$", "Swin Transformers with absolute positions are not supported"),
     (r"roi_heads\.densepose", "DensePose is not supported"),
     (r"trident", "TridentNet is not supported"),
 )
@@ -80,7 +89,8 @@ def describe(
 
     What names and shapes do not tell is decided as the published configurations do: ResNeXt: ImageNet's standard
     deviation, stride in the 3x3; group norm: plain pixels, stride in the 3x3; any other ResNet: plain pixels, stride
-    in the 1x1. A file that holds `pixel_std` decides about the pixels itself.
+    in the 1x1. A file that holds `pixel_std` decides about the pixels itself. A Swin Transformer is as in
+    projects/ViTDet: ImageNet's pixels in RGB, layer norms, images padded to a square of 1024.
 
     Args:
         arrays: anything with `shape`, by name.
@@ -95,6 +105,8 @@ def describe(
     network = infer(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, DETECTRON2.background, source
     )
+    if not network.is_resnet:
+        return _of_vitdet_project(network, arrays, source)
     norm, groups, neck_norm = network["backbone.norm"], network["backbone.groups"], network["neck.norm"]
     if norm == "gn" and neck_norm == "none":
         norm = "frozen_bn"  # early files leave out the statistics, which are folded into scale and shift
@@ -125,6 +137,32 @@ def describe(
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=(*assumptions, "RoIAlign as in the base configuration"),
+    )
+
+
+def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str) -> Network:
+    """A Swin Transformer with what the configurations of projects/ViTDet have."""
+    norms = {"neck": ("norm", "epsilon"), "box_head": ("conv_norm", "norm_epsilon")}
+    norms |= {"mask_head": norms["box_head"]} if network.has_head("mask_head") else {}
+    changes: dict[str, Any] = {}
+    for component, (kind, epsilon) in norms.items():
+        if network[f"{component}.{kind}"] == "gn":  # a scale and a shift only
+            changes |= {f"{component}.{kind}": "ln", f"{component}.{epsilon}": _LAYER_NORM_EPSILON}
+    anchors = _anchors(network.anchors_per_cell, arrays, source)
+    if not anchors:
+        expect_standard_anchors(network, source)
+    classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
+    return network.changed(
+        {"backbone.pixel_norm": PixelNorm(), **_SQUARE, **changes, **anchors},
+        family="detectron2",
+        class_names=classes and classes[0],
+        category_ids=classes and classes[1],
+        assumptions=(
+            "pixels RGB, divided by ImageNet's deviation, and images padded to a square of 1024, as in projects/ViTDet",
+            "layer norm in pyramid and heads, as in projects/ViTDet",
+            *(() if anchors else ("anchors as in the base configuration",)),
+            "RoIAlign as in the base configuration",
+        ),
     )
 
 
@@ -169,13 +207,19 @@ def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
         arrays: as for `describe`.
         network: what `describe` gave.
     """
-    return convert_all(arrays, _ours(arrays), network, DETECTRON2.background, _IGNORED)
+    ours = _ours(arrays)
+    return convert_all(arrays, ours, network, DETECTRON2.background, _IGNORED, swin.first_steps(ours))
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
     """Our variable name -> name in the file."""
     ours: dict[str, str] = {}
+    is_swin = swin.has_swin(arrays, _BOTTOM_UP)
     for name in arrays:
+        if is_swin and name.startswith(_BOTTOM_UP):
+            own_name = swin.our_name(name.removeprefix(_BOTTOM_UP))
+            ours |= {} if own_name is None else {f"backbone/{own_name}": name}
+            continue
         split = re.fullmatch(r"(.*?)\.(norm\.)?(\w+)", name)
         leaf = None if split is None else leaf_of(split[3], split[2] is not None)
         if split is None or leaf is None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from mrcnn.modeling.backbones import mobilenet_v3
 from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.weights.name_map import ROI_STAGE
@@ -123,9 +124,24 @@ def _expect_whole_layers(look: _Look) -> None:
 
 
 def _backbone(look: _Look) -> dict[str, Any]:
+    if look.has("backbone/stem_block1_"):
+        return _mobilenet(look)
     if look.has("backbone/stage2_block1_attention/"):
         return _swin(look)
     return _convnext(look) if look.has("backbone/stem_conv/") else _resnet(look)
+
+
+def _mobilenet(look: _Look) -> dict[str, Any]:
+    for block in mobilenet_v3.BLOCKS:
+        layer, axes = f"backbone/{block.name}", (block.channels, block.expanded)
+        for axis, size in enumerate(axes):
+            look.expect(f"{layer}_project/kernel", axis, size, "MobileNetV3-Large")
+        look.expect(f"{layer}_depthwise/kernel", 2, block.kernel_size, "MobileNetV3-Large")
+    return {
+        "backbone": "mobilenet_v3",
+        "backbone.maps": "last_two",
+        "backbone.norm": look.norm("backbone/stem_conv1"),
+    }
 
 
 def _swin(look: _Look) -> dict[str, Any]:
@@ -192,9 +208,11 @@ def _neck(look: _Look) -> dict[str, Any]:
     kind: str = "c4" if f"{ROI_STAGE}/block1_conv1/kernel" in look.shapes else "dc5"
     if not look.has("fpn/"):
         return {"neck": kind, "neck.channels": look("rpn/objectness/kernel")[1], "neck.norm": "none"}
-    for level in (2, 3, 4, 5):
+    maps = (5, 6) if look.has("backbone/stem_block1_") else (2, 3, 4, 5)
+    for level in maps:
         look(f"fpn/output{level}/kernel")
-    channels, norm = look("fpn/lateral2/kernel")[0], look.norm("fpn/lateral2")
+    first = f"fpn/lateral{maps[0]}"
+    channels, norm = look(f"{first}/kernel")[0], look.norm(first)
     return {"neck": "fpn" if kind == "dc5" else kind, "neck.channels": channels, "neck.norm": norm}
 
 
@@ -214,7 +232,10 @@ def _box_head(look: _Look, background: str) -> dict[str, Any]:
         )
     pool_size = 7
     if fcs:
-        channels = convs[-1] if convs else look.shapes.get("fpn/output2/kernel", look("rpn/objectness/kernel")[1:])[0]
+        channels = convs[-1] if convs else look("rpn/objectness/kernel")[1]
+        pyramid = next((name for name in look.shapes if re.fullmatch(r"fpn/output\d/kernel", name)), None)
+        if not convs and pyramid is not None:
+            channels = look(pyramid)[0]
         pool_size = math.isqrt(look(f"{head}/fc1/kernel")[1] // channels)
         look.expect(f"{head}/fc1/kernel", 1, channels * pool_size**2, f"a square of bins x {channels} channels")
     return {

@@ -128,7 +128,7 @@ def convert_all(
     }
     for name, source in ours.items():  # a norm that is a scale and a shift only
         stem = name.removesuffix("gamma")
-        if stem != name and _norm_of(name, network) not in ("gn", "none") and f"{stem}moving_mean" not in ours:
+        if stem != name and _norm_of(name, network) not in ("gn", "ln", "none") and f"{stem}moving_mean" not in ours:
             epsilon = network["backbone.epsilon"]
             conversions[f"{stem}moving_mean"] = Conversion((source,), np.zeros_like)
             conversions[f"{stem}moving_variance"] = Conversion(

@@ -88,6 +88,15 @@ def _unknown(contents: FileContents, path: str | os.PathLike[str], also: str = "
     )
 
 
+def _squared(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """`square_pad` as the two fields that it stands for; the others as they are."""
+    changes = dict(overrides)
+    side = changes.pop("square_pad", None)
+    if side is None:
+        return changes
+    return {"input.canvas": "square" if side else "divisor", "input.square_side": side or None, **changes}
+
+
 def load_pretrained(
     path: str | os.PathLike[str],
     *,
@@ -108,7 +117,8 @@ def load_pretrained(
             anew where the file has another number. None: as many as the file has.
         class_names: names of the classes, where the file has none, is of no known data set, or has others.
         overrides: fields of the model's config to replace: `short_side`, `long_side`, `score_threshold`, `nms_iou`,
-            `max_detections`, or any field by its path, `**{"rpn.post_nms_test": 300}`.
+            `max_detections`, `square_pad` (the side of the square that images are padded to; 0: just as far as
+            needed), or any field by its path, `**{"rpn.post_nms_test": 300}`.
 
     Returns:
         The model, ready for `mrcnn.detect` or, with other classes, `mrcnn.train`. `model.config.profile` names the
@@ -119,7 +129,7 @@ def load_pretrained(
         ConfigError: `overrides` names a field that does not exist or gives it a wrong value.
         ValueError: `class_names` are not as many as the classes.
     """
-    changes = {_SHORT_NAMES.get(name, name): value for name, value in overrides.items()}
+    changes = {_SHORT_NAMES.get(name, name): value for name, value in _squared(overrides).items()}
     path = local_file(path)
     contents, foreign = read_foreign(path)
     names: Sequence[str] | None

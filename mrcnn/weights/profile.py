@@ -19,6 +19,7 @@ from typing import Any, Literal
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
+from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.heads.base import RoiHeadConfig
@@ -86,7 +87,8 @@ class Profile(BaseConfig):
             "dilate_c5": kind == "dc5",
         }
         backbone: BackboneConfig
-        other = {"convnext": ConvNeXtConfig, "swin": SwinConfig}.get(overrides.get("backbone", "resnet"))
+        others = {"convnext": ConvNeXtConfig, "swin": SwinConfig, "mobilenet_v3": MobileNetV3Config}
+        other = others.get(overrides.get("backbone", "resnet"))
         if other is not None:
             backbone = other(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
         else:
@@ -95,7 +97,7 @@ class Profile(BaseConfig):
         if kind == "c4":
             shared = ("norm", "epsilon", "stride_in_1x1", "groups", "width_per_group")
             stage = Res5Config(**{name: getattr(backbone, name) for name in shared})
-        pool = self.pool
+        pool = replace(self.pool, **own["pool"])
         if kind != "fpn":
             pool = replace(pool, levels=(map_name,), sampling_ratio=self.single_map_sampling_ratio)
         heads: list[RoiHeadConfig] = []
@@ -114,7 +116,7 @@ class Profile(BaseConfig):
             roi_stage=stage,
             box_head=self._box_head(own, pool, on_res5=kind == "c4"),
             heads=tuple(heads),
-            input=self.input if is_pyramid else replace(self.input, divisor=1),
+            input=replace(self.input, **({} if is_pyramid else {"divisor": 1}) | own["input"]),
             profile=self.family,
         )
 
@@ -155,7 +157,7 @@ def _taken(changes: dict[str, Any], config: BaseConfig, base: BaseConfig) -> dic
     return {name: changes.pop(name) for name in own & set(changes)}
 
 
-_COMPONENTS = ("backbone", "neck", "rpn", "roi_sampler", "box_head", "mask_head", "keypoint_head")
+_COMPONENTS = ("input", "backbone", "neck", "rpn", "roi_sampler", "pool", "box_head", "mask_head", "keypoint_head")
 
 
 def _by_component(overrides: Overrides) -> dict[str, dict[str, Any]]:

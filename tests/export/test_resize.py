@@ -40,10 +40,14 @@ def test_other_interpolations_equal_the_hosts(interpolation):
         np.testing.assert_allclose(resized, expected, atol=atol, err_msg=str(sizes))
 
 
-@pytest.mark.parametrize("name", [*PROFILES, "mrcnn", "center on a divisor"])
+@pytest.mark.parametrize("name", [*PROFILES, "mrcnn", "center on a divisor", "on a square"])
 def test_the_models_input_is_the_hosts(name):
     """Every rule together, for each family of weights: size, pixels, canvas and position."""
-    others = {"mrcnn": InputConfig(), "center on a divisor": InputConfig(padding="center", rounding="floor")}
+    others = {
+        "mrcnn": InputConfig(),
+        "center on a divisor": InputConfig(padding="center", rounding="floor"),
+        "on a square": InputConfig(canvas="square", square_side=120),
+    }
     config = PROFILES[name].input if name in PROFILES else others[name]
     config = dataclasses.replace(config, short_side=48, long_side=80)
     rng = np.random.default_rng(3)

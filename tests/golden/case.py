@@ -93,7 +93,8 @@ class Golden:
             return path
         path = folder / f"{self.name}.pkl"
         with path.open("wb") as file:
-            pickle.dump({"model": state, "__author__": "detectron2"}, file)
+            more = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.meta.get("other_state", {}).items()}
+            pickle.dump({"model": state | more, "__author__": "detectron2"}, file)
         return path
 
     def overrides(self) -> dict[str, str]:
@@ -108,7 +109,8 @@ class Golden:
         config = self.meta.get("config")
         if self.is_matterport:
             return {"short_side": config["IMAGE_MIN_DIM"], "long_side": config["IMAGE_MAX_DIM"]}
-        return {"short_side": self.meta["min_size"], "long_side": self.meta["max_size"]}
+        square = {"square_pad": self.meta["square_pad"]} if "square_pad" in self.meta else {}
+        return {"short_side": self.meta["min_size"], "long_side": self.meta["max_size"], **square}
 
     def assert_input(self, ours: np.ndarray) -> None:
         """What the package makes of the image as it was taken, normalized and padded, against the reference's input.
@@ -126,7 +128,9 @@ class Golden:
 
     @staticmethod
     def level(key: str) -> str:
-        """Our name of the map of a key: "features/res4" is c4, "fpn/p2" and matterport's "fpn_p2" are p2."""
+        """Our name of the map of a key: "features/res4" and "bottom_up/p2" are c4, "fpn/p2" and "fpn_p2" are p2."""
+        if key.startswith("bottom_up/"):
+            return f"c{int(key[-1]) + 2}"
         return key.replace("fpn_", "fpn/").split("/")[1].replace("res", "c")
 
     def assert_tap(self, key: str, ours: np.ndarray) -> None:

@@ -61,13 +61,13 @@ def small_dataset(count=2):
     return data
 
 
-def finding_model(logs):
+def finding_model(logs, config=None):
     """A model for inference that finds something: sure of itself, never of background, the same every time.
 
     Drawn weights have near ties; which way these tip must not depend on the day.
     """
     keras.utils.set_random_seed(0)
-    made = modellib.MaskRCNN(mode="inference", config=SmallConfig(), model_dir=str(logs))
+    made = modellib.MaskRCNN(mode="inference", config=config or SmallConfig(), model_dir=str(logs))
     logits = made.keras_model.box_head.class_logits
     logits.kernel.assign(logits.kernel * 20)
     logits.bias.assign([-2000.0, 0.0, 0.0])

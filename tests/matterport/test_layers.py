@@ -54,16 +54,9 @@ def test_the_backbone_comes_in_the_graphs_order():
     assert in_order(["own", "mrcnn_mask", "conv1"]) == ["conv1", "mrcnn_mask", "own"]
 
 
-def test_set_trainable_and_summary_print_them(tmp_path, capsys):
+def test_set_trainable_prints_them(tmp_path, capsys):
     from tests.matterport.small import SmallConfig
 
     model = modellib.MaskRCNN("training", SmallConfig(), str(tmp_path))
     model.set_trainable(modellib.LAYERS["heads"])
     assert capsys.readouterr().out == f"Selecting layers to train\n{HEADS}\n"
-    lines = []
-    model.keras_model.summary(print_fn=lines.append)
-    rows = [line.split()[:2] for line in lines if "(" in line and "type" not in line]
-    names = list(dict.fromkeys(name.split("/")[0] for name in golden_train.meta()["state"]))
-    assert sorted(name for name, _ in rows) == sorted(names)
-    assert rows[0] == ["conv1", "(Conv2D)"] and rows[-1] == ["mrcnn_mask", "(TimeDistributed)"]
-    assert lines[3].endswith(" 9,472")  # 7 x 7 x 3 x 64 + 64

@@ -124,7 +124,7 @@ def test_crops_are_for_training(monkeypatch):
     assert modellib.load_image_gt(data, config, 0)[0].shape == (64, 64, 3)
     seen = []
     model = SimpleNamespace(config=config, keras_model=None, _on_canvas=lambda *of: seen.append(of))
-    monkeypatch.setattr("mrcnn.matterport.model.as_result", lambda _: {})
+    monkeypatch.setattr("mrcnn.matterport.detector.as_result", lambda _: {})
     image = data.load_image(0)
     modellib.MaskRCNN._detect_one(model, image.astype(np.float32))
     [(canvas, window, shape)] = seen

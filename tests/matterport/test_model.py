@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from mrcnn import model as modellib
-from mrcnn.matterport import weights_file
+from mrcnn.matterport import images, weights_file
 from mrcnn.weights import matterport
 from mrcnn.weights.open_file import read_arrays
 from mrcnn.weights.report import named_variables
@@ -41,6 +41,27 @@ def _check(result, shape):
     assert result["masks"].shape == (*shape, n) and result["masks"].dtype == bool
     assert (np.diff(result["scores"]) <= 0).all()
     return n
+
+
+def test_crops_may_have_sides_that_are_no_multiples_of_64(tmp_path):
+    config = SmallConfig()
+    config.IMAGE_RESIZE_MODE, config.IMAGE_MIN_DIM = "crop", 100
+    model = finding_model(tmp_path, config)
+    image = np.random.default_rng(0).integers(0, 256, (100, 120, 3)).astype(np.uint8)
+    exact, again = (model.detect([image.astype(dtype)])[0] for dtype in (np.uint8, np.uint16))
+    assert _check(again, (100, 120)) == 10
+    np.testing.assert_array_equal(again["rois"], exact["rois"])
+    np.testing.assert_allclose(again["scores"], exact["scores"], atol=1e-6)
+    shown, window = images.whole(image[:50, :80].astype(np.float32), config)  # twice as large
+    assert shown.shape == (128, 192, 3) and window == (14, 16, 114, 176) and shown.dtype == np.float32
+
+
+def test_crops_that_the_class_asks_for_must_be_multiples_of_64(tmp_path):
+    class Crops(SmallConfig):
+        IMAGE_RESIZE_MODE, IMAGE_MIN_DIM = "crop", 100
+
+    with pytest.raises(Exception, match=r"^Image size must be dividable by 2 at least 6 times to avoid fractions"):
+        modellib.MaskRCNN("inference", Crops(), str(tmp_path))
 
 
 def _same(a, b):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.necks.fpn import FPN, FPNConfig
 
 IN = {"c2": 3, "c3": 4, "c4": 5, "c5": 6}
@@ -74,3 +75,32 @@ def test_norm_replaces_bias() -> None:
     fpn = FPNConfig(channels=32, norm="gn").build(IN, STRIDES)
     names = {w.path.split("/")[-1] for w in fpn.weights}
     assert names == {"kernel", "gamma", "beta"} and len(fpn.weights) == 24
+
+
+def test_two_maps_of_one_stride() -> None:
+    config = FPNConfig(channels=8, levels=("c5", "c6"))
+    fpn = config.build({"c5": 6, "c6": 7}, {"c5": 32, "c6": 32})
+    rng = np.random.default_rng(2)
+    for weight in fpn.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    features = {"c5": rng.normal(size=(1, 3, 5, 6)).astype("f"), "c6": rng.normal(size=(1, 3, 5, 7)).astype("f")}
+    levels = fpn(features)
+    assert fpn.strides == {"p5": 32, "p6": 32, "p7": 64}
+    assert list(levels) == ["p5", "p6", "p7"]
+    weights = {w.path.removeprefix("fpn/"): w.numpy() for w in fpn.weights}
+    top = features["c6"] @ weights["lateral6/kernel"][0, 0] + weights["lateral6/bias"]
+    merged = features["c5"] @ weights["lateral5/kernel"][0, 0] + weights["lateral5/bias"] + top  # cell by cell
+    for name, sums in (("5", merged), ("6", top)):
+        cell = np.einsum("klc,klco->o", sums[0, 0:3, 1:4], weights[f"output{name}/kernel"])
+        np.testing.assert_allclose(
+            levels[f"p{name}"][0, 1, 2], cell + weights[f"output{name}/bias"], rtol=1e-4, atol=1e-4
+        )
+    np.testing.assert_array_equal(levels["p7"], levels["p6"].numpy()[:, ::2, ::2])
+    shapes = fpn.compute_output_shape({level: value.shape for level, value in features.items()})
+    assert shapes == {level: tuple(value.shape) for level, value in levels.items()}
+
+
+@pytest.mark.parametrize("levels", [("c2", "c4"), ("c6", "c5"), ("p5",), ()])
+def test_levels_that_are_no_pyramid_are_refused(levels: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigError, match="neck"):
+        FPNConfig(levels=levels).build({**IN, "c6": 3, "p5": 1}, {**STRIDES, "c6": 64, "p5": 32})

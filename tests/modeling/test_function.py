@@ -57,6 +57,13 @@ def test_norms_are_what_the_config_says():
     assert not CallableConfig(NAME).build().get_layer("stem_norm").trainable_weights
 
 
+def test_stages_that_are_left_out_are_none_as_in_matterports_resnet_graph():
+    def without_a_stem(image):
+        return [None, *functions.plain(image)[1:], None]
+
+    assert CallableConfig(without_a_stem).channels == CallableConfig(NAME).channels
+
+
 def test_functions_for_matterport_are_given_what_they_ask_for():
     functions.ASKED.clear()
     CallableConfig(functions.as_matterport, norm="bn").build()

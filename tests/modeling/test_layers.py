@@ -20,6 +20,7 @@ from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.function import CallableConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
+from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import MergeCells, PadToMultiple, SwinConfig, WindowAttention
 from mrcnn.modeling.drop_path import DropPath
@@ -92,6 +93,7 @@ MAPS = {
     "bn": norm("bn", MOVING),
     "sync_bn": norm("sync_bn", MOVING),
     "gn": norm("gn"),
+    "ln": norm("ln"),
     "DropPath": own_layer(lambda: DropPath(0.5), (2, 7, 6, 8)),
     "PadToMultiple": own_layer(lambda: PadToMultiple(4), (2, 8, 8, 8)),
     "MergeCells": own_layer(MergeCells, (2, 4, 3, 32)),
@@ -152,6 +154,7 @@ BACKBONES = {
     "ResNet": backbone(ResNetConfig(groups=1, width_per_group=4, last_stage=4, norm="bn"), MOVING),
 }
 SLOW_BACKBONES = {
+    "MobileNetV3": backbone(MobileNetV3Config(freeze_at=2)),
     "ResNet, dilated": backbone(ResNetConfig(groups=2, width_per_group=4, dilate_c5=True, norm="gn", freeze_at=0)),
     "KerasApplications": backbone(KerasApplicationsConfig(name="MobileNetV3Small", freeze_at=1), height=64, width=96),
 }

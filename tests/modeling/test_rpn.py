@@ -204,6 +204,19 @@ def test_proposals_equal_the_slow_ones(rng, nms_iou, min_size):
         np.testing.assert_array_equal(result.scores[b][n:], 0.0)
 
 
+def test_proposals_below_the_threshold_are_dropped(rng):
+    output, content = random_output(rng), tf.constant([[24, 32], [13, 20]])
+    every = small(pre_nms_test=15, post_nms_test=12).build(8, STRIDES).propose(output, content, for_training=False)
+    threshold = float(every.scores[0][5]) - 1e-6
+    rpn = small(pre_nms_test=15, post_nms_test=12, score_threshold=threshold).build(8, STRIDES)
+    some = rpn.propose(output, content, for_training=False)
+    for b in range(2):
+        n = int((every.scores[b].numpy() >= threshold).sum())
+        assert b or n == 6
+        np.testing.assert_array_equal(some.valid[b], np.arange(12) < n)
+        np.testing.assert_array_equal(some.boxes[b][:n], every.boxes[b][:n])
+
+
 def test_training_and_test_keep_their_own_counts(rng):
     rpn = small(pre_nms_train=9, post_nms_train=20, pre_nms_test=4, post_nms_test=7, nms_iou=1.0).build(8, STRIDES)
     output, content = random_output(rng, 1), tf.constant([[1000, 1000]])

@@ -23,6 +23,8 @@ NAMES = (
     "mask_rcnn_r50_fpn_gn",
     "cascade_mask_rcnn_r50_fpn",
     "faster_rcnn_r50_fpn",
+    "faster_rcnn_mobilenetv3_fpn",
+    "faster_rcnn_mobilenetv3_320_fpn",
     "keypoint_rcnn_r50_fpn",
     "mask_rcnn_efficientnet_lite0_fpn",
     "mask_rcnn_mobilenetv3_fpn",

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import detectron, detectron2, matterport, torchvision
 from mrcnn.weights.open_file import read_arrays
+from mrcnn.weights.profile import PROFILES
 from mrcnn.weights.report import WeightsError
 from tests.reference.containers import write_torch_zip
 from tests.reference.state_dicts import Shape, golden_shapes, narrow
@@ -22,6 +24,7 @@ GOLDENS = {
     "d2_mask_r50_dc5": "detectron2 R-50-DC5, 80 classes, box + mask",
     "d2_mask_x50_32x4d_fpn": "detectron2_imagenet_pixels X-50-32x4d-FPN, 80 classes, box + mask",
     "d2_keypoint_r50_fpn": "detectron2 R-50-FPN, 1 class, box + 17 keypoints",
+    "d2_mask_swin_t_fpn": "detectron2 Swin T-FPN, 80 classes, box + mask",
     "d2_cascade_r50_fpn": "detectron2 R-50-FPN, 80 classes, cascade box + mask",
 }
 
@@ -142,6 +145,52 @@ def test_early_files_without_statistics() -> None:
     assert network["backbone.norm"] == "frozen_bn"
     variance = detectron2.to_ours(arrays, network)["backbone/stem_conv1/norm/moving_variance"]
     np.testing.assert_allclose(np.asarray(variance), 1, atol=1e-4)
+
+
+def test_a_swin_is_as_in_the_vitdet_project() -> None:
+    network = detectron2.describe(golden_shapes("d2_mask_swin_t_fpn"))
+    config = PROFILES["detectron2"].model_config(network.overrides)
+    assert config.backbone.pixel_norm == PixelNorm()
+    assert (config.input.short_side, config.input.canvas, config.input.square_side) == (1024, "square", 1024)
+    assert (config.neck.norm, config.neck.epsilon) == ("ln", 1e-6)
+    assert (config.box_head.conv_norm, config.box_head.norm_epsilon, config.box_head.fc_norm) == ("ln", 1e-6, "none")
+    assert (config.heads[0].conv_norm, config.rpn.num_convs) == ("ln", 2)
+    assert (config.backbone.epsilon, config.backbone.drop_path) == (1e-5, 0.0)
+
+
+def cascade_of(arrays: dict) -> dict:
+    """Three box heads in place of one; a refined box for all classes."""
+    split = r"(roi_heads\.box_(?:head|predictor))\.(.*)"
+    cascade = {name: shape for name, shape in arrays.items() if not re.match(split, name)}
+    for name, array in arrays.items():
+        match = re.match(split, name)
+        if match:
+            shape = Shape(4, *array.shape[1:]) if "bbox_pred" in name else array
+            cascade |= {f"{match[1]}.{stage}.{match[2]}": shape for stage in range(3)}
+    return cascade
+
+
+def test_a_cascade_on_a_swin() -> None:
+    arrays = cascade_of(golden_shapes("d2_mask_swin_t_fpn"))
+    network = detectron2.describe(arrays)
+    assert str(network) == "detectron2 Swin T-FPN, 80 classes, cascade box + mask"
+    ours = detectron2.to_ours(arrays, network)
+    assert ours.unused == ()
+    assert ours.source_of("box_head/stage2/convs/conv3/norm/beta") == ("roi_heads.box_head.1.conv3.norm.bias",)
+    assert PROFILES["detectron2"].model_config(network.overrides).box_head.conv_norm == "ln"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("backbone.bottom_up.absolute_pos_embed", "absolute positions"),
+        ("backbone.bottom_up.pos_embed", "only ResNet, ResNeXt and Swin"),
+        ("backbone.net.blocks.0.attn.qkv.weight", "only ResNet, ResNeXt and Swin"),
+    ],
+)
+def test_other_transformers_are_refused(name: str, expected: str) -> None:
+    with pytest.raises(WeightsError, match=expected):
+        detectron2.describe(golden_shapes("d2_mask_swin_t_fpn") | {name: Shape(1)})
 
 
 def test_what_a_panoptic_file_has_more_is_not_used() -> None:

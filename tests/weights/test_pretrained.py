@@ -31,8 +31,10 @@ def own(tmp_path_factory):
 
 def test_own_checkpoint_with_other_config(own):
     model, path = own
-    again = load_pretrained(path, short_side=64, long_side=100, score_threshold=0.3, **{"rpn.post_nms_test": 50})
+    sizes = {"short_side": 64, "long_side": 100, "square_pad": 128}
+    again = load_pretrained(path, **sizes, score_threshold=0.3, **{"rpn.post_nms_test": 50})
     assert (again.config.input.short_side, again.config.input.long_side) == (64, 100)
+    assert again.config.input.canvas_size(64, 100) == (128, 128)
     assert (again.config.box_head.score_threshold, again.config.rpn.post_nms_test) == (0.3, 50)
     assert again.class_names == ("thing", "other")
     assert again.category_ids == (3, 8)

@@ -8,6 +8,7 @@ import pytest
 
 from mrcnn.weights import detectron, detectron2, matterport, torchvision
 from mrcnn.weights.open_file import read_arrays
+from mrcnn.weights.profile import TORCHVISION
 from mrcnn.weights.report import WeightsError
 from tests.reference.containers import write_torch_legacy, write_torch_zip
 from tests.reference.state_dicts import Shape, golden_shapes, narrow
@@ -15,6 +16,7 @@ from tests.reference.state_dicts import Shape, golden_shapes, narrow
 GOLDENS = {
     "tv_mask_r50_fpn": "torchvision R-50-FPN, 90 classes, box + mask",
     "tv_box_r50_fpn": "torchvision R-50-FPN, 90 classes, box",
+    "tv_box_mobilenet_v3_large_fpn": "torchvision MobileNetV3-Large-FPN, 90 classes, box",
     "tv_keypoint_r50_fpn": "torchvision R-50-FPN, 1 class, box + 17 keypoints",
     "tv_mask_r50_fpn_v2": "torchvision_v2 R-50-FPN BN, 90 classes, box + mask",
 }
@@ -52,6 +54,42 @@ def test_old_and_new_names_mean_the_same(name: str) -> None:
     theirs = torchvision.to_ours(old, torchvision.describe(old))
     assert theirs.unused == ()
     assert set(theirs) == set(torchvision.to_ours(new, torchvision.describe(new)))
+
+
+def test_mobilenet_of_both_sizes() -> None:
+    arrays = golden_shapes("tv_box_mobilenet_v3_large_fpn")
+    large, small = (
+        TORCHVISION.model_config(torchvision.describe(arrays, None, source).overrides)
+        for source in ("models/fasterrcnn_mobilenet_v3_large_fpn.pth", "x/fasterrcnn_mobilenet_v3_large_320_fpn.pth")
+    )
+    assert (large.input.short_side, large.input.long_side, large.rpn.post_nms_test) == (800, 1333, 1000)
+    assert (small.input.short_side, small.input.long_side) == (320, 640)
+    assert (small.rpn.pre_nms_test, small.rpn.post_nms_test) == (150, 150)
+    for config in (large, small):
+        assert (config.rpn.score_threshold, config.rpn.levels) == (0.05, ("p5", "p6", "p7"))
+        assert config.rpn.anchors.sizes == ((32.0, 64.0, 128.0, 256.0, 512.0),) * 3
+        assert config.box_head.pool.levels == ("p5",)
+        assert (config.backbone.norm, config.backbone.epsilon, config.backbone.freeze_at) == ("frozen_bn", 1e-5, 3)
+
+
+def test_old_names_of_a_mobilenet_mean_the_same() -> None:
+    new = golden_shapes("tv_box_mobilenet_v3_large_fpn")
+    network = torchvision.describe(old_names(new))
+    assert network == torchvision.describe(new)
+    assert torchvision.to_ours(old_names(new), network).unused == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        ("backbone.body.15.block.3.0.weight", (96, 960, 1, 1), "expected 160 .MobileNetV3-Large"),
+        ("rpn.head.cls_logits.weight", (3, 256, 1, 1), "for each of 3 anchors"),
+    ],
+)
+def test_other_mobilenets_are_refused(name: str, shape: tuple[int, ...], expected: str) -> None:
+    arrays = golden_shapes("tv_box_mobilenet_v3_large_fpn") | {name: Shape(*shape)}
+    with pytest.raises(WeightsError, match=expected):
+        torchvision.describe(arrays)
 
 
 def test_version_1() -> None:

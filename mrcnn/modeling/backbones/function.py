@@ -26,9 +26,10 @@ class CallableConfig(BackboneConfig):
     """Configuration of a backbone that a function of yours makes of Keras layers.
 
     The function takes the image, a Keras tensor [B, H, W, channels] after `pixel_norm`, and returns feature maps, a
-    list or a dict of Keras tensors [B, h, w, c]. The last one of each of the strides 4, 8, 16 and 32 is used, whatever
-    its name; maps of other strides are left out. One that has a parameter `stage5` or `train_bn`, as those written for
-    matterport/Mask_RCNN have, is given them: True, and whether `norm` takes the statistics of batches.
+    list or a dict of Keras tensors [B, h, w, c]; None stands for none. The last one of each of the strides 4, 8, 16 and
+    32 is used, whatever its name; maps of other strides are left out. One that has a parameter `stage5` or `train_bn`,
+    as those written for matterport/Mask_RCNN have, is given them: True, and whether `norm` takes the statistics of
+    batches.
 
     A function that only a file names, such as a recipe or a checkpoint, is called if its module is imported already, is
     named by `mrcnn --import`, or is declared by an installed package (see `mrcnn.components`), and if it is a public
@@ -147,7 +148,8 @@ def network_of(function: Callable[..., Any], name: str, channels: int, takes_sta
         raise ConfigError(
             f"backbone {name}: expected a list or a dict of feature maps, got one {type(returned).__name__}"
         )
-    maps = graph.levels_by_stride(image, list(returned), f"backbone {name}")
+    # matterport's `resnet_graph` and functions like it say None of a stage that they leave out.
+    maps = graph.levels_by_stride(image, [value for value in returned if value is not None], f"backbone {name}")
     return keras.Model(image, {level: maps[level] for level in LEVELS})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,24 +26,45 @@ class FPNConfig(NeckConfig):
     channels: int = 256  # of every level
     norm: NormKind = "none"  # none: the convolutions have a bias
     epsilon: float = 1e-5  # of the norm
+    levels: tuple[str, ...] = LEVELS  # the backbone's maps, fine to coarse
 
     def build(self, in_channels: Mapping[str, int], strides: Mapping[str, int], name: str = "fpn") -> FPN:
         """The layer with its weights created; see `NeckConfig.build`."""
-        check_levels(LEVELS, in_channels, "neck")
-        if any(strides[coarse] != 2 * strides[fine] for fine, coarse in itertools.pairwise(LEVELS)):
-            present = ", ".join(f"{level} {strides[level]}" for level in LEVELS)
-            raise ConfigError(f"neck: a pyramid needs every map at twice the stride of the one before, got {present}")
+        check_levels(self.levels, in_channels, "neck")
+        numbers = [int(level[1:]) if re.fullmatch(r"c\d{1,2}", level) else 0 for level in self.levels]
+        if 0 in numbers or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+            raise ConfigError(f"neck.levels: expected names one after the other, as c2, c3, c4; got {self.levels}")
+        if any(strides[coarse] not in (strides[fine], 2 * strides[fine]) for fine, coarse in self._pairs()):
+            present = ", ".join(f"{level} {strides[level]}" for level in self.levels)
+            raise ConfigError(
+                f"neck: a pyramid needs every map at the stride of the one before or at twice it, got {present}"
+            )
         layer = FPN(self, in_channels, strides, name=name)
         layer.build()
         return layer
 
+    def _pairs(self) -> list[tuple[str, str]]:
+        return list(itertools.pairwise(self.levels))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the pyramid's levels: p2..p6 of c2..c5, the last of which has every second cell of the one before.
+
+        Example:
+            >>> FPNConfig(levels=("c5", "c6")).outputs
+            ('p5', 'p6', 'p7')
+        """
+        names = [f"p{level[1:]}" for level in self.levels]
+        return (*names, f"p{int(self.levels[-1][1:]) + 1}")
+
 
 @keras.saving.register_keras_serializable("mrcnn")
 class FPN(Neck):
-    """Feature maps c2..c5 to a pyramid p2..p6 of equal channels.
+    """Feature maps c2..c5 (`config.levels`) to a pyramid p2..p6 of equal channels.
 
     Every map passes a 1x1 lateral convolution; from the top down the coarser sum is enlarged twofold (nearest) and
     added; a 3x3 convolution of each sum is the level. p6 is every second cell of p5 and serves the RPN only.
+    Of two maps of the same stride the second is added as it is.
     """
 
     def __init__(
@@ -55,14 +77,14 @@ class FPN(Neck):
         super().__init__(**kwargs)
         self.config = FPNConfig.from_dict(config) if isinstance(config, dict) else config
         self.in_channels, self.in_strides = dict(in_channels), dict(in_strides)
-        self.laterals = [self._conv(1, f"lateral{level[1:]}") for level in LEVELS]
-        self.outputs = [self._conv(3, f"output{level[1:]}") for level in LEVELS]
+        self.laterals = [self._conv(1, f"lateral{level[1:]}") for level in self.config.levels]
+        self.outputs = [self._conv(3, f"output{level[1:]}") for level in self.config.levels]
 
     @property
     def strides(self) -> dict[str, int]:
         """Pixels per cell of p2..p6."""
-        levels = {f"p{level[1:]}": self.in_strides[level] for level in LEVELS}
-        return {**levels, "p6": 2 * levels["p5"]}
+        steps = [self.in_strides[level] for level in self.config.levels]
+        return dict(zip(self.config.outputs, [*steps, 2 * steps[-1]], strict=True))
 
     @property
     def channels(self) -> int:
@@ -86,7 +108,7 @@ class FPN(Neck):
         """Create all weights."""
         if self.built:
             return
-        for level, lateral, output in zip(LEVELS, self.laterals, self.outputs, strict=True):
+        for level, lateral, output in zip(self.config.levels, self.laterals, self.outputs, strict=True):
             lateral.build((None, None, None, self.in_channels[level]))
             output.build((None, None, None, self.config.channels))
         self.built = True
@@ -102,25 +124,28 @@ class FPN(Neck):
             p2..p6, each [B, ceil(H / stride), ceil(W / stride), channels].
         """
         levels: dict[str, tf.Tensor] = {}
-        coarser = None
-        for level, lateral, output in reversed(list(zip(LEVELS, self.laterals, self.outputs, strict=True))):
+        coarser, above = None, ""
+        for level, lateral, output in reversed(list(zip(self.config.levels, self.laterals, self.outputs, strict=True))):
             merged = lateral(features[level], training=training)
             if coarser is not None:
-                merged = merged + _upsample(coarser, merged)
+                is_as_fine = self.in_strides[above] == self.in_strides[level]
+                merged = merged + (coarser if is_as_fine else _upsample(coarser, merged))
             levels[f"p{level[1:]}"] = output(merged, training=training)
-            coarser = merged
+            coarser, above = merged, level
+        *own, last = self.config.outputs
         # Every other cell. Of the slice [::2, ::2] OpenVINO 2026.4 believes that it has the sides of p5.
-        levels["p6"] = tf.nn.max_pool2d(levels["p5"], 1, 2, "VALID")
-        return dict(sorted(levels.items()))
+        levels[last] = tf.nn.max_pool2d(levels[own[-1]], 1, 2, "VALID")
+        return {level: levels[level] for level in self.config.outputs}
 
     def compute_output_shape(self, features_shape: Mapping[str, Shape]) -> dict[str, Shape]:
         """Shapes of p2..p6."""
         shapes: dict[str, Shape] = {
-            f"p{level[1:]}": (*features_shape[level][:3], self.config.channels) for level in LEVELS
+            f"p{level[1:]}": (*features_shape[level][:3], self.config.channels) for level in self.config.levels
         }
-        batch, height, width, channels = shapes["p5"]
+        *own, last = self.config.outputs
+        batch, height, width, channels = shapes[own[-1]]
         height, width = (None if side is None else -(-side // 2) for side in (height, width))
-        return {**shapes, "p6": (batch, height, width, channels)}
+        return {**shapes, last: (batch, height, width, channels)}
 
     def get_config(self) -> dict[str, Any]:
         """Plain data from which Keras can rebuild the layer."""

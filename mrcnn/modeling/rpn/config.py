@@ -88,6 +88,7 @@ class RPNConfig(BaseConfig):
     pre_nms_test: int = 1000
     post_nms_train: int = 2000  # proposals per image
     post_nms_test: int = 1000
+    score_threshold: float = 0.0  # proposals whose probability is below this are dropped
     min_size: float = 0.0  # proposals with a side of at most this many pixels are dropped; negative: none are
     loss_weight: float = 1.0
     box_loss_weight: float | None = None  # of the box term alone; None: loss_weight

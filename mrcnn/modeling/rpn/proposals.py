@@ -49,13 +49,16 @@ def select_candidates(
         bool[B, P], whether that entry is valid.
     """
     boxes = box_ops.clip_boxes(candidates.boxes, window)
+    is_candidate = box_ops.is_nonempty(boxes, config.min_size)
+    if config.score_threshold > 0:
+        is_candidate &= tf.sigmoid(candidates.scores) >= config.score_threshold
     index, valid = batched_nms(
         boxes,
         candidates.scores,
         None if config.nms_across_levels else candidates.levels,
         config.nms_iou,
         config.post_nms_train if for_training else config.post_nms_test,
-        valid=box_ops.is_nonempty(boxes, config.min_size),
+        valid=is_candidate,
     )
     return boxes, index, valid
 

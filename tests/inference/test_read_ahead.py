@@ -58,9 +58,9 @@ def test_what_cannot_be_used_is_raised_skipped_or_handed_over(caplog: pytest.Log
         list(read_ahead(images, 1, reading()))
     assert [item and item.number for item in read_ahead(images, 1, reading("skip"))] == [0, None, 2]
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith("skipped: ")
-    told: list[tuple[int, MrcnnError]] = []
-    list(read_ahead(images, 5, reading(lambda number, error: told.append((number, error)))))
-    assert [number for number, _ in told] == [1] and isinstance(told[0][1], DataError)
+    reported: list[tuple[int, MrcnnError]] = []
+    list(read_ahead(images, 5, reading(lambda number, error: reported.append((number, error)))))
+    assert [number for number, _ in reported] == [1] and isinstance(reported[0][1], DataError)
 
 
 def test_what_is_no_fault_of_an_image_is_not_skipped() -> None:

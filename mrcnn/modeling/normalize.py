@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.errors import InputError
-from mrcnn.structures.tensors import Shape
+from mrcnn.structures.tensors import Shape, known_sizes
 
 NormKind = Literal["frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn", "gn", "ln", "none"]
 NUM_GROUPS = 32  # Group Normalization, section 4.1
@@ -33,6 +33,50 @@ class PixelNorm(BaseConfig):
             raise ConfigError(f"PixelNorm: {len(self.mean)} values in mean but {len(self.std)} in std")
         if any(s <= 0 for s in self.std):
             raise ConfigError(f"PixelNorm.std: expected positive values, got {self.std}")
+
+
+@keras.saving.register_keras_serializable("mrcnn")
+class StoredNormalization(keras.layers.Layer):
+    """(x - mean) / sqrt(variance) by two weights that do not train, one value for each channel.
+
+    As Keras' `Normalization`, which takes constants of its weights when it is built, so that weights assigned later
+    count for nothing.
+
+    Args:
+        epsilon: the least divisor.
+
+    Example:
+        >>> layer = StoredNormalization()
+        >>> layer.build((None, None, None, 1))
+        >>> layer.set_weights([tf.constant([2.0]), tf.constant([4.0])])
+        >>> layer(tf.constant([[[[6.0]]]])).numpy().item()
+        2.0
+    """
+
+    def __init__(self, epsilon: float = 1e-7, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, input_shape: Shape) -> None:
+        """Create `mean`, zeros, and `variance`, ones, f32[channels]."""
+        shape = known_sizes(input_shape[-1:])
+        options: dict[str, Any] = {"shape": shape, "trainable": False, "autocast": False}
+        self.mean = self.add_weight(name="mean", initializer="zeros", **options)
+        self.variance = self.add_weight(name="variance", initializer="ones", **options)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """[..., channels] -> same shape and dtype."""
+        deviation = tf.maximum(tf.sqrt(tf.convert_to_tensor(self.variance)), self.epsilon)
+        outputs = (tf.cast(inputs, tf.float32) - tf.convert_to_tensor(self.mean)) / deviation
+        return tf.cast(outputs, inputs.dtype)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of the input."""
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which Keras can rebuild the layer."""
+        return {**super().get_config(), "epsilon": self.epsilon}
 
 
 @keras.saving.register_keras_serializable("mrcnn")

@@ -20,6 +20,7 @@ import numpy as np
 
 from mrcnn.modeling.backbones.graph import is_numbered, stable_names
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig, network_of
+from mrcnn.modeling.non_local import NonLocalBlock
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.keras_h5 import open_keras_h5
@@ -28,6 +29,8 @@ from mrcnn.weights.stored_array import StoredArray
 
 PIXEL_NORM = PixelNorm(mean=(123.68, 116.779, 103.939), std=(1.0, 1.0, 1.0), bgr=True)
 EPSILON = 1.001e-5
+IMAGENET_DEVIATION = np.array([0.229, 0.224, 0.225])
+"""Of pixels from 0 to 1, R, G and B."""
 _NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 _PARTS = {"conv1": "1", "conv2": "2", "conv3": "3", "shortcut": "0"}
 
@@ -56,7 +59,7 @@ def load_resnet(
     variables: dict[str, Any] = {}
     for part, prefix in ((backbone, ""), (roi_stage, "stage5_")):
         for layer in part.layers if part is not None else ():
-            if layer.weights:
+            if layer.weights and not isinstance(layer, NonLocalBlock):  # which no classifier has
                 name = prefix + layer.name
                 _take(arrays, stored, name, *_theirs(name), path)
                 variables |= {prefix + v.path: v for v in layer.weights}
@@ -79,11 +82,6 @@ def load_network(backbone: keras.Model, config: KerasApplicationsConfig, path: s
         WeightsError: the file cannot be read or is of another network, or the network has none that would fit.
     """
     path = Path(path)
-    if config.name.startswith("EfficientNetB"):
-        raise WeightsError(
-            f"{path}: {config.name} normalizes pixels by weights of its own, which are not read; EfficientNetV2 has"
-            " no such weights"
-        )
     container = file_format(path)
     if container != "hdf5":
         raise WeightsError(f"{path}: a file of format {container}, expected an HDF5 file of keras.applications")
@@ -98,7 +96,7 @@ def load_network(backbone: keras.Model, config: KerasApplicationsConfig, path: s
         )
     stored, _ = open_keras_h5(path)
     own_names = {layer.name for layer in original.layers if not is_numbered(layer)}
-    arrays: dict[str, StoredArray] = {}
+    arrays: dict[str, Any] = {}
     for (name, shape), (theirs, array) in zip(expected, stored.items(), strict=False):
         layer, other = name.partition("/")[0], theirs.partition("/")[0]
         if other != layer and other in own_names:
@@ -115,8 +113,22 @@ def load_network(backbone: keras.Model, config: KerasApplicationsConfig, path: s
         raise WeightsError(
             f"{path}: not the weights of {config.name}, it has {len(stored)} arrays, expected {len(expected)} or more"
         )
+    if config.name.startswith("EfficientNetB"):
+        _divide_twice(arrays)
     arrays |= dict(list(stored.items())[len(expected) :])
     return assign(variables, arrays, str(path), strict=True)
+
+
+def _divide_twice(arrays: dict[str, Any]) -> None:
+    """In place, the variance of the pixels that does what two layers do in a network with ImageNet's weights.
+
+    Keras divides there by the square root of the deviation once more (`keras/src/applications/efficientnet.py`), in a
+    layer without weights, for the variance in the file is the deviation. Networks made without these weights lack it.
+    """
+    for name in [name for name in arrays if name.startswith("normalization") and name.endswith("/variance")]:
+        variance = np.asarray(arrays[name], np.float64)
+        if variance.shape == (3,) and np.allclose(variance, IMAGENET_DEVIATION, atol=1e-4):
+            arrays[name] = (variance * IMAGENET_DEVIATION).astype(np.float32)
 
 
 def _in_order(network: keras.Model) -> list[tuple[str, tuple[int, ...]]]:

@@ -6,7 +6,14 @@ import pytest
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
-from mrcnn.modeling.normalize import AffineBatchNorm, FrozenBatchNorm, NormalizePixels, PixelNorm, make_norm
+from mrcnn.modeling.normalize import (
+    AffineBatchNorm,
+    FrozenBatchNorm,
+    NormalizePixels,
+    PixelNorm,
+    StoredNormalization,
+    make_norm,
+)
 
 
 def test_pixels_by_hand() -> None:
@@ -156,3 +163,15 @@ def test_affine_batch_norm_trains_all_but_its_statistics() -> None:
     layer.trainable = True
     assert len(layer.trainable_variables) == 3 and len(layer.non_trainable_variables) == 2
     assert isinstance(type(layer).from_config(layer.get_config()), AffineBatchNorm)
+
+
+def test_stored_statistics_count_when_they_change():
+    layer = StoredNormalization(epsilon=1e-3)
+    layer.build((None, None, None, 2))
+    x = np.array([3.0, 5.0], np.float32).reshape(1, 1, 1, 2)
+    np.testing.assert_array_equal(layer(x), x)
+    layer.mean.assign([1.0, 2.0])
+    layer.variance.assign([4.0, 0.0])
+    np.testing.assert_allclose(np.ravel(layer(x)), [1.0, 3000.0], rtol=1e-6)
+    assert not layer.trainable_weights and [w.name for w in layer.weights] == ["mean", "variance"]
+    assert StoredNormalization.from_config(layer.get_config()).epsilon == 1e-3

@@ -183,6 +183,7 @@ def _random_network(name: str) -> keras.Model:
     "name, norm",
     [
         ("MobileNetV3Small", "frozen_bn"),
+        pytest.param("EfficientNetB0", "frozen_bn", marks=pytest.mark.slow),
         *(pytest.param(n, "bn", marks=pytest.mark.slow) for n in ("ConvNeXtTiny", "EfficientNetV2B0", "ResNet50V2")),
     ],
 )
@@ -204,6 +205,29 @@ def test_files_of_keras_are_read_as_keras_reads_them(tmp_path: Path, name: str, 
     levels = [again.operations[place].output for place in _anatomy(name).levels.values()]
     for ours, theirs in zip(
         backbone(image, training=False).values(), keras.Model(again.input, levels)(image, training=False), strict=True
+    ):
+        scale = np.abs(theirs).max()
+        np.testing.assert_allclose(np.asarray(ours) / scale, np.asarray(theirs) / scale, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_pixels_of_an_efficientnet_are_divided_as_with_imagenets_weights(tmp_path: Path) -> None:
+    """The published files hold the deviation where the variance belongs; Keras then divides by its root once more."""
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    network = _random_network("EfficientNetB0")
+    (layer,) = (layer for layer in network.layers if isinstance(layer, keras.layers.Normalization))
+    layer.adapt_mean.assign(mean)
+    layer.adapt_variance.assign(deviation)
+    _write_like_keras_2(network, tmp_path / "efficientnetb0_notop.h5")
+    layer.adapt_variance.assign(deviation**2)
+    layer.finalize_state()
+    config = KerasApplicationsConfig(name="EfficientNetB0")
+    backbone = config.build()
+    load_imagenet(backbone, config, tmp_path / "efficientnetb0_notop.h5")
+    image = np.random.default_rng(3).uniform(0, 255, size=(1, 64, 64, 3)).astype(np.float32)
+    levels = [network.operations[place].output for place in _anatomy(config.name).levels.values()]
+    for ours, theirs in zip(
+        backbone(image, training=False).values(), keras.Model(network.input, levels)(image, training=False), strict=True
     ):
         scale = np.abs(theirs).max()
         np.testing.assert_allclose(np.asarray(ours) / scale, np.asarray(theirs) / scale, atol=1e-6)
@@ -233,8 +257,6 @@ def test_files_of_another_network_of_keras_are_refused(tmp_path: Path, monkeypat
         load_imagenet(backbone, config)
     with pytest.raises(WeightsError, match="NASNetMobile: none are known by name"):
         load_imagenet(backbone, KerasApplicationsConfig(name="NASNetMobile"))
-    with pytest.raises(WeightsError, match="EfficientNetB0 normalizes pixels by weights of its own"):
-        load_imagenet(backbone, KerasApplicationsConfig(name="EfficientNetB0"), tmp_path / "few.h5")
 
 
 def test_a_name_stands_for_a_downloaded_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import keras
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import LEVELS
-from mrcnn.modeling.normalize import NormKind, make_norm
+from mrcnn.modeling.normalize import NormKind, StoredNormalization, make_norm
 
 PROBE = 512  # pixels a side of the image whose maps say what stride each layer has
 
@@ -247,6 +247,8 @@ def _copier(network: keras.Model, norm: NormKind, epsilon: float) -> Callable[[A
 
     def copy(layer: keras.layers.Layer) -> keras.layers.Layer:
         name = names[layer.name]
+        if isinstance(layer, keras.layers.Normalization) and layer.input_mean is None:
+            return StoredNormalization(epsilon=keras.config.epsilon(), name=name)
         if norm == "none" or not isinstance(layer, keras.layers.BatchNormalization):
             try:
                 return layer.__class__.from_config({**layer.get_config(), "name": name})

@@ -15,7 +15,7 @@ from mrcnn.cli.outputs import expect_free
 from mrcnn.cli.train import parse_changes
 
 if TYPE_CHECKING:
-    from mrcnn.export.base import Exporter, ExportOptions
+    from mrcnn.export import Exporter, ExportOptions
 
 _FLAGS = {
     "masks": "--masks",

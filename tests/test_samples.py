@@ -184,23 +184,34 @@ def test_shapes_train_natively(short, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_shapes_train_as_for_matterport(monkeypatch, tmp_path):
+@pytest.mark.parametrize("which", ["ShapesConfig", "PaperConfig"])
+def test_shapes_train_as_for_matterport(monkeypatch, tmp_path, which):
     monkeypatch.syspath_prepend(SAMPLES / "shapes")
     script = runpy.run_path(str(SAMPLES / "shapes/train_matterport.py"))
 
-    class Brief(script["ShapesConfig"]):
+    class Brief(script[which]):
         IMAGES_PER_GPU = 2
         STEPS_PER_EPOCH = VALIDATION_STEPS = 1
 
     data = script["dataset"](8, 0)
-    model = script["modellib"].MaskRCNN("training", Brief(), str(tmp_path))
+    model = script["LightMaskRCNN"]("training", Brief(), str(tmp_path))
+    normalizer = model.keras_model.config.rpn.normalizer
+    assert normalizer == ("means" if which == "ShapesConfig" else "batch_per_image")
     history = script["train"](model, data, data, ((1, "heads", 1.0), (2, "all", 0.1)))
     assert all(len(values) == 2 and np.isfinite(values).all() for values in history.values())
     assert {"loss", "val_loss", "mrcnn_mask_loss", "rpn_class_loss"} <= set(history)
-    script["draw_curves"](history, tmp_path / "curves.png")
+    script["draw_curves"]({"this": history}, tmp_path / "curves.png")
     assert cv2.imread(str(tmp_path / "curves.png")).std() > 1
-    config = script["InferenceConfig"]()
-    model = script["modellib"].MaskRCNN("inference", config, str(tmp_path))
+    config = Brief()
+    model = script["LightMaskRCNN"]("inference", config, str(tmp_path))
     assert model.find_last().endswith("mask_rcnn_shapes_0002.h5")
     model.load_weights(model.find_last(), by_name=True)
     assert 0 <= script["mean_ap"](model, script["dataset"](2, 50), config) <= 1
+
+
+def test_shapes_curves_are_drawn_side_by_side(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(SAMPLES / "shapes")
+    monkeypatch.setattr(sys, "argv", ["compare.py", str(tmp_path / "both.png")])
+    runpy.run_path(str(SAMPLES / "shapes/compare.py"))
+    height, width = cv2.imread(str(tmp_path / "both.png")).shape[:2]
+    assert width > 2 * height

@@ -15,6 +15,8 @@ from mrcnn.ops.roi_align import multilevel_roi_align
 from mrcnn.ops.roi_pool import multilevel_roi_pool
 from mrcnn.ops.roi_warp import multilevel_crop_and_resize, multilevel_roi_warp
 
+RoiOp = Literal["align", "pool", "warp", "crop"]
+
 
 @dataclasses.dataclass(frozen=True)
 class RoiPoolConfig(BaseConfig):
@@ -34,7 +36,7 @@ class RoiPoolConfig(BaseConfig):
     canonical_size: float = 224.0  # RoIs of this side (pixels) ...
     canonical_level: int = 4  # ... are pooled from this level. Ref: FPN, equation 1
     levels: tuple[str, ...] = ("p2", "p3", "p4", "p5")
-    op: Literal["align", "pool", "warp", "crop"] = "align"
+    op: RoiOp = "align"
     reduce: Literal["mean", "max"] = "mean"  # of a bin's samples. "align" and "warp"; the paper found no difference
     level_rule: LevelRule = "floor_inside"  # see `pyramid.assign_levels`
     level_epsilon: float = 1e-6  # keeps a RoI of exactly canonical_size on its level; where it is added, the rule says

@@ -7,7 +7,7 @@ import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mrcnn.base_config import ConfigError
 from mrcnn.data.pipeline import DataConfig
@@ -23,7 +23,8 @@ from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
-from mrcnn.modeling.roi_pooling import RoiPoolConfig
+from mrcnn.modeling.non_local import NonLocalConfig
+from mrcnn.modeling.roi_pooling import RoiOp, RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
@@ -43,11 +44,11 @@ def _paper(**model: Any) -> Recipe:
     )
 
 
-def _mask_rcnn_c4() -> Recipe:
-    """RPN and heads on the stride-16 map, res5 on each RoI. Ref: Mask R-CNN, section 3 and figure 4 (left)."""
-    pool = RoiPoolConfig(size=14, levels=("c4",))
+def _mask_rcnn_c4(depth: Literal[50, 101] = 50, op: RoiOp = "align") -> Recipe:
+    """RPN and heads on the stride-16 map, res5 on each RoI. Ref: Mask R-CNN, figure 4 (left), table 2c."""
+    pool = RoiPoolConfig(size=14, levels=("c4",), op=op)
     return _paper(
-        backbone=ResNetConfig(last_stage=4),
+        backbone=ResNetConfig(depth=depth, last_stage=4),
         neck=PassThroughConfig(levels=("c4",)),
         rpn=RPNConfig(channels=1024).on_one_map("c4"),
         roi_stage=Res5Config(),
@@ -57,14 +58,19 @@ def _mask_rcnn_c4() -> Recipe:
     )
 
 
-def _mask_rcnn_dc5() -> Recipe:
-    """RPN and heads on res5, dilated so that it keeps stride 16. Ref: Deformable ConvNets, section 4.1."""
+def _mask_rcnn_c5(depth: Literal[50, 101] = 50, dilate: bool = False, op: RoiOp = "align") -> Recipe:
+    """RPN and the pyramid's heads on res5, whose cells are 32 pixels, or 16 if it is dilated.
+
+    Ref: Mask R-CNN, table 2d and its text: "the same head as in Figure 4 (right), as the res5 head is not applicable";
+    dilated: Deformable ConvNets, section 4.1.
+    """
+    pool = RoiPoolConfig(size=7, levels=("c5",), op=op)
     return _paper(
-        backbone=ResNetConfig(dilate_c5=True),
+        backbone=ResNetConfig(depth=depth, dilate_c5=dilate),
         neck=PassThroughConfig(levels=("c5",)),
         rpn=RPNConfig(channels=2048).on_one_map("c5"),
-        box_head=BoxHeadConfig(pool=RoiPoolConfig(size=7, levels=("c5",))),
-        heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14, levels=("c5",))),),
+        box_head=BoxHeadConfig(pool=pool),
+        heads=(MaskHeadConfig(pool=dataclasses.replace(pool, size=14)),),
     )
 
 
@@ -78,9 +84,13 @@ def _mask_rcnn_gn() -> Recipe:
     )
 
 
-def _keypoint_rcnn() -> Recipe:
-    """People and their 17 joints, trained at several scales. Ref: Mask R-CNN, section 5."""
-    recipe = _paper(num_classes=1, heads=(KeypointHeadConfig(),))
+def _keypoint_rcnn(non_local: NonLocalConfig | None = None) -> Recipe:
+    """People and their 17 joints, trained at several scales. Ref: Mask R-CNN, section 5.
+
+    With `non_local` a block in res4 and four in the head. Ref: Non-local Neural Networks, table 6.
+    """
+    backbone, head = ResNetConfig(non_local=non_local), KeypointHeadConfig(non_local=non_local)
+    recipe = _paper(num_classes=1, backbone=backbone, heads=(head,))
     scales = tuple(range(640, 801, 32))
     data = dataclasses.replace(recipe.data, short_sides=scales, num_joints=17)
     return dataclasses.replace(recipe, data=data, train=TrainConfig(best_by="val_keypoints/AP"))
@@ -192,14 +202,23 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r101_fpn": lambda: _paper(backbone=ResNetConfig(depth=101)),
     "mask_rcnn_r152_fpn": lambda: _paper(backbone=ResNetConfig(depth=152)),
     "mask_rcnn_x101_32x8d_fpn": lambda: _paper(backbone=ResNetConfig(depth=101, groups=32, width_per_group=8)),
+    "mask_rcnn_x152_32x8d_fpn": lambda: _paper(backbone=ResNetConfig(depth=152, groups=32, width_per_group=8)),
+    "mask_rcnn_r50_fpn_nl": lambda: _paper(backbone=ResNetConfig(non_local=NonLocalConfig())),
     "mask_rcnn_r50_c4": _mask_rcnn_c4,
-    "mask_rcnn_r50_dc5": _mask_rcnn_dc5,
+    "mask_rcnn_r50_c4_roipool": lambda: _mask_rcnn_c4(op="pool"),
+    "mask_rcnn_r50_c4_roiwarp": lambda: _mask_rcnn_c4(op="warp"),
+    "mask_rcnn_r101_c4": lambda: _mask_rcnn_c4(101),
+    "mask_rcnn_r50_c5": _mask_rcnn_c5,
+    "mask_rcnn_r50_c5_roipool": lambda: _mask_rcnn_c5(op="pool"),
+    "mask_rcnn_r101_c5": lambda: _mask_rcnn_c5(101),
+    "mask_rcnn_r50_dc5": lambda: _mask_rcnn_c5(dilate=True),
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
     "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
     "faster_rcnn_r50_fpn": _faster_rcnn,
     "faster_rcnn_mobilenetv3_fpn": _faster_rcnn_mobilenetv3,
     "faster_rcnn_mobilenetv3_320_fpn": lambda: _faster_rcnn_mobilenetv3(is_small=True),
     "keypoint_rcnn_r50_fpn": _keypoint_rcnn,
+    "keypoint_rcnn_r50_fpn_nl": lambda: _keypoint_rcnn(NonLocalConfig()),
     "mask_rcnn_efficientnet_lite0_fpn": _mask_rcnn_efficientnet_lite0,
     "mask_rcnn_mobilenetv3_fpn": _mask_rcnn_mobilenetv3,
     "mask_rcnn_convnext_tiny_fpn": _mask_rcnn_convnext_tiny,

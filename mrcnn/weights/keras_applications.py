@@ -20,6 +20,7 @@ import numpy as np
 
 from mrcnn.modeling.backbones.graph import is_numbered, stable_names
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig, network_of
+from mrcnn.modeling.non_local import NonLocalBlock
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.keras_h5 import open_keras_h5
@@ -58,7 +59,7 @@ def load_resnet(
     variables: dict[str, Any] = {}
     for part, prefix in ((backbone, ""), (roi_stage, "stage5_")):
         for layer in part.layers if part is not None else ():
-            if layer.weights:
+            if layer.weights and not isinstance(layer, NonLocalBlock):  # which no classifier has
                 name = prefix + layer.name
                 _take(arrays, stored, name, *_theirs(name), path)
                 variables |= {prefix + v.path: v for v in layer.weights}

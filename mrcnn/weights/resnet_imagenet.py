@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import keras
 
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.non_local import NonLocalBlock
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import detectron, detectron2, torchvision
 from mrcnn.weights.name_map import ROI_STAGE, Converted
@@ -83,7 +84,9 @@ def load_resnet(
     _check_conventions(source.title, is_gn, config, path)
     theirs = {source.prefix + name: array for name, array in contents.arrays.items()}
     converted = source.to_ours(theirs, _network(config))
-    variables = {f"backbone/{v.path}": v for v in backbone.weights}
+    # A non-local block, which no classifier has, begins as the identity and stays as it is.
+    layers = [layer for layer in backbone.layers if not isinstance(layer, NonLocalBlock)]
+    variables = {f"backbone/{v.path}": v for layer in layers for v in layer.weights}
     if roi_stage is not None:
         variables |= {f"{ROI_STAGE}/{v.path}": v for v in roi_stage.weights}
     arrays: dict[str, Any] = {}

@@ -13,9 +13,11 @@ from mrcnn.export.portable import PortableModel, describe, portable_graph, stand
 from mrcnn.export.served_check import served_instances
 from mrcnn.inference import detect, prepare_image
 from mrcnn.inference.prepare import make_batch
+from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.heads.mlp_mask import MLPMaskHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.modeling.non_local import NonLocalConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.variables import named_variables
 from tests.modeling.heads import ProbeHeadConfig
@@ -35,12 +37,14 @@ def model() -> MaskRCNN:
     )
     flat = MLPMaskHeadConfig(name="flat", pool=RoiPoolConfig(size=2), fc_dims=(8,), mask_size=6)
     probe = ProbeHeadConfig(pool=RoiPoolConfig(size=2))
+    joints = KeypointHeadConfig(pool=RoiPoolConfig(size=2), conv_dims=(4, 4), num_joints=2, non_local=NonLocalConfig())
     larger = MaskRCNN(
-        dataclasses.replace(small.config, heads=(*small.config.heads, fine, flat, probe)), small.class_names
+        dataclasses.replace(small.config, heads=(*small.config.heads, fine, flat, joints, probe)), small.class_names
     )
     own = named_variables(larger)
     for path, variable in named_variables(small).items():
         own[path].assign(variable)
+    larger.heads[3].non_local[0].out.norm.gamma.assign([1.0] * 4)  # new, it would change nothing
     return larger
 
 
@@ -74,7 +78,19 @@ def test_a_portable_model_gives_what_detect_gives(model: MaskRCNN) -> None:
     (pixels,) = noise_images(1, seed=8)
     graph = portable_graph(model, stand_in)
     assert sorted(graph.outputs) == [
-        *("boxes", "class_ids", "fine_masks", "flat_masks", "heat", "kind", "masks", "middle", "quality", "scores")
+        *(
+            "boxes",
+            "class_ids",
+            "fine_masks",
+            "flat_masks",
+            "heat",
+            "keypoints",
+            "kind",
+            "masks",
+            "middle",
+            "quality",
+            "scores",
+        )
     ]
 
     def run(image: np.ndarray, content_shape: np.ndarray) -> dict[str, np.ndarray]:

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 
 from mrcnn.modeling.folding import fold_batch_norm
+from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.modeling.non_local import NonLocalConfig
+from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from tests.golden.case import input_batch
 from tests.tiny_model import noise_images, tiny_model
+
+JOINTS = KeypointHeadConfig(pool=RoiPoolConfig(size=2), conv_dims=(4, 4), num_joints=2, non_local=NonLocalConfig())
 
 
 def build(backbone: str, mask: str) -> MaskRCNN:
@@ -19,7 +24,7 @@ def build(backbone: str, mask: str) -> MaskRCNN:
         config,
         backbone=dataclasses.replace(config.backbone, norm=backbone),
         neck=dataclasses.replace(config.neck, norm="gn"),
-        heads=(dataclasses.replace(config.heads[0], conv_norm=mask),),
+        heads=(dataclasses.replace(config.heads[0], conv_norm=mask), JOINTS),
     )
     model = MaskRCNN(config, ["thing", "other"], [3, 8], name="tiny")
     rng = np.random.default_rng(0)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig, KeypointTarget
+from mrcnn.modeling.non_local import NonLocalConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.structures.tensors import Detections, RoiSample
+from tests.reference import attention as slow
 from tests.reference import keypoints as reference
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
@@ -58,6 +61,48 @@ def test_maps_equal_the_slow_ones(rng):
     for s in range(2):
         low = reference.transposed_convolution(pooled[0, s], np.swapaxes(kernel, 2, 3), 2, 1) + np.arange(JOINTS)
         np.testing.assert_allclose(result[0, s], reference.double(low), atol=1e-5)
+
+
+def test_non_local_blocks_follow_every_second_convolution(rng):
+    """Ref: Non-local Neural Networks, table 6: four blocks among the paper's eight convolutions."""
+    config = KeypointHeadConfig(non_local=NonLocalConfig(), conv_dims=(8,) * 8)
+    blocks = config.build(1, RoiPooler(config.pool, STRIDES, 8)).non_local
+    assert len(blocks) == 4 and {tuple(block.theta.kernel.shape) for block in blocks} == {(1, 1, 8, 4)}
+
+    head = head_of(conv_dims=(4, 6, 5), non_local=NonLocalConfig(subsample=False))
+    assert [tuple(block.out.kernel.shape) for block in head.non_local] == [(1, 1, 3, 6)]
+    features = {k: tf.constant(rng.normal(size=(1, 64 // s, 64 // s, 4)), tf.float32) for k, s in STRIDES.items()}
+    boxes, valid = tf.constant([[[8.0, 8.0, 30.0, 40.0], [0.0, 0.0, 9.0, 9.0]]]), tf.ones([1, 2], tf.bool)
+    plain = head_of(conv_dims=(4, 6, 5))
+    own = {v.path.split("keypoint_head/")[-1]: v for v in head.weights}
+    for variable in plain.weights:
+        variable.assign(own[variable.path.split("keypoint_head/")[-1]])
+    np.testing.assert_array_equal(head(features, boxes, valid, WINDOW), plain(features, boxes, valid, WINDOW))
+
+    (block,) = head.non_local
+    block.out.norm.gamma.assign(rng.normal(size=6))
+    x = head.pooler(features, boxes, valid)[0]
+    for conv in head.convs.convs[:2]:
+        x = conv(x)
+    pairs = [(c.kernel.numpy(), c.bias.numpy()) for c in (block.theta, block.phi, block.g)]
+    scale = block.out.norm.gamma.numpy() / np.sqrt(1 + 1e-5)
+    pairs.append((block.out.kernel.numpy() * scale, np.zeros(6)))
+    x = np.stack([slow.non_local(roi, *pairs) for roi in x.numpy()]).astype(np.float32)
+    x = tf.image.resize(head.deconv(head.convs.convs[2](x)), [SIDE, SIDE])
+    np.testing.assert_allclose(head(features, boxes, valid, WINDOW)[0], x, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"conv_dims": (5,)}, r"^non_local and conv_dims: .* expected at least as many, got conv_dims \[5\]"),
+        ({"non_local_every": 0}, "^non_local_every: expected at least 1, got 0"),
+        ({"non_local": NonLocalConfig(norm="bn")}, "^non_local.norm: expected eval_bn, gn or none in a head, .*got bn"),
+    ],
+)
+def test_non_local_blocks_without_a_place_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        KeypointHeadConfig(**{"non_local": NonLocalConfig(), **changes})
 
 
 def test_targets_and_loss_by_hand():

@@ -33,6 +33,7 @@ from mrcnn.modeling.layers import ConvNorm, ConvStack
 from mrcnn.modeling.losses.base import MaskLoss
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
+from mrcnn.modeling.non_local import NonLocalBlock, NonLocalConfig
 from mrcnn.modeling.normalize import NormalizePixels, PixelNorm, make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.modeling.roi_stage import Res5Config
@@ -108,6 +109,36 @@ MAPS = {
     ),
 }
 
+
+ATTENTION = NonLocalConfig(norm="none", subsample=False, scaled=True)
+
+
+def trained(case: LayerCase) -> LayerCase:
+    """With non-local blocks as after some training, for a new one is the identity, which has no gradient inside."""
+
+    def make() -> Any:
+        layer, rng = case.make(), np.random.default_rng(3)
+        for variable in layer.trainable_variables:
+            if "non_local" in variable.path:
+                spread = variable.shape[-2] ** -0.5 if len(variable.shape) > 1 else 1.0
+                variable.assign(rng.normal(0.0, spread, variable.shape))
+        return layer
+
+    return dataclasses.replace(case, make=make)
+
+
+def non_local(moving: tuple[str, ...] = (), **changes: Any) -> LayerCase:
+    def make() -> NonLocalBlock:
+        return built(NonLocalBlock(NonLocalConfig(**changes), name="non_local"), (None, None, None, 8))
+
+    return trained(LayerCase(make, {"x": normal(2, 5, 4, 8)}, ((2, 5, 4, 8),), moving=moving, saves=True))
+
+
+MAPS |= {
+    "NonLocal": non_local(),
+    "NonLocal, bn, whole": non_local(MOVING, norm="bn", subsample=False, scaled=True),
+}
+
 # Necks
 
 CHANNELS = {"c2": 3, "c3": 4, "c4": 5, "c5": 6}
@@ -151,7 +182,12 @@ BACKBONES = {
     "Swin": backbone(
         SwinConfig(depths=(2, 1, 1, 1), num_heads=(1, 2, 4, 8), width=8, window=4, freeze_at=2, drop_path=0.2)
     ),
-    "ResNet": backbone(ResNetConfig(groups=1, width_per_group=4, last_stage=4, norm="bn"), MOVING),
+    "ResNet": trained(
+        backbone(
+            ResNetConfig(groups=1, width_per_group=4, last_stage=4, norm="bn", non_local=ATTENTION),
+            MOVING,
+        )
+    ),
 }
 SLOW_BACKBONES = {
     "MobileNetV3": backbone(MobileNetV3Config(freeze_at=2)),
@@ -195,6 +231,7 @@ def head(config: Any, *shapes: tuple[int, ...], moving: tuple[str, ...] = (), de
 
 BOX, MASK = {"pool": pooling(3), "fc_dims": (8,)}, {"pool": pooling(3), "conv_dims": (8,), "deconv_dim": 8}
 CASCADE = CascadeBoxHeadConfig(**BOX, stage_ious=(0.5, 0.6), stage_delta_weights=((10, 10, 5, 5), (20, 20, 10, 10)))
+JOINTS: dict[str, Any] = {"pool": pooling(2), "conv_dims": (5, 4), "num_joints": 3}
 HEADS = {
     "box": head(BoxHeadConfig(**BOX), (2, 5, 4), (2, 5, 4, 3)),
     "box, agnostic, convolution": head(
@@ -214,6 +251,7 @@ HEADS = {
     "mask, softmax": head(MaskHeadConfig(**MASK, activation="softmax"), (2, 5, 6, 6, 4)),
     "mask, perceptron": head(MLPMaskHeadConfig(pool=pooling(3), fc_dims=(8,), mask_size=6), (2, 5, 6, 6, 3)),
     "keypoint": head(KeypointHeadConfig(pool=pooling(2), conv_dims=(5,), num_joints=3), (2, 5, 8, 8, 3)),
+    "keypoint, non-local": trained(head(KeypointHeadConfig(**JOINTS, non_local=ATTENTION), (2, 5, 8, 8, 3))),
 }
 STACKS = {
     "ConvStack": LayerCase(
@@ -258,6 +296,7 @@ CASES = SMALL | BACKBONES | STAGES
 TRAINED = {name: case for name, case in CASES.items() if name not in (*WEIGHTLESS, "PassThrough", *POOLERS)}
 # What is like another case to the check at hand, and takes seconds.
 ALIKE = {"ConvNorm, affine_bn", "ConvNorm, dilated", "FPN, bn", "box", "box, batch norm", "mask, agnostic"}
+ALIKE |= {"mask, softmax", "keypoint, non-local", "NonLocal, bn, whole"}
 ALIKE |= {"mask, softmax", "WindowAttention", "DropPath", "Swin"}
 ALIKE |= {"mask, perceptron", "pool", "warp", "crop", "ConvStack", "RPN, softmax, two convolutions", "ResNet", "Res5"}
 
@@ -372,6 +411,8 @@ NAMED: dict[tuple[str, str], Any] = {
     ("MaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MLPMaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MaskRCNNConfig", "roi_stage"): Res5Config(),
+    ("KeypointHeadConfig", "non_local"): NonLocalConfig(scaled=True),
+    ("ResNetConfig", "non_local"): NonLocalConfig(reduction=4),
 }
 # A cascade refines one box for all classes, whatever its config says; a ConvNeXt and a Swin have layer norms.
 FIXED = {("CascadeBoxHeadConfig", "class_agnostic"), ("ConvNeXtConfig", "norm"), ("SwinConfig", "norm")}

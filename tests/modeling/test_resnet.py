@@ -10,6 +10,7 @@ import pytest
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.resnet import ResNetConfig, ResNetStage
 from mrcnn.modeling.necks.fpn import FPNConfig
+from mrcnn.modeling.non_local import NonLocalConfig
 from mrcnn.modeling.normalize import NormalizePixels, PixelNorm
 from tests.reference.golden import drawn
 
@@ -143,6 +144,26 @@ def test_what_the_stem_s_pooling_sees(stem_pool: str, before: int) -> None:
         for x in range(6):
             window = padded[:, 2 * y : 2 * y + 3, 2 * x : 2 * x + 3]
             np.testing.assert_array_equal(pooled[:, y, x], window.max((1, 2)))
+
+
+def test_a_non_local_block_stands_before_the_last_of_stage_4() -> None:
+    """Ref: Non-local Neural Networks, section 5.3. New, it changes nothing; it is frozen with its stage."""
+    config = ResNetConfig(last_stage=4, width_per_group=4, non_local=NonLocalConfig())
+    backbone = config.build()
+    names = [layer.name for layer in backbone.layers]
+    place = names.index("stage4_non_local")
+    assert names[place - 1] == "stage4_block5_out" and names[place + 1].startswith("stage4_block6_")
+    assert not any("non_local" in name for name in names[place + 1 :])
+    block = backbone.layers[place]
+    assert block.theta.kernel.shape == (1, 1, 1024, 512)
+    assert {v.path.rsplit("/", 2)[-2:][1] for v in block.trainable_variables} == {"kernel", "bias", "gamma", "beta"}
+    assert [config.stage_of(block.name), block.trainable] == [4, True]
+    image = np.random.default_rng(0).normal(size=(1, 33, 65, 3)).astype(np.float32)
+    before = backbone(image)["c4"].numpy()
+    without = keras.Model(backbone.input, backbone.get_layer("stage4_block5_out").output)(image)
+    np.testing.assert_array_equal(block(without), without)
+    block.out.norm.gamma.assign(np.ones(1024))
+    assert not np.allclose(backbone(image)["c4"], before)
 
 
 def test_config_that_contradict_each_other() -> None:

@@ -1,9 +1,16 @@
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
+from mrcnn.modeling.heads.box import BoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
+from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
+from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.heads.mlp_mask import MLPMaskHeadConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops.roi_align import roi_align
 from tests.reference import roi_align as align_reference
@@ -147,3 +154,51 @@ def test_bad_config_are_refused(fields, message):
 def test_a_level_the_neck_lacks_is_refused():
     with pytest.raises(ConfigError, match="no level 'p5' in the neck, there are p2, p3, c4"):
         RoiPooler(RoiPoolConfig(levels=("p2", "p5")), STRIDES, 2)
+
+
+class SlowPooler(RoiPooler):
+    """Pools RoI by RoI with the slow references, from the finest of its levels."""
+
+    def __call__(self, features, boxes, valid, training=None):
+        size, level = (self.config.size, self.config.size), self.config.levels[0]
+        feature, stride = features[level].numpy(), self.strides[level]
+        result = np.zeros((*boxes.shape[:2], *size, self.channels), np.float32)
+        for b, s in np.argwhere(np.asarray(valid)):
+            box = np.asarray(boxes)[b, s]
+            if self.config.op == "pool":
+                result[b, s] = pool_reference.roi_pool(feature[b], box, stride, size)[0]
+            else:
+                result[b, s] = pool_reference.roi_warp(feature[b], box, stride, size)
+        return tf.constant(result)
+
+
+HEADS = {
+    "box": BoxHeadConfig(fc_dims=(8,)),
+    "cascade": CascadeBoxHeadConfig(fc_dims=(8,)),
+    "mask": MaskHeadConfig(conv_dims=(8,), deconv_dim=8),
+    "mask, perceptron": MLPMaskHeadConfig(fc_dims=(8,), mask_size=5),
+    "keypoint": KeypointHeadConfig(conv_dims=(8,), num_joints=2),
+}
+
+
+@pytest.mark.parametrize("op", ["pool", "warp"])
+@pytest.mark.parametrize("config", [pytest.param(config, id=name) for name, config in HEADS.items()])
+def test_roi_pool_and_roi_warp_go_through_every_head(rng, config, op):
+    """Ref: Mask R-CNN, tables 2c and 2d. Padded RoIs included; the gradient reaches the features."""
+    pool = RoiPoolConfig(size=3, levels=("p2",), op=op, sampling_ratio=1)
+    config = dataclasses.replace(config, pool=pool)
+    head = config.build(2, RoiPooler(pool, STRIDES, 2), name="head")
+    features, valid = features_of(rng), tf.constant([[True, True, False]])
+    boxes = tf.constant(np.concatenate([BOXES, [[[0, 0, 20, 20]]]], 1), tf.float32)
+    arguments = (boxes, valid, tf.constant([[0.0, 0.0, 64.0, 64.0]]))
+    with tf.GradientTape() as tape:
+        tape.watch(features["p2"])
+        pred = [x for x in tf.nest.flatten(head(features, *arguments)) if x.dtype == tf.float32]
+        loss = tf.add_n([tf.reduce_sum(tf.square(x)) for x in pred])
+    gradient = tape.gradient(loss, features["p2"]).numpy()
+    assert np.isfinite(gradient).all() and gradient.any()
+    head.pooler = SlowPooler(pool, STRIDES, 2)
+    slow = [x for x in tf.nest.flatten(head(features, *arguments)) if x.dtype == tf.float32]
+    for result, expected in zip(pred, slow, strict=True):
+        scale = max(1.0, float(tf.reduce_max(tf.abs(expected))))
+        np.testing.assert_allclose(result, expected, atol=1e-4 * scale)

@@ -11,6 +11,7 @@ import yaml
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.non_local import NonLocalConfig
 from mrcnn.recipes import Recipe
 
 NAMES = (
@@ -18,7 +19,15 @@ NAMES = (
     "mask_rcnn_r101_fpn",
     "mask_rcnn_r152_fpn",
     "mask_rcnn_x101_32x8d_fpn",
+    "mask_rcnn_x152_32x8d_fpn",
+    "mask_rcnn_r50_fpn_nl",
     "mask_rcnn_r50_c4",
+    "mask_rcnn_r50_c4_roipool",
+    "mask_rcnn_r50_c4_roiwarp",
+    "mask_rcnn_r101_c4",
+    "mask_rcnn_r50_c5",
+    "mask_rcnn_r50_c5_roipool",
+    "mask_rcnn_r101_c5",
     "mask_rcnn_r50_dc5",
     "mask_rcnn_r50_fpn_gn",
     "cascade_mask_rcnn_r50_fpn",
@@ -26,6 +35,7 @@ NAMES = (
     "faster_rcnn_mobilenetv3_fpn",
     "faster_rcnn_mobilenetv3_320_fpn",
     "keypoint_rcnn_r50_fpn",
+    "keypoint_rcnn_r50_fpn_nl",
     "mask_rcnn_efficientnet_lite0_fpn",
     "mask_rcnn_mobilenetv3_fpn",
     "mask_rcnn_convnext_tiny_fpn",
@@ -79,6 +89,47 @@ def test_other_networks_are_trained_by_adamw_at_several_scales():
     )
     light, lite = recipes.get("mask_rcnn_mobilenetv3_fpn"), recipes.get("mask_rcnn_efficientnet_lite0_fpn")
     assert light.override({"model.backbone": lite.model.backbone.to_dict()}) == lite
+
+
+@pytest.mark.parametrize(
+    "name, depth, level, stride, op",
+    [
+        ("mask_rcnn_r50_c4", 50, "c4", 16, "align"),
+        ("mask_rcnn_r50_c4_roipool", 50, "c4", 16, "pool"),
+        ("mask_rcnn_r50_c4_roiwarp", 50, "c4", 16, "warp"),
+        ("mask_rcnn_r101_c4", 101, "c4", 16, "align"),
+        ("mask_rcnn_r50_c5", 50, "c5", 32, "align"),
+        ("mask_rcnn_r50_c5_roipool", 50, "c5", 32, "pool"),
+        ("mask_rcnn_r101_c5", 101, "c5", 32, "align"),
+        ("mask_rcnn_r50_dc5", 50, "c5", 16, "align"),
+    ],
+)
+def test_recipes_of_one_map(name: str, depth: int, level: str, stride: int, op: str):
+    """Ref: Mask R-CNN, tables 2a, 2c and 2d."""
+    model = recipes.get(name).model
+    assert model.backbone.depth == depth and model.backbone.strides[level] == stride
+    assert model.neck.levels == model.rpn.levels == (level,)
+    assert model.rpn.anchors.sizes == ((32.0, 64.0, 128.0, 256.0, 512.0),)
+    for head in (model.box_head, *model.heads):
+        assert (head.pool.levels, head.pool.op, head.pool.reduce) == ((level,), op, "mean")
+    assert (model.roi_stage is not None) == (level == "c4")
+    if level == "c5":  # the head of figure 4 (right)
+        assert (model.box_head.fc_dims, model.box_head.pool.size) == ((1024, 1024), 7)
+        assert (model.heads[0].conv_dims, model.heads[0].pool.size) == ((256,) * 4, 14)
+
+
+def test_recipes_of_the_later_gains():
+    """Ref: Non-local Neural Networks, tables 5 and 6."""
+    plain = recipes.get("mask_rcnn_r50_fpn")
+    deep = recipes.get("mask_rcnn_x152_32x8d_fpn").model.backbone
+    assert (deep.depth, deep.groups, deep.width_per_group, deep.title) == (152, 32, 8, "ResNeXt 152 32x8d")
+    non_local = recipes.get("mask_rcnn_r50_fpn_nl")
+    assert non_local.model.backbone.non_local == NonLocalConfig()
+    assert non_local.override({"model.backbone.non_local": None}) == plain
+    joints = recipes.get("keypoint_rcnn_r50_fpn_nl")
+    assert joints.model.heads[0].non_local == NonLocalConfig()
+    none = {"model.heads.0.non_local": None, "model.backbone.non_local": None}
+    assert joints.override(none) == recipes.get("keypoint_rcnn_r50_fpn")
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,13 @@ OTHERS: dict[str, Any] = {
 
 # Fields that cannot change together with all others: config that are not there, and a depth at which a field that
 # does change means nothing, and a softmax of classes without classes.
-KEPT = {"model.roi_stage", "model.heads.0.class_agnostic", "model.backbone.last_stage", "data.augmentations"}
+KEPT = {
+    "model.roi_stage",
+    "model.backbone.non_local",
+    "model.heads.0.class_agnostic",
+    "model.backbone.last_stage",
+    "data.augmentations",
+}
 
 
 def _choices(config: BaseConfig, prefix: str = "") -> dict[str, tuple]:

@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.non_local import NonLocalConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.weights import WeightsError, load_imagenet
@@ -164,19 +165,27 @@ def test_detectron2_names(backbone: keras.Model, tmp_path: Path) -> None:
 
 
 def test_stage_5_goes_to_the_rois(tmp_path: Path) -> None:
-    """A C4 model has its stage 5 elsewhere; without that stage its arrays are left over by their own names."""
-    config = ResNetConfig(last_stage=4, stride_in_1x1=True, pixel_norm=MSRA)
+    """A C4 model has its stage 5 elsewhere; without that stage its arrays are left over by their own names.
+
+    A non-local block, which no file has, stays as it was.
+    """
+    config = ResNetConfig(last_stage=4, stride_in_1x1=True, pixel_norm=MSRA, non_local=NonLocalConfig())
     backbone, stage = config.build(), Res5Config(stride_in_1x1=True).build()
-    named = [*backbone.weights, *(_Variable(f"stage5_{v.path}", v.shape) for v in stage.weights)]
+    known = [weight for weight in backbone.weights if "non_local" not in weight.path]
+    new = [weight for weight in backbone.weights if "non_local" in weight.path]
+    before = [weight.numpy() for weight in new]
+    assert len(new) == 6 + 1 + 4  # three kernels with their biases, the last kernel and its norm
+    named = [*known, *(_Variable(f"stage5_{v.path}", v.shape) for v in stage.weights)]
     state = _state(named, detectron_name)
     path = tmp_path / "R-50.pkl"
     path.write_bytes(pickle.dumps(state, protocol=2))
     report = load_imagenet(backbone, config, path, stage)
-    assert len(report.loaded) == len(backbone.weights) + len(stage.weights) and not report.unused
-    _check(backbone.weights, state, detectron_name)
+    assert len(report.loaded) == len(known) + len(stage.weights) and not report.unused
+    _check(known, state, detectron_name)
+    assert all(np.array_equal(weight, value) for weight, value in zip(new, before, strict=True))
     _check(stage.weights, state, lambda layer, leaf: detectron_name(f"stage5_{layer}", leaf))
     report = load_imagenet(backbone, config, path)
-    assert len(report.loaded) == len(backbone.weights)
+    assert len(report.loaded) == len(known)
     assert set(report.unused) == {name for name in state if name.startswith("res5_")}
 
 

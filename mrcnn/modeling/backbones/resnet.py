@@ -14,6 +14,7 @@ import keras
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig, freeze_stages
 from mrcnn.modeling.layers import ConvNorm
+from mrcnn.modeling.non_local import NonLocalBlock, NonLocalConfig
 from mrcnn.modeling.normalize import NormKind
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -37,6 +38,9 @@ class ResNetConfig(BackboneConfig):
     dilate_c5: bool = False  # stage 5 keeps the stride of c4 and spreads its 3x3 kernels instead ("DC5")
     # Which cells the 3x3 max-pooling sees at an even side: one row more before (Caffe, PyTorch) or after (TensorFlow).
     stem_pool: Literal["symmetric", "same"] = "symmetric"
+    # A block before the last one of stage 4 in which every cell looks at all others; none: none.
+    # Ref: Non-local Neural Networks, section 5.3
+    non_local: NonLocalConfig | None = None
 
     def __post_init__(self) -> None:
         if self.groups < 1 or self.width_per_group < 1:
@@ -84,6 +88,7 @@ class ResNetConfig(BackboneConfig):
                 width_per_group=self.width_per_group,
                 norm=self.norm,
                 epsilon=self.epsilon,
+                non_local=self.non_local if number == 4 else None,
             )
             x = stage(x, f"stage{number}_")
             features[f"c{number}"] = x
@@ -105,6 +110,7 @@ class ResNetStage:
     width_per_group: int = 64  # in stage 2
     norm: NormKind = "frozen_bn"
     epsilon: float = 1e-5
+    non_local: NonLocalConfig | None = None  # of a block before its last one
 
     @property
     def channels(self) -> int:
@@ -114,6 +120,8 @@ class ResNetStage:
     def __call__(self, x: Any, prefix: str) -> Any:
         """Append the stage to the Keras tensor `x`; its layers are named prefix + "block1_conv1" and so on."""
         for block in range(1, self.num_blocks + 1):
+            if self.non_local is not None and block == self.num_blocks:
+                x = NonLocalBlock(self.non_local, name=f"{prefix}non_local")(x)
             x = self.block(x, self.stride if block == 1 else 1, f"{prefix}block{block}", block == 1)
         return x
 

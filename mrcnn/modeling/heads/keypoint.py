@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.errors import InputError
 from mrcnn.modeling.heads.base import (
     HeadLoss,
@@ -22,6 +23,7 @@ from mrcnn.modeling.heads.base import (
 )
 from mrcnn.modeling.initializers import fan_out_initializer
 from mrcnn.modeling.layers import ConvStack, float32_output
+from mrcnn.modeling.non_local import NonLocalBlock, NonLocalConfig
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import keypoints as keypoint_ops
@@ -40,7 +42,26 @@ class KeypointHeadConfig(RoiHeadConfig):
     conv_dims: tuple[int, ...] = (512,) * 8
     conv_norm: NormKind = "none"
     norm_epsilon: float = 1e-5
+    non_local: NonLocalConfig | None = None  # blocks among the convolutions. Ref: Non-local Neural Networks, table 6
+    non_local_every: int = 2  # one after so many convolutions: four among the paper's eight
     score: Literal["logit", "prob"] = "prob"  # third number of a predicted keypoint, see `ops.keypoints`
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.non_local_every < 1:
+            raise ConfigError(f"non_local_every: expected at least 1, got {self.non_local_every}")
+        if self.non_local is None:
+            return
+        if len(self.conv_dims) < self.non_local_every:
+            raise ConfigError(
+                f"non_local and conv_dims: a block follows every {self.non_local_every} convolutions (non_local_every),"
+                f" expected at least as many, got conv_dims {list(self.conv_dims)}"
+            )
+        if self.non_local.norm in ("bn", "sync_bn"):
+            raise ConfigError(
+                f"non_local.norm: expected eval_bn, gn or none in a head, whose padded RoIs would be part of the"
+                f" statistics; got {self.non_local.norm}"
+            )
 
     @property
     def losses(self) -> tuple[HeadLoss, ...]:
@@ -74,7 +95,8 @@ class KeypointTarget(NamedTuple):
 class KeypointHead(RoiHead):
     """Pooling, convolutions, a transposed convolution to twice and an interpolation to four times the resolution.
 
-    Every joint has a map of its own over the RoI, and a softmax over the map's cells: a joint is in one place.
+    Every joint has a map of its own over the RoI, and a softmax over the map's cells: a joint is in one place. With
+    `non_local` each cell also looks at all others of its RoI, after every second convolution.
     """
 
     config: KeypointHeadConfig
@@ -85,6 +107,8 @@ class KeypointHead(RoiHead):
         self.deconv = keras.layers.Conv2DTranspose(
             config.num_joints, 4, strides=2, padding="same", kernel_initializer=fan_out_initializer(), name="deconv"
         )
+        number = len(config.conv_dims) // config.non_local_every if config.non_local is not None else 0
+        self.non_local = [NonLocalBlock(config.non_local, name=f"non_local{i}") for i in range(1, number + 1)]
 
     @property
     def map_side(self) -> int:
@@ -97,6 +121,8 @@ class KeypointHead(RoiHead):
             return
         shape = (None, *input_shape[2:])
         self.convs.build(shape)
+        for i, block in enumerate(self.non_local, start=1):
+            block.build((*shape[:3], self.config.conv_dims[i * self.config.non_local_every - 1]))
         self.deconv.build(self.convs.compute_output_shape(shape))
         self.built = True
 
@@ -113,8 +139,19 @@ class KeypointHead(RoiHead):
     ) -> tf.Tensor:
         """Heatmap logits f32[B, S, N, N, J], N = map_side; see `RoiHead.call`."""
         pooled = merge_rois(self.pooler(features, boxes, valid, training=training))
-        x = float32_output(self.deconv(self.convs(pooled, tf.reshape(valid, [-1]), training=training)))
+        x = float32_output(self.deconv(self._convolve(pooled, tf.reshape(valid, [-1]), training)))
         return split_rois(tf.image.resize(x, [self.map_side, self.map_side], "bilinear"), boxes)
+
+    def _convolve(self, x: tf.Tensor, valid: tf.Tensor, training: bool | None) -> tf.Tensor:
+        """[N, h, w, channels] -> [N, h, w, conv_dims[-1]], the non-local blocks in their places."""
+        if not self.non_local:
+            return self.convs(x, valid, training=training)
+        blocks = iter(self.non_local)
+        for number, conv in enumerate(self.convs.convs, start=1):
+            x = conv(x, training=training, valid=valid)
+            if number % self.config.non_local_every == 0:
+                x = next(blocks)(x, training=training)
+        return x
 
     def rois_for(self, rois: RoiSample) -> RoiSample:
         """Foreground only: the background has no joints."""

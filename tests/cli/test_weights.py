@@ -38,8 +38,8 @@ def test_converting_replaces_neither_the_source_nor_another_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["runner", "published"])
 def test_a_checkpoint_of_mmengine_that_is_no_detector_is_named(name):
-    told = refused("weights", ASSETS / "mmengine" / f"mm_container_{name}.pth")
-    assert "written by mmengine 0.10.7, with classes cell, crack, leaf; expected a Mask, Faster or Keypoint" in told
+    message = refused("weights", ASSETS / "mmengine" / f"mm_container_{name}.pth")
+    assert "written by mmengine 0.10.7, with classes cell, crack, leaf; expected a Mask, Faster or Keypoint" in message
 
 
 @pytest.mark.slow

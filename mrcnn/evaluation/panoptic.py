@@ -48,8 +48,8 @@ class PanopticQuality:
 
     Example:
         >>> quality = PanopticQuality()
-        >>> truth = PanopticSegments(np.array([[1, 1, 1, 2]]), (Segment(1, 5), Segment(2, 1, is_thing=False)))
-        >>> quality.update(truth, PanopticSegments(np.array([[7, 7, 8, 8]]), (Segment(7, 5), Segment(8, 2, False))))
+        >>> ground_truth = PanopticSegments(np.array([[1, 1, 1, 2]]), (Segment(1, 5), Segment(2, 1, is_thing=False)))
+        >>> quality.update(ground_truth, PanopticSegments(np.array([[7, 7, 8, 8]]), (Segment(7, 5), Segment(8, 2, False))))
         >>> {key: round(value, 3) for key, value in quality.compute().items() if key.startswith("PQ")}
         {'PQ': 0.222, 'PQ_things': 0.667, 'PQ_stuff': 0.0}
     """
@@ -73,19 +73,19 @@ class PanopticQuality:
             )
         common = _intersections(ground_truth.ids, prediction.ids)
         true_areas, areas = ground_truth.areas(), prediction.areas()
-        truths = {segment.id: segment for segment in ground_truth.segments}
+        annotated = {segment.id: segment for segment in ground_truth.segments}
         predicted = {segment.id: segment for segment in prediction.segments}
         matched_truths, matched = set(), set()
         for (true_id, own_id), pixels in common.items():
             if not true_id or not own_id:
                 continue
-            truth = truths[true_id]
-            if truth.is_crowd or _class_of(truth) != _class_of(predicted[own_id]):
+            ground_truth = annotated[true_id]
+            if ground_truth.is_crowd or _class_of(ground_truth) != _class_of(predicted[own_id]):
                 continue
             unsaid = common.get((0, own_id), 0)
             iou = pixels / (true_areas[true_id] + areas[own_id] - pixels - unsaid)
             if iou > 0.5:
-                counts = self._of(truth)
+                counts = self._of(ground_truth)
                 counts.matched += 1
                 counts.iou += iou
                 matched_truths.add(true_id)
@@ -162,21 +162,23 @@ def evaluate_panoptic_files(
         DataError: names the file and the image: an image without a result, a PNG that is missing or of another size,
             ids of a PNG that are not listed or the other way round, a category that is unknown.
     """
-    truths = _read(Path(annotations), annotations_folder)
+    annotated = _read(Path(annotations), annotations_folder)
     predictions = _read(Path(results), results_folder)
-    categories = {as_id(category.get("id")): bool(as_flag(category.get("isthing"))) for category in truths.categories}
+    categories = {
+        as_id(category.get("id")): bool(as_flag(category.get("isthing"))) for category in annotated.categories
+    }
     quality = PanopticQuality()
-    for image_id, entry in truths.entries.items():
+    for image_id, entry in annotated.entries.items():
         if image_id not in predictions.entries:
             raise DataError(f"{results}: image {image_id} has no annotation")
-        truth = truths.segments(entry, categories)
+        ground_truth = annotated.segments(entry, categories)
         prediction = predictions.segments(predictions.entries[image_id], categories)
-        if truth.ids.shape != prediction.ids.shape:
+        if ground_truth.ids.shape != prediction.ids.shape:
             raise DataError(
                 f"{results}: image {image_id}: its map is {list(prediction.ids.shape)}, expected "
-                f"{list(truth.ids.shape)}"
+                f"{list(ground_truth.ids.shape)}"
             )
-        quality.update(truth, prediction)
+        quality.update(ground_truth, prediction)
     return quality.compute()
 
 

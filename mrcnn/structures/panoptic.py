@@ -24,7 +24,7 @@ class Segment:
         class_id: of things 1..C; of stuff 1..S, in a numbering of its own.
         is_thing: an object that can be counted, rather than stuff.
         score: of a predicted thing, else None.
-        is_crowd: a group of things that were not told apart; ground truth only.
+        is_crowd: a group of things as one segment; ground truth only.
     """
 
     id: int

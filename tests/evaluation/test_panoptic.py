@@ -38,13 +38,13 @@ def slow(
 ) -> dict[tuple[bool, int], tuple[float, int, int, int]]:
     """Class -> (sum of IoU, matches, only predicted, only true), mask by mask."""
     table: dict[tuple[bool, int], list[float]] = {}
-    for truth, prediction in images:
-        void = truth.ids == 0
+    for ground_truth, prediction in images:
+        void = ground_truth.ids == 0
         taken: set[int] = set()
-        for t in (s for s in truth.segments if not s.is_crowd):
+        for t in (s for s in ground_truth.segments if not s.is_crowd):
             row = table.setdefault((t.is_thing, t.class_id), [0, 0, 0, 0])
             for p in (s for s in prediction.segments if (s.is_thing, s.class_id) == (t.is_thing, t.class_id)):
-                a, b = truth.mask(t.id), prediction.mask(p.id) & ~void
+                a, b = ground_truth.mask(t.id), prediction.mask(p.id) & ~void
                 iou = (a & b).sum() / (a | b).sum()
                 if iou > 0.5:
                     row[0], row[1] = row[0] + iou, row[1] + 1
@@ -54,9 +54,11 @@ def slow(
                 row[3] += 1
         for p in (s for s in prediction.segments if s.id not in taken):
             ignored = void.copy()
-            same = [s for s in truth.segments if s.is_crowd and (s.is_thing, s.class_id) == (p.is_thing, p.class_id)]
+            same = [
+                s for s in ground_truth.segments if s.is_crowd and (s.is_thing, s.class_id) == (p.is_thing, p.class_id)
+            ]
             for s in same[-1:]:
-                ignored |= truth.mask(s.id)
+                ignored |= ground_truth.mask(s.id)
             if (ignored & prediction.mask(p.id)).sum() <= 0.5 * prediction.mask(p.id).sum():
                 table.setdefault((p.is_thing, p.class_id), [0, 0, 0, 0])[2] += 1
     return {key: (row[0], int(row[1]), int(row[2]), int(row[3])) for key, row in table.items()}
@@ -65,8 +67,8 @@ def slow(
 def test_equals_counting_mask_by_mask(rng: np.random.Generator) -> None:
     images = []
     for _ in range(6):
-        truth = segments_of(np.where(rng.uniform(size=(40, 60)) < 0.1, 0, blocks(rng, 3)), rng, crowds=0.2)
-        images.append((truth, segments_of(blocks(rng, 6), rng)))
+        ground_truth = segments_of(np.where(rng.uniform(size=(40, 60)) < 0.1, 0, blocks(rng, 3)), rng, crowds=0.2)
+        images.append((ground_truth, segments_of(blocks(rng, 6), rng)))
     quality = PanopticQuality()
     for pair in images:
         quality.update(*pair)
@@ -110,9 +112,9 @@ CATEGORIES = [{"id": 4, "isthing": 1, "name": "cat"}, {"id": 90, "isthing": 0, "
 def test_files(tmp_path: Path) -> None:
     ids = np.array([[70000, 70000, 300, 300]] * 3)
     infos = [{"id": 70000, "category_id": 4, "iscrowd": 0}, {"id": 300, "category_id": 90}]
-    truth = write(tmp_path, "truth", ids, infos, categories=CATEGORIES)
+    ground_truth = write(tmp_path, "ground_truth", ids, infos, categories=CATEGORIES)
     ids[:, 1] = 300
-    numbers = evaluate_panoptic_files(truth, write(tmp_path, "own", ids, infos))
+    numbers = evaluate_panoptic_files(ground_truth, write(tmp_path, "own", ids, infos))
     assert numbers["PQ_stuff"] == pytest.approx(2 / 3) and numbers["PQ_things"] == 0  # 1/2 is no match
 
 
@@ -128,18 +130,20 @@ def test_files(tmp_path: Path) -> None:
 def test_bad_files(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     infos = [{"id": 1, "category_id": 4}, {"id": 2, "category_id": 90}]
     good: dict[str, Any] = {"ids": np.array([[1, 2]]), "infos": infos}
-    truth = write(tmp_path, "truth", **good, categories=CATEGORIES)
+    ground_truth = write(tmp_path, "ground_truth", **good, categories=CATEGORIES)
     with pytest.raises(DataError, match=message):
-        evaluate_panoptic_files(truth, write(tmp_path, "own", **(good | change)))
+        evaluate_panoptic_files(ground_truth, write(tmp_path, "own", **(good | change)))
 
 
 def test_files_that_lack_an_image_or_are_something_else(tmp_path: Path) -> None:
-    truth = write(tmp_path, "truth", np.array([[1]]), [{"id": 1, "category_id": 4}], categories=CATEGORIES)
+    ground_truth = write(
+        tmp_path, "ground_truth", np.array([[1]]), [{"id": 1, "category_id": 4}], categories=CATEGORIES
+    )
     own = tmp_path / "own.json"
     for text, message in (('{"annotations": []}', "image 1 has no annotation"), ("[]", 'a list "annotations"')):
         own.write_text(text)
         with pytest.raises(DataError, match=message):
-            evaluate_panoptic_files(truth, own)
+            evaluate_panoptic_files(ground_truth, own)
 
 
 PANOPTICAPI = {

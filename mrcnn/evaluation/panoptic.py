@@ -49,7 +49,8 @@ class PanopticQuality:
     Example:
         >>> quality = PanopticQuality()
         >>> ground_truth = PanopticSegments(np.array([[1, 1, 1, 2]]), (Segment(1, 5), Segment(2, 1, is_thing=False)))
-        >>> quality.update(ground_truth, PanopticSegments(np.array([[7, 7, 8, 8]]), (Segment(7, 5), Segment(8, 2, False))))
+        >>> prediction = PanopticSegments(np.array([[7, 7, 8, 8]]), (Segment(7, 5), Segment(8, 2, is_thing=False)))
+        >>> quality.update(ground_truth, prediction)
         >>> {key: round(value, 3) for key, value in quality.compute().items() if key.startswith("PQ")}
         {'PQ': 0.222, 'PQ_things': 0.667, 'PQ_stuff': 0.0}
     """
@@ -72,28 +73,13 @@ class PanopticQuality:
                 f"prediction: expected a map {list(ground_truth.ids.shape)}, got {list(prediction.ids.shape)}"
             )
         common = _intersections(ground_truth.ids, prediction.ids)
-        true_areas, areas = ground_truth.areas(), prediction.areas()
-        annotated = {segment.id: segment for segment in ground_truth.segments}
-        predicted = {segment.id: segment for segment in prediction.segments}
-        matched_truths, matched = set(), set()
-        for (true_id, own_id), pixels in common.items():
-            if not true_id or not own_id:
-                continue
-            ground_truth = annotated[true_id]
-            if ground_truth.is_crowd or _class_of(ground_truth) != _class_of(predicted[own_id]):
-                continue
-            unsaid = common.get((0, own_id), 0)
-            iou = pixels / (true_areas[true_id] + areas[own_id] - pixels - unsaid)
-            if iou > 0.5:
-                counts = self._of(ground_truth)
-                counts.matched += 1
-                counts.iou += iou
-                matched_truths.add(true_id)
-                matched.add(own_id)
+        areas = prediction.areas()
+        pairs = self._match(ground_truth, prediction, common)
         crowds = {_class_of(segment): segment.id for segment in ground_truth.segments if segment.is_crowd}
         for segment in ground_truth.segments:
-            if segment.id not in matched_truths and not segment.is_crowd:
+            if segment.id not in pairs and not segment.is_crowd:
                 self._of(segment).only_true += 1
+        matched = set(pairs.values())
         for segment in prediction.segments:
             if segment.id in matched:
                 continue
@@ -103,8 +89,30 @@ class PanopticQuality:
             if ignored / areas[segment.id] <= 0.5:
                 self._of(segment).only_predicted += 1
 
+    def _match(
+        self, ground_truth: PanopticSegments, prediction: PanopticSegments, common: dict[tuple[int, int], int]
+    ) -> dict[int, int]:
+        """Count the segments that match; id in the ground truth -> id in the prediction."""
+        true_areas, areas = ground_truth.areas(), prediction.areas()
+        annotated = {segment.id: segment for segment in ground_truth.segments if not segment.is_crowd}
+        predicted = {segment.id: segment for segment in prediction.segments}
+        pairs = {}
+        for (true_id, own_id), pixels in common.items():
+            if true_id not in annotated or own_id not in predicted:
+                continue
+            if _class_of(annotated[true_id]) != _class_of(predicted[own_id]):
+                continue
+            unsaid = common.get((0, own_id), 0)
+            iou = pixels / (true_areas[true_id] + areas[own_id] - pixels - unsaid)
+            if iou > 0.5:
+                counts = self._of(annotated[true_id])
+                counts.matched += 1
+                counts.iou += iou
+                pairs[true_id] = own_id
+        return pairs
+
     def compute(self) -> dict[str, float]:
-        """ "PQ", "SQ" and "RQ" over the classes that occur in ground truth or predictions, then "…_things", "…_stuff".
+        """The means "PQ", "SQ" and "RQ" over the classes that occur in ground truth or predictions, then "…_things", "…_stuff".
 
         NaN where there is no class.
         """

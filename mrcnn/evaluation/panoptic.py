@@ -112,7 +112,7 @@ class PanopticQuality:
         return pairs
 
     def compute(self) -> dict[str, float]:
-        """The means "PQ", "SQ" and "RQ" over the classes that occur in ground truth or predictions, then "…_things", "…_stuff".
+        """The means "PQ", "SQ" and "RQ" over the classes that occur, then those of things ("…_things") and of stuff.
 
         NaN where there is no class.
         """

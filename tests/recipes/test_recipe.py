@@ -31,7 +31,6 @@ OTHERS: dict[str, Any] = {
     "model.input.square_side": 640,
     "model.box_head.box_loss_weight": 0.5,
     "model.box_head.stage_loss_weights": [1.0, 0.5, 0.25],
-    "model.input.square_side": 1024,
     "train.optimizer": {"sgd": "adamw", "adamw": "sgd"},
     "train.schedule": "constant",
     "train.train_layers": "4+",

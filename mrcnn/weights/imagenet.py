@@ -12,7 +12,8 @@ from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
-from mrcnn.weights import efficientnet_lite, keras_applications, keras_hub, resnet_imagenet
+from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.weights import efficientnet_lite, keras_applications, keras_hub, resnet_imagenet, swin_imagenet
 from mrcnn.weights.download import local_file
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.report import LoadReport, WeightsError
@@ -30,7 +31,8 @@ def load_imagenet(
     """Set a backbone's weights to those of ImageNet classification.
 
     For a ResNet the file is one of torchvision, timm, Detectron, detectron2 (see `weights.resnet_imagenet`) or
-    keras.applications (see `weights.keras_applications`); its content decides. For a network of KerasHub it is a
+    keras.applications (see `weights.keras_applications`); its content decides. For a Swin Transformer it is one of its
+    authors, torchvision or timm (see `weights.swin_imagenet`). For a network of KerasHub it is a
     preset.
 
     Args:
@@ -72,6 +74,13 @@ def load_imagenet(
         if config.pixel_norm != keras_applications.PIXEL_NORM:
             _log.warning("%s was trained on other pixels than backbone.pixel_norm states: BGR less its mean", path)
         return keras_applications.load_resnet(backbone, path, roi_stage)
+    if isinstance(config, SwinConfig):
+        if path is None:
+            raise WeightsError(
+                "ImageNet weights of Swin: give the path of a file of its authors, torchvision or timm, or a name of "
+                "`mrcnn weights --list --task backbone`, such as torchvision/swin_t_v1"
+            )
+        return swin_imagenet.load_swin(backbone, config, path)
     raise WeightsError(f"no ImageNet weights known for {type(config).__name__}")
 
 

@@ -100,7 +100,7 @@ class Frozen:
     def __init__(self, model: MaskRCNN) -> None:
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-        from mrcnn.inference.stream import graph_of
+        from mrcnn.inference.graph import graph_of
 
         self.config = model.config
         function: Any = graph_of(model)

@@ -42,51 +42,56 @@ class _Failures:
         self.by_number.setdefault(number, error)
 
 
+Files = Annotated[list[str], typer.Argument(metavar="IMAGE|DIR|GLOB...", help="The images.")]
+Tile = Annotated[
+    int | None, typer.Option(min=1, metavar="PIXELS", help="Cut images into overlapping tiles of this side, and merge.")
+]
+Augment = Annotated[bool, typer.Option("--augment", help="At several sizes and mirrored; takes 12 times as long.")]
+SaveAs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--save-as",
+        metavar="FORMAT",
+        help="Also write OUT/FORMAT/: coco, csv, cvat, geojson, label_studio, labelme, png or yolo; repeatable.",
+    ),
+]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Stop at the first image that cannot be read, or that a format of --save-as cannot hold."
+    ),
+]
+MaxPixels = Annotated[
+    int | None, typer.Option(min=1, help="Refuse larger images; default: 100 million, with --tile 1000 million.")
+]
+InRange = Annotated[
+    str,
+    typer.Option(
+        metavar="dtype|image|bits|N|LOW:HIGH",
+        help="Values that become black and white in images of more than 8 bits; N: a bit depth, such as 12.",
+    ),
+]
+Bands = Annotated[
+    str | None, typer.Option(metavar="N,N,N", help="Bands that are red, green and blue, from 1 or by name; one: gray.")
+]
+Page = Annotated[int | None, typer.Option(min=1, help="Page of files of several; default: the first.")]
+
+
 def detect(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE|DIR|GLOB...", help="The images.")],
+    images: Files,
     model: Model,
     out: Out,
     score: Score = 0.5,
     batch_size: BatchSize = 1,
     threads: Threads = None,
-    tile: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="PIXELS", help="Cut images into overlapping tiles of this side, and merge."),
-    ] = None,
-    augment: Annotated[
-        bool,
-        typer.Option("--augment", help="At several sizes and mirrored; takes 12 times as long."),
-    ] = False,
-    save_as: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--save-as",
-            metavar="FORMAT",
-            help="Also write OUT/FORMAT/: coco, csv, cvat, geojson, label_studio, labelme, png or yolo; repeatable.",
-        ),
-    ] = None,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Stop at the first image that cannot be read, or that a format of --save-as cannot hold."
-        ),
-    ] = False,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(min=1, help="Refuse larger images; default: 100 million, with --tile 1000 million."),
-    ] = None,
-    in_range: Annotated[
-        str,
-        typer.Option(
-            metavar="dtype|image|bits|N|LOW:HIGH",
-            help="Values that become black and white in images of more than 8 bits; N: a bit depth, such as 12.",
-        ),
-    ] = "dtype",
-    bands: Annotated[
-        str | None,
-        typer.Option(metavar="N,N,N", help="Bands that are red, green and blue, from 1 or by name; one: gray."),
-    ] = None,
-    page: Annotated[int | None, typer.Option(min=1, help="Page of files of several; default: the first.")] = None,
+    tile: Tile = None,
+    augment: Augment = False,
+    save_as: SaveAs = None,
+    strict: Strict = False,
+    max_pixels: MaxPixels = None,
+    in_range: InRange = "dtype",
+    bands: Bands = None,
+    page: Page = None,
     imports: Imports = None,
 ) -> None:
     """Find the instances in images; writes each image with its instances drawn, and detections.json.
@@ -98,34 +103,40 @@ def detect(
     if augment and tile is not None:
         raise typer.BadParameter("--augment and --tile exclude each other; pass one of them")
     options = mrcnn.ReadOptions(in_range=parse_in_range(in_range), bands=_bands(bands), page=page)
-    limits = {} if max_pixels is None else {"max_pixels": max_pixels}
     files = mrcnn.list_images(images)
     writer = mrcnn.ResultWriter(out, save_as or (), strict=strict)  # refuses names before anything is computed
     network = load_for_inference(model, threads)
-    arguments: dict[str, Any] = {"score_threshold": score, "read_options": options, **limits}
-
-    def one(file: Path) -> mrcnn.Instances:
-        if tile is not None:
-            return mrcnn.detect_tiled(network, file, tile, tile // 4, batch_size, **arguments)
-        return mrcnn.detect_augmented(network, file, **arguments)
-
     failures = _Failures(strict)
-    if tile is not None or augment:
-        results = _one_by_one(one, files, failures)
-    else:
-        results = mrcnn.iter_detect(
-            network, files, batch_size, on_error=failures.add, progress=not is_quiet(), **arguments
-        )
+    limits = {} if max_pixels is None else {"max_pixels": max_pixels}
+    arguments = {"score_threshold": score, "read_options": options, **limits}
+    results = _detect(network, files, failures, batch_size, tile, augment, arguments)
     read = dataclasses.replace(options, max_pixels=None)  # detection has refused what is too large
     writer.class_names, writer.category_ids = network.class_names, network.category_ids
     with made_folder(out):
         with writer:
             _write(results, files, network, out, read, failures, writer)
-        for name, losses in writer.losses.items():
-            print_written(out / name)
-            if losses:
-                print_note(f"{name} could not hold {len(losses)} thing{'s' * (len(losses) != 1)}, such as {losses[0]}")
+        _print_losses(writer, out)
         _end(files, failures, out)
+
+
+def _detect(
+    network: mrcnn.MaskRCNN,
+    files: Sequence[Path],
+    failures: _Failures,
+    batch_size: int,
+    tile: int | None,
+    augment: bool,
+    arguments: dict[str, Any],
+) -> Iterator[mrcnn.Instances | None]:
+    """The instances of each file in turn; None for one that could not be used."""
+    if tile is not None:
+        overlap = tile // 4
+        return _one_by_one(
+            lambda file: mrcnn.detect_tiled(network, file, tile, overlap, batch_size, **arguments), files, failures
+        )
+    if augment:
+        return _one_by_one(lambda file: mrcnn.detect_augmented(network, file, **arguments), files, failures)
+    return mrcnn.iter_detect(network, files, batch_size, on_error=failures.add, progress=not is_quiet(), **arguments)
 
 
 def _one_by_one(
@@ -185,6 +196,14 @@ def _read(file: Path, options: mrcnn.ReadOptions) -> np.ndarray:
     return mrcnn.read_image(
         file, in_range=options.in_range, bands=options.bands, page=options.page, max_pixels=options.max_pixels
     )
+
+
+def _print_losses(writer: mrcnn.ResultWriter, out: Path) -> None:
+    """Name the folder of each format, and how much it could not hold."""
+    for name, losses in writer.losses.items():
+        print_written(out / name)
+        if losses:
+            print_note(f"{name} could not hold {len(losses)} thing{'s' * (len(losses) != 1)}, such as {losses[0]}")
 
 
 def _end(files: Sequence[Path], failures: _Failures, out: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from mrcnn.cli.console import print_result, print_written, start
 from mrcnn.cli.options import Imports, Model, Overwrite
 from mrcnn.cli.outputs import expect_free
 from mrcnn.cli.train import parse_changes
+
+if TYPE_CHECKING:
+    from mrcnn.export import Exporter, ExportOptions
 
 _FLAGS = {
     "masks": "--masks",
@@ -29,51 +32,58 @@ _FLAGS = {
 """Field of an exporter's options -> how it is given here; others are given by --set."""
 
 
+Folder = Annotated[
+    Path, typer.Option("--out", metavar="DIR", help="Of a SavedModel: its versions; the next is written.")
+]
+Format = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="savedmodel, onnx, openvino, tflite, or an exporter of another package; see docs/serving.md and "
+        "docs/export.md.",
+    ),
+]
+Images = Annotated[
+    list[str] | None,
+    typer.Option(metavar="IMAGE|DIR|GLOB", help="To compare the export with the model on; default: noise."),
+]
+Masks = Annotated[
+    str | None,
+    typer.Option(metavar="small|full|packed", help="On a grid in the box (default), on all pixels, eight in a byte."),
+]
+Score = Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections scored below.")]
+Frozen = Annotated[bool | None, typer.Option("--frozen/--variables", help="Weights as constants (default): faster.")]
+MaxPixels = Annotated[int | None, typer.Option(min=1, help="Refuse larger images; default: by the kind of masks.")]
+MaxRequestPixels = Annotated[
+    int | None,
+    typer.Option(min=1, help="Refuse requests whose images have more together; default: twice --max-pixels."),
+]
+MaxBatchSize = Annotated[int | None, typer.Option(min=1, help="Refuse more images in a request; default: 16.")]
+Version = Annotated[int | None, typer.Option(min=1, help="Number of the version; default: the next.")]
+Height = Annotated[int | None, typer.Option(min=1, help="Fix the height of the images; default: any.")]
+Width = Annotated[int | None, typer.Option(min=1, help="Fix the width of the images; default: any.")]
+Int8 = Annotated[bool, typer.Option("--int8", help="Of tflite: weights in 8 bits, a quarter of the size.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any option of the exporter. Repeatable.")
+]
+
+
 def export(
     model: Model,
-    out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Of a SavedModel: its versions; the next is written.")
-    ],
-    format: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="savedmodel, onnx, openvino, tflite, or an exporter of another package; see docs/serving.md and "
-            "docs/export.md.",
-        ),
-    ] = "savedmodel",
-    images: Annotated[
-        list[str] | None,
-        typer.Option(metavar="IMAGE|DIR|GLOB", help="To compare the export with the model on; default: noise."),
-    ] = None,
-    masks: Annotated[
-        str | None,
-        typer.Option(
-            metavar="small|full|packed", help="On a grid in the box (default), on all pixels, eight in a byte."
-        ),
-    ] = None,
-    score: Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections scored below.")] = None,
-    frozen: Annotated[
-        bool | None, typer.Option("--frozen/--variables", help="Weights as constants (default): faster.")
-    ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Refuse larger images; default: by the kind of masks.")
-    ] = None,
-    max_request_pixels: Annotated[
-        int | None,
-        typer.Option(min=1, help="Refuse requests whose images have more together; default: twice --max-pixels."),
-    ] = None,
-    max_batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Refuse more images in a request; default: 16.")
-    ] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="Number of the version; default: the next.")] = None,
-    height: Annotated[int | None, typer.Option(min=1, help="Fix the height of the images; default: any.")] = None,
-    width: Annotated[int | None, typer.Option(min=1, help="Fix the width of the images; default: any.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Of tflite: weights in 8 bits, a quarter of the size.")] = False,
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Set any option of the exporter. Repeatable."),
-    ] = None,
+    out: Folder,
+    format: Format = "savedmodel",
+    images: Images = None,
+    masks: Masks = None,
+    score: Score = None,
+    frozen: Frozen = None,
+    max_pixels: MaxPixels = None,
+    max_request_pixels: MaxRequestPixels = None,
+    max_batch_size: MaxBatchSize = None,
+    version: Version = None,
+    height: Height = None,
+    width: Width = None,
+    int8: Int8 = False,
+    changes: Changes = None,
     overwrite: Overwrite = False,
     imports: Imports = None,
 ) -> None:
@@ -94,19 +104,23 @@ def export(
         "width": width,
         "int8": int8 or None,
     }
-    given = {field: value for field, value in given.items() if value is not None}
     stated = parse_changes(changes or [])
     start()
     from mrcnn.export import get_exporter
 
     exporter = get_exporter(format)
-    known = {field.name for field in dataclasses.fields(exporter.options)}
-    if unknown := [_FLAGS[field] for field in given if field not in known]:
-        raise typer.BadParameter(f"{format} has no option {', '.join(unknown)}", param_hint="--format")
-    options = exporter.options.from_dict({**given, **stated})
+    options = _options(exporter, {field: value for field, value in given.items() if value is not None}, stated)
     target = exporter.path_in(out)
     if exporter.suffix:
         for file in exporter.files(target):
             expect_free(file, overwrite, inputs=[model])
     files = mrcnn.list_images(images) if images else None
     print_written(exporter.export(mrcnn.load_pretrained(model), target, options, images=files, log=print_result))
+
+
+def _options(exporter: Exporter, given: dict[str, object], stated: dict[str, object]) -> ExportOptions:
+    """The exporter's options: those that have one of ours, and those of --set, which win."""
+    known = {field.name for field in dataclasses.fields(exporter.options)}
+    if unknown := [_FLAGS[field] for field in given if field not in known]:
+        raise typer.BadParameter(f"{exporter.name} has no option {', '.join(unknown)}", param_hint="--format")
+    return exporter.options.from_dict({**given, **stated})

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mrcnn.export.check import expect_within
 from mrcnn.export.compare import ACCEPTED, Difference, full_precision
 from mrcnn.export.errors import ExportError
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
-from mrcnn.export.served_check import compare_served, noise_images, read_images, requests_of, to_warm_up
+from mrcnn.export.served_check import Request, compare_served, noise_images, read_images, requests_of, to_warm_up
 from mrcnn.export.versions import expect_versions, make_folder, move
 from mrcnn.inference import ImageLike
 from mrcnn.structures.outputs import MASKS
@@ -116,42 +116,53 @@ def export_saved_model(
     if not limits.allow(height or min_side, width or min_side):
         raise InputError(f"height, width: {height} x {width} is beyond the limits: {limits}")
     expect_versions(path, version)
+    requests = _requests(model, images, limits, height, width)
+    served = ServedModel(
+        model,
+        height=height,
+        width=width,
+        masks=masks,
+        mask_threshold=mask_threshold,
+        score_threshold=score_threshold,
+        frozen=frozen,
+        limits=limits,
+    )
+    with _temporary_folder(path) as temporary:
+        folder = temporary / "model"
+        served.save(folder)
+        expect_stock_operations(folder)
+        difference = _compare(model, folder, requests, masks, mask_threshold, score_threshold)
+        expect_within(max_difference, difference)
+        tf_serving.write_warmup(folder, tf_serving.serving_name(path), to_warm_up(requests))
+        kind = {"kind": masks, "threshold": mask_threshold}
+        compared = {"limits": dataclasses.asdict(limits), "compared": dataclasses.asdict(difference)}
+        _write_assets(folder, model, {**_metadata(model), "masks": kind, **compared})
+        target = move(folder, path, version)
+    tf_serving.write_config(path, limits.max_batch_size)
+    if log is not None:
+        log(str(difference))
+    return target
+
+
+def _requests(
+    model: Any, images: Iterable[ImageLike] | None, limits: Limits, height: int | None, width: int | None
+) -> list[Request]:
+    """What to compare and to warm up with; noise where no image fits the size that is fixed."""
     pixels = [] if images is None else read_images(images, limits)
     fits = [p for p in pixels if height in (None, p.shape[0]) and width in (None, p.shape[1])]
     if not fits:
         fits = noise_images(model, limits, height, width)
         pixels += fits
+    return requests_of(fits, pixels, limits)
+
+
+@contextlib.contextmanager
+def _temporary_folder(path: Path) -> Iterator[Path]:
+    """A folder in `path`, which is made; where the body fails nothing is left of either."""
     created = make_folder(path)
     temporary = Path(tempfile.mkdtemp(prefix=".export.", dir=path))
     try:
-        folder = temporary / "model"
-        served = ServedModel(
-            model,
-            height=height,
-            width=width,
-            masks=masks,
-            mask_threshold=mask_threshold,
-            score_threshold=score_threshold,
-            frozen=frozen,
-            limits=limits,
-        )
-        served.save(folder)
-        expect_stock_operations(folder)
-        loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
-        requests = requests_of(fits, pixels, limits)
-        with full_precision():
-            difference = compare_served(model, loaded.signatures, requests, masks, mask_threshold, score_threshold)
-        expect_within(max_difference, difference)
-        tf_serving.write_warmup(folder, tf_serving.serving_name(path), to_warm_up(requests))
-        metadata = {
-            **_metadata(model),
-            "masks": {"kind": masks, "threshold": mask_threshold},
-            "limits": dataclasses.asdict(limits),
-            "compared": dataclasses.asdict(difference),
-        }
-        (folder / METADATA).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
-        (folder / CLASS_NAMES).write_text("".join(f"{name}\n" for name in model.class_names), encoding="utf-8")
-        target = move(folder, path, version)
+        yield temporary
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         for made in created:
@@ -159,10 +170,25 @@ def export_saved_model(
                 made.rmdir()
         raise
     shutil.rmtree(temporary, ignore_errors=True)
-    tf_serving.write_config(path, limits.max_batch_size)
-    if log is not None:
-        log(str(difference))
-    return target
+
+
+def _compare(
+    model: Any,
+    folder: Path,
+    requests: list[Request],
+    masks: Masks,
+    mask_threshold: float,
+    score_threshold: float | None,
+) -> Difference:
+    """How the detections of a SavedModel differ from the model's."""
+    loaded = tf.saved_model.load(str(folder))  # its variables live as long as it does
+    with full_precision():
+        return compare_served(model, loaded.signatures, requests, masks, mask_threshold, score_threshold)
+
+
+def _write_assets(folder: Path, model: Any, metadata: dict[str, Any]) -> None:
+    (folder / METADATA).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
+    (folder / CLASS_NAMES).write_text("".join(f"{name}\n" for name in model.class_names), encoding="utf-8")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,42 +7,25 @@ graph, so calls may come from many threads, and one that is given up or fails le
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
-import dataclasses
 import functools
-import logging
-import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Any, Literal, Union, overload
+from typing import Any, Literal, overload
 
 import numpy as np
-import tensorflow as tf
 
 from mrcnn.data.read_options import ReadOptions
-from mrcnn.errors import InputError, MrcnnError
-from mrcnn.inference.prepare import MAX_PIXELS, SCORE_THRESHOLD, Prepared, image_spec, make_batch, prepare_image
+from mrcnn.errors import InputError
+from mrcnn.inference.graph import graph_of, run_batch
+from mrcnn.inference.prepare import MAX_PIXELS, SCORE_THRESHOLD, Prepared
+from mrcnn.inference.read_ahead import OnError, Reading, read_ahead
 from mrcnn.inference.results import to_instances
 from mrcnn.inference.sources import single_images
-from mrcnn.preprocessing import InputConfig
 from mrcnn.progress import Progress
 from mrcnn.structures.instances import Instances
 
 _WAITING_BATCHES = 4
 """Images read, or results held, ahead of the one to hand over next, in batches; bounds memory. One of them may be in
 the hands of the readers."""
-_READERS = 2
-
-logger = logging.getLogger("mrcnn")
-
-OnError = Union[Literal["raise", "skip"], Callable[[int, MrcnnError], None]]  # noqa: UP007 - a runtime alias
-"""What becomes of an image that cannot be used; see `detect`."""
-
-Run = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
-
-_graphs: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
-_graphs_lock = threading.Lock()
 
 
 @overload
@@ -184,34 +167,8 @@ def iter_detect(
         raise InputError(f"batch_size {batch_size}: expected at least 1")
     if on_error not in ("raise", "skip") and not callable(on_error):
         raise InputError(f'on_error {on_error!r}: expected "raise", "skip" or a function')
-    reading = _Reading(model.config.input, max_pixels, read_options, on_error)
+    reading = Reading(model.config.input, max_pixels, read_options, on_error)
     return _iter_detect(model, single_images(images), batch_size, score_threshold, mask_threshold, reading, progress)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Reading:
-    """How images are read, and what becomes of one that cannot be."""
-
-    config: InputConfig
-    max_pixels: int | None
-    options: ReadOptions | None
-    on_error: OnError
-
-    def prepare(self, image: Any, number: int) -> Prepared:
-        return prepare_image(image, number, self.config, self.max_pixels, self.options)
-
-    def report(self, number: int, error: MrcnnError) -> None:
-        """Raise, log or hand over the error of an image.
-
-        Raises:
-            MrcnnError: the error itself, if it is not to be skipped.
-        """
-        if self.on_error == "raise":
-            raise error
-        if self.on_error == "skip":
-            logger.warning("skipped: %s", error)
-        else:
-            self.on_error(number, error)
 
 
 def _iter_detect(
@@ -220,7 +177,7 @@ def _iter_detect(
     batch_size: int,
     score_threshold: float | None,
     mask_threshold: float,
-    reading: _Reading,
+    reading: Reading,
     progress: bool,
 ) -> Iterator[Instances | None]:
     run = graph_of(model)
@@ -252,7 +209,7 @@ def _iter_detect(
             )
             shown.update(next_out)
 
-    for number, item in enumerate(_read_ahead(images, batch_size, reading)):
+    for number, item in enumerate(read_ahead(images, batch_size, reading)):
         if item is None:
             done[number] = None
             yield from finished()
@@ -260,40 +217,15 @@ def _iter_detect(
         shape = np.asarray(item.image).shape
         buckets.setdefault(shape, []).append(item)
         if len(buckets[shape]) == batch_size:
-            done |= _run_batch(run, buckets.pop(shape))
+            done |= run_batch(run, buckets.pop(shape))
         elif item.number + 1 - next_out >= (_WAITING_BATCHES - 1) * batch_size:
             oldest = min(buckets, key=lambda s: buckets[s][0].number)
-            done |= _run_batch(run, buckets.pop(oldest))
+            done |= run_batch(run, buckets.pop(oldest))
         yield from finished()
     for bucket in buckets.values():
-        done |= _run_batch(run, bucket)
+        done |= run_batch(run, bucket)
     yield from finished()
     shown.finish()
-
-
-def _read_ahead(images: Iterable[Any], ahead: int, reading: _Reading) -> Iterator[Prepared | None]:
-    """Prepared images in order, None for one to be skipped; threads work on up to `ahead` more meanwhile."""
-
-    def next_one() -> Prepared | None:
-        number, future = waiting.popleft()
-        try:
-            return future.result()
-        except MrcnnError as error:
-            reading.report(number, error)
-            return None
-
-    with concurrent.futures.ThreadPoolExecutor(_READERS, "mrcnn image") as pool:
-        waiting: collections.deque[tuple[int, concurrent.futures.Future[Prepared]]] = collections.deque()
-        try:
-            for number, image in enumerate(images):
-                waiting.append((number, pool.submit(reading.prepare, image, number)))
-                if len(waiting) > ahead:
-                    yield next_one()
-            while waiting:
-                yield next_one()
-        finally:  # also where the caller stops in between, or an image cannot be read
-            for _, future in waiting:
-                future.cancel()
 
 
 def detect_dataset(
@@ -334,27 +266,3 @@ class _Images:
 
     def __iter__(self) -> Iterator[Callable[[], np.ndarray]]:
         return (functools.partial(self.dataset.load_image, i) for i in range(len(self.dataset)))
-
-
-def graph_of(model: Any) -> Run:
-    """The model as one traced function of any batch size and image size, kept as long as the model lives."""
-    with _graphs_lock:
-        if model not in _graphs:
-            alive = weakref.ref(model)  # the function must not keep its own key alive
-
-            def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-                own: Any = alive()
-                return dict(own(batch, training=False))
-
-            _graphs[model] = tf.function(forward, input_signature=[image_spec(model.config.input)])
-        return _graphs[model]
-
-
-def _run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dict[str, np.ndarray]]]:
-    """Each image of a batch (its pixels dropped) and its detections in the padded frame, by number."""
-    output = {name: value.numpy() for name, value in run(make_batch(batch)).items()}
-    resized = {}
-    for i, item in enumerate(batch):
-        own = {name: value[i][output["valid"][i]] for name, value in output.items()}  # copies: no other's are held
-        resized[item.number] = (dataclasses.replace(item, image=None), own)
-    return resized

@@ -31,13 +31,23 @@ class Detector:
 
     Attributes:
         mode, config, keras_model: as of `MaskRCNN`.
-        anchors: f32[A, 4], those that `get_anchors` made last, in pixels.
     """
 
     mode: str
     config: Any
     keras_model: KerasModel
-    anchors: np.ndarray
+    _anchors: np.ndarray | None = None
+
+    @property
+    def anchors(self) -> np.ndarray:
+        """f32[A, 4], in pixels, the anchors that `get_anchors` made last, else those of the Config's IMAGE_SHAPE."""
+        if self._anchors is None:
+            self.get_anchors(self.config.IMAGE_SHAPE)
+        return np.asarray(self._anchors)
+
+    @anchors.setter
+    def anchors(self, value: np.ndarray) -> None:
+        self._anchors = value
 
     def get_anchors(self, image_shape: Any) -> np.ndarray:
         """f32[A, 4], the anchors of an image size, normalized; in pixels they become `self.anchors`."""

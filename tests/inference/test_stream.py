@@ -19,7 +19,7 @@ from mrcnn import inference
 from mrcnn.data.errors import DataError
 from mrcnn.data.rasterize import encode_masks, rle_to_mask
 from mrcnn.data.read_options import ReadOptions
-from mrcnn.inference import detect, detect_dataset, iter_detect, set_threads, stream, to_instances
+from mrcnn.inference import detect, detect_dataset, graph, iter_detect, set_threads, to_instances
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.input import InputConfig
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
@@ -227,7 +227,7 @@ def test_a_dropped_model_is_not_kept_alive():
     model = BlobFinder()
     detect(model, image(40, 40))
     alive = weakref.ref(model)
-    assert model in stream._graphs
+    assert model in graph._graphs
     del model
     gc.collect()
     assert alive() is None
@@ -367,7 +367,7 @@ def test_calls_from_many_threads_equal_one_after_the_other(real_model):
         for results in pool.map(requests, range(8)):
             for i, instances in results:
                 same(instances, expected[i])
-    assert stream._graphs[real_model].experimental_get_tracing_count() == 1
+    assert graph._graphs[real_model].experimental_get_tracing_count() == 1
 
 
 def test_a_batch_given_up_does_not_harm_the_next(model):
@@ -414,7 +414,7 @@ def test_threads_are_refused_too_late_or_too_few():
 MEMORY_SCRIPT = """
 import gc, os
 from pathlib import Path
-from mrcnn.inference import iter_detect, stream
+from mrcnn.inference import graph, iter_detect
 from tests.tiny_model import noise_images, tiny_model
 
 def resident():
@@ -429,7 +429,7 @@ model = tiny_model()
 run(200, 5000)
 before = resident()
 run(2000, 0)
-print("grown", resident() - before, "traces", stream._graphs[model].experimental_get_tracing_count())
+print("grown", resident() - before, "traces", graph._graphs[model].experimental_get_tracing_count())
 """
 
 

@@ -66,6 +66,7 @@ DIFFERENT = {
     "images of several": "tests/matterport/test_feed.py::test_images_of_other_sizes_in_one_batch_are_refused",
     "a data set without": "tests/matterport/test_feed.py::test_what_cannot_be_shown_is_left_out",
     "whole numbers of": "tests/matterport/test_utils.py::test_resize_image_is_matterports",
+    "`keras_model.summary": "tests/matterport/test_summary.py::test_layers_and_numbers_are_those_of_matterports_model",
 }
 
 

@@ -283,6 +283,19 @@ def test_load_image_gt():
     assert mini.shape == (56, 56, 2) and mini.dtype == bool and mini[..., 0].all()
 
 
+def test_anchors_are_there_before_any_image_was():
+    class Bare(modellib.MaskRCNN):
+        def __init__(self):  # as subclasses do that build the network later
+            self.config = SmallConfig()
+
+    bare = Bare()
+    assert bare.anchors.shape == (3 * (256 + 64 + 16 + 4 + 1), 4)
+    bare.get_anchors((128, 64, 3))
+    assert len(bare.anchors) == 3 * 2 * (256 + 64 + 16 + 4) + 3 * 2
+    bare.anchors = bare.anchors[:5]
+    assert len(bare.anchors) == 5
+
+
 def test_anchors_and_backbone_shapes(model):
     shapes = modellib.compute_backbone_shapes(model.config, (64, 64, 3))
     assert shapes.tolist() == [[16, 16], [8, 8], [4, 4], [2, 2], [1, 1]]

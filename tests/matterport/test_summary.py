@@ -46,6 +46,7 @@ def test_layers_and_numbers_are_those_of_matterports_model(tmp_path):
     assert rows["res4f_out"] == ("Activation", "(None, None, None, 1024)", 0)
     assert rows["mrcnn_bbox_fc"] == ("TimeDistributed", "(None, 64, 324)", 332_100)
     assert rows["proposal_targets"][0] == "DetectionTargetLayer" and rows["mrcnn_mask_loss"][0] == "Lambda"
+    assert not any(re.search(r"_\d+$", name) for name in rows)  # activation_1 and so on
     assert list(rows)[:3] == ["input_image", "conv1", "bn_conv1"] and "mrcnn_detection" not in rows
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 
 import keras
 import numpy as np
@@ -16,7 +15,7 @@ from mrcnn.export.saved_model import export_saved_model
 from mrcnn.modeling.backbones import graph
 from mrcnn.modeling.backbones import keras_hub as module
 from mrcnn.modeling.backbones.base import BackboneConfig
-from mrcnn.modeling.backbones.keras_hub import CutToImage, KerasHubConfig, PadToSide
+from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.preprocessing import InputConfig
 from tests.modeling.backbone_model import after_a_step, check_fresh_process
@@ -168,15 +167,6 @@ def test_images_up_to_the_fixed_size_are_padded_and_larger_ones_refused(hub, rng
         backbone(np.zeros((1, 160, 64, 3), np.float32))
 
 
-def test_layers_that_pad_and_cut_by_hand():
-    image = np.ones((2, 3, 5, 1), np.float32)
-    padded = np.asarray(PadToSide(6)(image))
-    assert padded.shape == (2, 6, 6, 1) and padded.sum() == 30 and padded[:, :3, :5].all()
-    assert CutToImage(2)([padded, image]).shape == (2, 2, 3, 1)
-    for layer in (PadToSide(6), CutToImage(2)):
-        assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
-
-
 @pytest.mark.parametrize("name", EACH)
 def test_stages(hub, name):
     config = config_of(name, norm="bn", freeze_at=1)
@@ -254,12 +244,6 @@ def test_a_folder_of_another_kind_is_refused(hub, tmp_path):
     (tmp_path / "config.json").unlink()
     with pytest.raises(ConfigError, match=r"config\.json: No such file"):
         KerasHubConfig(preset=str(tmp_path))
-
-
-def test_without_the_library_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "keras_hub", None)
-    with pytest.raises(ConfigError, match=r"pip install \"mrcnn-keras\[keras-hub\]\""):
-        KerasHubConfig(preset="resnet_50_imagenet")
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ OTHERS: dict[str, Any] = {
     "model.rpn.crowd_iou": 0.001,
     "model.rpn.allowed_border": 16.0,
     "model.roi_sampler.crowd_iou": 0.001,
+    "model.input.square_side": 640,
     "model.box_head.box_loss_weight": 0.5,
     "model.box_head.stage_loss_weights": [1.0, 0.5, 0.25],
     "train.optimizer": {"sgd": "adamw", "adamw": "sgd"},

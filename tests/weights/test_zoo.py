@@ -7,7 +7,7 @@ import pytest
 
 from mrcnn.errors import MrcnnError
 from mrcnn.recipes import named
-from mrcnn.weights.zoo import Checksum, ZooError, find_entry, is_name, published_weights
+from mrcnn.weights.zoo import Checksum, ZooError, find_entry, is_name, published_weights, recognize
 
 ROW = {
     "name": "lab/cells",
@@ -28,7 +28,7 @@ def table(tmp_path, monkeypatch, rows):
 
 def test_every_row_is_whole():
     entries = published_weights()
-    assert len(entries) == 191
+    assert len(entries) == 193
     for name, entry in entries.items():
         assert name == entry.name and name.startswith(f"{entry.family}/")
         assert entry.url.startswith("https://") and entry.license
@@ -86,7 +86,7 @@ def test_a_lab_adds_rows_and_replaces_some(tmp_path, monkeypatch):
     assert find_entry("lab/cells").checksum == Checksum("sha256", ROW["sha256"])
     assert find_entry("lab/cells").size == 5
     assert find_entry("matterport/mask_rcnn_coco").url == ROW["url"]
-    assert len(published_weights()) == 192
+    assert len(published_weights()) == 194
 
 
 @pytest.mark.parametrize(
@@ -130,3 +130,30 @@ def test_names_and_paths(tmp_path, monkeypatch):
     (tmp_path / "detectron2").mkdir()
     (tmp_path / "detectron2" / "mask_rcnn_r50_fpn_3x").touch()
     assert not is_name("detectron2/mask_rcnn_r50_fpn_3x"), "a file comes first"
+
+
+def test_published_files_are_known_by_their_checksum_and_else_by_their_name(tmp_path, monkeypatch):
+    (tmp_path / "mine.pth").write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    row = {"family": "mmdetection", "license": "MIT"}
+    beginning = {"algorithm": "sha256", "prefix": sha256[:8]}
+    rows = [
+        {
+            **row,
+            "name": "mmdetection/one",
+            "url": "https://example.org/one.pth",
+            "checksum": beginning,
+        },
+        {**row, "name": "mmdetection/two", "url": "https://example.org/mine.pth", "sha256": "0" * 64},
+        {**row, "name": "mmdetection/three", "url": "https://example.org/three.pth"},
+        {**row, "name": "mmdetection/four", "url": "https://example.org/four.pth"},
+        {**row, "name": "mmdetection/five", "url": "https://example.com/four.pth"},
+    ]
+    table(tmp_path, monkeypatch, rows)
+    assert recognize(tmp_path / "mine.pth", "mmdetection").name == "mmdetection/one"
+    assert recognize(tmp_path / "mine.pth", "detectron") is None
+    for name, expected in (("three", "mmdetection/three"), ("four", None), ("one", None)):
+        path = tmp_path / f"{name}.pth"
+        path.write_bytes(b"others")
+        entry = recognize(path, "mmdetection")
+        assert (entry and entry.name) == expected

@@ -1,0 +1,162 @@
+"""Overlaps of rotated boxes, and non-maximum suppression by them.
+
+Two rectangles meet in a convex polygon whose vertices are among 24 points: the crossings of their sides, and the
+corners of each that lie in the other. These are sorted by their direction from their mean, and the polygon's
+area follows from its vertices. A point twice among them adds nothing, so neither touching sides nor equal boxes are
+special. Only pairs whose axis-aligned bounds overlap are computed; the rest, nearly all, are 0.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from mrcnn.ops.rotated_boxes import rotated_area, rotated_bounds, rotated_corners
+from mrcnn.structures.tensors import Tensor
+
+_CHUNK = 2**15  # pairs at a time: about 100 MB
+_INSIDE = 1e-5  # how far outside, in sides of the box, a corner still counts as inside
+_ROUNDING = 1e-6
+_PARALLEL = 1e-14
+
+
+def _cross(a: Tensor, b: Tensor) -> Tensor:
+    return a[..., 1] * b[..., 0] - a[..., 0] * b[..., 1]
+
+
+def _crossings(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Where sides of two boxes cross, f32[K, 16, 2], and whether they do, from corners f32[K, 4, 2]."""
+    along_a, along_b = tf.roll(a, -1, axis=1) - a, tf.roll(b, -1, axis=1) - b
+    along_a, start_a = along_a[:, :, tf.newaxis], a[:, :, tf.newaxis]  # [K, 4, 1, 2]
+    along_b, apart = along_b[:, tf.newaxis], b[:, tf.newaxis] - start_a  # [K, 1, 4, 2], [K, 4, 4, 2]
+    determinant = _cross(along_a, along_b)
+    is_crossing = tf.abs(determinant) > _PARALLEL
+    determinant = tf.where(is_crossing, determinant, 1.0)
+    at_a, at_b = _cross(apart, along_b) / determinant, _cross(apart, along_a) / determinant
+    is_crossing &= (at_a >= 0.0) & (at_a <= 1.0) & (at_b >= 0.0) & (at_b <= 1.0)
+    points = start_a + at_a[..., tf.newaxis] * along_a
+    return tf.reshape(points, [-1, 16, 2]), tf.reshape(is_crossing, [-1, 16])
+
+
+def _are_inside(points: Tensor, box: Tensor) -> Tensor:
+    """bool[K, 4]: whether points f32[K, 4, 2] lie in the box with corners f32[K, 4, 2]."""
+    from_corner = points - box[:, :1]
+    # What rounding moves a corner by grows with the largest side of the two, be the other one ever so thin.
+    reach = tf.reduce_max(tf.abs(tf.concat([points, box], axis=1)), axis=[1, 2])[:, tf.newaxis]
+    inside = tf.fill(tf.shape(points)[:2], True)
+    for end in (1, 3):
+        side = box[:, end : end + 1] - box[:, :1]
+        length = tf.reduce_sum(side * side, axis=-1)
+        along = tf.reduce_sum(from_corner * side, axis=-1)
+        outside = _INSIDE * length + _ROUNDING * reach * tf.sqrt(length)
+        inside &= (along >= -outside) & (along <= length + outside)
+    return inside
+
+
+def _intersections(a: Tensor, b: Tensor) -> Tensor:
+    """Area common to each pair, f32[K], of boxes f32[K, 5]."""
+    middle = 0.5 * (a[:, :2] + b[:, :2])  # near the origin float32 is finest
+    zeros = tf.zeros_like(a[:, 2:])
+    origin = tf.concat([middle, zeros], axis=-1)
+    corners_a, corners_b = rotated_corners(a - origin), rotated_corners(b - origin)
+    crossings, are_crossings = _crossings(corners_a, corners_b)
+    points = tf.concat([crossings, corners_a, corners_b], axis=1)  # [K, 24, 2]
+    are_vertices = tf.concat(
+        [are_crossings, _are_inside(corners_a, corners_b), _are_inside(corners_b, corners_a)], axis=1
+    )  # [K, 24]
+    weight = tf.cast(are_vertices, tf.float32)
+    number = tf.reduce_sum(weight, axis=1)
+    mean = tf.reduce_sum(points * weight[..., tf.newaxis], axis=1) / tf.maximum(number, 1.0)[:, tf.newaxis]
+    points -= mean[:, tf.newaxis]
+    first = tf.gather(points, tf.argmax(weight, axis=1), batch_dims=1)
+    points = tf.where(are_vertices[..., tf.newaxis], points, first[:, tf.newaxis])
+    order = tf.argsort(tf.atan2(points[..., 0], points[..., 1]), axis=1)
+    points = tf.gather(points, order, batch_dims=1)
+    doubled = tf.reduce_sum(_cross(points, tf.roll(points, -1, axis=1)), axis=1)
+    return tf.where(number > 2.0, 0.5 * tf.abs(doubled), 0.0)
+
+
+def _bounds_overlap(a: Tensor, b: Tensor) -> Tensor:
+    """bool[N, M]: whether the axis-aligned bounds of boxes f32[N, 5] and f32[M, 5] overlap."""
+    a, b = rotated_bounds(a)[:, tf.newaxis], rotated_bounds(b)[tf.newaxis]
+    return tf.reduce_all(tf.minimum(a[..., 2:], b[..., 2:]) > tf.maximum(a[..., :2], b[..., :2]), axis=-1)
+
+
+def pairwise_rotated_iou(a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union of every pair of rotated boxes.
+
+    Args:
+        a: f32[N, 5], (cy, cx, h, w, angle), pixels and degrees.
+        b: f32[M, 5], same frame.
+
+    Returns:
+        f32[N, M] in [0, 1]; 0, never NaN, where a box is empty or not finite. No gradient flows. XLA cannot compile it.
+
+    Empty: N = 0 or M = 0 gives an empty matrix.
+
+    Example:
+        >>> square = tf.constant([[0.0, 0.0, 2.0, 2.0, 0.0]])
+        >>> turned = tf.constant([[0.0, 0.0, 2.0, 2.0, 45.0]])  # common: a regular octagon of 8 tan(22.5 degrees)
+        >>> round(float(pairwise_rotated_iou(square, turned)[0, 0]), 4)
+        0.7071
+    """
+    a, b = (tf.stop_gradient(tf.cast(boxes, tf.float32)) for boxes in (a, b))
+    areas_a, areas_b = rotated_area(a), rotated_area(b)
+    are_boxes = ((areas_a > 0.0) & _are_finite(a))[:, tf.newaxis] & ((areas_b > 0.0) & _are_finite(b))
+    pairs = tf.where(are_boxes & _bounds_overlap(a, b))  # [K, 2]
+    first, second = tf.gather(a, pairs[:, 0]), tf.gather(b, pairs[:, 1])
+    num_pairs = tf.shape(pairs)[0]
+    size = tf.clip_by_value(num_pairs, 1, _CHUNK)
+    padding = [[0, tf.maximum(num_pairs + -num_pairs % size, size) - num_pairs], [0, 0]]  # whole chunks, at least one
+    chunks = tuple(tf.reshape(tf.pad(boxes, padding), [-1, size, 5]) for boxes in (first, second))
+    common = tf.map_fn(
+        lambda pair: _intersections(*pair),
+        chunks,
+        parallel_iterations=1,
+        fn_output_signature=tf.TensorSpec([None], tf.float32),
+    )
+    common = tf.reshape(common, [-1])[:num_pairs]
+    union = tf.gather(areas_a, pairs[:, 0]) + tf.gather(areas_b, pairs[:, 1]) - common
+    return tf.scatter_nd(pairs, common / union, tf.shape(are_boxes, tf.int64))
+
+
+def _are_finite(boxes: Tensor) -> Tensor:
+    return tf.reduce_all(tf.math.is_finite(boxes), axis=-1)
+
+
+def rotated_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor | None,
+    iou_threshold: float,
+    max_outputs: int,
+    score_threshold: float = float("-inf"),
+    valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Keeps the best rotated boxes of one image, dropping those that overlap a better one of their group.
+
+    Args:
+        boxes: f32[N, 5], pixels and degrees.
+        scores, groups, iou_threshold, max_outputs, score_threshold, valid: see `nms.nms`.
+
+    Returns:
+        index i32[max_outputs], best score first, 0 in padded entries; keep_valid bool[max_outputs].
+
+    Empty: N = 0 gives no valid entry.
+    """
+    boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
+    usable = _are_finite(boxes) & (scores >= float("-inf"))
+    if valid is not None:
+        usable &= tf.cast(valid, tf.bool)
+    overlaps = pairwise_rotated_iou(boxes, boxes)
+    if groups is not None:
+        overlaps = tf.where(groups[:, tf.newaxis] == groups[tf.newaxis], overlaps, 0.0)
+    # One padded entry below every threshold keeps the kernel defined for N = 0.
+    index = tf.raw_ops.NonMaxSuppressionWithOverlaps(
+        overlaps=tf.pad(overlaps, [[0, 1], [0, 1]]),
+        scores=tf.pad(tf.where(usable, scores, float("-inf")), [[0, 1]], constant_values=float("-inf")),
+        max_output_size=max_outputs,
+        overlap_threshold=tf.constant(iou_threshold, tf.float32),
+        score_threshold=tf.constant(score_threshold, tf.float32),
+    )
+    count = tf.shape(index)[0]
+    return tf.ensure_shape(tf.pad(index, [[0, max_outputs - count]]), [max_outputs]), tf.range(max_outputs) < count

@@ -36,12 +36,14 @@ class TrainStep(keras.Model):
             step reports a loss of NaN either way, and does not enter the running means.
         recompute_backbone: compute its features a second time for the gradient, so that what they are computed from
             need not be kept beside what the heads keep. Its norms must not be updated by batches: they would twice.
+        trained_losses: names of the loss terms that are minimized; None: all. The others are reported all the same.
         mean_square_decay: weight of `decay.mean_square_penalty`, which is a part of the loss; 0: none.
     """
 
     num_parts: int = 1
     skip_nonfinite: bool = True
     recompute_backbone: bool = False
+    trained_losses: frozenset[str] | None = None
     mean_square_decay: float = 0.0
 
     @property
@@ -99,7 +101,7 @@ class TrainStep(keras.Model):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> tf.Tensor:
-        """f32[], this replica's share of the sum of the loss terms and of layer regularisers."""
+        """f32[], this replica's share of the sum of the minimized loss terms and of layer regularisers."""
         del x, y, sample_weight, training
         if not set(self.loss_names) & set(y_pred):
             raise ValueError("the batch has no ground truth; make the pipeline with with_ground_truth=True")
@@ -107,7 +109,9 @@ class TrainStep(keras.Model):
         extras = list(self.losses)
         if self.mean_square_decay:
             extras.append(mean_square_penalty(self.trainable_variables, self.mean_square_decay))
-        return tf.add_n([*y_pred.values(), *(tf.cast(extra, tf.float32) / parts for extra in extras)])
+        chosen = self.trained_losses
+        terms = [value for name, value in y_pred.items() if chosen is None or name in chosen]
+        return tf.add_n([*terms, *(tf.cast(extra, tf.float32) / parts for extra in extras)])
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update; returns the means of the loss and its terms since the metrics were last reset.

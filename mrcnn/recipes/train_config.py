@@ -28,7 +28,9 @@ class TrainConfig(BaseConfig):
     poly_power: float = 0.9  # "poly": the rate falls as (1 - progress) to this power
     warmup_images: int = 8_000  # over these the rate grows linearly from a thousandth of its value
     clip_norm: float | None = None  # largest global norm of the gradient
-    train_layers: str = "all_but_frozen"  # "heads", "3+", "4+", "5+", "all", or what the backbone's freeze_at leaves
+    # "heads", "3+", "4+", "5+", "all", or what the backbone's freeze_at leaves; and, by the losses of a part alone,
+    # "rpn", "detector", "rpn_only", "detector_only": alternating training, see `training.freezing.set_trainable`.
+    train_layers: str = "all_but_frozen"
     unfreeze: tuple[tuple[float, str], ...] = ()  # (part of the run, train_layers from there on), e.g. [[0.25, "all"]]
     layer_rates: tuple[tuple[str, float], ...] = ()  # (start of a path, factor), e.g. [["backbone", 0.1]]
     weight_average: float = 0.0  # momentum of an exponential average of the weights, evaluated and kept; 0: none

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.modeling.mask_rcnn import RPN_LOSSES, MaskRCNN
 from mrcnn.training.freezing import set_trainable
 from mrcnn.training.schedules import SGDWithL2
 from mrcnn.weights.report import named_variables
@@ -65,9 +65,9 @@ def test_a_predicate_picks_weights_by_path_and_is_undone_by_the_next_choice(mode
     assert set(set_trainable(model, "all")) == _could_train(model)
 
 
-def test_a_real_training_step_leaves_frozen_weights_alone(model: MaskRCNN):
+def _batch() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    batch = {
+    return {
         "image": rng.integers(0, 256, (1, 96, 96, 3)).astype(np.uint8),
         "image_id": np.array([1], np.int64),
         "original_shape": np.array([[96, 96]], np.int32),
@@ -79,6 +79,10 @@ def test_a_real_training_step_leaves_frozen_weights_alone(model: MaskRCNN):
         "gt_valid": np.ones((1, 1), bool),
         "seed": np.array([[1, 2]], np.int32),
     }
+
+
+def test_a_real_training_step_leaves_frozen_weights_alone(model: MaskRCNN):
+    batch = _batch()
     saved = model.get_weights()
     expected = set(set_trainable(model, "5+"))
     model.compile(SGDWithL2(1e-3, momentum=0.9, l2=0.1), run_eagerly=True)
@@ -93,6 +97,57 @@ def test_a_real_training_step_leaves_frozen_weights_alone(model: MaskRCNN):
     assert not {p for p in expected - changed if p.endswith("kernel")}
 
 
+HEADS = ("box_head", "mask_head")
+HEAD_LOSSES = ("roi_class", "roi_box", "roi_mask")
+
+
+@pytest.mark.parametrize(
+    "which, parts, losses",
+    [
+        ("rpn", ("backbone", "fpn", "rpn"), RPN_LOSSES),
+        pytest.param("detector", ("backbone", "fpn", *HEADS), HEAD_LOSSES, marks=pytest.mark.slow),
+        pytest.param("rpn_only", ("rpn",), RPN_LOSSES, marks=pytest.mark.slow),
+        ("detector_only", HEADS, HEAD_LOSSES),
+    ],
+)
+def test_a_step_of_alternating_training(model: MaskRCNN, which: str, parts: tuple[str, ...], losses: tuple[str, ...]):
+    """Ref: Faster R-CNN, section 3.2. What changes does so by the gradient of its own losses alone."""
+    batch, saved, rate = _batch(), model.get_weights(), 1e-3
+    expected = {p for p in _could_train(model) if p.startswith(tuple(f"{part}/" for part in parts))}
+    assert set(set_trainable(model, which)) == expected
+    variables = list(model.trainable_variables)
+    model.compile(SGDWithL2(rate), run_eagerly=True)
+    with tf.GradientTape() as tape:
+        terms = model(batch, training=True)
+        loss = tf.add_n([terms[name] for name in losses])
+    gradients = tape.gradient(loss, [v.value for v in variables])
+    named = named_variables(model)
+    before = {path: v.numpy() for path, v in named.items()}
+    logs = model.train_on_batch(batch, return_dict=True)
+    assert logs["loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert set(logs) == {"loss", *model.loss_names}  # those that do not train are reported, too
+    changed = {path for path, v in named.items() if (v.numpy() != before[path]).any()}
+    paths = {id(v): path for path, v in named.items()}
+    for variable, gradient in zip(variables, gradients, strict=True):
+        step = before[paths[id(variable)]] - variable.numpy()
+        reached = np.zeros_like(step) if gradient is None else rate * np.asarray(tf.convert_to_tensor(gradient))
+        np.testing.assert_allclose(step, reached, atol=1e-5 * max(1.0, np.abs(reached).max()))
+    model.set_weights(saved)
+    assert changed <= expected and {p.split("/")[0] for p in changed} == set(parts)
+    assert set(set_trainable(model, "all")) == _could_train(model)
+    assert model.trained_losses is None
+
+
+def test_alternating_training_leaves_fixed_what_the_user_fixed(model: MaskRCNN):
+    model.heads[0].trainable = False
+    set_trainable(model, "rpn")
+    paths = set_trainable(model, "detector_only")
+    assert {path.split("/")[0] for path in paths} == {"box_head"}
+    assert not model.heads[0].trainable and model.box_head.trainable
+    model.heads[0].trainable = True
+    set_trainable(model, "all")
+
+
 def test_stages_that_the_backbone_freezes():
     model = tiny_model()
     model.config = model.config.override({"backbone.freeze_at": 2})
@@ -102,7 +157,7 @@ def test_stages_that_the_backbone_freezes():
 
 @pytest.mark.parametrize("which", ["head", "1+", "6+", "", "4 +"])
 def test_an_unknown_name_is_refused(model: MaskRCNN, which: str):
-    with pytest.raises(ValueError, match=r"expected heads, 2\+, 3\+, 4\+, 5\+, all or all_but_frozen, got"):
+    with pytest.raises(ValueError, match=r"expected heads, 2\+, .*, all or all_but_frozen, or .*detector_only, got"):
         set_trainable(model, which)
 
 

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import pytest
 
+from mrcnn.modeling.variables import named_variables
 from mrcnn.recipes import Recipe
 from mrcnn.training import callbacks, checkpoints
 from mrcnn.training.checkpoints import CheckpointError, Checkpoints, read_checkpoint, restore
@@ -114,6 +115,26 @@ def test_a_run_asked_to_stop_saves_and_resumes_as_if_it_had_not(data, undisturbe
     assert Checkpoints(tmp_path / "run").steps()[0] == last
     rows = [(folder / "history.csv").read_text().count("\n") for folder in (tmp_path / "run", whole)]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.slow
+def test_alternating_training_resumes_in_its_step(data, tmp_path):
+    """Ref: Faster R-CNN, section 3.2; two of its four steps, stopped after the first."""
+    phases = {"train__train_layers": "rpn_only", "train__unfreeze": [[0.5, "detector_only"]]}
+    recipe = recipe_of(train__images=4, train__weight_average=0.0, **phases)
+    model, first = small_model(), small_model()
+    train(model, data, recipe=recipe, progress=False)
+    with pytest.raises(SystemExit):
+        train(first, data, recipe=recipe, out=tmp_path / "run", callbacks=[StopAt(1)], progress=False)
+    again = small_model(seed=3)
+    train(again, data, recipe=recipe, out=tmp_path / "run", resume=True, progress=False)
+    _same(model, again)
+    differs = {
+        path.split("/")[0]
+        for path, variable in named_variables(again).items()
+        if not np.array_equal(variable, named_variables(first)[path])
+    }
+    assert differs == {"box_head", "mask_head"}
 
 
 def _color_run(folder: Path, steps: int | None = None, **kwargs):

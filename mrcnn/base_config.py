@@ -46,27 +46,13 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        errors = []
-        for option in (a for a in args if a is not type(None)):
-            try:
-                return _convert(value, option, path)
-            except ConfigError as error:
-                errors.append(str(error))
-        raise ConfigError(errors[0] if len(errors) == 1 else f"{path}: none of {args} fits {value!r}")
+        return _convert_to_any_of(value, args, path)
     if origin is typing.Literal:
         if value not in args:
             raise ConfigError(f"{path}: expected one of {', '.join(map(repr, args))}, got {value!r}")
         return value
     if origin is tuple:
-        if isinstance(value, str) or not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{path}: expected a list, got {value!r}")
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_convert(v, args[0], f"{path}[{i}]") for i, v in enumerate(value))
-        if len(args) != len(value):
-            raise ConfigError(f"{path}: expected {len(args)} values, got {len(value)}")
-        return tuple(_convert(v, a, f"{path}[{i}]") for i, (v, a) in enumerate(zip(value, args, strict=True)))
+        return _convert_to_tuple(value, args, path)
     if origin is dict:
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: expected a mapping, got {value!r}")
@@ -79,6 +65,35 @@ def _convert(value: Any, hint: Any, path: str) -> Any:
         if not isinstance(value, dict):
             raise ConfigError(f"{path}: expected a mapping of {hint.__name__} fields, got {value!r}")
         return _from_dict(hint, value, path)
+    return _convert_to_plain(value, hint, path)
+
+
+def _convert_to_any_of(value: Any, options: tuple[Any, ...], path: str) -> Any:
+    """As the first of several types that it fits."""
+    if value is None and type(None) in options:
+        return None
+    errors = []
+    for option in (a for a in options if a is not type(None)):
+        try:
+            return _convert(value, option, path)
+        except ConfigError as error:
+            errors.append(str(error))
+    raise ConfigError(errors[0] if len(errors) == 1 else f"{path}: none of {options} fits {value!r}")
+
+
+def _convert_to_tuple(value: Any, args: tuple[Any, ...], path: str) -> tuple[Any, ...]:
+    """As tuple[X, ...], or as a tuple of as many values as it has types."""
+    if isinstance(value, str) or not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{path}: expected a list, got {value!r}")
+    if len(args) == 2 and args[1] is Ellipsis:
+        return tuple(_convert(v, args[0], f"{path}[{i}]") for i, v in enumerate(value))
+    if len(args) != len(value):
+        raise ConfigError(f"{path}: expected {len(args)} values, got {len(value)}")
+    return tuple(_convert(v, a, f"{path}[{i}]") for i, (v, a) in enumerate(zip(value, args, strict=True)))
+
+
+def _convert_to_plain(value: Any, hint: Any, path: str) -> bool | int | float | str:
+    """As bool, int, float or str; no number is taken for a flag, no flag for a number."""
     if hint is bool:
         if isinstance(value, bool):
             return value

@@ -13,6 +13,7 @@ import tensorflow as tf
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.pipeline import Failures, make_pipeline
 from mrcnn.errors import InputError
+from mrcnn.evaluation.overlap import box_iou, mask_iou
 from mrcnn.inference import detect
 from mrcnn.modeling.input import proposal_window
 from mrcnn.recipes import Recipe
@@ -143,14 +144,14 @@ def _model_stages(
     valid = batch["gt_valid"].numpy()[0] & ~batch["gt_crowd"].numpy()[0]
     boxes = batch["gt_boxes"].numpy()[0][valid]
     output = model.rpn(model.extract_features(batch, training=False), training=False)
-    anchors = _iou(boxes, output.anchors.numpy()).max(axis=1, initial=0)
+    anchors = box_iou(boxes, output.anchors.numpy()).max(axis=1, initial=0)
     window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], model.config.input)
     proposals = model.rpn.propose(output, window, for_training=False)
     result = proposals.boxes.numpy()[0][proposals.valid.numpy()[0]]
-    proposed = _iou(boxes, result).max(axis=1, initial=0)
+    proposed = box_iou(boxes, result).max(axis=1, initial=0)
     detections = detect(model, [image], score_threshold=None)[0]
-    things = ground_truth if ground_truth.is_crowd is None else ground_truth[~ground_truth.is_crowd]
-    overlap = _iou(things.boxes, detections.boxes)
+    things = _without_crowd(ground_truth)
+    overlap = box_iou(things.boxes, detections.boxes)
     right = (overlap >= 0.5) & (things.class_ids[:, None] == detections.class_ids[None])
     seen = (overlap >= 0.5).any(axis=1)
     wrong = seen & ~right.any(axis=1)
@@ -175,23 +176,12 @@ def _model_stages(
 
 def _mask_iou(result: Instances, ground_truth: Instances) -> float:
     """Mean over the true objects of the best mask IoU with a detection of the same class."""
-    best = []
-    for thing in ground_truth:
-        if thing.is_crowd is not None and thing.is_crowd[0]:
-            continue
-        same = result[result.class_ids == thing.class_ids[0]]
-        if same.masks is None or thing.masks is None or not len(same):
-            best.append(0.0)
-            continue
-        common = (same.masks & thing.masks).sum(axis=(1, 2))
-        union = (same.masks | thing.masks).sum(axis=(1, 2))
-        best.append(float((common / np.maximum(union, 1)).max()))
-    return float(np.mean(best)) if best else 0.0
+    things = _without_crowd(ground_truth)
+    if not (len(things) and things.has_masks and result.has_masks):
+        return 0.0
+    is_right = things.class_ids[:, None] == result.class_ids[None]
+    return float((mask_iou(things, result) * is_right).max(axis=1, initial=0).mean())
 
 
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """f[n, m], of boxes [n, 4] and [m, 4]."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(axis=2)
-    areas = [(x[:, 2:] - x[:, :2]).prod(axis=1) for x in (a, b)]
-    return common / np.maximum(areas[0][:, None] + areas[1][None] - common, 1e-9)
+def _without_crowd(instances: Instances) -> Instances:
+    return instances if instances.is_crowd is None else instances[~instances.is_crowd]

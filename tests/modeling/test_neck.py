@@ -43,16 +43,18 @@ def test_levels_that_do_not_fit(levels: tuple[str, ...], message: str) -> None:
         PassThroughConfig(levels).build(CHANNELS, STRIDES)
 
 
-@pytest.mark.parametrize(
-    "backbone, message",
-    [
-        (ResNetConfig(dilate_c5=True), r"twice the stride.*c4 16, c5 16"),
-        (ResNetConfig(last_stage=4), r"neck: c5; the backbone has c2, c3, c4"),
-    ],
-)
-def test_a_pyramid_refuses_a_backbone_for_another_neck(backbone: ResNetConfig, message: str) -> None:
-    with pytest.raises(ConfigError, match=message):
-        FPNConfig().build(backbone.channels, backbone.strides)
+def test_a_pyramid_refuses_maps_that_it_cannot_add() -> None:
+    small = ResNetConfig(last_stage=4)
+    with pytest.raises(ConfigError, match=r"neck: c5; the backbone has c2, c3, c4"):
+        FPNConfig().build(small.channels, small.strides)
+    with pytest.raises(ConfigError, match=r"at the stride of the one before or at twice it, got .*c4 16, c5 64"):
+        FPNConfig().build(CHANNELS, {"c2": 4, "c3": 8, "c4": 16, "c5": 64})
+
+
+def test_a_pyramid_over_two_maps_of_one_stride() -> None:
+    dilated = ResNetConfig(dilate_c5=True)
+    neck = FPNConfig(channels=4).build(dilated.channels, dilated.strides)
+    assert neck.strides == {"p2": 4, "p3": 8, "p4": 16, "p5": 16, "p6": 32}
 
 
 def test_levels_are_those_of_the_backbone() -> None:

@@ -125,29 +125,38 @@ def holds_keys(path: Path, *keys: str) -> bool:
         return False
     if not stat.S_ISREG(state.st_mode):
         return False
-    search = _holds_keys if state.st_size > _LARGE else _holds_keys.__wrapped__
-    return search(str(path), state.st_size, state.st_mtime_ns, keys)
+    if state.st_size > _LARGE and not _begins_with(path, keys):
+        return False
+    return all(_holds_key(str(path), state.st_size, state.st_mtime_ns, key) for key in keys)
 
 
-@functools.lru_cache(maxsize=256)
-def _holds_keys(path: str, size: int, changed: int, keys: tuple[str, ...]) -> bool:
+def _begins_with(path: Path, keys: tuple[str, ...]) -> bool:
+    """Whether the first block of a file mentions at least one of the keys."""
+    try:
+        with open(path, "rb") as file:
+            block = file.read(_BLOCK)
+    except OSError:
+        return False
+    return any(f'"{key}"'.encode() in block for key in keys)
+
+
+@functools.lru_cache(maxsize=1024)
+def _holds_key(path: str, size: int, changed: int, key: str) -> bool:
     """See `holds_keys`; size and time of the last change tell one content of a file from another."""
-    wanted = {f'"{key}"'.encode() for key in keys}
-    number, overlap = len(wanted), max(map(len, wanted))
+    wanted = f'"{key}"'.encode()
     try:
         with open(path, "rb") as file:
             block = file.read(_BLOCK)
             if not block.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
                 return False
-            while block and wanted:
-                wanted = {key for key in wanted if key not in block}
-                if size > _LARGE and len(wanted) == number:
-                    return False
+            while block:
+                if wanted in block:
+                    return True
                 following = file.read(_BLOCK)
-                block = block[-overlap:] + following if following else b""
+                block = block[-len(wanted) :] + following if following else b""
     except OSError:
         return False
-    return not wanted
+    return False
 
 
 _LARGE = 2**26

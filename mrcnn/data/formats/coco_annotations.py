@@ -136,9 +136,10 @@ class AnnotationReader:
         self._seen.update(plain.ids)
         self._number += int(plain.is_plain.sum())
         self._agreement.extend(plain.ious, plain.corner_ious)
-        for k, (image_id, annotation) in enumerate(plain.annotations()):
-            if annotation is not None:
-                self.objects[image_id].append(annotation)
+        objects, is_plain = self.objects, plain.is_plain.tolist()
+        for k, (image_id, annotation) in enumerate(zip(plain.image_ids, plain.annotations(), strict=True)):
+            if is_plain[k]:
+                objects[image_id].append(annotation)
             else:
                 self._add_any(number + k, restored(entries[k], texts))
         return len(entries)

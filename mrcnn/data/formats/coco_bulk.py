@@ -18,7 +18,7 @@ import numpy as np
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.agreement import LEAST_IOU, THIN, clearly_have_area, ious
 from mrcnn.data.formats.coco_objects import TOLERANCE, read_keypoints
-from mrcnn.data.formats.number_text import parse_numbers
+from mrcnn.data.formats.number_text import SPACES, split_numbers
 from mrcnn.data.polygons import MAX_OUTLINE
 from mrcnn.structures.records import Annotation
 
@@ -27,6 +27,8 @@ _OPENING = re.compile(rb"\s*:\s*\[\s*\[")
 _CLOSING = re.compile(rb"\]\s*\]")
 _CUT = "segmentation\0"  # the key of the number of polygons that were cut out; no program writes such a key
 _CUT_JSON = b'"segmentation\\u0000"'
+_POLYGON, _TEXT = b"|", b"~"  # separate polygons and texts; no character of a number is as high
+_TO_COMMAS = bytes.maketrans(_POLYGON + _TEXT, b",,")
 _FIELDS = operator.itemgetter("id", "image_id", "category_id", "bbox", "area")
 
 
@@ -62,12 +64,11 @@ def cut_polygons(piece: bytes) -> tuple[bytes, list[bytes]]:
             start = opening.end()
             if closing := _CLOSING.search(other, start):
                 end, after = closing.start(), closing.end()
-        text = other[start:end] if end >= 0 else b"{"
-        if b"{" in text or (b"[" in text and text.count(b"[") != text.count(b"]")):
-            parts += (_KEY, other)  # nested in another way
+        if end < 0 or other[start:end].lstrip()[:1] in (b"[", b"{"):
+            parts += (_KEY, other)  # something else, or nested in another way
         else:
             parts += (_CUT_JSON, b":%d" % len(texts), other[after:])
-            texts.append(text)
+            texts.append(other[start:end])
     return b"".join(parts), texts
 
 
@@ -168,16 +169,19 @@ class PlainEntries:
         """Of the entries that are plain."""
         return itertools.compress(self._ids, self.is_plain.tolist())
 
-    def annotations(self) -> Iterator[tuple[int, Annotation | None]]:
-        """Image id and object of each entry; None where it is not plain."""
+    @property
+    def image_ids(self) -> tuple[int, ...]:
+        """Of every entry."""
+        return self._image_ids
+
+    def annotations(self) -> Iterator[Annotation]:
+        """The object of every entry, one that is not plain included, which is to be read in another way."""
         starts, points = self._starts, self._points
         views = [points[a:b] for a, b in itertools.pairwise(starts)]
         polygons = [views[first:end] for first, end in self._ranges]
         keypoints = self._keypoints or itertools.repeat(None)
         boxes = zip(*self._boxes_clipped, strict=True)
-        columns = zip(self._class_ids, boxes, polygons, keypoints, self._crowd, self._ids, self._areas, strict=False)
-        for image_id, column, is_plain in zip(self._image_ids, columns, self.is_plain.tolist(), strict=True):
-            yield image_id, Annotation(*column) if is_plain else None
+        return map(Annotation, self._class_ids, boxes, polygons, keypoints, self._crowd, self._ids, self._areas)
 
 
 def _clipped(stated: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -223,22 +227,17 @@ def _read_keypoints(tables: Tables, entries: list[dict[str, Any]], ok: np.ndarra
 
 def _polygons(texts: list[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """Points f64[n, 2] of all polygons, the first point of each polygon, the first polygon of each text; or None."""
-    flat: list[bytes] = []
-    firsts = []
-    for text in texts:
-        firsts.append(len(flat))
-        if b"[" in text:
-            flat += [part.strip(b"], \t\r\n") for part in text.split(b"[")]
-        else:
-            flat.append(text)
-    if not flat or not all(flat):
-        return None
-    sizes = np.array([text.count(b",") for text in flat]) + 1
-    if (sizes % 2).any():
-        return None
+    joined = _TEXT.join(texts).translate(None, SPACES)
+    if b"[" in joined:
+        joined = joined.replace(b"],[", _POLYGON)
+    codes = np.frombuffer(joined, np.uint8)
     try:
-        numbers = parse_numbers(b",".join(flat))
+        numbers, ends = split_numbers(joined.translate(_TO_COMMAS))
     except DataError:
         return None
-    starts = np.concatenate([[0], np.cumsum(sizes // 2)])
-    return numbers.reshape(-1, 2), starts, np.array([*firsts, len(flat)])
+    places = np.append(np.flatnonzero(codes >= _POLYGON[0]), len(codes))  # where a polygon ends
+    starts = np.concatenate([[0], np.searchsorted(ends, places) + 1])
+    if (starts % 2).any():
+        return None
+    is_last = np.append(codes[places[:-1]] == _TEXT[0], True)  # of its text
+    return numbers.reshape(-1, 2), starts // 2, np.concatenate([[0], np.flatnonzero(is_last) + 1])

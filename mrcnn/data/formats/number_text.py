@@ -15,7 +15,7 @@ from mrcnn.data.errors import DataError
 _WORD = 8
 _STEP = 2**15  # numbers at a time, whose words stay in the processor's cache
 _ALLOWED = b"0123456789.,-+eE"
-_SPACES = b" \t\r\n"
+SPACES = b" \t\r\n"
 _ODD = b"-+eE"
 _ODD_TABLE = bytes(code in _ODD for code in range(256))
 _TENS = 10.0 ** np.arange(_WORD + 1)
@@ -39,7 +39,19 @@ def parse_numbers(text: bytes) -> np.ndarray:
         >>> parse_numbers(b"12.5, 7,-1e3").tolist()
         [12.5, 7.0, -1000.0]
     """
-    text = text.translate(None, _SPACES)
+    return split_numbers(text.translate(None, SPACES))[0]
+
+
+def split_numbers(text: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """`parse_numbers` of a text without spaces, and the place after each number, i64[n].
+
+    Raises:
+        DataError: see `parse_numbers`.
+
+    Example:
+        >>> split_numbers(b"12.5,7")[1].tolist()
+        [4, 6]
+    """
     if text.translate(None, _ALLOWED):
         raise DataError("numbers: expected digits and commas")
     codes = np.frombuffer(b"0" * _WORD + text, np.uint8)
@@ -67,7 +79,7 @@ def parse_numbers(text: bytes) -> np.ndarray:
             values[k] = float(text[starts[k] - _WORD : ends[k] - _WORD])
         except ValueError as error:
             raise DataError(f"numbers: {error}") from error
-    return values
+    return values, ends - _WORD
 
 
 def _short_numbers(words: np.ndarray, lengths: np.ndarray, is_odd: np.ndarray) -> np.ndarray:

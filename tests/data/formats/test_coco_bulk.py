@@ -30,10 +30,11 @@ def test_what_is_plain_and_what_the_overlaps_are() -> None:
     np.testing.assert_allclose(plain.ious, [1, 0.5])
     # Read as corners the first is (10, 10.5, 15.25, 19.5), within a box of 15.25 x 19.5.
     np.testing.assert_allclose(plain.corner_ious, [5.25 * 9 / (15.25 * 19.5), 0])
-    (image_id, first), *_, (_, last) = plain.annotations()
-    assert (image_id, first.annotation_id, first.class_id, first.box) == (7, 1, 1, (10, 10.5, 25.25, 30))
+    first, *others = plain.annotations()
+    assert plain.image_ids[0] == 7 and len(others) == 8
+    assert (first.annotation_id, first.class_id, first.box) == (1, 1, (10, 10.5, 25.25, 30))
+    assert isinstance(first.segmentation, list)
     np.testing.assert_array_equal(first.segmentation[0], np.array(RING, np.float32).reshape(-1, 2))
-    assert last is None
 
 
 @pytest.mark.parametrize("change", [{"id": "2"}, {"bbox": [1, 2, 3]}, {"area": "9"}, {"segmentation": [[1, 2, 3]]}])
@@ -43,11 +44,25 @@ def test_fields_of_other_types_are_not_for_it(change: dict[str, Any]) -> None:
     assert read({**ENTRY, "segmentation": {"size": [50, 60], "counts": [3000]}}) is None
 
 
+def test_polygons_of_one_entry_and_of_several() -> None:
+    several = {**ENTRY, "id": 2, "segmentation": [RING, [11, 11, 12, 11, 12, 12.5, 11, 12]]}
+    plain = read(several, ENTRY, {**several, "id": 3})
+    assert plain is not None and plain.is_plain.all()
+    lengths = [[len(polygon) for polygon in annotation.segmentation or ()] for annotation in plain.annotations()]
+    assert lengths == [[3, 4], [3], [3, 4]]
+    for odd in ([[]], [RING, []], [[1, 2, 3], [4, 5, 6]], [[1, 2, "3", 4, 5, 6]], [[1, 2, None, 4, 5, 6]]):
+        assert read(ENTRY, {**ENTRY, "id": 2, "segmentation": odd}) is None
+    for odd in ([], None, [[RING]], [[[1, 2], [3, 4], [5, 6]]], [[{"x": 1, "y": 2}]]):
+        plain = read(ENTRY, {**ENTRY, "id": 2, "segmentation": odd})
+        assert plain is not None and plain.is_plain.tolist() == [True, False]
+
+
 def test_polygons_are_cut_out_where_they_are_plain() -> None:
     for text, number in (
         (b'{"segmentation": [[1, 2]]}', 1),
         (b'{"segmentation" :[ [1],[2 ] \n]}', 1),
         (b'{"segmentation": [[[1, 2]]]}', 0),
+        (b'{"segmentation": [[{"x": 1}]]}', 0),
         (b'{"segmentation": {"size": [[1]]}}', 0),
         (b'{"segmentation": [[1', 0),
         (b'{"a": "\\"segmentation\\": [[1]]"}', 0),

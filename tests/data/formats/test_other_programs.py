@@ -27,22 +27,34 @@ data.as_pascal_voc(f"{folder}/voc/images", f"{folder}/voc/annotations")
 """
 
 
-@pytest.fixture(scope="module")
-def interpreter(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Of an environment of its own with supervision."""
-    folder = tmp_path_factory.mktemp("environment")
+DATUMARO = """
+import sys
+from datumaro.components.dataset import Dataset
+folder = sys.argv[1]
+data = Dataset.import_from(f"{folder}/ours", "coco_instances")
+for name in ("coco_instances", "cvat", "datumaro", "label_me"):
+    data.export(f"{folder}/{name}", name, save_media=True)
+data.transform("polygons_to_masks")
+for name in ("cvat", "datumaro", "label_me", "open_images", "voc"):
+    data.export(f"{folder}/masks_{name}", name, save_media=True)
+"""
+
+
+def environment(folder: Path, requirement: str) -> str:
+    """The interpreter of an environment of its own with a package; skips where that cannot be installed."""
     venv.create(folder, with_pip=True)
     python = str(folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python"))
-    command = [python, "-m", "pip", "install", "-q", "supervision>=0.25"]
+    command = [python, "-m", "pip", "install", "-q", requirement]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     if answer.returncode:
-        pytest.skip(f"supervision cannot be installed: {answer.stderr[-200:]}")
+        pytest.skip(f"{requirement} cannot be installed: {answer.stderr[-200:]}")
     return python
 
 
 @pytest.mark.slow
-def test_what_supervision_writes(interpreter: str, tmp_path: Path) -> None:
+def test_what_supervision_writes(tmp_path: Path) -> None:
     """It draws polygons by OpenCV's rule and rounds them to pixels, on objects of 50 to 200 pixels across."""
+    interpreter = environment(tmp_path / "environment", "supervision>=0.25")
     data = mrcnn.load_dataset(NUTS)
     data.save(tmp_path / "ours", "coco")
     subprocess.run([interpreter, "-c", SUPERVISION, str(tmp_path)], check=True, capture_output=True)
@@ -50,6 +62,24 @@ def test_what_supervision_writes(interpreter: str, tmp_path: Path) -> None:
         again = mrcnn.load_dataset(tmp_path / name)
         assert again.class_names == data.class_names and not again.issues, name
         assert min(best_ious(data, again)) > 0.95, name
+
+
+@pytest.mark.slow
+def test_what_datumaro_writes(tmp_path: Path) -> None:
+    """Outlines come back to the pixel; in VOC's maps objects that overlap share pixels."""
+    interpreter = environment(tmp_path / "environment", "datumaro>=1.10")
+    data = mrcnn.load_dataset(NUTS)
+    data.save(tmp_path / "plain", "coco")
+    (tmp_path / "ours/annotations").mkdir(parents=True)  # the folders it looks for
+    (tmp_path / "plain/annotations.json").rename(tmp_path / "ours/annotations/instances_train.json")
+    (tmp_path / "ours/images").mkdir()
+    (tmp_path / "plain/images").rename(tmp_path / "ours/images/train")
+    subprocess.run([interpreter, "-c", DATUMARO, str(tmp_path)], check=True, capture_output=True)
+    folders = ["coco_instances", *(f"{start}{n}" for start in ("", "masks_") for n in ("cvat", "datumaro", "label_me"))]
+    for name in (*folders, "masks_open_images", "masks_voc"):
+        again = mrcnn.load_dataset(tmp_path / name)
+        assert set(again.class_names) == set(data.class_names) and not again.issues, name
+        assert min(best_ious(data, again)) > (0.99 if name == "masks_voc" else 0.999), name
 
 
 def test_what_supervision_holds(tmp_path: Path) -> None:

@@ -151,6 +151,7 @@ class _Variable:
 class _WithWeights:
     def __init__(self, weights: list) -> None:
         self.weights = weights
+        self.layers = [self]
 
 
 def test_detectron2_names(backbone: keras.Model, tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ def first_steps(ours: Mapping[str, str]) -> dict[str, Callable[[np.ndarray], np.
     Args:
         ours: our variable name -> name in the file, which tells whose order it is.
     """
+    if not any(".attn." in theirs for theirs in ours.values()):
+        return {}  # the layers between the stages of other networks are called the same
     is_mmdetection = any(".attn.w_msa." in theirs for theirs in ours.values())
     step = from_mmdetection if is_mmdetection else from_authors
     return {name: step for name in ours if name.startswith("backbone/") and _MERGED.search(name)}

@@ -61,7 +61,9 @@ def run_alone(code: str, *arguments: object, text: str = "") -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a fresh start for each description needs fork")
-@pytest.mark.parametrize("loader", FORMATS)
+@pytest.mark.parametrize(
+    "loader", [pytest.param(name, marks=[] if name == "onnx" else pytest.mark.slow) for name in FORMATS]
+)
 def test_the_config_of_every_recipe_is_read(loader):
     descriptions = {
         name: json.dumps({"config": recipe.model.to_dict(), "class_names": ["thing"], "category_ids": [1]})

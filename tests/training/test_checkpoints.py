@@ -27,7 +27,7 @@ from tests.training.test_resume import recipe_of
 
 
 @pytest.mark.parametrize("average", [0.0, 0.9])
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_float16", marks=pytest.mark.slow)])
 def test_a_checkpoint_says_which_arrays_are_the_weights(tmp_path, average: float, precision: str):
     """Those that evaluation and model.safetensors have: the average where there is one."""
     model = small_model()

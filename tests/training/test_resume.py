@@ -90,6 +90,7 @@ def test_20_steps_are_20_steps_again(data, undisturbed):
     _same(undisturbed[0], again)
 
 
+@pytest.mark.slow
 def test_a_run_asked_to_stop_saves_and_resumes_as_if_it_had_not(data, undisturbed, tmp_path, caplog):
     model, history, whole = undisturbed
     with pytest.raises(SystemExit) as left:

@@ -63,6 +63,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*CHANGES, "num_classes", "run", *(f"{n} of other classes" for n in OF_OTHER_CLASSES)])
 def test_no_model_is_built_that_the_file_cannot_fill(outcomes: dict[str, Any], case: str) -> None:
     name, _, _ = case.partition(" ")

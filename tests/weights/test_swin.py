@@ -60,6 +60,8 @@ def test_whose_order_it_is_follows_from_the_names():
     assert swin.first_steps(of_mmdetection) == {name: swin.from_mmdetection}
     of_authors = {key: authors_name(value) for key, value in of_mmdetection.items()}
     assert swin.first_steps(of_authors) == {name: swin.from_authors}
+    of_convnext = {name: "backbone.downsample_layers.1.0.weight"}  # a layer of that name, without merged cells
+    assert swin.first_steps(of_convnext) == {}
 
 
 def test_names_that_are_none():

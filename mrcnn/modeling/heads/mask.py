@@ -80,11 +80,6 @@ class BaseMaskHeadConfig(RoiHeadConfig):
         pasting = Pasting(self.paste, self.pool.end_offset if self.paste == "padded_integer" else 0.0)
         return (dataclasses.replace(MASKS, paste=pasting),)
 
-    @property
-    def layer_name(self) -> str:
-        """See `RoiHeadConfig.layer_name`: a model's mask head is called so whichever network it is."""
-        return self.full_name("mask_head")
-
 
 @dataclasses.dataclass(frozen=True)
 class MaskHeadConfig(BaseMaskHeadConfig):

@@ -37,6 +37,11 @@ class MLPMaskHeadConfig(BaseMaskHeadConfig):
         if self.mask_size < 1:
             raise ConfigError(f"mask_size: expected at least 1, got {self.mask_size}")
 
+    @property
+    def layer_name(self) -> str:
+        """See `RoiHeadConfig.layer_name`: as of the convolutional mask head."""
+        return self.full_name("mask_head")
+
     def build(self, num_classes: int, pooler: RoiPooler, name: str = "mask_head") -> MLPMaskHead:
         """See `RoiHeadConfig.build`."""
         layer = MLPMaskHead(self, num_classes, pooler, name=name)

@@ -231,7 +231,7 @@ def _add_images(
             file,
             width=width,
             height=height,
-            annotations=[a for a in objects[image_id] if not (skip_crowd and a.is_crowd)],
+            annotations=[a for a in objects[image_id] if not a.is_crowd] if skip_crowd else objects[image_id],
             extra={key: value for key, value in entry.items() if key not in ("id", "width", "height", "path")},
         )
     if len(missing) > 1 and len(missing) == len(images):

@@ -62,13 +62,14 @@ class ImageLookup:
 
         Other than `find` it knows file systems of TensorFlow, which the name itself or `images_dir` may name.
         """
-        try:
-            remote = self._find_remote(name)
-        except DataError as error:
-            self._refused[name] = str(error)
-            remote = None
-        if remote is not None:
-            return remote
+        if self._remote is not None or ":" in name:
+            try:
+                remote = self._find_remote(name)
+            except DataError as error:
+                self._refused[name] = str(error)
+                remote = None
+            if remote is not None:
+                return remote
         if len(self._names) > _MANY and _PLAIN_NAME.fullmatch(name):
             for folder in self.folders:
                 if name in self._files(folder):

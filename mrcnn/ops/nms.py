@@ -23,6 +23,28 @@ def _separate_groups(boxes: Tensor, groups: Tensor, usable: Tensor) -> Tensor:
     return boxes + tf.tile(row_column * tile, [1, 2])  # [N, 4]
 
 
+def usable_entries(boxes: Tensor, scores: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes and scores as float32, and which entries may win.
+
+    Args:
+        boxes: [N, k], of any kind.
+        scores: [N].
+        valid: bool[N], or None: all.
+
+    Returns:
+        f32[N, k], f32[N] and bool[N]: False where a box is not finite or a score is NaN.
+    """
+    boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
+    # Comparisons, since not every format to export to knows is_finite and is_nan
+    usable = tf.reduce_all(tf.abs(boxes) < float("inf"), axis=-1) & (scores >= float("-inf"))
+    return boxes, scores, usable if valid is None else usable & tf.cast(valid, tf.bool)
+
+
+def padded_scores(scores: Tensor, usable: Tensor) -> Tensor:
+    """f32[N + 1]; the last entry, and those that are not usable, below every threshold: it is defined for N = 0."""
+    return tf.pad(tf.where(usable, scores, float("-inf")), [[0, 1]], constant_values=float("-inf"))
+
+
 def nms(
     boxes: Tensor,
     scores: Tensor,
@@ -49,20 +71,13 @@ def nms(
 
     Empty: N = 0 gives no valid entry.
     """
-    boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
-    # Comparisons, since not every format to export to knows is_finite and is_nan
-    usable = tf.reduce_all(tf.abs(boxes) < float("inf"), axis=-1) & (scores >= float("-inf"))
-    if valid is not None:
-        usable &= tf.cast(valid, tf.bool)
+    boxes, scores, usable = usable_entries(boxes, scores, valid)
     boxes = tf.where(usable[:, tf.newaxis], boxes, 0.0)
     if groups is not None:
         boxes = _separate_groups(boxes, groups, usable)
-    # One padded entry below every threshold keeps the kernel defined for N = 0.
-    boxes = tf.pad(boxes, [[0, 1], [0, 0]])
-    scores = tf.pad(tf.where(usable, scores, float("-inf")), [[0, 1]], constant_values=float("-inf"))
     index, count = tf.raw_ops.NonMaxSuppressionV4(
-        boxes=boxes,
-        scores=scores,
+        boxes=tf.pad(boxes, [[0, 1], [0, 0]]),
+        scores=padded_scores(scores, usable),
         max_output_size=max_outputs,
         iou_threshold=tf.constant(iou_threshold, tf.float32),
         score_threshold=tf.constant(score_threshold, tf.float32),

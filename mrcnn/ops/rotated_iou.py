@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mrcnn.ops.nms import padded_scores, usable_entries
 from mrcnn.ops.rotated_boxes import rotated_area, rotated_bounds, rotated_corners
 from mrcnn.structures.tensors import Tensor
 
@@ -143,17 +144,13 @@ def rotated_nms(
 
     Empty: N = 0 gives no valid entry.
     """
-    boxes, scores = tf.cast(boxes, tf.float32), tf.cast(scores, tf.float32)
-    usable = _are_finite(boxes) & (scores >= float("-inf"))
-    if valid is not None:
-        usable &= tf.cast(valid, tf.bool)
+    boxes, scores, usable = usable_entries(boxes, scores, valid)
     overlaps = pairwise_rotated_iou(boxes, boxes)
     if groups is not None:
         overlaps = tf.where(groups[:, tf.newaxis] == groups[tf.newaxis], overlaps, 0.0)
-    # One padded entry below every threshold keeps the kernel defined for N = 0.
     index = tf.raw_ops.NonMaxSuppressionWithOverlaps(
         overlaps=tf.pad(overlaps, [[0, 1], [0, 1]]),
-        scores=tf.pad(tf.where(usable, scores, float("-inf")), [[0, 1]], constant_values=float("-inf")),
+        scores=padded_scores(scores, usable),
         max_output_size=max_outputs,
         overlap_threshold=tf.constant(iou_threshold, tf.float32),
         score_threshold=tf.constant(score_threshold, tf.float32),

@@ -129,7 +129,21 @@ class _ScaledGradient(RoiPooler):
         return _scaled_gradient(self.pooler(*args, **kwargs), factor=self.factor)
 
 
-class CascadeBoxHead(RoiHead):
+class StagedHead(RoiHead):
+    """A head of several stages, each a head of its own."""
+
+    stages: Sequence[RoiHead]
+
+    def build(self, input_shape: Shape) -> None:
+        """Create the weights of all stages for pooled features [B, S, h, w, C]."""
+        if self.built:
+            return
+        for stage in self.stages:
+            stage.build(input_shape)
+        self.built = True
+
+
+class CascadeBoxHead(StagedHead):
     """Box heads in a row: each stage pools from, and is trained on, the boxes the stage before has refined."""
 
     config: CascadeBoxHeadConfig
@@ -140,14 +154,6 @@ class CascadeBoxHead(RoiHead):
         if config.feature_gradient == "mean":
             pooler = _ScaledGradient(pooler, 1.0 / len(stages))
         self.stages = [BoxHead(stage, num_classes, pooler, name=f"stage{k}") for k, stage in enumerate(stages, start=1)]
-
-    def build(self, input_shape: Shape) -> None:
-        """Create the weights of all stages for pooled features [B, S, h, w, C]."""
-        if self.built:
-            return
-        for stage in self.stages:
-            stage.build(input_shape)
-        self.built = True
 
     def call(
         self,

@@ -12,11 +12,11 @@ from typing import Any
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
-from mrcnn.modeling.heads.base import HeadLoss, RoiHead
-from mrcnn.modeling.heads.cascade import expect_weights
+from mrcnn.modeling.heads.base import HeadLoss
+from mrcnn.modeling.heads.cascade import StagedHead, expect_weights
 from mrcnn.modeling.heads.mask import MaskHead, MaskHeadConfig
 from mrcnn.modeling.roi_pooling import RoiPooler
-from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample, Shape
+from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ class CascadeMaskHeadConfig(MaskHeadConfig):
         return [MaskHeadConfig(**shared | {"loss_weight": factor * self.loss_weight}) for factor in weights]
 
 
-class CascadeMaskHead(RoiHead):
+class CascadeMaskHead(StagedHead):
     """A mask head for each stage of a cascade of box heads."""
 
     config: CascadeMaskHeadConfig
@@ -76,14 +76,6 @@ class CascadeMaskHead(RoiHead):
         super().__init__(config, pooler, **kwargs)
         heads = enumerate(config.heads(), start=1)
         self.stages = [MaskHead(head, num_classes, pooler, name=f"stage{k}") for k, head in heads]
-
-    def build(self, input_shape: Shape) -> None:
-        """Create the weights of all stages for pooled features [B, S, h, w, C]."""
-        if self.built:
-            return
-        for stage in self.stages:
-            stage.build(input_shape)
-        self.built = True
 
     def call(
         self,

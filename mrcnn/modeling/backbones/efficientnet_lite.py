@@ -13,6 +13,7 @@ from typing import Any, Literal
 import keras
 
 from mrcnn.modeling.backbones.base import BackboneConfig, freeze_stages
+from mrcnn.modeling.backbones.inverted_residual import conv_unit, round_channels
 from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.normalize import NormKind, PixelNorm
 
@@ -70,7 +71,9 @@ class EfficientNetLiteConfig(BackboneConfig):
                 counts[prefix] = counts.get(prefix, 0) + 1
                 name = f"{prefix}_block{counts[prefix]}"
                 specs.append(
-                    BlockSpec(name, kernel_size, stride if repeat == 0 else 1, expansion, _round(channels * width))
+                    BlockSpec(
+                        name, kernel_size, stride if repeat == 0 else 1, expansion, round_channels(channels * width)
+                    )
                 )
         return tuple(specs)
 
@@ -105,22 +108,4 @@ class EfficientNetLiteConfig(BackboneConfig):
         return x
 
     def _unit(self, filters: int | None, kernel_size: int, stride: int, name: str, activation: str | None) -> ConvNorm:
-        return ConvNorm(
-            filters,
-            kernel_size,
-            stride,
-            padding="same",
-            depthwise=filters is None,
-            norm=self.norm,
-            epsilon=self.epsilon,
-            momentum=0.99,
-            activation=activation,
-            kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-            name=name,
-        )
-
-
-def _round(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of `divisor`, never more than 10 % below."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+        return conv_unit(self, filters, kernel_size, stride, name, activation, padding="same")

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import keras
 
 from mrcnn.modeling.backbones.base import LEVELS, BackboneConfig, freeze_stages
+from mrcnn.modeling.backbones.inverted_residual import conv_unit, round_channels
 from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.normalize import NormKind
 
@@ -83,12 +84,12 @@ class MobileNetV3Config(BackboneConfig):
     def build(self, name: str = "backbone") -> keras.Model:
         """The network: images [B, H, W, 3] -> its maps by name; see `BackboneConfig.build`."""
         image = keras.Input((None, None, len(self.pixel_norm.mean)), name="image")
-        x = self._unit(STEM_CHANNELS, 3, 2, "stem_conv1", "hard_swish")(image)
+        x = conv_unit(self, STEM_CHANNELS, 3, 2, "stem_conv1", "hard_swish")(image)
         ends = {}
         for block in BLOCKS:
             x = self._block(x, block)
             ends[block.name] = x
-        last = self._unit(LAST_CHANNELS, 1, 1, "stage5_conv", "hard_swish")(x)
+        last = conv_unit(self, LAST_CHANNELS, 1, 1, "stage5_conv", "hard_swish")(x)
         if self.maps == "last_two":
             features = {"c5": ends["stage5_block1"], "c6": last}
         else:
@@ -107,35 +108,19 @@ class MobileNetV3Config(BackboneConfig):
         inputs, channels = x, x.shape[-1]
         activation = "hard_swish" if block.hard_swish else "relu"
         if block.expanded != channels:
-            x = self._unit(block.expanded, 1, 1, f"{block.name}_expand", activation)(x)
-        x = self._unit(None, block.kernel_size, block.stride, f"{block.name}_depthwise", activation)(x)
+            x = conv_unit(self, block.expanded, 1, 1, f"{block.name}_expand", activation)(x)
+        x = conv_unit(self, None, block.kernel_size, block.stride, f"{block.name}_depthwise", activation)(x)
         if block.squeezes:
             weights = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{block.name}_mean")(x)
             weights = ConvNorm(squeezed(block), activation="relu", name=f"{block.name}_squeeze")(weights)
             weights = ConvNorm(block.expanded, activation="hard_sigmoid", name=f"{block.name}_excite")(weights)
             x = keras.layers.Multiply(name=f"{block.name}_weigh")([x, weights])
-        x = self._unit(block.channels, 1, 1, f"{block.name}_project", None)(x)
+        x = conv_unit(self, block.channels, 1, 1, f"{block.name}_project", None)(x)
         if block.stride == 1 and channels == block.channels:
             x = keras.layers.Add(name=f"{block.name}_add")([inputs, x])
         return x
 
-    def _unit(self, filters: int | None, kernel_size: int, stride: int, name: str, activation: str | None) -> ConvNorm:
-        return ConvNorm(
-            filters,
-            kernel_size,
-            stride,
-            depthwise=filters is None,
-            norm=self.norm,
-            epsilon=self.epsilon,
-            momentum=0.99,
-            activation=activation,
-            kernel_initializer=keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal"),
-            name=name,
-        )
-
 
 def squeezed(block: BlockSpec) -> int:
     """Channels between a block's squeeze and excitation: a quarter, the nearest multiple of 8 not 10 % below."""
-    quarter = block.expanded // 4
-    rounded = max(8, (quarter + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * quarter else rounded
+    return round_channels(block.expanded // 4)

@@ -125,9 +125,11 @@ def holds_keys(path: Path, *keys: str) -> bool:
         return False
     if not stat.S_ISREG(state.st_mode):
         return False
-    if state.st_size > _LARGE and not _begins_with(path, keys):
-        return False
-    return all(_holds_key(str(path), state.st_size, state.st_mtime_ns, key) for key in keys)
+    if state.st_size <= _LARGE:
+        return not _missing(str(path), keys)
+    return _begins_with(path, keys) and all(
+        _holds_key(str(path), state.st_size, state.st_mtime_ns, key) for key in keys
+    )
 
 
 def _begins_with(path: Path, keys: tuple[str, ...]) -> bool:
@@ -142,21 +144,26 @@ def _begins_with(path: Path, keys: tuple[str, ...]) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _holds_key(path: str, size: int, changed: int, key: str) -> bool:
-    """See `holds_keys`; size and time of the last change tell one content of a file from another."""
-    wanted = f'"{key}"'.encode()
+    """Of a large file; size and time of the last change tell one content from another."""
+    return not _missing(path, (key,))
+
+
+def _missing(path: str, keys: tuple[str, ...]) -> set[bytes]:
+    """The keys, in quotes, that a file of JSON does not mention; all of them if it is something else."""
+    wanted = {f'"{key}"'.encode() for key in keys}
+    overlap = max(map(len, wanted))
     try:
         with open(path, "rb") as file:
             block = file.read(_BLOCK)
             if not block.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
-                return False
-            while block:
-                if wanted in block:
-                    return True
-                following = file.read(_BLOCK)
-                block = block[-len(wanted) :] + following if following else b""
+                return wanted
+            while block and wanted:
+                wanted = {key for key in wanted if key not in block}
+                following = file.read(_BLOCK) if wanted else b""
+                block = block[-overlap:] + following if following else b""
     except OSError:
-        return False
-    return False
+        return {f'"{key}"'.encode() for key in keys}
+    return wanted
 
 
 _LARGE = 2**26

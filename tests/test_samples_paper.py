@@ -113,9 +113,9 @@ def test_verdicts_and_means(paper):
     # Means 1 and 5; variances 2 and 8 of two runs each: error sqrt(2 / 2 + 8 / 2).
     assert rendering.difference([0.0, 2.0], [3.0, 7.0]) == (4.0, pytest.approx(5**0.5))
     assert rendering.verdict(4.0, 5**0.5, 5.5) == "not clear"
-    assert rendering.verdict(4.0, 1.0, 5.5) == "found"
-    assert rendering.verdict(-4.0, 1.0, 5.5) == "opposite"
-    assert rendering.verdict(-4.0, None, 5.5) == "opposite, of single runs"
+    assert rendering.verdict(4.0, 1.0, 5.5) == "same sign"
+    assert rendering.verdict(-4.0, 1.0, 5.5) == "opposite sign"
+    assert rendering.verdict(-4.0, None, 5.5) == "opposite sign, of single runs"
     assert rendering.verdict(1.0, 0.1, 0.0) == "none in the paper"
 
 
@@ -129,7 +129,7 @@ def test_a_table_in_markdown(paper):
     assert lines[2] == "|  | mask/AP | mask/AP50 | mask/AP75 |" and lines[3] == "| --- | --- | --- | --- |"
     assert lines[4] == "| MLP, 2 hidden layers | 11.0 ± 1.4 (31.5) | – (53.7) | – (32.8) |"
     assert lines[5].startswith("| MLP, 3 hidden layers | – (31.5) |")
-    assert lines[-1] == "| FCN | +9.0 ± 1.4 (+2.1): found | – | – |"
+    assert lines[-1] == "| FCN | +9.0 ± 1.4 (+2.1): same sign | – | – |"
     nothing = paper.rendering.markdown("1", paper.tables.TABLES["1"], {})
     assert "MNC, ResNet-101-C4 | – (24.6)" in nothing and "Less" not in nothing
 

@@ -30,8 +30,8 @@ def verdict(measured: float, error: float | None, published: float) -> str:
         return "none in the paper"
     if error is not None and abs(measured) <= 2 * error:
         return "not clear"
-    found = "found" if measured * published > 0 else "opposite"
-    return found if error is not None else f"{found}, of single runs"
+    sign = "same sign" if measured * published > 0 else "opposite sign"
+    return sign if error is not None else f"{sign}, of single runs"
 
 
 def summary(table: Table, results: Results) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ def markdown(key: str, table: Table, results: Results) -> str:
     compared = [row for row in rows if any("difference" in number for number in row["metrics"].values())]
     if compared:
         cells = [[row["name"], *(_compared(row["metrics"].get(m, {})) for m in table.metrics)] for row in compared]
-        lines += ["", f"Less {table.reference}, ± standard error (paper): was the paper's sign found?", ""]
+        lines += ["", f"Less {table.reference}, ± standard error (paper), and whether the sign is the paper's:", ""]
         lines += _grid(["", *table.metrics], cells)
     return "\n".join(lines) + "\n"
 

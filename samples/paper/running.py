@@ -131,8 +131,8 @@ def _evaluate_augmented(model: mrcnn.MaskRCNN, table: Table, data: mrcnn.Dataset
 
     results: list[dict[str, Any]] = []
     for record in data.image_info:
-        found = mrcnn.detect_augmented(model, record.path, range(400, 1201, 100), score_threshold=None)
-        results += mrcnn.to_coco_results(record.image_id, found, model.category_ids)
+        instances = mrcnn.detect_augmented(model, record.path, range(400, 1201, 100), score_threshold=None)
+        results += mrcnn.to_coco_results(record.image_id, instances, model.category_ids)
     ground_truth = COCO(str(data.path))
     numbers = {}
     for kind, name in (("bbox", "box"), ("segm", "mask"), ("keypoints", "keypoints")):

@@ -6,10 +6,11 @@ threads. Only the ratios mean anything.
     python benchmarks/inference.py [--peers [PYTHON]] [--case SIZE:BATCH:DETECTIONS ...] [--rounds N] [--stages]
     python benchmarks/inference.py --engine NAME=MODULE:FUNCTION ...
 
-`plain` is the model as it is loaded, `folded` what `fold_batch_norm` makes of it, `bfloat16` that in bfloat16, `frozen`
-the folded one with its weights as constants of the graph; `openvino`, with --openvino, is what `export_openvino` writes, run by `detect`. --peers takes a
-Python with torch and torchvision, which also runs with channels last, and those under bfloat16 autocast. --stages measures the parts of our model instead, each as a graph of its own, on what
-the one before gives. An engine of your own finds the weights in `options.folder / "weights.pth"`.
+`plain` is the model as it is loaded, `folded` what `fold_batch_norm` makes of it, `bfloat16` that in bfloat16,
+`frozen` the folded one with its weights as constants of the graph; `openvino`, with --openvino, is what
+`export_openvino` writes, run by `detect`. --peers takes a Python with torch and torchvision, which also runs with
+channels last, and those under bfloat16 autocast. --stages measures the parts of our model instead, each as a graph of
+its own, on what the one before gives. An engine of your own finds the weights in `options.folder / "weights.pth"`.
 """
 
 from __future__ import annotations

@@ -88,12 +88,12 @@ def agreement(expected: Output, result: Output) -> float | None:
     sides = [
         {key: np.asarray(side[key]) for key in ("boxes", "scores", "class_ids", "valid")} for side in (expected, result)
     ]
-    common = [_found(*pair, image) for image in range(len(sides[0]["valid"])) for pair in (sides, sides[::-1])]
-    number = sum(len(found) for found in common)
-    return float(sum(found.sum() for found in common) / number) if number else None
+    common = [_matched(*pair, image) for image in range(len(sides[0]["valid"])) for pair in (sides, sides[::-1])]
+    number = sum(len(matched) for matched in common)
+    return float(sum(matched.sum() for matched in common) / number) if number else None
 
 
-def _found(own: dict[str, np.ndarray], other: dict[str, np.ndarray], image: int) -> np.ndarray:
+def _matched(own: dict[str, np.ndarray], other: dict[str, np.ndarray], image: int) -> np.ndarray:
     """bool[n] of the confident detections of an image: whether the other side has them."""
     confident = own["valid"][image] & (own["scores"][image] >= CONFIDENT)
     boxes, others = own["boxes"][image][confident], other["boxes"][image]

@@ -85,10 +85,10 @@ def agreement(expected: Output, result: Output) -> float | None:
         >>> agreement(one, one), agreement(one, {**one, "class_ids": tf.constant([[2]])})
         (1.0, 0.0)
     """
-    sides = [
-        {key: np.asarray(side[key]) for key in ("boxes", "scores", "class_ids", "valid")} for side in (expected, result)
-    ]
-    common = [_matched(*pair, image) for image in range(len(sides[0]["valid"])) for pair in (sides, sides[::-1])]
+    names = ("boxes", "scores", "class_ids", "valid")
+    here, there = ({name: np.asarray(side[name]) for name in names} for side in (expected, result))
+    images = range(len(here["valid"]))
+    common = [_matched(own, other, k) for k in images for own, other in ((here, there), (there, here))]
     number = sum(len(matched) for matched in common)
     return float(sum(matched.sum() for matched in common) / number) if number else None
 

@@ -61,7 +61,7 @@ class DeformableConvNorm(ConvNorm):
         super().__init__(filters, *args, **kwargs)
         self.config = DeformableConfig.from_dict(config) if isinstance(config, dict) else config or DeformableConfig()
 
-    def build(self, input_shape: tuple[Shape, Shape]) -> None:
+    def build(self, input_shape: Any) -> None:
         """Create the weights for a map [B, H, W, in] and offsets [B, H', W', offset_channels]."""
         channels = input_shape[0][-1]
         if channels is None or channels % self.config.groups:
@@ -82,7 +82,7 @@ class DeformableConvNorm(ConvNorm):
             lambda kernel: deformable_conv2d(features, offsets, kernel, mask, *options), features.dtype, training
         )
 
-    def compute_output_shape(self, input_shape: tuple[Shape, Shape]) -> Shape:
+    def compute_output_shape(self, input_shape: Any) -> Shape:
         """[B, ceil(H / stride), ceil(W / stride), out]."""
         return super().compute_output_shape(input_shape[0])
 

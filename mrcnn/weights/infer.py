@@ -214,8 +214,8 @@ def _deformable(look: _Look) -> dict[str, Any]:
         deformable = look.count(f"backbone/stage{stage}_block{{}}_conv2_offset/kernel")
         if deformable not in (0, blocks):
             raise WeightsError(
-                f"{look.source}: {deformable} of {blocks} blocks of stage {stage} have deformable convolutions, expected"
-                " all or none"
+                f"{look.source}: {deformable} of {blocks} blocks of stage {stage} have deformable convolutions,"
+                " expected all or none"
             )
         if not deformable:
             continue

@@ -99,5 +99,5 @@ def test_config_that_contradict_each_other():
         DeformableConfig(groups=0)
     with pytest.raises(ConfigError, match=r"deformable.stages: \[3, 4, 5\] go beyond last_stage 4"):
         ResNetConfig(last_stage=4, deformable=DeformableConfig())
-    with pytest.raises(ConfigError, match="deformable.groups: 3 groups do not divide the 8 channels"):
+    with pytest.raises(ConfigError, match=r"deformable.groups: 3 groups do not divide the 8 channels"):
         stage_of(DeformableConfig(groups=3), keras.Input((8, 8, 4)))

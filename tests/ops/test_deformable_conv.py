@@ -115,7 +115,7 @@ def test_open_sizes_in_a_graph(rng):
     def convolve(inputs, offsets, mask):
         return deformable_conv2d(inputs, offsets, tf.constant(arrays[2]), mask, **options)
 
-    inputs, offsets, kernel, mask = arrays
+    inputs, offsets, _, mask = arrays
     np.testing.assert_allclose(
         convolve(inputs, offsets, mask), deformable_conv2d(*arrays, **options), rtol=1e-5, atol=1e-5
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.modeling.deformable import DeformableConfig
+from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import detectron, detectron2, matterport, torchvision
 from mrcnn.weights.open_file import read_arrays
 from mrcnn.weights.profile import PROFILES
@@ -295,9 +295,9 @@ def deformable_shapes(stages=(3, 4, 5), channels=18, name="d2_mask_r50_fpn") -> 
     """A checkpoint's arrays, the 3x3 convolutions of some stages deformable."""
     arrays = golden_shapes(name)
     for key in list(arrays):
-        if (found := re.fullmatch(r"(.*\.res(\d)\.\d+\.conv2)\.weight", key)) and int(found[2]) in stages:
-            arrays[f"{found[1]}_offset.weight"] = Shape(channels, arrays[key].shape[0], 3, 3)
-            arrays[f"{found[1]}_offset.bias"] = Shape(channels)
+        if (match := re.fullmatch(r"(.*\.res(\d)\.\d+\.conv2)\.weight", key)) and int(match[2]) in stages:
+            arrays[f"{match[1]}_offset.weight"] = Shape(channels, arrays[key].shape[0], 3, 3)
+            arrays[f"{match[1]}_offset.bias"] = Shape(channels)
     return arrays
 
 
@@ -339,9 +339,9 @@ def test_a_deformable_resnext_divides_pixels_unless_it_is_the_published_one_of_1
     assert detectron2.describe(arrays).family == "detectron2_imagenet_pixels"
     counts = {"3": 8, "4": 36}
     for key in list(arrays):
-        if (found := re.fullmatch(r"(backbone\.bottom_up\.res)([34])\.1\.(.*)", key)) is not None:
-            for block in range(2, counts[found[2]]):
-                arrays[f"{found[1]}{found[2]}.{block}.{found[3]}"] = arrays[key]
+        if (match := re.fullmatch(r"(backbone\.bottom_up\.res)([34])\.1\.(.*)", key)) is not None:
+            for block in range(2, counts[match[2]]):
+                arrays[f"{match[1]}{match[2]}.{block}.{match[3]}"] = arrays[key]
     network = detectron2.describe(arrays)
     assert (network.family, network["backbone.depth"], network["backbone.stride_in_1x1"]) == ("detectron2", 152, False)
     assert any("cascade_mask_rcnn_X_152" in assumption for assumption in network.assumptions)

@@ -145,7 +145,7 @@ class ResNetStage:
         strides = (stride, 1) if self.stride_in_1x1 else (1, stride)
         norm = (self.norm, self.epsilon)
         y = _conv(width, 1, strides[0], "relu", *norm, name=f"{name}_conv1")(x)
-        options = {"groups": self.groups, "dilation": self.dilation, "name": f"{name}_conv2"}
+        options: dict[str, Any] = {"groups": self.groups, "dilation": self.dilation, "name": f"{name}_conv2"}
         if self.deformable is None:
             y = _conv(width, 3, strides[1], "relu", *norm, **options)(y)
         else:

@@ -1,4 +1,4 @@
-"""Whether scores mean what they say: of correctness, and of the quality of masks.
+"""Whether a score means what it seems to: the chance to be correct, or the quality of the mask.
 
 A detector is calibrated if, of its detections of score s, the share s is correct. For masks the analogous question is
 whether a detection of score s overlaps its object by s.
@@ -70,8 +70,8 @@ def score_calibration(
 def quality_calibration(images: Sequence[ImagePairs], num_bins: int = NUM_BINS) -> Calibration:
     """Scores against quality: the IoU with the object of the same class that a detection overlaps most.
 
-    Of masks where there are any, else of boxes. Detections that overlap no object of their class are left out: what
-    these say of the score is in `score_calibration`.
+    Of masks where there are any, else of boxes. Detections that overlap no object of their class are left out; what
+    these mean for the score is in `score_calibration`.
     """
     scores, values = overlap_by_score(images)
     return calibrate(scores, values, num_bins)

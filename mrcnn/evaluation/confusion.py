@@ -41,13 +41,13 @@ def confusion_matrix(
         iou = image.iou[shown]
         class_ids = image.class_ids[shown]
         partner = _pair_by_overlap(np.where(image.gt_crowd[None], 0.0, iou), iou_threshold)
-        in_crowd = (iou[:, image.gt_crowd] >= iou_threshold).any(1)
+        in_crowd: np.ndarray = (iou[:, image.gt_crowd] >= iou_threshold).any(1)
         for d, gt in enumerate(partner.tolist()):
             if gt >= 0:
                 matrix[image.gt_class_ids[gt], class_ids[d]] += 1
             elif not in_crowd[d]:
                 matrix[0, class_ids[d]] += 1
-        alone: np.ndarray = np.logical_not(image.gt_crowd)
+        alone = ~image.gt_crowd
         alone[partner[partner >= 0]] = False
         np.add.at(matrix[:, 0], image.gt_class_ids[alone], 1)
     return matrix

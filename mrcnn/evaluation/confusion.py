@@ -41,7 +41,7 @@ def confusion_matrix(
         iou = image.iou[shown]
         class_ids = image.class_ids[shown]
         partner = _pair_by_overlap(np.where(image.gt_crowd[None], 0.0, iou), iou_threshold)
-        in_crowd: np.ndarray = (iou[:, image.gt_crowd] >= iou_threshold).any(1)
+        in_crowd = np.any(iou[:, image.gt_crowd] >= iou_threshold, axis=1)
         for d, gt in enumerate(partner.tolist()):
             if gt >= 0:
                 matrix[image.gt_class_ids[gt], class_ids[d]] += 1

@@ -100,7 +100,9 @@ def _mask_rcnn_lsj(backbone: BackboneConfig) -> Recipe:
         heads=(MaskHeadConfig(conv_norm="sync_bn"),),
         input=InputConfig(short_side=1024, long_side=1024),
     )
-    jitter = {"crop": (1024, 1024), "scale_jitter": (0.1, 2.0), "scale_distribution": "uniform", "min_visible": 0.0}
+    data = dataclasses.replace(
+        recipe.data, crop=(1024, 1024), scale_jitter=(0.1, 2.0), scale_distribution="uniform", min_visible=0.0
+    )
     train = TrainConfig(
         images=11_800_000,  # 184,375 steps of 64; the rate of 0.1 there is 0.025 for 16
         learning_rate=0.025,
@@ -108,7 +110,7 @@ def _mask_rcnn_lsj(backbone: BackboneConfig) -> Recipe:
         milestones=(8 / 9, 26 / 27),
         warmup_images=32_000,
     )
-    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, **jitter), train=train)
+    return dataclasses.replace(recipe, data=data, train=train)
 
 
 def _resnet_lsj(depth: Literal[50, 101]) -> ResNetConfig:

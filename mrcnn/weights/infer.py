@@ -12,6 +12,7 @@ from mrcnn.modeling.backbones import mobilenet_v3
 from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import NormKind
+from mrcnn.weights import regnet
 from mrcnn.weights.name_map import ROI_STAGE
 from mrcnn.weights.network import Network
 from mrcnn.weights.report import WeightsError
@@ -129,6 +130,8 @@ def _backbone(look: _Look) -> dict[str, Any]:
         return _mobilenet(look)
     if look.has("backbone/stage2_block1_attention/"):
         return _swin(look)
+    if look.has("backbone/stem_conv/") and look.has("backbone/stage2_block1_conv1/"):
+        return _regnet(look)
     return _convnext(look) if look.has("backbone/stem_conv/") else _resnet(look)
 
 
@@ -172,6 +175,12 @@ def _swin(look: _Look) -> dict[str, Any]:
         "backbone.mlp_ratio": expanded // width,
         "backbone.norm": "none",
     }
+
+
+def _regnet(look: _Look) -> dict[str, Any]:
+    depths = tuple(look.count(f"backbone/stage{stage}_block{{}}_conv2/kernel") for stage in regnet.STAGES)
+    squeezes = look.has("backbone/stage2_block1_squeeze/")
+    return {**regnet.sizes(look, depths, squeezes, look.source), "backbone.norm": look.norm("backbone/stem_conv")}
 
 
 def _convnext(look: _Look) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 
 Family = Literal[
@@ -28,8 +29,8 @@ Overrides = Mapping[str, Any]
 
 Heads beside the box head are called by name, and exist if one of their fields is named: "mask_head.…",
 "keypoint_head.…". "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
-"resnet", also where there is no such entry, "convnext", "swin" or "mobilenet_v3"; "neck" is "fpn" (a feature pyramid),
-"c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated);
+"resnet", also where there is no such entry, "convnext", "swin", "regnet" or "mobilenet_v3"; "neck" is "fpn" (a feature
+pyramid), "c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated);
 "box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages" as many where each stage has masks of its
 own.
 """
@@ -97,6 +98,9 @@ class Network:
         backbone = f"R-{get('backbone.depth')}"
         if get("backbone") == "convnext":
             backbone = ConvNeXtConfig(depths=self["backbone.depths"], widths=self["backbone.widths"]).title
+        elif get("backbone") == "regnet":
+            fields = ("depths", "widths", "group_widths", "bottleneck", "squeeze", "stem_width")
+            backbone = RegNetConfig(**{name: self[f"backbone.{name}"] for name in fields}).title
         elif get("backbone") == "mobilenet_v3":
             backbone = MobileNetV3Config().title
         elif get("backbone") == "swin":

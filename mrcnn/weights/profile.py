@@ -20,6 +20,7 @@ from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.heads.base import RoiHeadConfig
@@ -88,7 +89,12 @@ class Profile(BaseConfig):
             "dilate_c5": kind == "dc5",
         }
         backbone: BackboneConfig
-        others = {"convnext": ConvNeXtConfig, "swin": SwinConfig, "mobilenet_v3": MobileNetV3Config}
+        others = {
+            "convnext": ConvNeXtConfig,
+            "swin": SwinConfig,
+            "mobilenet_v3": MobileNetV3Config,
+            "regnet": RegNetConfig,
+        }
         other = others.get(overrides.get("backbone", "resnet"))
         if other is not None:
             backbone = other(**({"pixel_norm": self.pixel_norm} | own["backbone"]))

@@ -128,7 +128,12 @@ class Golden:
 
     @staticmethod
     def level(key: str) -> str:
-        """Our name of the map of a key: "features/res4" and "bottom_up/p2" are c4, "fpn/p2" and "fpn_p2" are p2."""
+        """Our name of the map of a key: "features/res4" and "bottom_up/p2" are c4, "fpn/p2" and "fpn_p2" are p2.
+
+        The only map of a ViT, "bottom_up/last_feat", is c4 too.
+        """
+        if key == "bottom_up/last_feat":
+            return "c4"
         if key.startswith("bottom_up/"):
             return f"c{int(key[-1]) + 2}"
         return key.replace("fpn_", "fpn/").split("/")[1].replace("res", "c")

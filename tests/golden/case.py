@@ -134,7 +134,7 @@ class Golden:
         """
         if key == "bottom_up/last_feat":
             return "c4"
-        if key.startswith("bottom_up/"):
+        if key.startswith("bottom_up/p"):
             return f"c{int(key[-1]) + 2}"
         return key.replace("fpn_", "fpn/").split("/")[1].replace("res", "c")
 

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.inference.prepare import Prepared, image_spec, make_batch
+from mrcnn.ops.box_geometry import ALIGNED
 
 Run = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
@@ -31,6 +33,19 @@ def graph_of(model: Any) -> Run:
 
             _graphs[model] = tf.function(forward, input_signature=[image_spec(model.config.input)])
         return _graphs[model]
+
+
+def refuse_rotated(model: Any, function: str) -> None:
+    """Refuse a model of rotated boxes where only axis-aligned ones can be joined.
+
+    Raises:
+        InputError: names the function and the field of the config.
+    """
+    rpn = model.config.rpn
+    if rpn.geometry is not ALIGNED:
+        raise InputError(
+            f"{function}: model.rpn is {type(rpn).__name__}, whose rotated boxes it cannot join; call mrcnn.detect"
+        )
 
 
 def run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dict[str, np.ndarray]]]:

@@ -20,6 +20,7 @@ from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.heads.rotated_box import RotatedBoxHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
@@ -28,6 +29,7 @@ from mrcnn.modeling.roi_pooling import RoiOp, RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.modeling.rpn.rotated import RotatedRPNConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes.recipe import Recipe, load
 from mrcnn.recipes.train_config import TrainConfig
@@ -82,6 +84,16 @@ def _mask_rcnn_gn() -> Recipe:
         box_head=BoxHeadConfig(conv_dims=(256,) * 4, conv_norm="gn", fc_dims=(1024,)),
         heads=(MaskHeadConfig(conv_norm="gn"),),
     )
+
+
+def _rotated_mask_rcnn() -> Recipe:
+    """Boxes that turn with their objects, for elongated ones in any direction. Ref: Ma et al., arXiv 1703.01086."""
+    recipe = _paper(
+        rpn=RotatedRPNConfig(),
+        box_head=RotatedBoxHeadConfig(),
+        heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14, op="align_rotated")),),
+    )
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, rotated_boxes=True))
 
 
 def _keypoint_rcnn(non_local: NonLocalConfig | None = None) -> Recipe:
@@ -214,6 +226,7 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r50_dc5": lambda: _mask_rcnn_c5(dilate=True),
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
     "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
+    "rotated_mask_rcnn_r50_fpn": _rotated_mask_rcnn,
     "faster_rcnn_r50_fpn": _faster_rcnn,
     "faster_rcnn_mobilenetv3_fpn": _faster_rcnn_mobilenetv3,
     "faster_rcnn_mobilenetv3_320_fpn": lambda: _faster_rcnn_mobilenetv3(is_small=True),

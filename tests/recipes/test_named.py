@@ -31,6 +31,7 @@ NAMES = (
     "mask_rcnn_r50_dc5",
     "mask_rcnn_r50_fpn_gn",
     "cascade_mask_rcnn_r50_fpn",
+    "rotated_mask_rcnn_r50_fpn",
     "faster_rcnn_r50_fpn",
     "faster_rcnn_mobilenetv3_fpn",
     "faster_rcnn_mobilenetv3_320_fpn",

@@ -12,27 +12,46 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.errors import InputError
+from mrcnn.inference.agreement import CheckedRun
 from mrcnn.inference.prepare import Prepared, image_spec, make_batch
+from mrcnn.modeling.precision import in_precision, is_unchecked, precision_of
 from mrcnn.ops.box_geometry import ALIGNED
 
 Run = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
-_graphs: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
+_graphs: weakref.WeakKeyDictionary[Any, dict[str, Run]] = weakref.WeakKeyDictionary()
 _graphs_lock = threading.Lock()
 
 
 def graph_of(model: Any) -> Run:
-    """The model as one traced function of any batch size and image size, kept as long as the model lives."""
+    """The model as one traced function of any batch size and image size, kept as long as the model lives.
+
+    It computes in the precision that the model has now. Where that is to be checked, the first batches run in float32
+    as well.
+    """
     with _graphs_lock:
-        if model not in _graphs:
-            alive = weakref.ref(model)  # the function must not keep its own key alive
+        if not is_unchecked(model):
+            return _graph(model)
+        low: Any = _graph(model)
+        low.get_concrete_function()  # now: what is traced later would be in the precision of then
+        with in_precision(model, "float32"):
+            reference: Any = _graph(model)
+            reference.get_concrete_function()
+        return CheckedRun(model, low, reference)
 
-            def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-                own: Any = alive()
-                return dict(own(batch, training=False))
 
-            _graphs[model] = tf.function(forward, input_signature=[image_spec(model.config.input)])
-        return _graphs[model]
+def _graph(model: Any) -> Run:
+    graphs = _graphs.setdefault(model, {})
+    precision = precision_of(model)
+    if precision not in graphs:
+        alive = weakref.ref(model)  # the function must not keep its own key alive
+
+        def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            own: Any = alive()
+            return dict(own(batch, training=False))
+
+        graphs[precision] = tf.function(forward, input_signature=[image_spec(model.config.input)])
+    return graphs[precision]
 
 
 def refuse_rotated(model: Any, function: str) -> None:

@@ -16,6 +16,7 @@ from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
@@ -96,6 +97,19 @@ def _rotated_mask_rcnn() -> Recipe:
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, rotated_boxes=True))
 
 
+def _cascade_mask_rcnn_x152() -> Recipe:
+    """ResNeXt-152 with deformable convolutions, a cascade, deep heads with group norm.
+
+    Ref: detectron2, configs/Misc/cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv.yaml.
+    """
+    recipe = _paper(
+        backbone=ResNetConfig(depth=152, groups=32, width_per_group=8, deformable=DeformableConfig()),
+        box_head=CascadeBoxHeadConfig(conv_dims=(256,) * 4, conv_norm="gn", fc_dims=(1024,)),
+        heads=(MaskHeadConfig(conv_dims=(256,) * 8, conv_norm="gn"),),
+    )
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, short_sides=tuple(range(640, 865, 32))))
+
+
 def _keypoint_rcnn(non_local: NonLocalConfig | None = None) -> Recipe:
     """People and their 17 joints, trained at several scales. Ref: Mask R-CNN, section 5.
 
@@ -106,6 +120,24 @@ def _keypoint_rcnn(non_local: NonLocalConfig | None = None) -> Recipe:
     scales = tuple(range(640, 801, 32))
     data = dataclasses.replace(recipe.data, short_sides=scales, num_joints=17)
     return dataclasses.replace(recipe, data=data, train=TrainConfig(best_by="val_keypoints/AP"))
+
+
+def _cityscapes(steps: int = 24_000) -> Recipe:
+    """Streets of 2048 x 1024 pixels: 64 RoIs, one image on each of eight GPUs, the rate 0.01 and a tenth after 3 / 4.
+
+    Ref: Mask R-CNN, appendix A: 24,000 steps from ImageNet weights, 4,000 from a model trained on COCO.
+    """
+    recipe = _paper(
+        num_classes=8,
+        roi_sampler=RoiSamplerConfig(num_rois=64),
+        heads=(MaskHeadConfig(num_foreground=16),),
+        input=InputConfig(short_side=1024, long_side=2048),
+    )
+    return dataclasses.replace(
+        recipe,
+        data=dataclasses.replace(recipe.data, short_sides=tuple(range(800, 1025, 32))),
+        train=TrainConfig(images=8 * steps, batch_size=1, milestones=(3 / 4,)),
+    )
 
 
 def _faster_rcnn() -> Recipe:
@@ -216,6 +248,10 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_x101_32x8d_fpn": lambda: _paper(backbone=ResNetConfig(depth=101, groups=32, width_per_group=8)),
     "mask_rcnn_x152_32x8d_fpn": lambda: _paper(backbone=ResNetConfig(depth=152, groups=32, width_per_group=8)),
     "mask_rcnn_r50_fpn_nl": lambda: _paper(backbone=ResNetConfig(non_local=NonLocalConfig())),
+    "mask_rcnn_r50_fpn_dconv": lambda: _paper(backbone=ResNetConfig(deformable=DeformableConfig())),
+    "mask_rcnn_x101_32x8d_fpn_dconv": lambda: _paper(
+        backbone=ResNetConfig(depth=101, groups=32, width_per_group=8, deformable=DeformableConfig())
+    ),
     "mask_rcnn_r50_c4": _mask_rcnn_c4,
     "mask_rcnn_r50_c4_roipool": lambda: _mask_rcnn_c4(op="pool"),
     "mask_rcnn_r50_c4_roiwarp": lambda: _mask_rcnn_c4(op="warp"),
@@ -226,12 +262,18 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r50_dc5": lambda: _mask_rcnn_c5(dilate=True),
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
     "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
+    "cascade_mask_rcnn_r50_fpn_dconv": lambda: _paper(
+        backbone=ResNetConfig(deformable=DeformableConfig()), box_head=CascadeBoxHeadConfig()
+    ),
+    "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv": _cascade_mask_rcnn_x152,
     "rotated_mask_rcnn_r50_fpn": _rotated_mask_rcnn,
     "faster_rcnn_r50_fpn": _faster_rcnn,
     "faster_rcnn_mobilenetv3_fpn": _faster_rcnn_mobilenetv3,
     "faster_rcnn_mobilenetv3_320_fpn": lambda: _faster_rcnn_mobilenetv3(is_small=True),
     "keypoint_rcnn_r50_fpn": _keypoint_rcnn,
     "keypoint_rcnn_r50_fpn_nl": lambda: _keypoint_rcnn(NonLocalConfig()),
+    "cityscapes_mask_rcnn_r50_fpn": _cityscapes,
+    "cityscapes_mask_rcnn_r50_fpn_from_coco": lambda: _cityscapes(4_000),
     "mask_rcnn_efficientnet_lite0_fpn": _mask_rcnn_efficientnet_lite0,
     "mask_rcnn_mobilenetv3_fpn": _mask_rcnn_mobilenetv3,
     "mask_rcnn_convnext_tiny_fpn": _mask_rcnn_convnext_tiny,

@@ -11,6 +11,7 @@ import yaml
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.non_local import NonLocalConfig
 from mrcnn.recipes import Recipe
 
@@ -21,6 +22,8 @@ NAMES = (
     "mask_rcnn_x101_32x8d_fpn",
     "mask_rcnn_x152_32x8d_fpn",
     "mask_rcnn_r50_fpn_nl",
+    "mask_rcnn_r50_fpn_dconv",
+    "mask_rcnn_x101_32x8d_fpn_dconv",
     "mask_rcnn_r50_c4",
     "mask_rcnn_r50_c4_roipool",
     "mask_rcnn_r50_c4_roiwarp",
@@ -31,12 +34,16 @@ NAMES = (
     "mask_rcnn_r50_dc5",
     "mask_rcnn_r50_fpn_gn",
     "cascade_mask_rcnn_r50_fpn",
+    "cascade_mask_rcnn_r50_fpn_dconv",
+    "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv",
     "rotated_mask_rcnn_r50_fpn",
     "faster_rcnn_r50_fpn",
     "faster_rcnn_mobilenetv3_fpn",
     "faster_rcnn_mobilenetv3_320_fpn",
     "keypoint_rcnn_r50_fpn",
     "keypoint_rcnn_r50_fpn_nl",
+    "cityscapes_mask_rcnn_r50_fpn",
+    "cityscapes_mask_rcnn_r50_fpn_from_coco",
     "mask_rcnn_efficientnet_lite0_fpn",
     "mask_rcnn_mobilenetv3_fpn",
     "mask_rcnn_convnext_tiny_fpn",
@@ -133,6 +140,14 @@ def test_recipes_of_the_later_gains():
     assert joints.override(none) == recipes.get("keypoint_rcnn_r50_fpn")
 
 
+@pytest.mark.parametrize("plain", ["mask_rcnn_r50_fpn", "mask_rcnn_x101_32x8d_fpn", "cascade_mask_rcnn_r50_fpn"])
+def test_deformable_recipes_are_the_plain_ones_with_other_convolutions(plain):
+    """Ref: Deformable Convolutional Networks, section 4.1."""
+    deformable = recipes.get(f"{plain}_dconv")
+    assert deformable.model.backbone.deformable == DeformableConfig(stages=(3, 4, 5), modulated=False, groups=1)
+    assert deformable.override({"model.backbone.deformable": None}) == recipes.get(plain)
+
+
 @pytest.mark.parametrize(
     "suffix, steps, milestones",
     [
@@ -147,3 +162,13 @@ def test_lengths_of_the_public_models(suffix: str, steps: int, milestones: list[
     assert recipe.train.images == 16 * steps
     assert [round(part * steps) for part in recipe.train.milestones] == milestones
     assert recipe.model == recipes.get("mask_rcnn_r50_fpn").model
+
+
+def test_cityscapes_as_in_appendix_a():
+    scratch, from_coco = (recipes.get(f"cityscapes_mask_rcnn_r50_fpn{end}") for end in ("", "_from_coco"))
+    assert (scratch.train.images, from_coco.train.images) == (24_000 * 8, 4_000 * 8)
+    assert scratch.train.milestones == from_coco.train.milestones == (3 / 4,)
+    assert scratch.train.learning_rate * 8 / recipes.REFERENCE_BATCH == 0.01
+    assert (scratch.model.input.content_size(1024, 2048), scratch.model.num_classes) == ((1024, 2048), 8)
+    assert scratch.model.input.content_size(1024, 2048, short_side=800) == (800, 1600)
+    assert scratch.model.roi_sampler.num_rois == 64 and scratch.data.short_sides[0] == 800

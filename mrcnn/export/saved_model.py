@@ -17,7 +17,7 @@ import tensorflow as tf
 from mrcnn.errors import InputError
 from mrcnn.export import tf_serving
 from mrcnn.export.base import Exporter, ExportOptions
-from mrcnn.export.check import expect_within
+from mrcnn.export.check import expect_axis_aligned, expect_within
 from mrcnn.export.compare import ACCEPTED, ACCEPTED_IN_HALF, Difference, full_precision
 from mrcnn.export.errors import ExportError
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
@@ -113,10 +113,11 @@ def export_saved_model(
     Raises:
         InputError: the folder holds something else than versions, or that version; an argument is out of range; an
             image is beyond the limits.
-        ExportError: the detections differ by more than `max_difference`, or the graph holds what not every TensorFlow
-            has. Nothing is left behind.
+        ExportError: the detections differ by more than `max_difference`, the graph holds what not every TensorFlow
+            has, or the model's boxes are rotated. Nothing is left behind.
     """
     path = Path(path)
+    expect_axis_aligned(model)
     if masks not in MAX_PIXELS:
         raise InputError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
     limits = Limits(

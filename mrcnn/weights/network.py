@@ -104,8 +104,8 @@ class Network:
             sizes = ("depths", "num_heads", "width", "window", "mlp_ratio")
             backbone = SwinConfig(**{name: self[f"backbone.{name}"] for name in sizes}).title
         elif get("backbone") == "vit":
-            sizes = ("depth", "width", "num_heads", "global_blocks")
-            backbone = ViTConfig(**{name: self[f"backbone.{name}"] for name in sizes}).title
+            of_vit = ("depth", "width", "num_heads", "global_blocks")
+            backbone = ViTConfig(**{name: self[f"backbone.{name}"] for name in of_vit}).title
         elif get("backbone.groups", 1) > 1:
             backbone = f"X-{get('backbone.depth')}-{get('backbone.groups')}x{get('backbone.width_per_group')}d"
         if (deformable := get("backbone.deformable")) is not None:

@@ -35,6 +35,13 @@ GROUND_TRUTH_KEY = "gt_boxes"
 """A batch that has this key carries ground truth: the model then returns losses, otherwise detections."""
 
 
+SEMANTIC_KEY = "gt_semantic"
+"""Key of the semantic maps in a batch."""
+
+SEMANTIC_LOGITS = "semantic_logits"
+"""Key of what a semantic branch says in the outputs of a model: one map an image, not one value a detection."""
+
+
 class RPNOutput(NamedTuple):
     """What the region proposal network predicts for every anchor, levels concatenated fine to coarse."""
 
@@ -114,6 +121,7 @@ def batch_spec(
     channels: int = 3,
     with_ground_truth: bool = True,
     full_masks: bool = False,
+    semantic_maps: bool = False,
     image_dtype: tf.DType = tf.uint8,
 ) -> dict[str, tf.TensorSpec]:
     """The single statement of what a batch holds; None leaves a dimension open.
@@ -127,6 +135,8 @@ def batch_spec(
     `gt_masks` u8[B, G, K, K], each mask cropped to its box and resampled, 0 or 1; `gt_crowd` bool[B, G], regions that
     are neither object nor background; `gt_valid` bool[B, G]; `seed` i32[B, 2], the stateless seed of every random
     choice made for that image; `gt_keypoints` f32[B, G, J, 3] (x, y, visibility) when `num_joints` > 0; and
+    with `semantic_maps` also `gt_semantic` u8[B, H, W], of each pixel of the padded image 0 (a thing), 1..S (a stuff
+    class) or 255 (nothing is said, as in the padding);
     with `full_masks` also `gt_full_masks` u8[B, G, H, W], the masks in the padded image, from which a mask head can
     make its targets as other programs do.
     """
@@ -148,6 +158,8 @@ def batch_spec(
         }
         if full_masks:
             spec["gt_full_masks"] = tf.TensorSpec([b, g, height, width], tf.uint8, "gt_full_masks")
+        if semantic_maps:
+            spec[SEMANTIC_KEY] = tf.TensorSpec([b, height, width], tf.uint8, SEMANTIC_KEY)
         if num_joints:
             spec["gt_keypoints"] = tf.TensorSpec([b, g, num_joints, 3], tf.float32, "gt_keypoints")
     return spec

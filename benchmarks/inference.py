@@ -6,10 +6,11 @@ threads. Only the ratios mean anything.
     python benchmarks/inference.py [--peers [PYTHON]] [--case SIZE:BATCH:DETECTIONS ...] [--rounds N] [--stages]
     python benchmarks/inference.py --engine NAME=MODULE:FUNCTION ...
 
-`plain` is the model as it is loaded, `folded` what `fold_batch_norm` makes of it, `frozen` that with its weights as
-constants of the graph; `openvino`, with --openvino, is what `export_openvino` writes, run by `detect`. --peers takes a
-Python with torch and torchvision. --stages measures the parts of our model instead, each as a graph of its own, on what
-the one before gives. An engine of your own finds the weights in `options.folder / "weights.pth"`.
+`plain` is the model as it is loaded, `folded` what `fold_batch_norm` makes of it, `bfloat16` that in bfloat16,
+`frozen` the folded one with its weights as constants of the graph; `openvino`, with --openvino, is what
+`export_openvino` writes, run by `detect`. --peers takes a Python with torch and torchvision, which also runs with
+channels last, and those under bfloat16 autocast. --stages measures the parts of our model instead, each as a graph of
+its own, on what the one before gives. An engine of your own finds the weights in `options.folder / "weights.pth"`.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 SIZES = {"large": (800, 1088), "small": (320, 427)}
 CASES = [f"{size}:{batch}:{detections}" for size in SIZES for batch in (1, 4) for detections in (100, 5)]
 GOLDEN = "tv_mask_r50_fpn"
-OURS = ("plain", "folded", "frozen")
+OURS = ("plain", "folded", "bfloat16", "frozen")
 WEIGHTS = "weights.pth"
 THREADS = 2
 
@@ -125,8 +126,10 @@ def ours(engine: str, case: str, options: argparse.Namespace) -> Callable[[], ha
         model = mrcnn.load_openvino(openvino_file(options.folder, case), threads=THREADS)
     else:
         model = load_ours(options.folder, case)
-    if engine in ("folded", "frozen"):
+    if engine in ("folded", "bfloat16", "frozen"):
         model = mrcnn.fold_batch_norm(model)
+    if engine == "bfloat16":
+        mrcnn.set_precision(model, "bfloat16")
     if engine == "frozen":
         model = Frozen(model)
     shape, batch, _ = parse(case)
@@ -149,7 +152,9 @@ def answer(seconds: float, number: int, score: float) -> harness.Answer:
     return {"seconds": seconds, "note": f"{number} detections, best score {score:.4f}"}
 
 
-def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
+def theirs(
+    case: str, options: argparse.Namespace, *, channels_last: bool = False, bfloat16: bool = False
+) -> Callable[[], harness.Answer]:
     """The same with torchvision."""
     import torch
     import torchvision
@@ -165,11 +170,13 @@ def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
     )
     model.load_state_dict(torch.load(options.folder / WEIGHTS))
     model.eval()
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
     pixels = torch.from_numpy(image(shape).copy())
 
     def run() -> harness.Answer:
         begin = time.perf_counter()
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             inputs = [pixels.permute(2, 0, 1).float() / 255] * batch
             results = [r | {"masks": r["masks"] > 0.5} for r in model(inputs)]
         seconds = time.perf_counter() - begin
@@ -303,7 +310,11 @@ def choose(case: str, options: argparse.Namespace) -> list[str]:
 BENCHMARK = harness.Benchmark(
     __doc__,
     engines={**{name: functools.partial(ours, name) for name in (*OURS, "openvino")}, "stages": stages},
-    peers={"torchvision": theirs},
+    peers={
+        "torchvision": theirs,
+        "torchvision, channels last": functools.partial(theirs, channels_last=True),
+        "torchvision, channels last, bfloat16": functools.partial(theirs, channels_last=True, bfloat16=True),
+    },
     cases=CASES,
     arguments=arguments,
     prepare=write_weights,

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from mrcnn.modeling.folding import fold_batch_norm as fold_batch_norm
     from mrcnn.modeling.mask_rcnn import MaskRCNN as MaskRCNN
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig as MaskRCNNConfig
+    from mrcnn.modeling.precision import set_precision as set_precision
     from mrcnn.modeling.stages import run_stages as run_stages
     from mrcnn.modeling.stages import training_targets as training_targets
     from mrcnn.native.build import build_ops as build_ops
@@ -160,6 +161,7 @@ _HOME = {
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_image": "mrcnn.drawing",
     "save_json": "mrcnn.data.formats.coco_writer",
+    "set_precision": "mrcnn.modeling.precision",
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco_results",

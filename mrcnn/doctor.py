@@ -9,6 +9,7 @@ import sys
 
 from mrcnn import distribution
 from mrcnn._version import __version__
+from mrcnn.hardware import bfloat16_instructions
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_ENABLE_ONEDNN_OPTS")
 
@@ -57,6 +58,7 @@ def diagnose() -> dict[str, str]:
     inter = tf.config.threading.get_inter_op_parallelism_threads()
     answers["cores"] = f"{os.cpu_count()}, of which {usable} may be used"
     answers["threads"] = f"within an operation {intra or 'as many as cores'}, between {inter or 'as many as cores'}"
+    answers["bfloat16"] = bfloat16_instructions() or "nothing here is faster in it than in float32"
     answers["variables"] = ", ".join(f"{v}={os.environ[v]}" for v in THREAD_VARIABLES if v in os.environ) or "none set"
     return answers
 

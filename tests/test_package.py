@@ -91,6 +91,7 @@ PUBLIC_NAMES = [
     "save_checkpoint",
     "save_image",
     "save_json",
+    "set_precision",
     "set_threads",
     "set_trainable",
     "to_coco_results",

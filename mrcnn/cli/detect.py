@@ -22,7 +22,7 @@ from mrcnn.cli.console import (
     short,
     start,
 )
-from mrcnn.cli.options import BatchSize, Imports, Model, Out, Score, Threads
+from mrcnn.cli.options import BatchSize, Imports, Model, Out, Precision, PrecisionName, Score, Threads
 from mrcnn.cli.outputs import DRAWN_BY, RESULTS_FILE, drawing_paths, expect_replaceable, made_folder
 from mrcnn.data.intensity import parse_in_range
 
@@ -84,6 +84,7 @@ def detect(
     score: Score = 0.5,
     batch_size: BatchSize = 1,
     threads: Threads = None,
+    precision: Precision = "float32",
     tile: Tile = None,
     augment: Augment = False,
     save_as: SaveAs = None,
@@ -105,7 +106,7 @@ def detect(
     options = mrcnn.ReadOptions(in_range=parse_in_range(in_range), bands=_bands(bands), page=page)
     files = mrcnn.list_images(images)
     writer = mrcnn.ResultWriter(out, save_as or (), strict=strict)  # refuses names before anything is computed
-    network = load_for_inference(model, threads)
+    network = load_for_inference(model, threads, precision)
     failures = _Failures(strict)
     limits = {} if max_pixels is None else {"max_pixels": max_pixels}
     arguments = {"score_threshold": score, "read_options": options, **limits}
@@ -231,7 +232,7 @@ def _bands(text: str | None) -> tuple[int | str, ...] | None:
     return tuple(int(band) if band.strip().isdecimal() else band.strip() for band in text.split(","))
 
 
-def load_for_inference(model: Path, threads: int | None) -> mrcnn.MaskRCNN:
+def load_for_inference(model: Path, threads: int | None, precision: PrecisionName) -> mrcnn.MaskRCNN:
     """The model of a file, its batch norm folded, with so many threads to run on."""
     start(None if threads is None else lambda: mrcnn.set_threads(threads))
-    return mrcnn.fold_batch_norm(mrcnn.load_pretrained(model))
+    return mrcnn.fold_batch_norm(mrcnn.load_pretrained(model, precision=precision))

@@ -5,18 +5,24 @@ from __future__ import annotations
 import mrcnn
 from mrcnn.cli.console import is_quiet, print_result, print_written, start
 from mrcnn.cli.datasets import expect_every_image
-from mrcnn.cli.options import Annotations, BatchSize, Images, Imports, Model, Out
+from mrcnn.cli.options import Annotations, BatchSize, Images, Imports, Model, Out, Precision
 from mrcnn.cli.outputs import RESULTS_FILE, staged
 
 
 def evaluate(
-    model: Model, data: Annotations, out: Out, images: Images = None, batch_size: BatchSize = 1, imports: Imports = None
+    model: Model,
+    data: Annotations,
+    out: Out,
+    images: Images = None,
+    batch_size: BatchSize = 1,
+    precision: Precision = "float32",
+    imports: Imports = None,
 ) -> None:
     """Measure a model: the COCO numbers for boxes and masks, as metrics.json and detections.json."""
     start()
     dataset = mrcnn.load_dataset(data, images)
     expect_every_image(dataset)
-    network = mrcnn.load_pretrained(model)
+    network = mrcnn.load_pretrained(model, precision=precision)
     with staged(out, "metrics.json", RESULTS_FILE) as files:
         result = mrcnn.evaluate(network, dataset, batch_size=batch_size, out=files.folder, progress=not is_quiet())
     print_result(result)

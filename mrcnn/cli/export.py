@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,6 +21,7 @@ _FLAGS = {
     "masks": "--masks",
     "score_threshold": "--score",
     "frozen": "--frozen/--variables",
+    "precision": "--precision",
     "max_pixels": "--max-pixels",
     "max_request_pixels": "--max-request-pixels",
     "max_batch_size": "--max-batch-size",
@@ -53,6 +54,10 @@ Masks = Annotated[
 ]
 Score = Annotated[float | None, typer.Option(min=0, max=1, help="Leave out detections scored below.")]
 Frozen = Annotated[bool | None, typer.Option("--frozen/--variables", help="Weights as constants (default): faster.")]
+Precision = Annotated[
+    Literal["float32", "bfloat16", "float16"] | None,
+    typer.Option(help="What features are computed in, on any machine; default: float32."),
+]
 MaxPixels = Annotated[int | None, typer.Option(min=1, help="Refuse larger images; default: by the kind of masks.")]
 MaxRequestPixels = Annotated[
     int | None,
@@ -76,6 +81,7 @@ def export(
     masks: Masks = None,
     score: Score = None,
     frozen: Frozen = None,
+    precision: Precision = None,
     max_pixels: MaxPixels = None,
     max_request_pixels: MaxRequestPixels = None,
     max_batch_size: MaxBatchSize = None,
@@ -96,6 +102,7 @@ def export(
         "masks": masks,
         "score_threshold": score,
         "frozen": frozen,
+        "precision": precision,
         "max_pixels": max_pixels,
         "max_request_pixels": max_request_pixels,
         "max_batch_size": max_batch_size,

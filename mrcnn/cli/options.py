@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from mrcnn.cli.console import remember_import
+
+PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 
 Model = Annotated[
     Path, typer.Option("--model", metavar="RUN", help="A run's folder, or any file `mrcnn weights` knows.")
@@ -24,6 +26,13 @@ Out = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to write
 BatchSize = Annotated[int, typer.Option(min=1, help="Images at once; does not change the results.")]
 Score = Annotated[float, typer.Option(min=0, max=1, help="Leave out detections scored below.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads. Default: all.")]
+Precision = Annotated[
+    PrecisionName,
+    typer.Option(
+        "--precision",
+        help="What features are computed in; auto: bfloat16 where that is faster and the first detections agree.",
+    ),
+]
 Imports = Annotated[
     list[str] | None,
     typer.Option(

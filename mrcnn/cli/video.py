@@ -15,7 +15,7 @@ from rich.progress import Progress
 import mrcnn
 from mrcnn.cli.console import at_terminal, console, print_result, print_written
 from mrcnn.cli.detect import load_for_inference
-from mrcnn.cli.options import BatchSize, Imports, Model, Overwrite, Score, Threads
+from mrcnn.cli.options import BatchSize, Imports, Model, Overwrite, Precision, Score, Threads
 from mrcnn.cli.outputs import expect_free
 
 
@@ -26,6 +26,7 @@ def video(
     score: Score = 0.5,
     batch_size: BatchSize = 1,
     threads: Threads = None,
+    precision: Precision = "float32",
     overwrite: Overwrite = False,
     imports: Imports = None,
 ) -> None:
@@ -37,7 +38,7 @@ def video(
     reader = mrcnn.VideoReader(source)
     expect_free(target, overwrite, inputs=[source])
     writer = mrcnn.VideoWriter(target, reader.fps)
-    network = load_for_inference(model, threads)
+    network = load_for_inference(model, threads, precision)
     frames: collections.deque[np.ndarray] = collections.deque()
 
     def feed() -> Iterator[np.ndarray]:

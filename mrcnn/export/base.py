@@ -22,6 +22,7 @@ from mrcnn.errors import InputError
 from mrcnn.export.check import check_answers, expect_suffix
 from mrcnn.export.compare import ACCEPTED, Difference
 from mrcnn.inference import ImageLike
+from mrcnn.modeling.precision import in_precision
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,9 +120,10 @@ class Exporter(abc.ABC):
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.stem[:40]}.", dir=path.parent))
         try:
             part = temporary / path.name
-            self.write(model, part, options)
             bounds = max_difference or self.accepted(options)
-            difference = check_answers(model, self.load(part), images, bounds, self.runtime)
+            with in_precision(model, "float32"):  # what the file is run in is chosen where it is loaded
+                self.write(model, part, options)
+                difference = check_answers(model, self.load(part), images, bounds, self.runtime)
             for file in self.files(path):
                 os.replace(temporary / file.name, file)
         finally:

@@ -18,12 +18,13 @@ from mrcnn.errors import InputError
 from mrcnn.export import tf_serving
 from mrcnn.export.base import Exporter, ExportOptions
 from mrcnn.export.check import expect_within
-from mrcnn.export.compare import ACCEPTED, Difference, full_precision
+from mrcnn.export.compare import ACCEPTED, ACCEPTED_IN_HALF, Difference, full_precision
 from mrcnn.export.errors import ExportError, refuse_panoptic
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
 from mrcnn.export.served_check import Request, compare_served, noise_images, read_images, requests_of, to_warm_up
 from mrcnn.export.versions import expect_versions, make_folder, move
 from mrcnn.inference import ImageLike
+from mrcnn.modeling.precision import StatedPrecision, in_precision, precision_of
 from mrcnn.structures.outputs import MASKS
 
 METADATA = "assets.extra/mrcnn.json"
@@ -45,12 +46,13 @@ def export_saved_model(
     mask_threshold: float = 0.5,
     score_threshold: float | None = None,
     frozen: bool = True,
+    precision: StatedPrecision | None = None,
     max_pixels: int | None = None,
     min_side: int = 2,
     max_batch_size: int = 16,
     max_request_pixels: int | None = None,
     images: Iterable[ImageLike] | None = None,
-    max_difference: Difference = ACCEPTED,
+    max_difference: Difference | None = None,
     version: int | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Path:
@@ -90,11 +92,13 @@ def export_saved_model(
         score_threshold: leave out detections scored below; None = what the model's own config let through.
         frozen: store weights as constants, which TensorFlow folds into each other: faster. A model of more than 2 GB
             cannot be.
+        precision: what features are computed in, whatever machine runs it, see `mrcnn.set_precision`; None = as the
+            model does now.
         max_pixels, min_side, max_batch_size, max_request_pixels: see `Limits`; max_pixels None = by the kind of masks,
             max_request_pixels None = twice max_pixels.
         images: to compare and to warm up with, the first `served_check.COMPARED`; best of the kind the model was
             trained on. None = noise and a blank image.
-        max_difference: largest differences accepted.
+        max_difference: largest differences accepted; None = `compare.ACCEPTED`, of half precision `ACCEPTED_IN_HALF`.
         version: number of the folder; None = one more than the highest there.
         log: called with the comparison's result, which the metadata hold too; None = silent.
 
@@ -118,26 +122,27 @@ def export_saved_model(
         raise InputError(f"height, width: {height} x {width} is beyond the limits: {limits}")
     expect_versions(path, version)
     requests = _requests(model, images, limits, height, width)
-    served = ServedModel(
-        model,
-        height=height,
-        width=width,
-        masks=masks,
-        mask_threshold=mask_threshold,
-        score_threshold=score_threshold,
-        frozen=frozen,
-        limits=limits,
-    )
-    with _temporary_folder(path) as temporary:
+    precision = precision or precision_of(model)
+    with _temporary_folder(path) as temporary, in_precision(model, precision):
+        served = ServedModel(
+            model,
+            height=height,
+            width=width,
+            masks=masks,
+            mask_threshold=mask_threshold,
+            score_threshold=score_threshold,
+            frozen=frozen,
+            limits=limits,
+        )
         folder = temporary / "model"
         served.save(folder)
         expect_stock_operations(folder)
         difference = _compare(model, folder, requests, masks, mask_threshold, score_threshold)
-        expect_within(max_difference, difference)
+        expect_within(max_difference or (ACCEPTED if precision == "float32" else ACCEPTED_IN_HALF), difference)
         tf_serving.write_warmup(folder, tf_serving.serving_name(path), to_warm_up(requests))
         kind = {"kind": masks, "threshold": mask_threshold}
         compared = {"limits": dataclasses.asdict(limits), "compared": dataclasses.asdict(difference)}
-        _write_assets(folder, model, {**_metadata(model), "masks": kind, **compared})
+        _write_assets(folder, model, {**_metadata(model), "masks": kind, "precision": precision, **compared})
         target = move(folder, path, version)
     tf_serving.write_config(path, limits.max_batch_size)
     if log is not None:
@@ -202,6 +207,7 @@ class SavedModelOptions(ExportOptions):
     mask_threshold: float = 0.5
     score_threshold: float | None = None
     frozen: bool = True
+    precision: StatedPrecision | None = None
     max_pixels: int | None = None
     min_side: int = 2
     max_batch_size: int = 16
@@ -228,8 +234,7 @@ class SavedModelExporter(Exporter):
     ) -> Path:
         """Write the next version, see `export_saved_model`."""
         chosen = {f.name: getattr(self.expect_options(options), f.name) for f in dataclasses.fields(self.options)}
-        bounds = max_difference or ACCEPTED
-        return export_saved_model(model, path, **chosen, images=images, max_difference=bounds, log=log)
+        return export_saved_model(model, path, **chosen, images=images, max_difference=max_difference, log=log)
 
     def write(self, model: Any, path: Path, options: ExportOptions) -> None:
         """Not used: a version is more than one file, and is moved into a folder that others lie in."""

@@ -11,35 +11,52 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.inference.agreement import CheckedRun
 from mrcnn.inference.prepare import Prepared, image_spec, make_batch
+from mrcnn.modeling.precision import in_precision, is_unchecked, precision_of
 from mrcnn.structures.tensors import SEMANTIC_LOGITS
 
 Run = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
-_graphs: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
-_panoptic_graphs: weakref.WeakKeyDictionary[Any, Run] = weakref.WeakKeyDictionary()
+_graphs: weakref.WeakKeyDictionary[Any, dict[str, Run]] = weakref.WeakKeyDictionary()
+_panoptic_graphs: weakref.WeakKeyDictionary[Any, dict[str, Run]] = weakref.WeakKeyDictionary()
 _graphs_lock = threading.Lock()
 
 
 def graph_of(model: Any, semantic: bool = False) -> Run:
     """The model as one traced function of any batch size and image size, kept as long as the model lives.
 
+    It computes in the precision that the model has now. Where that is to be checked, the first batches run in float32
+    as well.
+
     Args:
         model: a `MaskRCNN` or what is called like one.
         semantic: with the semantic logits of a panoptic model; else they are not computed.
     """
     with _graphs_lock:
-        graphs = _panoptic_graphs if semantic else _graphs
-        if model not in graphs:
-            alive = weakref.ref(model)  # the function must not keep its own key alive
+        if not is_unchecked(model):
+            return _graph(model, semantic)
+        low: Any = _graph(model, semantic)
+        low.get_concrete_function()  # now: what is traced later would be in the precision of then
+        with in_precision(model, "float32"):
+            reference: Any = _graph(model, semantic)
+            reference.get_concrete_function()
+        return CheckedRun(model, low, reference)
 
-            def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-                own: Any = alive()
-                outputs = own(batch, training=False).items()
-                return {name: value for name, value in outputs if semantic or name != SEMANTIC_LOGITS}
 
-            graphs[model] = tf.function(forward, input_signature=[image_spec(model.config.input)])
-        return graphs[model]
+def _graph(model: Any, semantic: bool) -> Run:
+    graphs = (_panoptic_graphs if semantic else _graphs).setdefault(model, {})
+    precision = precision_of(model)
+    if precision not in graphs:
+        alive = weakref.ref(model)  # the function must not keep its own key alive
+
+        def forward(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            own: Any = alive()
+            outputs = own(batch, training=False).items()
+            return {name: value for name, value in outputs if semantic or name != SEMANTIC_LOGITS}
+
+        graphs[precision] = tf.function(forward, input_signature=[image_spec(model.config.input)])
+    return graphs[precision]
 
 
 def run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dict[str, np.ndarray]]]:

@@ -12,6 +12,7 @@ from mrcnn.base_config import BaseConfig
 from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.normalize import AffineBatchNorm
+from mrcnn.modeling.precision import copy_precision
 
 _FOLDED = ("frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn")
 
@@ -46,6 +47,7 @@ def fold_batch_norm(model: MaskRCNN) -> MaskRCNN:
     rest = [[v for v in of.variables if id(v) not in done] for of in (model, folded)]
     for source, target in zip(*rest, strict=True):
         target.assign(source)
+    copy_precision(model, folded)
     return folded
 
 

@@ -24,6 +24,7 @@ from mrcnn.files import atomic_write
 from mrcnn.migrations import migrate_model
 from mrcnn.modeling.initializers import blank_kernels
 from mrcnn.modeling.limits import TooManyVariablesError, limited_variables
+from mrcnn.modeling.precision import Precision, set_precision
 from mrcnn.weights import run_checkpoint
 from mrcnn.weights.containers import short
 from mrcnn.weights.file_format import EXPECTED
@@ -215,7 +216,7 @@ def build_model(
         raise WeightsError(f"{source}: no model can be built of its config ({str(error)[:500]})") from error
 
 
-def load_model(path: str | os.PathLike[str]) -> Any:
+def load_model(path: str | os.PathLike[str], *, precision: Precision = "float32") -> Any:
     """The MaskRCNN of a checkpoint: built from its config, with its weights and class names.
 
     What became of every array is in the model's `load_report`.
@@ -223,9 +224,11 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     Args:
         path: a file of `save_checkpoint`, a checkpoint of a training run, or a run's folder (its model.safetensors, or
             its latest checkpoint while it has none).
+        precision: what it computes in, see `mrcnn.set_precision`.
 
     Raises:
         WeightsError: the file is no checkpoint, or its weights do not all fit its own config.
+        InputError: another `precision`.
 
     Example:
         >>> model = load_model("runs/nuclei")  # doctest: +SKIP
@@ -237,4 +240,6 @@ def load_model(path: str | os.PathLike[str]) -> Any:
     model = build_model(*stored_model(metadata, str(source)), tensors, str(source))
     report = assign(named_variables(model), by_stable_names(tensors, model), str(source), strict=True)
     model.load_report = report
+    if precision != "float32":
+        set_precision(model, precision)
     return model

@@ -15,6 +15,7 @@ import numpy as np
 
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.normalize import PixelNorm
+from mrcnn.modeling.precision import Precision, set_precision
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, mmdetection, torchvision
 from mrcnn.weights.coco_classes import NOT_A_CLASS
 from mrcnn.weights.download import local_file
@@ -106,6 +107,7 @@ def load_pretrained(
     *,
     num_classes: int | None = None,
     class_names: Sequence[str] | None = None,
+    precision: Precision = "float32",
     **overrides: Any,
 ) -> MaskRCNN:
     """A model with the weights of a file, built to compute what the program that wrote it computes.
@@ -120,6 +122,7 @@ def load_pretrained(
         num_classes: C of the model, things only, to fine-tune on other classes: the layers that depend on it start
             anew where the file has another number. None: as many as the file has.
         class_names: names of the classes, where the file has none, is of no known data set, or has others.
+        precision: what it computes in, see `mrcnn.set_precision`.
         overrides: fields of the model's config to replace: `short_side`, `long_side`, `score_threshold`, `nms_iou`,
             `max_detections`, `square_pad` (the side of the square that images are padded to; 0: just as far as
             needed), or any field by its path, `**{"rpn.post_nms_test": 300}`.
@@ -167,6 +170,8 @@ def load_pretrained(
     if report.missing:
         raise WeightsError(f"{path}: does not fit the model\n{report}")
     model.load_report = dataclasses.replace(report, unused=(*report.unused, *unused))
+    if precision != "float32":
+        set_precision(model, precision)
     return model
 
 

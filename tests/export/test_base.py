@@ -80,6 +80,8 @@ def test_another_suffix_and_other_options_are_refused(model, tmp_path):
 def test_the_built_in_exporters_are_found_by_name():
     assert set(exporter_names()) >= {"onnx", "openvino", "savedmodel", "tflite"}
     for name, exporter in exporters().items():
+        if not type(exporter).__module__.startswith("mrcnn."):  # of a test that ran before
+            continue
         assert get_exporter(name).name == exporter.name == name
         assert exporter.summary
         assert exporter.options() == exporter.options.from_dict({})

@@ -36,6 +36,8 @@ NAMES = (
     "faster_rcnn_mobilenetv3_320_fpn",
     "keypoint_rcnn_r50_fpn",
     "keypoint_rcnn_r50_fpn_nl",
+    "cityscapes_mask_rcnn_r50_fpn",
+    "cityscapes_mask_rcnn_r50_fpn_from_coco",
     "mask_rcnn_efficientnet_lite0_fpn",
     "mask_rcnn_mobilenetv3_fpn",
     "mask_rcnn_convnext_tiny_fpn",
@@ -146,3 +148,13 @@ def test_lengths_of_the_public_models(suffix: str, steps: int, milestones: list[
     assert recipe.train.images == 16 * steps
     assert [round(part * steps) for part in recipe.train.milestones] == milestones
     assert recipe.model == recipes.get("mask_rcnn_r50_fpn").model
+
+
+def test_cityscapes_as_in_appendix_a():
+    scratch, from_coco = (recipes.get(f"cityscapes_mask_rcnn_r50_fpn{end}") for end in ("", "_from_coco"))
+    assert (scratch.train.images, from_coco.train.images) == (24_000 * 8, 4_000 * 8)
+    assert scratch.train.milestones == from_coco.train.milestones == (3 / 4,)
+    assert scratch.train.learning_rate * 8 / recipes.REFERENCE_BATCH == 0.01
+    assert (scratch.model.input.content_size(1024, 2048), scratch.model.num_classes) == ((1024, 2048), 8)
+    assert scratch.model.input.content_size(1024, 2048, short_side=800) == (800, 1600)
+    assert scratch.model.roi_sampler.num_rois == 64 and scratch.data.short_sides[0] == 800

@@ -133,19 +133,28 @@ def holds_keys(path: Path, *keys: str) -> bool:
 
 
 def _begins_with(path: Path, keys: tuple[str, ...]) -> bool:
-    """Whether the first block of a file mentions at least one of the keys."""
-    try:
-        with open(path, "rb") as file:
-            block = file.read(_BLOCK)
-    except OSError:
-        return False
-    return any(f'"{key}"'.encode() in block for key in keys)
+    """Whether a file begins as JSON does and its first block mentions at least one of the keys."""
+    block = _block(path, 0)
+    return block.lstrip(_BEFORE).startswith(_OPENINGS) and any(f'"{key}"'.encode() in block for key in keys)
 
 
 @functools.lru_cache(maxsize=1024)
 def _holds_key(path: str, size: int, changed: int, key: str) -> bool:
-    """Of a large file; size and time of the last change tell one content from another."""
-    return not _missing(path, (key,))
+    """Of a large file; size and time of the last change tell one content from another.
+
+    What few entries have often stands behind those of which there are many, so that is where to look first.
+    """
+    return f'"{key}"'.encode() in _block(path, size - _BLOCK) or not _missing(path, (key,))
+
+
+def _block(path: str | Path, start: int) -> bytes:
+    """What a file has from some place on; nothing where it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(start, 0))
+            return file.read(_BLOCK)
+    except OSError:
+        return b""
 
 
 def _missing(path: str, keys: tuple[str, ...]) -> set[bytes]:
@@ -155,7 +164,7 @@ def _missing(path: str, keys: tuple[str, ...]) -> set[bytes]:
     try:
         with open(path, "rb") as file:
             block = file.read(_BLOCK)
-            if not block.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"[")):
+            if not block.lstrip(_BEFORE).startswith(_OPENINGS):
                 return wanted
             while block and wanted:
                 wanted = {key for key in wanted if key not in block}
@@ -168,3 +177,4 @@ def _missing(path: str, keys: tuple[str, ...]) -> set[bytes]:
 
 _LARGE = 2**26
 _BLOCK = 2**20
+_BEFORE, _OPENINGS = b"\xef\xbb\xbf \t\r\n", (b"{", b"[")

@@ -27,7 +27,7 @@ class SegmentAnything(Format):
     def recognize(self, path: Path) -> bool:
         """Whether a file, or one of a folder, is of SA-1B."""
         files = [path] if path.is_file() else files_below(path, (".json",), 0, _SAMPLED)
-        return any(holds_keys(f, "image", "annotations", "file_name") and not holds_keys(f, "images") for f in files)
+        return any(not holds_keys(f, "images") and holds_keys(f, "image", "annotations", "file_name") for f in files)
 
     def load(self, path: Path, images: Path | None = None, *, validate: bool = True) -> Dataset:
         """The data set of a folder.

@@ -16,6 +16,7 @@ from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
@@ -82,6 +83,19 @@ def _mask_rcnn_gn() -> Recipe:
         box_head=BoxHeadConfig(conv_dims=(256,) * 4, conv_norm="gn", fc_dims=(1024,)),
         heads=(MaskHeadConfig(conv_norm="gn"),),
     )
+
+
+def _cascade_mask_rcnn_x152() -> Recipe:
+    """ResNeXt-152 with deformable convolutions, a cascade, deep heads with group norm.
+
+    Ref: detectron2, configs/Misc/cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv.yaml.
+    """
+    recipe = _paper(
+        backbone=ResNetConfig(depth=152, groups=32, width_per_group=8, deformable=DeformableConfig()),
+        box_head=CascadeBoxHeadConfig(conv_dims=(256,) * 4, conv_norm="gn", fc_dims=(1024,)),
+        heads=(MaskHeadConfig(conv_dims=(256,) * 8, conv_norm="gn"),),
+    )
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, short_sides=tuple(range(640, 865, 32))))
 
 
 def _keypoint_rcnn(non_local: NonLocalConfig | None = None) -> Recipe:
@@ -222,6 +236,10 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_x101_32x8d_fpn": lambda: _paper(backbone=ResNetConfig(depth=101, groups=32, width_per_group=8)),
     "mask_rcnn_x152_32x8d_fpn": lambda: _paper(backbone=ResNetConfig(depth=152, groups=32, width_per_group=8)),
     "mask_rcnn_r50_fpn_nl": lambda: _paper(backbone=ResNetConfig(non_local=NonLocalConfig())),
+    "mask_rcnn_r50_fpn_dconv": lambda: _paper(backbone=ResNetConfig(deformable=DeformableConfig())),
+    "mask_rcnn_x101_32x8d_fpn_dconv": lambda: _paper(
+        backbone=ResNetConfig(depth=101, groups=32, width_per_group=8, deformable=DeformableConfig())
+    ),
     "mask_rcnn_r50_c4": _mask_rcnn_c4,
     "mask_rcnn_r50_c4_roipool": lambda: _mask_rcnn_c4(op="pool"),
     "mask_rcnn_r50_c4_roiwarp": lambda: _mask_rcnn_c4(op="warp"),
@@ -232,6 +250,10 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r50_dc5": lambda: _mask_rcnn_c5(dilate=True),
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
     "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
+    "cascade_mask_rcnn_r50_fpn_dconv": lambda: _paper(
+        backbone=ResNetConfig(deformable=DeformableConfig()), box_head=CascadeBoxHeadConfig()
+    ),
+    "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv": _cascade_mask_rcnn_x152,
     "faster_rcnn_r50_fpn": _faster_rcnn,
     "faster_rcnn_mobilenetv3_fpn": _faster_rcnn_mobilenetv3,
     "faster_rcnn_mobilenetv3_320_fpn": lambda: _faster_rcnn_mobilenetv3(is_small=True),

@@ -44,7 +44,7 @@ def _stage(number: str | None) -> str:
 _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"backbone\.(?:bottom_up\.)?stem\.conv1", lambda m: "backbone/stem_conv1"),
     (
-        r"backbone\.(?:bottom_up\.)?res([2-5])\.(\d+)\.(conv[123]|shortcut)",
+        r"backbone\.(?:bottom_up\.)?res([2-5])\.(\d+)\.(conv[123]|conv2_offset|shortcut)",
         lambda m: f"backbone/stage{m[1]}_block{int(m[2]) + 1}_{m[3]}",
     ),
     (r"backbone\.fpn_(lateral|output)([2-5])", lambda m: f"fpn/{m[1]}{m[2]}"),
@@ -67,7 +67,7 @@ _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"sem_seg_head\.predictor", lambda m: "semantic_head/predictor"),
 )
 _UNSUPPORTED = (
-    (r"conv2_offset\.", "deformable convolutions are not supported"),
+    (r"roi_heads\.res5\.\d+\.conv2_offset\.", "deformable convolutions on RoIs are not supported"),
     (r"mask_head\.(point_head|coarse_head)\.", "PointRend is not supported"),
     (r"^head\.(cls_subnet|cls_score|bbox_subnet)\.", "RetinaNet is not supported"),
     (
@@ -117,9 +117,11 @@ def describe(
         is_live = neck_norm == "bn" or any(name.endswith(".num_batches_tracked") for name in arrays)
         norm = "sync_bn" if is_live else "frozen_bn"
     stride_in_1x1 = groups == 1 and norm != "gn"
-    kind = _published_kind(norm, groups)
+    # The only one of these with deformable convolutions is published without a deviation of the pixels.
+    is_in5k = groups > 1 and network["backbone.depth"] == 152 and "backbone.deformable" in network.overrides
+    kind = "cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv" if is_in5k else _published_kind(norm, groups)
     assumptions = [f"stride in the {'1x1' if stride_in_1x1 else '3x3'} convolution, as in {kind}"]
-    family: Family = "detectron2_imagenet_pixels" if groups > 1 else "detectron2"
+    family: Family = "detectron2_imagenet_pixels" if groups > 1 and not is_in5k else "detectron2"
     std = arrays.get("pixel_std")
     if std is not None:
         family = "detectron2_imagenet_pixels" if float(np.max(np.asarray(std))) > 2.0 else "detectron2"

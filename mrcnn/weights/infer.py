@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from mrcnn.modeling.backbones import mobilenet_v3
 from mrcnn.modeling.backbones.resnet import BLOCKS
+from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.semantic_head import SemanticHeadConfig
 from mrcnn.weights.coco_classes import stuff_classes
@@ -205,7 +206,40 @@ def _resnet(look: _Look) -> dict[str, Any]:
         "backbone.norm": look.norm("backbone/stem_conv1"),
         "backbone.epsilon": 1e-5,
         "backbone.stride_in_1x1": False,
+        **_deformable(look),
     }
+
+
+def _deformable(look: _Look) -> dict[str, Any]:
+    """The stages whose blocks all have offsets, of how many channels: 18 a group, or 27 with a weight of each tap."""
+    stages, configs = [], set()
+    for stage in (2, 3, 4, 5):
+        blocks = look.count(f"backbone/stage{stage}_block{{}}_conv1/kernel")
+        deformable = look.count(f"backbone/stage{stage}_block{{}}_conv2_offset/kernel")
+        if deformable not in (0, blocks):
+            raise WeightsError(
+                f"{look.source}: {deformable} of {blocks} blocks of stage {stage} have deformable convolutions,"
+                " expected all or none"
+            )
+        if not deformable:
+            continue
+        stages.append(stage)
+        for block in range(1, blocks + 1):
+            name = f"backbone/stage{stage}_block{block}_conv2_offset/kernel"
+            channels, width = look(name)[:2]
+            modulated = channels % 27 == 0 and width % (channels // 27) == 0
+            if not modulated and (channels % 18 or width % (channels // 18)):
+                raise WeightsError(
+                    f"{look.source}: {name} has {channels} channels, expected 18, or 27 with modulation, for each group"
+                    f" of {width} channels"
+                )
+            configs.add((modulated, channels // (27 if modulated else 18)))
+    if not stages:
+        return {}
+    if len(configs) > 1:
+        raise WeightsError(f"{look.source}: deformable convolutions of several kinds, expected the same in all stages")
+    ((modulated, groups),) = configs
+    return {"backbone.deformable": DeformableConfig(tuple(stages), modulated, groups)}
 
 
 def _neck(look: _Look) -> dict[str, Any]:

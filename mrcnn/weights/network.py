@@ -105,6 +105,8 @@ class Network:
             backbone = SwinConfig(**{name: self[f"backbone.{name}"] for name in sizes}).title
         elif get("backbone.groups", 1) > 1:
             backbone = f"X-{get('backbone.depth')}-{get('backbone.groups')}x{get('backbone.width_per_group')}d"
+        if (deformable := get("backbone.deformable")) is not None:
+            backbone += f"-DCNv{2 if deformable.modulated else 1}"
         norm = {"gn": " GN", "bn": " BN", "sync_bn": " SyncBN"}.get(get("backbone.norm", ""), "")
         heads = ["cascade box" if get("box_head.num_stages", 1) > 1 else "box"]
         is_cascade = get("mask_head.num_stages", 1) > 1

@@ -128,9 +128,9 @@ class Golden:
 
     @staticmethod
     def level(key: str) -> str:
-        """Our name of the map of a key: ".../res4" and "bottom_up/p2" are c4, "fpn/p2" and "fpn_p2" are p2."""
-        if key.startswith("bottom_up/"):
-            return key.replace("bottom_up/res", "c") if "/res" in key else f"c{int(key[-1]) + 2}"
+        """Our name of the map of a key: "features/res4" and "bottom_up/p2" are c4, "fpn/p2" and "fpn_p2" are p2."""
+        if key.startswith("bottom_up/p"):
+            return f"c{int(key[-1]) + 2}"
         return key.replace("fpn_", "fpn/").split("/")[1].replace("res", "c")
 
     def assert_tap(self, key: str, ours: np.ndarray) -> None:

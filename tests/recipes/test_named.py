@@ -11,6 +11,7 @@ import yaml
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.non_local import NonLocalConfig
 from mrcnn.recipes import Recipe
 
@@ -21,6 +22,8 @@ NAMES = (
     "mask_rcnn_x101_32x8d_fpn",
     "mask_rcnn_x152_32x8d_fpn",
     "mask_rcnn_r50_fpn_nl",
+    "mask_rcnn_r50_fpn_dconv",
+    "mask_rcnn_x101_32x8d_fpn_dconv",
     "mask_rcnn_r50_c4",
     "mask_rcnn_r50_c4_roipool",
     "mask_rcnn_r50_c4_roiwarp",
@@ -31,6 +34,8 @@ NAMES = (
     "mask_rcnn_r50_dc5",
     "mask_rcnn_r50_fpn_gn",
     "cascade_mask_rcnn_r50_fpn",
+    "cascade_mask_rcnn_r50_fpn_dconv",
+    "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv",
     "faster_rcnn_r50_fpn",
     "faster_rcnn_mobilenetv3_fpn",
     "faster_rcnn_mobilenetv3_320_fpn",
@@ -132,6 +137,14 @@ def test_recipes_of_the_later_gains():
     assert joints.model.heads[0].non_local == NonLocalConfig()
     none = {"model.heads.0.non_local": None, "model.backbone.non_local": None}
     assert joints.override(none) == recipes.get("keypoint_rcnn_r50_fpn")
+
+
+@pytest.mark.parametrize("plain", ["mask_rcnn_r50_fpn", "mask_rcnn_x101_32x8d_fpn", "cascade_mask_rcnn_r50_fpn"])
+def test_deformable_recipes_are_the_plain_ones_with_other_convolutions(plain):
+    """Ref: Deformable Convolutional Networks, section 4.1."""
+    deformable = recipes.get(f"{plain}_dconv")
+    assert deformable.model.backbone.deformable == DeformableConfig(stages=(3, 4, 5), modulated=False, groups=1)
+    assert deformable.override({"model.backbone.deformable": None}) == recipes.get(plain)
 
 
 @pytest.mark.parametrize(

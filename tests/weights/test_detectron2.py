@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import detectron, detectron2, matterport, torchvision
 from mrcnn.weights.open_file import read_arrays
@@ -26,6 +27,8 @@ GOLDENS = {
     "d2_keypoint_r50_fpn": "detectron2 R-50-FPN, 1 class, box + 17 keypoints",
     "d2_mask_swin_t_fpn": "detectron2 Swin T-FPN, 80 classes, box + mask",
     "d2_panoptic_r50_fpn": "detectron2 R-50-FPN, 80 classes, box + mask + semantic",
+    "d2_mask_r50_fpn_dconv": "detectron2 R-50-DCNv1-FPN, 80 classes, box + mask",
+    "d2_mask_r50_fpn_dconv_v2": "detectron2 R-50-DCNv2-FPN, 80 classes, box + mask",
     "d2_cascade_r50_fpn": "detectron2 R-50-FPN, 80 classes, cascade box + mask",
 }
 
@@ -305,7 +308,7 @@ def test_from_the_containers_of_the_zoo(tmp_path: Path, name: str, write) -> Non
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        ("backbone.bottom_up.res3.0.conv2_offset.weight", "deformable"),
+        ("roi_heads.res5.0.conv2_offset.weight", "deformable convolutions on RoIs"),
         ("roi_heads.mask_head.point_head.fc1.weight", "PointRend"),
         ("head.cls_subnet.0.weight", "RetinaNet"),
         ("backbone.bottom_up.s1.b1.a.weight", "only ResNet"),
@@ -315,6 +318,62 @@ def test_networks_that_are_not_supported_are_named(extra: str, message: str) -> 
     arrays = golden_shapes("d2_mask_r50_fpn") | {extra: Shape(1)}
     with pytest.raises(WeightsError, match=f"^file.pkl: {message}.*{extra}"):
         detectron2.describe(arrays, source="file.pkl")
+
+
+def deformable_shapes(stages=(3, 4, 5), channels=18, name="d2_mask_r50_fpn") -> dict[str, Shape]:
+    """A checkpoint's arrays, the 3x3 convolutions of some stages deformable."""
+    arrays = golden_shapes(name)
+    for key in list(arrays):
+        if (match := re.fullmatch(r"(.*\.res(\d)\.\d+\.conv2)\.weight", key)) and int(match[2]) in stages:
+            arrays[f"{match[1]}_offset.weight"] = Shape(channels, arrays[key].shape[0], 3, 3)
+            arrays[f"{match[1]}_offset.bias"] = Shape(channels)
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("stages", "channels", "expected"),
+    [
+        ((3, 4, 5), 18, DeformableConfig()),
+        ((5,), 27, DeformableConfig((5,), modulated=True)),
+        ((4, 5), 36, DeformableConfig((4, 5), groups=2)),
+        ((2, 3, 4, 5), 54, DeformableConfig((2, 3, 4, 5), modulated=True, groups=2)),
+        ((3,), 72, DeformableConfig((3,), groups=4)),
+        ((3,), 108, DeformableConfig((3,), modulated=True, groups=4)),
+    ],
+)
+def test_kinds_of_deformable_convolution(stages, channels, expected) -> None:
+    arrays = deformable_shapes(stages, channels)
+    network = detectron2.describe(arrays)
+    assert network["backbone.deformable"] == expected
+    assert detectron2.to_ours(arrays, network).unused == ()
+
+
+def test_deformable_convolutions_that_contradict_each_other() -> None:
+    arrays = deformable_shapes() | deformable_shapes((4,), 27)
+    with pytest.raises(WeightsError, match="of several kinds, expected the same in all stages"):
+        detectron2.describe(arrays)
+    arrays = {key: value for key, value in deformable_shapes().items() if "res4.5.conv2_offset" not in key}
+    with pytest.raises(
+        WeightsError, match="5 of 6 blocks of stage 4 have deformable convolutions, expected all or none"
+    ):
+        detectron2.describe(arrays)
+    with pytest.raises(
+        WeightsError, match="has 20 channels, expected 18, or 27 with modulation, for each group of 128"
+    ):
+        detectron2.describe(deformable_shapes(channels=20))
+
+
+def test_a_deformable_resnext_divides_pixels_unless_it_is_the_published_one_of_152() -> None:
+    arrays = deformable_shapes(name="d2_mask_x50_32x4d_fpn")
+    assert detectron2.describe(arrays).family == "detectron2_imagenet_pixels"
+    counts = {"3": 8, "4": 36}
+    for key in list(arrays):
+        if (match := re.fullmatch(r"(backbone\.bottom_up\.res)([34])\.1\.(.*)", key)) is not None:
+            for block in range(2, counts[match[2]]):
+                arrays[f"{match[1]}{match[2]}.{block}.{match[3]}"] = arrays[key]
+    network = detectron2.describe(arrays)
+    assert (network.family, network["backbone.depth"], network["backbone.stride_in_1x1"]) == ("detectron2", 152, False)
+    assert any("cascade_mask_rcnn_X_152" in assumption for assumption in network.assumptions)
 
 
 def test_a_network_without_rpn_is_refused() -> None:

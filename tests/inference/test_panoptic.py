@@ -31,11 +31,11 @@ class SkyAbove(BlobFinder):
         self.config.stuff_names = ("ground", "sky")
 
     def call(self, batch, training=None):
-        found = super().call(batch, training)
+        outputs = super().call(batch, training)
         size, height, width = (tf.shape(batch["image"])[i] for i in range(3))
         above = tf.cast(tf.range(height // 4) < height // 8, tf.float32)[None, :, None]
         above = tf.broadcast_to(above, [size, height // 4, width // 4])
-        return {**found, SEMANTIC_LOGITS: tf.stack([0 * above - 9, 1 - above, above], axis=-1)}
+        return {**outputs, SEMANTIC_LOGITS: tf.stack([0 * above - 9, 1 - above, above], axis=-1)}
 
 
 def test_logits_in_the_image_are_enlarged_cut_and_resized() -> None:
@@ -82,8 +82,8 @@ def test_a_dataset_by_its_ids() -> None:
 
 def test_instances_alone_do_not_compute_stuff() -> None:
     model = SkyAbove()
-    (found,) = mrcnn.detect(model, image(60, 90, (0, 5, 5, 25, 25)))
-    assert len(found) == 1 and not found.extra
+    (instances,) = mrcnn.detect(model, image(60, 90, (0, 5, 5, 25, 25)))
+    assert len(instances) == 1 and not instances.extra
     assert graph.graph_of(model) is not graph.graph_of(model, semantic=True)
 
 

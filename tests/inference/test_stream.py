@@ -430,7 +430,8 @@ model = tiny_model()
 run(200, 5000)
 before = resident()
 run(2000, 0)
-print("grown", resident() - before, "traces", graph._graphs[model].experimental_get_tracing_count())
+(traced,) = graph._graphs[model].values()
+print("grown", resident() - before, "traces", traced.experimental_get_tracing_count())
 """
 
 

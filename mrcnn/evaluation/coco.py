@@ -25,7 +25,7 @@ from mrcnn.evaluation.result import EvaluationResult
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import Annotation, ImageRecord
 
-KINDS = {"box": "bbox", "mask": "segm", "keypoints": "keypoints"}
+KINDS = {"box": "bbox", "mask": "segm", "keypoints": "keypoints", "boundary": "boundary"}
 """Our name of each kind of evaluation -> pycocotools' iouType. Both are accepted wherever a kind is asked for."""
 MAX_DETS = (1, 10, 100)
 KEYPOINT_MAX_DETS = (20,)
@@ -38,7 +38,8 @@ class CocoMetric(Metric):
     Args:
         class_names: name of class 1, 2, ...; rows of classes that share a name show the id too.
         category_ids: id of each class in the annotation file, for the detections list; default 1..C.
-        kinds: among "box", "mask", "keypoints"; None = what the predictions carry ("box" always).
+        kinds: among "box", "mask", "keypoints" and "boundary" (boundary AP, see `evaluation.boundary`); None = what the
+            predictions carry of the first three ("box" always).
         max_dets: cuts of detections an image and class. (1, 10, 100) are COCO's: AP and the sizes' numbers are taken
             at the last one, AR at each. Data with more objects an image wants a larger last cut, e.g. (1, 10, 300);
             such numbers are no longer COCO's own, so AR is named after its cut ("AR300").

@@ -16,6 +16,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.rasterize import polygons_to_rle
+from mrcnn.evaluation.boundary import boundary_rle
 
 COCO_JOINTS = 17
 Sizes = dict[Any, tuple[Any, Any]]  # image id -> (height, width)
@@ -81,6 +82,17 @@ class QuickCOCOeval(COCOeval):
             "dtIgnore": np.logical_or(dt_ignore, (dt_match == 0) & outside),
         }
 
+    def computeIoU(self, imgId: Any, catId: int) -> Any:
+        """Overlaps [D, G] of the best detections and the objects; where boundaries are given, no more than theirs."""
+        ious = super().computeIoU(imgId, catId)
+        dt = self._dts[imgId, catId]
+        if not len(ious) or "boundary" not in dt[0]:
+            return ious
+        gt = self._gts[imgId, catId]
+        dt = [dt[i] for i in np.argsort([-d["score"] for d in dt], kind="mergesort")[: self.params.maxDets[-1]]]
+        crowd = [int(g["iscrowd"]) for g in gt]
+        return np.minimum(ious, rle.iou([d["boundary"] for d in dt], [g["boundary"] for g in gt], crowd))
+
     def _candidates(self, ious: np.ndarray, num: int) -> list[tuple[int, list[tuple[int, float]]]]:
         """Per detection that can match at all, the (object, IoU) pairs at or above the lowest threshold."""
         lowest = min(min(self.params.iouThrs), 1 - 1e-10)
@@ -104,7 +116,7 @@ def run(
             `id`, `area` and `iscrowd` of annotations may be absent. Segmentations are RLE that `check_rle` has passed.
         results: one dict a detection; {bbox, score, ...} for "bbox", {segmentation, ...} for "segm",
             {keypoints, ...} for "keypoints". Empty: all numbers are 0.
-        iou_type: "bbox", "segm" or "keypoints".
+        iou_type: "bbox", "segm", "keypoints" or "boundary" (masks, by the lower of mask IoU and boundary IoU).
         max_dets: at how many detections an image and class results are cut, ascending.
         keypoint_sigmas: f[J], spread of each joint relative to the object's scale.
 
@@ -122,7 +134,7 @@ def run(
             "annotations": [_result_annotation(r, i, iou_type) for i, r in enumerate(results, 1)],
         }
         coco_results.createIndex()
-        evaluation = QuickCOCOeval(coco_gt, coco_results, iou_type)
+        evaluation = QuickCOCOeval(coco_gt, coco_results, "segm" if iou_type == "boundary" else iou_type)
         evaluation.params.maxDets = list(max_dets)
         if iou_type == "keypoints" and keypoint_sigmas is not None:
             evaluation.params.kpt_oks_sigmas = np.asarray(keypoint_sigmas, float)
@@ -142,7 +154,7 @@ def _gt_annotations(ground_truth: dict[str, Any], sizes: Sizes, iou_type: str) -
             annotation.setdefault("num_keypoints", sum(v > 0 for v in joints[2::3]))
         if segmentation:
             annotation["segmentation"] = to_rle(segmentation)
-        elif iou_type == "segm":  # the box is the mask
+        elif iou_type in ("segm", "boundary"):  # the box is the mask
             x, y, w, h = annotation["bbox"]
             corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
             annotation["segmentation"] = polygons_to_rle([corners], *size)
@@ -151,6 +163,8 @@ def _gt_annotations(ground_truth: dict[str, Any], sizes: Sizes, iou_type: str) -
                 annotation["area"] = float(rle.area(annotation["segmentation"]))
             else:
                 annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+        if iou_type == "boundary":
+            annotation["boundary"] = boundary_rle(annotation["segmentation"])
         annotations.append(annotation)
     return annotations
 
@@ -166,9 +180,11 @@ def _result_annotation(result: dict[str, Any], number: int, iou_type: str) -> di
     }
     if iou_type == "bbox":
         annotation |= {"bbox": result["bbox"], "area": result["bbox"][2] * result["bbox"][3]}
-    elif iou_type == "segm":
+    elif iou_type in ("segm", "boundary"):
         mask = to_rle(result["segmentation"])
         annotation |= {"segmentation": mask, "area": rle.area(mask)}
+        if iou_type == "boundary":
+            annotation["boundary"] = boundary_rle(mask)
     else:
         x, y = result["keypoints"][0::3], result["keypoints"][1::3]
         annotation |= {"keypoints": result["keypoints"], "area": (max(x) - min(x)) * (max(y) - min(y))}

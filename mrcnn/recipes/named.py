@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from mrcnn.base_config import ConfigError
 from mrcnn.data.pipeline import DataConfig
+from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
@@ -83,6 +84,37 @@ def _mask_rcnn_gn() -> Recipe:
         box_head=BoxHeadConfig(conv_dims=(256,) * 4, conv_norm="gn", fc_dims=(1024,)),
         heads=(MaskHeadConfig(conv_norm="gn"),),
     )
+
+
+def _mask_rcnn_lsj(backbone: BackboneConfig) -> Recipe:
+    """Large-scale jitter, batch norm everywhere, deeper RPN and box head, from random weights; 100 epochs of COCO.
+
+    The model trains in squares of 1024 and, unlike detectron2's, is evaluated at that size, too.
+    Ref: Simple Copy-Paste, arXiv 2012.07177, section 3; detectron2, configs/new_baselines.
+    """
+    recipe = _paper(
+        backbone=backbone,
+        neck=FPNConfig(norm="sync_bn"),
+        rpn=RPNConfig(num_convs=2),
+        box_head=BoxHeadConfig(conv_dims=(256,) * 4, conv_norm="sync_bn", fc_dims=(1024,)),
+        heads=(MaskHeadConfig(conv_norm="sync_bn"),),
+        input=InputConfig(short_side=1024, long_side=1024),
+    )
+    data = dataclasses.replace(
+        recipe.data, crop=(1024, 1024), scale_jitter=(0.1, 2.0), scale_distribution="uniform", min_visible=0.0
+    )
+    train = TrainConfig(
+        images=11_800_000,  # 184,375 steps of 64; the rate of 0.1 there is 0.025 for 16
+        learning_rate=0.025,
+        weight_decay=4e-5,
+        milestones=(8 / 9, 26 / 27),
+        warmup_images=32_000,
+    )
+    return dataclasses.replace(recipe, data=data, train=train)
+
+
+def _resnet_lsj(depth: Literal[50, 101]) -> ResNetConfig:
+    return ResNetConfig(depth=depth, norm="sync_bn", freeze_at=0)
 
 
 def _cascade_mask_rcnn_x152() -> Recipe:
@@ -249,6 +281,8 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r101_c5": lambda: _mask_rcnn_c5(101),
     "mask_rcnn_r50_dc5": lambda: _mask_rcnn_c5(dilate=True),
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
+    "mask_rcnn_r50_fpn_lsj": lambda: _mask_rcnn_lsj(_resnet_lsj(50)),
+    "mask_rcnn_r101_fpn_lsj": lambda: _mask_rcnn_lsj(_resnet_lsj(101)),
     "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
     "cascade_mask_rcnn_r50_fpn_dconv": lambda: _paper(
         backbone=ResNetConfig(deformable=DeformableConfig()), box_head=CascadeBoxHeadConfig()
@@ -279,6 +313,9 @@ SCHEDULES = {
     "1x": {"train.images": 1_440_000, "train.milestones": [2 / 3, 8 / 9]},  # 90,000 steps, down at 60,000 and 80,000
     "2x": {"train.images": 2_880_000, "train.milestones": [2 / 3, 8 / 9]},
     "3x": {"train.images": 4_320_000, "train.milestones": [7 / 9, 25 / 27]},  # 270,000; 210,000 and 250,000
+    # 200 and 400 epochs of COCO, down near the end. Ref: detectron2, configs/new_baselines
+    "200ep": {"train.images": 23_600_000, "train.milestones": [8 / 9, 26 / 27]},
+    "400ep": {"train.images": 47_200_000, "train.milestones": [8 / 9, 26 / 27]},
     # 160,000 steps, down at 120,000. Ref: Mask R-CNN, section 3.1
     "paper": {"train.images": 2_560_000, "train.milestones": [3 / 4]},
 }

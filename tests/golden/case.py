@@ -128,9 +128,10 @@ class Golden:
 
     @staticmethod
     def level(key: str) -> str:
-        """Our name of the map of a key: "features/res4" and "bottom_up/p2" are c4, "fpn/p2" and "fpn_p2" are p2."""
-        if key.startswith("bottom_up/p"):
-            return f"c{int(key[-1]) + 2}"
+        """Our name of the map of a key: "features/res4", "bottom_up/p2" and "bottom_up/s3" are c4, "fpn/p2" is p2."""
+        first = {"p": 0, "s": 1}.get(key.removeprefix("bottom_up/")[0])  # number of the map that is c2
+        if key.startswith("bottom_up/") and first is not None:
+            return f"c{int(key[-1]) - first + 2}"
         return key.replace("fpn_", "fpn/").split("/")[1].replace("res", "c")
 
     def assert_tap(self, key: str, ours: np.ndarray) -> None:

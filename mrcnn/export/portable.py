@@ -28,6 +28,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.errors import InputError
+from mrcnn.export.check import expect_axis_aligned
 from mrcnn.export.errors import ExportError, reason, refuse_panoptic
 from mrcnn.migrations import migrate_model
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
@@ -64,10 +65,11 @@ def portable_graph(model: Any, align: LevelAlign, *, keep_loops: bool = False) -
         keep_loops: loops stay functions (`While`); else they become switches and merges, as TensorFlow 1 had them.
 
     Raises:
-        ExportError: the model pools RoIs otherwise than by RoIAlign, or has a semantic branch.
+        ExportError: the model pools RoIs otherwise than by RoIAlign, its boxes are rotated, or it has a semantic branch.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    expect_axis_aligned(model)
     refuse_panoptic(model)
     for head in (model.config.box_head, *model.config.heads):
         if head.pool.op != "align":

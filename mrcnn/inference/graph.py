@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.errors import InputError
 from mrcnn.inference.agreement import CheckedRun
 from mrcnn.inference.prepare import Prepared, image_spec, make_batch
 from mrcnn.modeling.precision import in_precision, is_unchecked, precision_of
+from mrcnn.ops.box_geometry import ALIGNED
 from mrcnn.structures.tensors import SEMANTIC_LOGITS
 
 Run = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
@@ -57,6 +59,19 @@ def _graph(model: Any, semantic: bool) -> Run:
 
         graphs[precision] = tf.function(forward, input_signature=[image_spec(model.config.input)])
     return graphs[precision]
+
+
+def refuse_rotated(model: Any, function: str) -> None:
+    """Refuse a model of rotated boxes where only axis-aligned ones can be joined.
+
+    Raises:
+        InputError: names the function and the field of the config.
+    """
+    rpn = model.config.rpn
+    if rpn.geometry is not ALIGNED:
+        raise InputError(
+            f"{function}: model.rpn is {type(rpn).__name__}, whose rotated boxes it cannot join; call mrcnn.detect"
+        )
 
 
 def run_batch(run: Run, batch: list[Prepared]) -> dict[int, tuple[Prepared, dict[str, np.ndarray]]]:

@@ -16,6 +16,7 @@ from mrcnn.migrations import migrate_model
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.batch_checks import expect_batch, expect_keys, refuse_images
+from mrcnn.modeling.compatibility import check_geometry
 from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, check_heads
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
@@ -78,6 +79,7 @@ class MaskRCNNConfig(BaseConfig):
                 )
         check_stuff(self.semantic_head, self.stuff_names, self.stuff_category_ids)
         check_heads((self.box_head, *self.heads), (*RPN_LOSSES, SEMANTIC_LOSS, "loss"))
+        check_geometry(self.rpn, self.box_head, self.heads, self.input)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MaskRCNNConfig:
@@ -189,7 +191,7 @@ class MaskRCNN(TrainStep):
         # A deliberate exception to static shapes: padded entries in a mask head are a fifth of all arithmetic.
         detections = trim_padding(padded)
         for head in self.heads:
-            pooled_from = (features, detections.boxes, detections.valid, window)
+            pooled_from = (features, detections.rois, detections.valid, window)
             pred = head(*pooled_from, training=training, class_ids=detections.class_ids)
             detections = head.attach(detections, pred)
         return pad_to(detections, padded).to_dict() | self._semantic_output(features, training)
@@ -228,6 +230,7 @@ class MaskRCNN(TrainStep):
     ) -> dict[str, LossTerm]:
         """Every loss as sum and count, for a batch with ground truth."""
         batch = trim_ground_truth(batch)
+        _expect_true_boxes(self.config.rpn, batch)
         end = self.config.input.end_offset  # true boxes are edges; the model's may name the last pixel
         batch["gt_boxes"] += tf.constant([0.0, 0.0, end, end])
         terms = self.rpn.loss(output, batch, features, self.anchor_sample(output, batch))
@@ -252,7 +255,7 @@ class MaskRCNN(TrainStep):
     def roi_sample(self, output: RPNOutput, batch: Batch) -> RoiSample:
         """The RoIs that the heads train on, drawn from the RPN's proposals; see `roi_sampler.sample_rois`."""
         proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=True)
-        return sample_rois(proposals, batch, self.config.roi_sampler)
+        return sample_rois(proposals, batch, self.config.roi_sampler, self.config.rpn.geometry)
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -320,6 +323,19 @@ class MaskRCNN(TrainStep):
         inside = {f"{self.backbone.name}/{layer.name}": layer for layer in self.backbone.layers}
         stable = stable_names(inside, generated_names(self.backbone))
         return {layer.name: layer for layer in self.layers} | {stable[path]: layer for path, layer in inside.items()}
+
+
+def _expect_true_boxes(config: RPNConfig, batch: Batch) -> None:
+    """Refuses a batch without the kind of true boxes that a model is made of.
+
+    Raises:
+        InputError: names the key and the field.
+    """
+    key = config.geometry.ground_truth
+    if key not in batch:
+        raise InputError(
+            f"rpn: {type(config).__name__} trains on {key}, but the batch has none; set data.rotated_boxes to true"
+        )
 
 
 def _named_terms(head: RoiHead, terms: dict[str, LossTerm]) -> dict[str, LossTerm]:

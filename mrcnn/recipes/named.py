@@ -22,6 +22,7 @@ from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.heads.rotated_box import RotatedBoxHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
@@ -30,6 +31,7 @@ from mrcnn.modeling.roi_pooling import RoiOp, RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.modeling.rpn.rotated import RotatedRPNConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes.recipe import Recipe, load
 from mrcnn.recipes.train_config import TrainConfig
@@ -160,6 +162,16 @@ def _cityscapes(steps: int = 24_000) -> Recipe:
     )
 
 
+def _rotated_mask_rcnn() -> Recipe:
+    """Boxes that turn with their objects, for elongated ones in any direction. Ref: Ma et al., arXiv 1703.01086."""
+    recipe = _paper(
+        rpn=RotatedRPNConfig(),
+        box_head=RotatedBoxHeadConfig(),
+        heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14, op="align_rotated")),),
+    )
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, rotated_boxes=True))
+
+
 def _faster_rcnn() -> Recipe:
     """Boxes only. Ref: Feature Pyramid Networks, section 5.2."""
     return dataclasses.replace(_paper(heads=()), train=TrainConfig(best_by="val_box/AP"))
@@ -288,6 +300,7 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
         backbone=ResNetConfig(deformable=DeformableConfig()), box_head=CascadeBoxHeadConfig()
     ),
     "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv": _cascade_mask_rcnn_x152,
+    "rotated_mask_rcnn_r50_fpn": _rotated_mask_rcnn,
     "faster_rcnn_r50_fpn": _faster_rcnn,
     "faster_rcnn_mobilenetv3_fpn": _faster_rcnn_mobilenetv3,
     "faster_rcnn_mobilenetv3_320_fpn": lambda: _faster_rcnn_mobilenetv3(is_small=True),

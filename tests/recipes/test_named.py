@@ -38,6 +38,7 @@ NAMES = (
     "cascade_mask_rcnn_r50_fpn",
     "cascade_mask_rcnn_r50_fpn_dconv",
     "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv",
+    "rotated_mask_rcnn_r50_fpn",
     "faster_rcnn_r50_fpn",
     "faster_rcnn_mobilenetv3_fpn",
     "faster_rcnn_mobilenetv3_320_fpn",

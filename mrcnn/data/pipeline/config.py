@@ -33,6 +33,7 @@ class DataConfig(BaseConfig):
     max_instances: int = 100  # G; of more objects the largest are kept
     mask_side: int = 112  # K
     full_masks: bool = False  # masks in the whole image too: G x height x width bytes an image
+    rotated_boxes: bool = False  # true boxes as rectangles of least area around the masks too, for a rotated RPN
     num_joints: int = 0  # J; 0: no keypoints
     aspect_grouping: bool = True  # landscape and portrait images never share a batch
     min_visible: float = 0.1  # objects of which a crop leaves less are dropped

@@ -65,7 +65,7 @@ def portable_graph(model: Any, align: LevelAlign, *, keep_loops: bool = False) -
         keep_loops: loops stay functions (`While`); else they become switches and merges, as TensorFlow 1 had them.
 
     Raises:
-        ExportError: the model pools RoIs otherwise than by RoIAlign, its boxes are rotated, or it has a semantic branch.
+        ExportError: the model pools RoIs otherwise than by RoIAlign, or has rotated boxes or a semantic branch.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 

@@ -50,7 +50,7 @@ def _graph(model: Any) -> Run:
             own: Any = alive()
             return dict(own(batch, training=False))
 
-        graphs[precision] = tf.function(forward, input_signature=[image_spec(model.config.input)])
+        graphs[precision] = tf.function(forward, input_signature=[image_spec(model.config.input)], autograph=False)
     return graphs[precision]
 
 

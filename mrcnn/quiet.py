@@ -44,7 +44,7 @@ def import_tensorflow() -> None:
 
 @contextlib.contextmanager
 def _collector_off() -> Iterator[None]:
-    """No search for garbage meanwhile, nor later among what was imported: half a million objects, all of them in use."""
+    """No search for garbage meanwhile, nor later among what was imported: half a million objects, all in use."""
     was_on = gc.isenabled()
     gc.disable()
     try:

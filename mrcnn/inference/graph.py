@@ -60,7 +60,7 @@ def refuse_rotated(model: Any, function: str) -> None:
     Raises:
         InputError: names the function and the field of the config.
     """
-    rpn = model.config.rpn
+    rpn = getattr(model.config, "rpn", None)  # what an export is loaded as has none
     if rpn.geometry is not ALIGNED:
         raise InputError(
             f"{function}: model.rpn is {type(rpn).__name__}, whose rotated boxes it cannot join; call mrcnn.detect"

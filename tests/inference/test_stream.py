@@ -367,7 +367,7 @@ def test_calls_from_many_threads_equal_one_after_the_other(real_model):
         for results in pool.map(requests, range(8)):
             for i, instances in results:
                 same(instances, expected[i])
-    assert graph._graphs[real_model].experimental_get_tracing_count() == 1
+    assert graph._graphs[real_model]["float32"].experimental_get_tracing_count() == 1
 
 
 def test_a_batch_given_up_does_not_harm_the_next(model):

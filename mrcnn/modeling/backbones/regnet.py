@@ -18,7 +18,7 @@ from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.normalize import NormKind
 
 _MAX_BLOCKS, _MAX_WIDTH = 64, 16384  # a config comes from a file as well
-_TITLES = {
+_TITLES: dict[tuple[tuple[int, ...], tuple[int, ...], float], str] = {
     ((2, 5, 14, 2), (80, 240, 560, 1360), 0.0): "RegNetX 4GF",
     ((2, 6, 12, 2), (128, 192, 512, 1088), 0.25): "RegNetY 4GF",
 }

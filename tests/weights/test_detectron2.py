@@ -23,6 +23,7 @@ GOLDENS = {
     "d2_mask_r50_fpn_gn": "detectron2 R-50-FPN GN, 80 classes, box + mask",
     "d2_mask_r50_fpn_lsj": "detectron2 R-50-FPN SyncBN, 80 classes, box + mask",
     "d2_mask_regnetx_4gf_fpn_lsj": "detectron2_imagenet_pixels RegNetX 4GF-FPN SyncBN, 80 classes, box + mask",
+    "d2_pointrend_r50_fpn": "detectron2 R-50-FPN, 80 classes, box + PointRend mask",
     "d2_mask_r50_c4": "detectron2 R-50-C4, 80 classes, box + mask",
     "d2_mask_r50_dc5": "detectron2 R-50-DC5, 80 classes, box + mask",
     "d2_mask_x50_32x4d_fpn": "detectron2_imagenet_pixels X-50-32x4d-FPN, 80 classes, box + mask",

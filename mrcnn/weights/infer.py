@@ -12,6 +12,7 @@ from mrcnn.modeling.backbones import mobilenet_v3
 from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import NormKind
+from mrcnn.weights import vit
 from mrcnn.weights.name_map import ROI_STAGE
 from mrcnn.weights.network import Network
 from mrcnn.weights.report import WeightsError
@@ -65,7 +66,7 @@ def expect_standard_anchors(network: Network, source: str) -> None:
     Raises:
         WeightsError: neither 3 on a pyramid nor 15 on a single map.
     """
-    expected = 3 if network["neck"] == "fpn" else 15
+    expected = 3 if network["neck"] in ("fpn", "simple_fpn") else 15
     if network.anchors_per_cell != expected:
         raise WeightsError(
             f"{source}: {network.anchors_per_cell} anchors per cell, expected {expected}; "
@@ -129,6 +130,8 @@ def _backbone(look: _Look) -> dict[str, Any]:
         return _mobilenet(look)
     if look.has("backbone/stage2_block1_attention/"):
         return _swin(look)
+    if look.has("backbone/stem_patches/"):
+        return vit.sizes_of(look)
     return _convnext(look) if look.has("backbone/stem_conv/") else _resnet(look)
 
 
@@ -247,6 +250,8 @@ def _neck(look: _Look) -> dict[str, Any]:
         look(f"fpn/output{level}/kernel")
     first = f"fpn/lateral{maps[0]}"
     channels, norm = look(f"{first}/kernel")[0], look.norm(first)
+    if look.has("fpn/enlarge3/"):
+        return {"neck": "simple_fpn", "neck.channels": channels, "neck.norm": norm}
     return {"neck": "fpn" if kind == "dc5" else kind, "neck.channels": channels, "neck.norm": norm}
 
 

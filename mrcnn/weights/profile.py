@@ -22,6 +22,7 @@ from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.backbones.vit import ViTConfig
 from mrcnn.modeling.heads.base import RoiHeadConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
@@ -30,8 +31,10 @@ from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+from mrcnn.modeling.necks.base import NeckConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
+from mrcnn.modeling.necks.simple_feature_pyramid import SimpleFeaturePyramidConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
@@ -88,7 +91,12 @@ class Profile(BaseConfig):
             "dilate_c5": kind == "dc5",
         }
         backbone: BackboneConfig
-        others = {"convnext": ConvNeXtConfig, "swin": SwinConfig, "mobilenet_v3": MobileNetV3Config}
+        others: dict[str, type[BackboneConfig]] = {
+            "convnext": ConvNeXtConfig,
+            "swin": SwinConfig,
+            "vit": ViTConfig,
+            "mobilenet_v3": MobileNetV3Config,
+        }
         other = others.get(overrides.get("backbone", "resnet"))
         if other is not None:
             backbone = other(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
@@ -99,7 +107,9 @@ class Profile(BaseConfig):
             shared = ("norm", "epsilon", "stride_in_1x1", "groups", "width_per_group")
             stage = Res5Config(**{name: getattr(backbone, name) for name in shared})
         pool = replace(self.pool, **own["pool"])
-        if kind != "fpn":
+        necks: dict[str, type[NeckConfig]] = {"fpn": FPNConfig, "simple_fpn": SimpleFeaturePyramidConfig}
+        is_pyramid = kind in necks
+        if not is_pyramid:
             pool = replace(pool, levels=(map_name,), sampling_ratio=self.single_map_sampling_ratio)
         heads: list[RoiHeadConfig] = []
         if own["mask_head"]:
@@ -107,11 +117,10 @@ class Profile(BaseConfig):
             heads.append(self._mask_head(replace(pool, size=14), norms | own["mask_head"]))
         if own["keypoint_head"]:
             heads.append(replace(self.keypoint_head, pool=replace(pool, size=14), **own["keypoint_head"]))
-        is_pyramid = kind == "fpn"
         return MaskRCNNConfig(
             num_classes=overrides["num_classes"],
             backbone=backbone,
-            neck=FPNConfig(**own["neck"]) if is_pyramid else PassThroughConfig(levels=(map_name,)),
+            neck=necks[kind](**own["neck"]) if is_pyramid else PassThroughConfig(levels=(map_name,)),
             rpn=self._rpn(own, map_name, is_pyramid),
             roi_sampler=replace(self.roi_sampler, **own["roi_sampler"]),
             roi_stage=stage,

@@ -30,6 +30,8 @@ GOLDENS = {
     "d2_mask_r50_fpn_dconv": "detectron2 R-50-DCNv1-FPN, 80 classes, box + mask",
     "d2_mask_r50_fpn_dconv_v2": "detectron2 R-50-DCNv2-FPN, 80 classes, box + mask",
     "d2_cascade_r50_fpn": "detectron2 R-50-FPN, 80 classes, cascade box + mask",
+    "d2_mask_vitdet": "detectron2 ViT Ti-simple FPN, 80 classes, box + mask",
+    "d2_cascade_vitdet": "detectron2 ViT Ti-simple FPN, 80 classes, cascade box + mask",
 }
 
 
@@ -188,11 +190,15 @@ def test_a_cascade_on_a_swin() -> None:
     ("name", "expected"),
     [
         ("backbone.bottom_up.absolute_pos_embed", "absolute positions"),
-        ("backbone.bottom_up.pos_embed", "only ResNet, ResNeXt and Swin"),
-        ("backbone.net.blocks.0.attn.qkv.weight", "only ResNet, ResNeXt and Swin"),
+        ("backbone.bottom_up.pos_embed", "only ResNet, ResNeXt, Swin and plain ViT"),
+        ("backbone.net.blocks.2.residual.conv1.weight", "convolutional blocks"),
+        ("roi_heads.densepose_head.body_conv_fcn1.weight", "DensePose"),
+        ("roi_heads.decoder.scale_heads.0.0.weight", "DensePose"),
+        ("backbone.trident.conv.weight", "TridentNet"),
+        ("head.bbox_tower.0.weight", "TensorMask"),
     ],
 )
-def test_other_transformers_are_refused(name: str, expected: str) -> None:
+def test_other_projects_are_refused(name: str, expected: str) -> None:
     with pytest.raises(WeightsError, match=expected):
         detectron2.describe(golden_shapes("d2_mask_swin_t_fpn") | {name: Shape(1)})
 

@@ -203,8 +203,8 @@ def _dashed_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: 
     length = float(np.linalg.norm(end - start))
     along = (end - start) / max(length, 1.0)
     for first in np.arange(0, min(length, 2 * sum(canvas.shape[:2])), 2 * _DASH):
-        dash = np.stack([start + along * first, start + along * min(first + _DASH, length)])
-        cv2.line(canvas, *np.round(dash).astype(int).tolist(), color, thickness, cv2.LINE_AA)
+        a, b = (np.round(start + along * at).astype(int).tolist() for at in (first, min(first + _DASH, length)))
+        cv2.line(canvas, a, b, color, thickness, cv2.LINE_AA)
 
 
 def _first_corner(box: np.ndarray) -> tuple[int, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import keras
@@ -125,12 +125,18 @@ class ConvNorm(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """[B, H, W, in] -> [B, ceil(H / stride), ceil(W / stride), out]."""
+        return self.apply_with(lambda kernel: self._convolve(inputs, kernel), inputs.dtype, training)
+
+    def apply_with(
+        self, convolve: Callable[[tf.Tensor], tf.Tensor], dtype: tf.DType, training: bool | None
+    ) -> tf.Tensor:
+        """Norm and activation of what `convolve` makes of the kernel in `dtype`, which may hold the norm's scale."""
         kernel = tf.convert_to_tensor(self.kernel)
         shift = None
         if isinstance(self.norm, FrozenBatchNorm):
             scale, shift = self.norm.scale_shift()
             kernel = kernel * (scale[:, None] if self.depthwise else scale)
-        outputs = self._convolve(inputs, tf.cast(kernel, inputs.dtype))
+        outputs = convolve(tf.cast(kernel, dtype))
         if shift is not None:
             outputs = tf.nn.bias_add(outputs, tf.cast(shift, outputs.dtype))
         elif self.norm is None:

@@ -84,9 +84,10 @@ def load_resnet(
     _check_conventions(source.title, is_gn, config, path)
     theirs = {source.prefix + name: array for name, array in contents.arrays.items()}
     converted = source.to_ours(theirs, _network(config))
-    # A non-local block, which no classifier has, begins as the identity and stays as it is.
+    # What no classifier has stays as it begins: a non-local block as the identity, offsets as zeros.
     layers = [layer for layer in backbone.layers if not isinstance(layer, NonLocalBlock)]
-    variables = {f"backbone/{v.path}": v for layer in layers for v in layer.weights}
+    own = [v for layer in layers for v in layer.weights if "_conv2_offset/" not in v.path]
+    variables = {f"backbone/{v.path}": v for v in own}
     if roi_stage is not None:
         variables |= {f"{ROI_STAGE}/{v.path}": v for v in roi_stage.weights}
     arrays: dict[str, Any] = {}

@@ -11,6 +11,7 @@ import yaml
 from mrcnn import recipes
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.non_local import NonLocalConfig
 from mrcnn.recipes import Recipe
 
@@ -21,6 +22,8 @@ NAMES = (
     "mask_rcnn_x101_32x8d_fpn",
     "mask_rcnn_x152_32x8d_fpn",
     "mask_rcnn_r50_fpn_nl",
+    "mask_rcnn_r50_fpn_dconv",
+    "mask_rcnn_x101_32x8d_fpn_dconv",
     "mask_rcnn_r50_c4",
     "mask_rcnn_r50_c4_roipool",
     "mask_rcnn_r50_c4_roiwarp",
@@ -30,7 +33,12 @@ NAMES = (
     "mask_rcnn_r101_c5",
     "mask_rcnn_r50_dc5",
     "mask_rcnn_r50_fpn_gn",
+    "mask_rcnn_r50_fpn_lsj",
+    "mask_rcnn_r101_fpn_lsj",
     "cascade_mask_rcnn_r50_fpn",
+    "cascade_mask_rcnn_r50_fpn_dconv",
+    "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv",
+    "rotated_mask_rcnn_r50_fpn",
     "faster_rcnn_r50_fpn",
     "faster_rcnn_mobilenetv3_fpn",
     "faster_rcnn_mobilenetv3_320_fpn",
@@ -93,6 +101,18 @@ def test_other_networks_are_trained_by_adamw_at_several_scales():
     assert light.override({"model.backbone": lite.model.backbone.to_dict()}) == lite
 
 
+def test_large_scale_jitter():
+    """Ref: detectron2, configs/new_baselines: 184,375 steps of 64 at 0.1, down at 163,889 and 177,546."""
+    recipe, long = recipes.get("mask_rcnn_r101_fpn_lsj"), recipes.get("mask_rcnn_r101_fpn_lsj_400ep")
+    model, data, train = recipe.model, recipe.data, recipe.train
+    assert (model.backbone.depth, model.backbone.freeze_at, model.rpn.num_convs) == (101, 0, 2)
+    norms = (model.backbone.norm, model.neck.norm, model.box_head.conv_norm, model.heads[0].conv_norm)
+    assert norms == ("sync_bn",) * 4
+    assert (data.crop, data.scale_jitter, data.scale_distribution) == ((1024, 1024), (0.1, 2.0), "uniform")
+    assert train.images == 184_375 * 64 and train.learning_rate * 4 == 0.1 and long.train.images == 4 * train.images
+    assert [round(part * 184_375) for part in long.train.milestones] == [163_889, 177_546]
+
+
 @pytest.mark.parametrize(
     "name, depth, level, stride, op",
     [
@@ -132,6 +152,14 @@ def test_recipes_of_the_later_gains():
     assert joints.model.heads[0].non_local == NonLocalConfig()
     none = {"model.heads.0.non_local": None, "model.backbone.non_local": None}
     assert joints.override(none) == recipes.get("keypoint_rcnn_r50_fpn")
+
+
+@pytest.mark.parametrize("plain", ["mask_rcnn_r50_fpn", "mask_rcnn_x101_32x8d_fpn", "cascade_mask_rcnn_r50_fpn"])
+def test_deformable_recipes_are_the_plain_ones_with_other_convolutions(plain):
+    """Ref: Deformable Convolutional Networks, section 4.1."""
+    deformable = recipes.get(f"{plain}_dconv")
+    assert deformable.model.backbone.deformable == DeformableConfig(stages=(3, 4, 5), modulated=False, groups=1)
+    assert deformable.override({"model.backbone.deformable": None}) == recipes.get(plain)
 
 
 @pytest.mark.parametrize(

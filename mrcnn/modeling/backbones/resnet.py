@@ -13,6 +13,7 @@ import keras
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig, freeze_stages
+from mrcnn.modeling.deformable import DeformableConfig, DeformableConvNorm
 from mrcnn.modeling.layers import ConvNorm
 from mrcnn.modeling.non_local import NonLocalBlock, NonLocalConfig
 from mrcnn.modeling.normalize import NormKind
@@ -41,6 +42,8 @@ class ResNetConfig(BackboneConfig):
     # A block before the last one of stage 4 in which every cell looks at all others; none: none.
     # Ref: Non-local Neural Networks, section 5.3
     non_local: NonLocalConfig | None = None
+    # Stages whose 3x3 convolutions are deformable; none: none.
+    deformable: DeformableConfig | None = None
 
     def __post_init__(self) -> None:
         if self.groups < 1 or self.width_per_group < 1:
@@ -49,13 +52,21 @@ class ResNetConfig(BackboneConfig):
             )
         if self.dilate_c5 and self.last_stage < 5:
             raise ConfigError(f"dilate_c5: there is no stage 5 with last_stage {self.last_stage}")
+        if self.deformable is not None and self.deformable.stages[-1] > self.last_stage:
+            raise ConfigError(
+                f"deformable.stages: {list(self.deformable.stages)} go beyond last_stage {self.last_stage}; stage 5"
+                " that runs on RoIs has none"
+            )
 
     @property
     def title(self) -> str:
-        """E.g. "ResNet 50", "ResNeXt 101 32x8d"."""
+        """E.g. "ResNet 50", "ResNeXt 101 32x8d", "ResNet 50 DCNv2" with modulated deformable convolutions."""
+        name = f"ResNet {self.depth}"
         if self.groups > 1:
-            return f"ResNeXt {self.depth} {self.groups}x{self.width_per_group}d"
-        return f"ResNet {self.depth}"
+            name = f"ResNeXt {self.depth} {self.groups}x{self.width_per_group}d"
+        if self.deformable is None:
+            return name
+        return f"{name} DCNv{2 if self.deformable.modulated else 1}"
 
     @property
     def channels(self) -> dict[str, int]:
@@ -78,6 +89,7 @@ class ResNetConfig(BackboneConfig):
         features = {}
         for number in range(2, self.last_stage + 1):
             dilated = number == 5 and self.dilate_c5
+            is_deformable = self.deformable is not None and number in self.deformable.stages
             stage = ResNetStage(
                 number,
                 num_blocks=BLOCKS[self.depth][number - 2],
@@ -89,6 +101,7 @@ class ResNetConfig(BackboneConfig):
                 norm=self.norm,
                 epsilon=self.epsilon,
                 non_local=self.non_local if number == 4 else None,
+                deformable=self.deformable if is_deformable else None,
             )
             x = stage(x, f"stage{number}_")
             features[f"c{number}"] = x
@@ -111,6 +124,7 @@ class ResNetStage:
     norm: NormKind = "frozen_bn"
     epsilon: float = 1e-5
     non_local: NonLocalConfig | None = None  # of a block before its last one
+    deformable: DeformableConfig | None = None  # of all its 3x3 convolutions
 
     @property
     def channels(self) -> int:
@@ -131,9 +145,12 @@ class ResNetStage:
         strides = (stride, 1) if self.stride_in_1x1 else (1, stride)
         norm = (self.norm, self.epsilon)
         y = _conv(width, 1, strides[0], "relu", *norm, name=f"{name}_conv1")(x)
-        y = _conv(
-            width, 3, strides[1], "relu", *norm, groups=self.groups, dilation=self.dilation, name=f"{name}_conv2"
-        )(y)
+        options: dict[str, Any] = {"groups": self.groups, "dilation": self.dilation, "name": f"{name}_conv2"}
+        if self.deformable is None:
+            y = _conv(width, 3, strides[1], "relu", *norm, **options)(y)
+        else:
+            offsets = self.deformable.offsets(strides[1], self.dilation, f"{name}_conv2_offset")(y)
+            y = _conv(width, 3, strides[1], "relu", *norm, config=self.deformable, **options)([y, offsets])
         y = _conv(self.channels, 1, 1, None, *norm, name=f"{name}_conv3")(y)
         if project:
             x = _conv(self.channels, 1, stride, None, *norm, name=f"{name}_shortcut")(x)
@@ -144,10 +161,11 @@ class ResNetStage:
 def _conv(
     filters: int, kernel_size: int, stride: int, activation: str | None, norm: NormKind, epsilon: float, **kwargs: Any
 ) -> ConvNorm:
-    """ConvNorm with He et al.'s normal initialization by fan-out, as in the published training code."""
+    """ConvNorm, deformable if there is a `config` of that, with He et al.'s normal initialization by fan-out."""
     # An initializer of its own for each: one shared instance would draw equal kernels.
     initializer = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-    return ConvNorm(
+    layer = DeformableConvNorm if "config" in kwargs else ConvNorm
+    return layer(
         filters,
         kernel_size,
         stride,

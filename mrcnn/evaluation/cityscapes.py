@@ -25,11 +25,11 @@ from PIL import Image
 
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.street_maps import CITYSCAPES
-from mrcnn.data.rle import RLE, encode_masks
+from mrcnn.data.rle import encode_masks
 from mrcnn.errors import InputError
 from mrcnn.evaluation.metric import GroundTruth, Metric
 from mrcnn.structures.instances import Instances
-from mrcnn.structures.records import ImageRecord
+from mrcnn.structures.records import RLE, ImageRecord
 
 _GROUND_TRUTH = "_gtFine_instanceIds.png"
 _IMAGE = "_leftImg8bit.png"
@@ -197,19 +197,20 @@ class CityscapesMetric(Metric):
             raise InputError('evaluation by Cityscapes needs its package: pip install "mrcnn-keras[cityscapes]"')
         with tempfile.TemporaryDirectory() as temporary:
             folder = (self._folder or Path(temporary) / "results").absolute()
+            answer = Path(temporary) / "answer.json"
             request = {
                 "folder": os.fspath(folder),
                 "predictions": [os.fspath(file) for file in self.write(folder)],
                 "ground_truth": [os.path.abspath(file) for file, _ in self._images.values()],
                 "cache": os.path.join(temporary, "gtInstances.json"),
-                "answer": os.path.join(temporary, "answer.json"),
+                "answer": os.fspath(answer),
             }
             command = [sys.executable, "-c", _PROGRAM]
             done = subprocess.run(command, input=json.dumps(request), cwd=temporary, capture_output=True, text=True)
-            if done.returncode or not os.path.exists(request["answer"]):  # it ends with status -1, or 0
+            if done.returncode or not answer.exists():  # it ends with status -1, or 0
                 words = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
                 raise InputError(f"the official evaluation of Cityscapes failed: {words[-1]}")
-            return self._named(json.loads(Path(request["answer"]).read_text()))
+            return self._named(json.loads(answer.read_text(encoding="utf-8")))
 
     def _named(self, averages: dict[str, Any]) -> dict[str, float]:
         numbers = {"AP": averages.get("allAp"), "AP50": averages.get("allAp50%")}

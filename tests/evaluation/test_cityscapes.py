@@ -99,8 +99,8 @@ def test_numbers_of_hand_made_pages(tmp_path):
     # A person found with IoU 300 / 400 = 0.75, which exceeds 5 of the 10 thresholds; a car found exactly; a second car
     # missed; a bicycle predicted where a group of bicycles is, which counts neither way.
     record = page(tmp_path, 1, v24001=region(0, 0), v26001=region(0, 30), v26002=region(30, 0), v33=region(30, 40))
-    found = (("person", 0.9, region(0, 0, 15, 20)), ("car", 0.8, region(0, 30)), ("bicycle", 0.7, region(30, 40)))
-    metric.update(1, record, detections(*found))
+    predicted = (("person", 0.9, region(0, 0, 15, 20)), ("car", 0.8, region(0, 30)), ("bicycle", 0.7, region(30, 40)))
+    metric.update(1, record, detections(*predicted))
     # A rider of whom nothing is found.
     metric.update(2, page(tmp_path, 2, v25001=region(0, 0)), detections())
     numbers = metric.compute()

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from mrcnn.export.tflite import load_tflite as load_tflite
     from mrcnn.inference import detect as detect
     from mrcnn.inference import detect_augmented as detect_augmented
+    from mrcnn.inference import detect_panoptic as detect_panoptic
     from mrcnn.inference import detect_tiled as detect_tiled
     from mrcnn.inference import iter_detect as iter_detect
     from mrcnn.inference import set_threads as set_threads
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from mrcnn.quiet import quiet_start as quiet_start
     from mrcnn.recipes import Recipe as Recipe
     from mrcnn.structures.instances import Instances as Instances
+    from mrcnn.structures.panoptic import PanopticSegments as PanopticSegments
     from mrcnn.structures.records import Annotation as Annotation
     from mrcnn.structures.result_format import ResultWriter as ResultWriter
     from mrcnn.training.devices import join_workers as join_workers
@@ -101,6 +103,7 @@ _HOME = {
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "MrcnnError": "mrcnn.errors",
+    "PanopticSegments": "mrcnn.structures.panoptic",
     "ReadOptions": "mrcnn.data.read_options",
     "Recipe": "mrcnn.recipes",
     "ResultWriter": "mrcnn.structures.result_format",
@@ -113,6 +116,7 @@ _HOME = {
     "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",
     "detect_augmented": "mrcnn.inference",
+    "detect_panoptic": "mrcnn.inference",
     "detect_tiled": "mrcnn.inference",
     "diagnose": "mrcnn.doctor",
     "download_weights": "mrcnn.weights.download",

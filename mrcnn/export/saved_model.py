@@ -19,7 +19,7 @@ from mrcnn.export import tf_serving
 from mrcnn.export.base import Exporter, ExportOptions
 from mrcnn.export.check import expect_axis_aligned, expect_within
 from mrcnn.export.compare import ACCEPTED, ACCEPTED_IN_HALF, Difference, full_precision
-from mrcnn.export.errors import ExportError
+from mrcnn.export.errors import ExportError, refuse_panoptic
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
 from mrcnn.export.served_check import Request, compare_served, noise_images, read_images, requests_of, to_warm_up
 from mrcnn.export.versions import expect_versions, make_folder, move
@@ -118,6 +118,7 @@ def export_saved_model(
     """
     path = Path(path)
     expect_axis_aligned(model)
+    refuse_panoptic(model)
     if masks not in MAX_PIXELS:
         raise InputError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
     limits = Limits(

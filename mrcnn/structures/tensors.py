@@ -35,6 +35,13 @@ GROUND_TRUTH_KEY = "gt_boxes"
 """A batch that has this key carries ground truth: the model then returns losses, otherwise detections."""
 
 
+SEMANTIC_KEY = "gt_semantic"
+"""Key of the semantic maps in a batch."""
+
+SEMANTIC_LOGITS = "semantic_logits"
+"""Key of what a semantic branch says in the outputs of a model: one map an image, not one value a detection."""
+
+
 class RPNOutput(NamedTuple):
     """What the region proposal network predicts for every anchor, levels concatenated fine to coarse."""
 
@@ -120,6 +127,7 @@ def batch_spec(
     channels: int = 3,
     with_ground_truth: bool = True,
     full_masks: bool = False,
+    semantic_maps: bool = False,
     rotated_boxes: bool = False,
     image_dtype: tf.DType = tf.uint8,
 ) -> dict[str, tf.TensorSpec]:
@@ -135,7 +143,9 @@ def batch_spec(
     are neither object nor background; `gt_valid` bool[B, G]; `seed` i32[B, 2], the stateless seed of every random
     choice made for that image; `gt_keypoints` f32[B, G, J, 3] (x, y, visibility) when `num_joints` > 0; with
     `rotated_boxes` also `gt_rotated_boxes` f32[B, G, 5], (cy, cx, h, w, angle in degrees counter-clockwise), the
-    rectangle of least area around each mask; and with `full_masks` also `gt_full_masks` u8[B, G, H, W], the masks in
+    rectangle of least area around each mask; with `semantic_maps` also
+    `gt_semantic` u8[B, H, W], of each pixel of the padded image 0 (a thing), 1..S (a stuff class) or 255 (nothing is
+    said, as in the padding); and with `full_masks` also `gt_full_masks` u8[B, G, H, W], the masks in
     the padded image, from which a mask head can make its targets as other programs do.
     """
     b, g, k = batch_size, max_instances, mask_side
@@ -156,6 +166,8 @@ def batch_spec(
         }
         if full_masks:
             spec["gt_full_masks"] = tf.TensorSpec([b, g, height, width], tf.uint8, "gt_full_masks")
+        if semantic_maps:
+            spec[SEMANTIC_KEY] = tf.TensorSpec([b, height, width], tf.uint8, SEMANTIC_KEY)
         if rotated_boxes:
             spec["gt_rotated_boxes"] = tf.TensorSpec([b, g, 5], tf.float32, "gt_rotated_boxes")
         if num_joints:

@@ -65,6 +65,9 @@ _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"roi_heads\.mask_head\.(deconv|predictor)", lambda m: f"mask_head/{_MASK[m[1]]}"),
     (r"roi_heads\.keypoint_head\.conv_fcn(\d+)", lambda m: f"keypoint_head/convs/conv{m[1]}"),
     (r"roi_heads\.keypoint_head\.score_lowres", lambda m: "keypoint_head/deconv"),
+    # Every other one of these is a doubling, which has no weights.
+    (r"sem_seg_head\.(p\d)\.(\d*[02468])", lambda m: f"semantic_head/{m[1]}_conv{int(m[2]) // 2 + 1}"),
+    (r"sem_seg_head\.predictor", lambda m: "semantic_head/predictor"),
 )
 _UNSUPPORTED = (
     (r"roi_heads\.res5\.\d+\.conv2_offset\.", "deformable convolutions on RoIs are not supported"),
@@ -136,7 +139,7 @@ def describe(
         assumptions.append("anchors as in the base configuration")
     classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
     # Batch norm outside the backbone is the synchronized one in all published models.
-    norms = ("neck.norm", "box_head.conv_norm", "mask_head.conv_norm")
+    norms = ("neck.norm", "box_head.conv_norm", "mask_head.conv_norm", "semantic_head.norm")
     live = {path: "sync_bn" for path in norms if network.overrides.get(path) == "bn"}
     return network.changed(
         {"backbone.norm": norm, "backbone.stride_in_1x1": stride_in_1x1, **live, **anchors},

@@ -12,7 +12,9 @@ from mrcnn.modeling.backbones import mobilenet_v3
 from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import NormKind
+from mrcnn.modeling.semantic_head import SemanticHeadConfig
 from mrcnn.weights import vit
+from mrcnn.weights.coco_classes import stuff_classes
 from mrcnn.weights.name_map import ROI_STAGE
 from mrcnn.weights.network import Network
 from mrcnn.weights.report import WeightsError
@@ -57,6 +59,8 @@ def infer(shapes: Mapping[str, tuple[int, ...]], background: Literal["first", "l
             "keypoint_head.num_joints": look("keypoint_head/deconv/kernel")[1],
             "keypoint_head.conv_dims": look.widths("keypoint_head/convs/conv{}/kernel"),
         }
+    if look.has("semantic_head/"):
+        overrides |= _semantic_head(look)
     return Network("detectron2", overrides, anchors)
 
 
@@ -303,4 +307,29 @@ def _mask_head(look: _Look, num_classes: int, background: str) -> dict[str, Any]
         "mask_head.deconv_dim": look(f"{head}/deconv/kernel")[1],
         "mask_head.num_stages": look.count("mask_head/stage{}/mask_logits/kernel") or 1,
         "mask_head.class_agnostic": masks < specific,
+    }
+
+
+def _semantic_head(look: _Look) -> dict[str, Any]:
+    """The branch and its stuff classes; a level at 2^n times the common stride has n convolutions, that at it one."""
+    numbers = {int(m[1]) for m in (re.match(r"semantic_head/p(\d)_conv", name) for name in look.shapes) if m}
+    counts = {f"p{n}": look.count(f"semantic_head/p{n}_conv{{}}/kernel") for n in sorted(numbers)}
+    if not numbers:
+        raise WeightsError(f"{look.source}: a semantic branch without convolutions of a level")
+    finest, coarsest = min(numbers), max(numbers)
+    more = counts[f"p{coarsest}"] > 1
+    common_stride = 2 ** (coarsest - counts[f"p{coarsest}"]) if more else 2**finest
+    channels = look("semantic_head/predictor/kernel")[1]
+    config = SemanticHeadConfig(tuple(counts), channels, common_stride=common_stride)
+    expected = config.num_convs({f"p{n}": 2**n for n in numbers})
+    if counts != expected:
+        raise WeightsError(f"{look.source}: a semantic branch with {counts} convolutions, expected {expected}")
+    names, ids = stuff_classes(look("semantic_head/predictor/kernel")[0] - 1)
+    return {
+        "stuff_names": names,
+        "stuff_category_ids": ids,
+        "semantic_head.levels": tuple(counts),
+        "semantic_head.channels": channels,
+        "semantic_head.norm": look.norm(f"semantic_head/p{finest}_conv1"),
+        "semantic_head.common_stride": common_stride,
     }

@@ -28,7 +28,8 @@ Overrides = Mapping[str, Any]
 """Fields of a model's config by dotted path, e.g. {"backbone.depth": 50, "mask_head.conv_norm": "gn"}.
 
 Heads beside the box head are called by name, and exist if one of their fields is named: "mask_head.…",
-"keypoint_head.…". "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
+"keypoint_head.…"; so does a semantic branch, "semantic_head.…", whose classes "stuff_names" and "stuff_category_ids"
+name. "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
 "resnet", also where there is no such entry, "convnext", "swin", "vit" or "mobilenet_v3"; "neck" is "fpn" (a feature
 pyramid), "simple_fpn" (one of a single map), "c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5 at stride
 16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages" as many
@@ -85,7 +86,7 @@ class Network:
         return self.overrides.get("backbone", "resnet") == "resnet"
 
     def has_head(self, name: str) -> bool:
-        """True if the network has a head, "mask_head" or "keypoint_head"."""
+        """True if the network has a head, "mask_head", "keypoint_head" or "semantic_head"."""
         return any(path.startswith(f"{name}.") for path in self.overrides)
 
     def changed(self, overrides: Overrides, **fields: Any) -> Network:
@@ -115,6 +116,7 @@ class Network:
         is_cascade = get("mask_head.num_stages", 1) > 1
         heads += ["cascade mask" if is_cascade else "mask"] if self.has_head("mask_head") else []
         heads += [f"{get('keypoint_head.num_joints')} keypoints"] if self.has_head("keypoint_head") else []
+        heads += ["semantic"] if self.has_head("semantic_head") else []
         classes = f"{self.num_classes} class{'es' if self.num_classes > 1 else ''}"
         neck = "simple FPN" if get("neck") == "simple_fpn" else get("neck", "fpn").upper()
         return f"{self.family} {backbone}-{neck}{norm}, {classes}, {' + '.join(heads)}"

@@ -40,6 +40,7 @@ from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.modeling.semantic_head import SemanticHeadConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.weights.network import Family, Overrides
 
@@ -65,6 +66,7 @@ class Profile(BaseConfig):
     cascade_box_head: CascadeBoxHeadConfig = CascadeBoxHeadConfig()
     cascade_mask_head: CascadeMaskHeadConfig = CascadeMaskHeadConfig()
     keypoint_head: KeypointHeadConfig = KeypointHeadConfig()
+    semantic_head: SemanticHeadConfig = SemanticHeadConfig()
     keypoint_box_beta: float | None = None  # smooth L1 beta of the box head in keypoint networks; None: the same
     keypoint_post_nms_train: int | None = None  # proposals in training of keypoint networks; None: the same
     norm_epsilon: float = 1e-5  # of batch norm, where the arrays are of the family's usual kind
@@ -126,6 +128,9 @@ class Profile(BaseConfig):
             roi_stage=stage,
             box_head=self._box_head(own, pool, on_res5=kind == "c4"),
             heads=tuple(heads),
+            semantic_head=replace(self.semantic_head, **own["semantic_head"]) if own["semantic_head"] else None,
+            stuff_names=overrides.get("stuff_names", ()),
+            stuff_category_ids=overrides.get("stuff_category_ids", ()),
             input=replace(self.input, **({} if is_pyramid else {"divisor": 1}) | own["input"]),
             profile=self.family,
         )
@@ -167,7 +172,18 @@ def _taken(changes: dict[str, Any], config: BaseConfig, base: BaseConfig) -> dic
     return {name: changes.pop(name) for name in own & set(changes)}
 
 
-_COMPONENTS = ("input", "backbone", "neck", "rpn", "roi_sampler", "pool", "box_head", "mask_head", "keypoint_head")
+_COMPONENTS = (
+    "input",
+    "backbone",
+    "neck",
+    "rpn",
+    "roi_sampler",
+    "pool",
+    "box_head",
+    "mask_head",
+    "keypoint_head",
+    "semantic_head",
+)
 
 
 def _by_component(overrides: Overrides) -> dict[str, dict[str, Any]]:
@@ -181,7 +197,7 @@ def _by_component(overrides: Overrides) -> dict[str, dict[str, Any]]:
         component, dot, field = path.partition(".")
         if dot and component in own:
             own[component][field] = value
-        elif path not in ("num_classes", "neck", "backbone"):
+        elif path not in ("num_classes", "neck", "backbone", "stuff_names", "stuff_category_ids"):
             raise ConfigError(f"{path}: no field of a network; there are {', '.join(_COMPONENTS)}")
     return own
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import mrcnn
+from mrcnn.inference.panoptic import class_logits, semantic_map
 from mrcnn.modeling.input import content_window, proposal_window
 from tests.golden.case import DATA, Golden, input_batch, pairwise_iou, xyxy
 
@@ -143,6 +146,8 @@ def test_heads_on_probe_boxes(case):
             assert_mask_logits(golden, pred, f"mask_logits{end}")
         if "keypoint_logits/index" in golden:
             golden.assert_tap("keypoint_logits", pred)
+    if model.semantic_head is not None:
+        golden.assert_tap("sem_seg_head_logits", model.semantic_head(features, training=False))
 
 
 def _stages(golden: Golden, head, key: str) -> list:
@@ -200,6 +205,8 @@ def test_detections(case, eagerly):
     """From the image as it was taken, also where the input differs at ties."""
     golden, model, _ = case
     assert_detections(golden, model)
+    if "panoptic_seg" in golden:
+        assert_panoptic(golden, model)
 
 
 @pytest.mark.slow
@@ -233,6 +240,24 @@ def assert_detections(golden: Golden, model) -> None:
         for theirs, i in zip(golden["det_keypoints"], partner, strict=True):
             if i >= 0:
                 assert np.abs(ours.keypoints[i, :, :2] - theirs[:, :2]).max() <= 1.0
+
+
+def assert_panoptic(golden: Golden, model) -> None:
+    """The logits in the image as it was taken, their largest, and the segments: all of them, with their pixels."""
+    batch = input_batch(golden.image(), model.config.input)
+    logits = np.asarray(model.semantic_head(model.extract_features(batch, training=False)))[0]
+    shapes = tuple(batch["content_shape"].numpy()[0].tolist()), golden.image().shape[:2]
+    stride = model.config.semantic_head.common_stride
+    maps = [class_logits(logits[..., k], stride, *shapes) for k in range(logits.shape[-1])]
+    golden.assert_tap("sem_seg", np.stack(maps))
+    assert np.mean(semantic_map(logits, stride, *shapes) == golden["sem_seg_argmax"]) >= 0.9999
+    (ours,) = mrcnn.detect_panoptic(model, [golden.image()])
+    assert np.mean(ours.ids == golden["panoptic_seg"]) >= 0.9999
+    theirs = json.loads(str(golden["panoptic_segments"]))
+    assert [(s.id, s.is_thing) for s in ours.segments] == [(s["id"], s["isthing"]) for s in theirs]
+    for mine, their in zip(ours.segments, theirs, strict=True):
+        assert mine.class_id == their["category_id"] + their["isthing"]  # their things count from 0
+        assert not mine.is_thing or abs(mine.score - their["score"]) <= 1e-3
 
 
 def _their_detections(golden: Golden) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -106,6 +106,8 @@ class LayerRates(keras.optimizers.Optimizer):
 class AdamW(LayerRates, keras.optimizers.AdamW):
     """Keras' AdamW with a factor on the rate of some weights, for their decoupled decay too."""
 
+    weight_decay: float | None
+
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
         """Decays the weights of each factor as Keras does all of them."""
         common = self.weight_decay

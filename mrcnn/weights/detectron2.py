@@ -154,8 +154,8 @@ def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str)
     """A Swin or Vision Transformer with what the configurations of projects/ViTDet have."""
     if network.num_classes == _LVIS_CLASSES:
         raise WeightsError(
-            f"{source}: {_LVIS_CLASSES} classes as LVIS v1 has, where projects/ViTDet takes sigmoids for class scores, which"
-            " are not supported, expected softmax"
+            f"{source}: {_LVIS_CLASSES} classes as LVIS v1 has, where projects/ViTDet takes sigmoids for class scores;"
+            " not supported, expected softmax"
         )
     norms = {"neck": ("norm", "epsilon"), "box_head": ("conv_norm", "norm_epsilon")}
     norms |= {"mask_head": norms["box_head"]} if network.has_head("mask_head") else {}

@@ -97,7 +97,7 @@ def test_sigmoids_of_lvis_are_refused():
         for layer, size in changed.items():
             if layer in name:
                 arrays[name] = Shape(size, *shape.shape[1:])
-    with pytest.raises(WeightsError, match="1203 classes as LVIS v1 has, .* sigmoids"):
+    with pytest.raises(WeightsError, match=r"1203 classes as LVIS v1 has, .* sigmoids"):
         detectron2.describe(arrays)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import csv
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,6 @@ from mrcnn.cli.console import at_terminal, console, print_result, print_written
 from mrcnn.cli.detect import load_for_inference
 from mrcnn.cli.options import BatchSize, Imports, Model, Overwrite, Precision, Score, Threads
 from mrcnn.cli.outputs import expect_free
-from mrcnn.files import atomic_write
 
 
 def video(
@@ -80,7 +80,9 @@ def video(
 
 def _write_counts(path: Path, class_names: Sequence[str], rows: Sequence[Sequence[int]], fps: float) -> None:
     """A line a frame: its number from 0, its time in seconds, instances of each class."""
-    with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(["frame", "seconds", *class_names])
         table.writerows([number, f"{number / fps:.3f}", *row] for number, row in enumerate(rows))
+    os.replace(part, path)

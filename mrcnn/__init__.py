@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mrcnn.errors import FileError as FileError
     from mrcnn.errors import InputError as InputError
     from mrcnn.errors import MrcnnError as MrcnnError
+    from mrcnn.evaluation.cityscapes import CityscapesMetric as CityscapesMetric
     from mrcnn.evaluation.coco_results import to_coco_results as to_coco_results
     from mrcnn.export.errors import ExportError as ExportError
     from mrcnn.export.onnx import export_onnx as export_onnx
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from mrcnn.export.tflite import load_tflite as load_tflite
     from mrcnn.inference import detect as detect
     from mrcnn.inference import detect_augmented as detect_augmented
+    from mrcnn.inference import detect_panoptic as detect_panoptic
     from mrcnn.inference import detect_tiled as detect_tiled
     from mrcnn.inference import iter_detect as iter_detect
     from mrcnn.inference import set_threads as set_threads
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from mrcnn.quiet import quiet_start as quiet_start
     from mrcnn.recipes import Recipe as Recipe
     from mrcnn.structures.instances import Instances as Instances
+    from mrcnn.structures.panoptic import PanopticSegments as PanopticSegments
     from mrcnn.structures.records import Annotation as Annotation
     from mrcnn.structures.result_format import ResultWriter as ResultWriter
     from mrcnn.training.devices import join_workers as join_workers
@@ -91,6 +94,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Annotation": "mrcnn.structures.records",
+    "CityscapesMetric": "mrcnn.evaluation.cityscapes",
     "ConfigError": "mrcnn.base_config",
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
@@ -101,6 +105,7 @@ _HOME = {
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "MrcnnError": "mrcnn.errors",
+    "PanopticSegments": "mrcnn.structures.panoptic",
     "ReadOptions": "mrcnn.data.read_options",
     "Recipe": "mrcnn.recipes",
     "ResultWriter": "mrcnn.structures.result_format",
@@ -113,6 +118,7 @@ _HOME = {
     "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",
     "detect_augmented": "mrcnn.inference",
+    "detect_panoptic": "mrcnn.inference",
     "detect_tiled": "mrcnn.inference",
     "diagnose": "mrcnn.doctor",
     "download_weights": "mrcnn.weights.download",

@@ -22,6 +22,7 @@ PUBLIC_ONLY = [path for path in PUBLIC_ONLY if not path.stem.endswith("_matterpo
 
 PUBLIC_NAMES = [
     "Annotation",
+    "CityscapesMetric",
     "ConfigError",
     "DataError",
     "Dataset",
@@ -32,6 +33,7 @@ PUBLIC_NAMES = [
     "MaskRCNN",
     "MaskRCNNConfig",
     "MrcnnError",
+    "PanopticSegments",
     "ReadOptions",
     "Recipe",
     "ResultWriter",
@@ -45,6 +47,7 @@ PUBLIC_NAMES = [
     "describe_weights",
     "detect",
     "detect_augmented",
+    "detect_panoptic",
     "detect_tiled",
     "diagnose",
     "download_weights",

@@ -16,6 +16,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.rasterize import polygons_to_rle
+from mrcnn.evaluation.boundary import boundary_rle
+from mrcnn.structures.rotated import minimum_area_boxes
 
 COCO_JOINTS = 17
 Sizes = dict[Any, tuple[Any, Any]]  # image id -> (height, width)
@@ -81,6 +83,17 @@ class QuickCOCOeval(COCOeval):
             "dtIgnore": np.logical_or(dt_ignore, (dt_match == 0) & outside),
         }
 
+    def computeIoU(self, imgId: Any, catId: int) -> Any:
+        """Overlaps [D, G] of the best detections and the objects; where boundaries are given, no more than theirs."""
+        ious = super().computeIoU(imgId, catId)
+        dt = self._dts[imgId, catId]
+        if not len(ious) or "boundary" not in dt[0]:
+            return ious
+        gt = self._gts[imgId, catId]
+        dt = [dt[i] for i in np.argsort([-d["score"] for d in dt], kind="mergesort")[: self.params.maxDets[-1]]]
+        crowd = [int(g["iscrowd"]) for g in gt]
+        return np.minimum(ious, rle.iou([d["boundary"] for d in dt], [g["boundary"] for g in gt], crowd))
+
     def _candidates(self, ious: np.ndarray, num: int) -> list[tuple[int, list[tuple[int, float]]]]:
         """Per detection that can match at all, the (object, IoU) pairs at or above the lowest threshold."""
         lowest = min(min(self.params.iouThrs), 1 - 1e-10)
@@ -88,6 +101,48 @@ class QuickCOCOeval(COCOeval):
         for d, g in zip(*np.nonzero(ious[:num] >= lowest), strict=True):
             grouped.setdefault(int(d), []).append((int(g), ious[d, g]))
         return list(grouped.items())
+
+
+class RotatedCOCOeval(QuickCOCOeval):
+    """The same numbers with the overlap of rotated boxes, which annotations hold as "rotated_bbox"."""
+
+    def computeIoU(self, imgId: Any, catId: int) -> Any:
+        """f64[D, G], best score first: IoU, and against a crowd region the part of the detection inside it."""
+        from mrcnn.ops.rotated_iou import pairwise_rotated_coverage, pairwise_rotated_iou
+
+        gt, dt = self._gts[imgId, catId], self._dts[imgId, catId]
+        if not gt or not dt:
+            return []
+        order = np.argsort([-d["score"] for d in dt], kind="mergesort")[: self.params.maxDets[-1]]
+        detections = np.array([_center_first(dt[i]["rotated_bbox"]) for i in order], np.float32)
+        objects = np.array([_center_first(g["rotated_bbox"]) for g in gt], np.float32)
+        overlaps = pairwise_rotated_iou(detections, objects).numpy().astype(np.float64)
+        crowd = np.array([bool(g["iscrowd"]) for g in gt])
+        if crowd.any():
+            overlaps[:, crowd] = pairwise_rotated_coverage(detections, objects[crowd]).numpy()
+        return overlaps
+
+
+def _center_first(box: Sequence[float]) -> tuple[float, ...]:
+    """(cy, cx, h, w, angle) of (x, y, width, height, angle)."""
+    x, y, width, height, angle = box
+    return y, x, height, width, angle
+
+
+def rotated_bbox(mask: np.ndarray | None, bbox: Sequence[float]) -> list[float]:
+    """[center x, center y, width, height, angle] of the rectangle of least area around a mask, else of its box.
+
+    Args:
+        mask: bool[h, w], or None: there is none.
+        bbox: [x, y, width, height], for an object without a mask, or with one that has no pixel.
+    """
+    center_y, center_x, height, width, angle = (
+        minimum_area_boxes(mask[np.newaxis])[0].tolist() if mask is not None else [0] * 5
+    )
+    if width <= 0:
+        x, y, width, height = bbox
+        center_x, center_y, angle = x + width / 2, y + height / 2, 0.0
+    return [center_x, center_y, width, height, angle]
 
 
 def run(
@@ -103,8 +158,9 @@ def run(
         ground_truth: {"images": [...], "annotations": [...], "categories": [...]}, with integer ids of 64 bits;
             `id`, `area` and `iscrowd` of annotations may be absent. Segmentations are RLE that `check_rle` has passed.
         results: one dict a detection; {bbox, score, ...} for "bbox", {segmentation, ...} for "segm",
-            {keypoints, ...} for "keypoints". Empty: all numbers are 0.
-        iou_type: "bbox", "segm" or "keypoints".
+            {keypoints, ...} for "keypoints", {rotated_bbox, ...} for "rotated". Empty: all numbers are 0.
+        iou_type: "bbox", "segm", "keypoints", "boundary" (masks, by the lower of mask IoU and boundary IoU) or
+            "rotated": the overlap of rotated boxes, of objects that state none those of least area around their masks.
         max_dets: at how many detections an image and class results are cut, ascending.
         keypoint_sigmas: f[J], spread of each joint relative to the object's scale.
 
@@ -122,7 +178,8 @@ def run(
             "annotations": [_result_annotation(r, i, iou_type) for i, r in enumerate(results, 1)],
         }
         coco_results.createIndex()
-        evaluation = QuickCOCOeval(coco_gt, coco_results, iou_type)
+        evaluator = RotatedCOCOeval if iou_type == "rotated" else QuickCOCOeval
+        evaluation = evaluator(coco_gt, coco_results, {"boundary": "segm", "rotated": "bbox"}.get(iou_type, iou_type))
         evaluation.params.maxDets = list(max_dets)
         if iou_type == "keypoints" and keypoint_sigmas is not None:
             evaluation.params.kpt_oks_sigmas = np.asarray(keypoint_sigmas, float)
@@ -142,15 +199,20 @@ def _gt_annotations(ground_truth: dict[str, Any], sizes: Sizes, iou_type: str) -
             annotation.setdefault("num_keypoints", sum(v > 0 for v in joints[2::3]))
         if segmentation:
             annotation["segmentation"] = to_rle(segmentation)
-        elif iou_type == "segm":  # the box is the mask
+        elif iou_type in ("segm", "boundary"):  # the box is the mask
             x, y, w, h = annotation["bbox"]
             corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
             annotation["segmentation"] = polygons_to_rle([corners], *size)
+        if iou_type == "rotated" and annotation.get("rotated_bbox") is None:
+            mask = rle.decode(annotation["segmentation"]).astype(bool) if segmentation else None
+            annotation["rotated_bbox"] = rotated_bbox(mask, annotation["bbox"])
         if annotation.get("area") is None:
             if segmentation:  # an object's size is that of its mask, for boxes too
                 annotation["area"] = float(rle.area(annotation["segmentation"]))
             else:
                 annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
+        if iou_type == "boundary":
+            annotation["boundary"] = boundary_rle(annotation["segmentation"])
         annotations.append(annotation)
     return annotations
 
@@ -166,9 +228,14 @@ def _result_annotation(result: dict[str, Any], number: int, iou_type: str) -> di
     }
     if iou_type == "bbox":
         annotation |= {"bbox": result["bbox"], "area": result["bbox"][2] * result["bbox"][3]}
-    elif iou_type == "segm":
+    elif iou_type == "rotated":
+        box = result["rotated_bbox"]
+        annotation |= {"rotated_bbox": box, "area": box[2] * box[3]}
+    elif iou_type in ("segm", "boundary"):
         mask = to_rle(result["segmentation"])
         annotation |= {"segmentation": mask, "area": rle.area(mask)}
+        if iou_type == "boundary":
+            annotation["boundary"] = boundary_rle(mask)
     else:
         x, y = result["keypoints"][0::3], result["keypoints"][1::3]
         annotation |= {"keypoints": result["keypoints"], "area": (max(x) - min(x)) * (max(y) - min(y))}

@@ -43,12 +43,12 @@ def evaluate_coco_files(
     Args:
         annotations: path of an instances or keypoints JSON, or its content.
         results: path of a results JSON, or its content. Empty: allowed, all numbers are 0.
-        kind: "box", "mask" or "keypoints" (or pycocotools' "bbox", "segm").
+        kind: "box", "mask", "keypoints" (or pycocotools' "bbox", "segm") or "boundary", boundary AP.
         max_dets: cuts of detections an image and class, default COCO's (1, 10, 100), for keypoints (20,).
         keypoint_sigmas: f[J], for other joints than COCO's 17.
 
     Returns:
-        name -> number in COCO's order; twelve for boxes and masks, ten for keypoints; -1 where no object is concerned.
+        name -> number in COCO's order; twelve, for keypoints ten; -1 where no object is concerned.
 
     Raises:
         DataError: a file that is not what it should be, or a result naming an unknown image, without a needed field, or
@@ -60,7 +60,7 @@ def evaluate_coco_files(
     kind = find_kind(kind)
     max_dets = check_max_dets(max_dets or (KEYPOINT_MAX_DETS if kind == "keypoints" else MAX_DETS))
     joints = COCO_JOINTS if keypoint_sigmas is None else len(keypoint_sigmas)
-    reader = _Reader(kind, joints)
+    reader = _Reader("mask" if kind == "boundary" else kind, joints)
     ground_truth = reader.ground_truth(*_loaded(annotations, "annotations"))
     detections = reader.results(*_loaded(results, "results"))
     evaluation = coco_eval.run(ground_truth, detections, KINDS[kind], max_dets, keypoint_sigmas)

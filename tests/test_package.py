@@ -22,6 +22,7 @@ PUBLIC_ONLY = [path for path in PUBLIC_ONLY if not path.stem.endswith("_matterpo
 
 PUBLIC_NAMES = [
     "Annotation",
+    "CityscapesMetric",
     "ConfigError",
     "DataError",
     "Dataset",
@@ -36,6 +37,7 @@ PUBLIC_NAMES = [
     "ReadOptions",
     "Recipe",
     "ResultWriter",
+    "Tracker",
     "UnknownNetworkError",
     "VideoReader",
     "VideoWriter",
@@ -95,6 +97,7 @@ PUBLIC_NAMES = [
     "set_threads",
     "set_trainable",
     "to_coco_results",
+    "track_colors",
     "train",
     "training_targets",
     "use_devices",

@@ -23,8 +23,8 @@ from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
-from mrcnn.modeling.heads.rotated_box import RotatedBoxHeadConfig
 from mrcnn.modeling.heads.point_rend import PointRendMaskHeadConfig
+from mrcnn.modeling.heads.rotated_box import RotatedBoxHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
@@ -37,6 +37,7 @@ from mrcnn.modeling.rpn.rotated import RotatedRPNConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes.recipe import Recipe, load
 from mrcnn.recipes.train_config import TrainConfig
+from mrcnn.recipes.vitdet import vitdet
 
 
 def _paper(**model: Any) -> Recipe:
@@ -92,7 +93,8 @@ def _mask_rcnn_gn() -> Recipe:
 
 def _pointrend(backbone: ResNetConfig) -> Recipe:
     """Masks refined point by point, trained at several scales. Ref: PointRend, arXiv 1912.08193, section 4."""
-    recipe = _paper(backbone=backbone, heads=(PointRendMaskHeadConfig(),))
+    boxes = BoxHeadConfig(train_on_pred_boxes=True)
+    recipe = _paper(backbone=backbone, box_head=boxes, heads=(PointRendMaskHeadConfig(),))
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, short_sides=tuple(range(640, 801, 32))))
 
 
@@ -330,6 +332,12 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_convnext_tiny_fpn": _mask_rcnn_convnext_tiny,
     "mask_rcnn_swin_t_fpn": _mask_rcnn_swin_t,
     "mask_rcnn_efficientnetv2_s_fpn": _mask_rcnn_efficientnetv2_s,
+    "vitdet_b": lambda: vitdet("b"),
+    "vitdet_l": lambda: vitdet("l"),
+    "vitdet_h": lambda: vitdet("h"),
+    "cascade_vitdet_b": lambda: vitdet("b", is_cascade=True),
+    "cascade_vitdet_l": lambda: vitdet("l", is_cascade=True),
+    "cascade_vitdet_h": lambda: vitdet("h", is_cascade=True),
 }
 
 

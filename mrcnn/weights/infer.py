@@ -49,6 +49,8 @@ def infer(shapes: Mapping[str, tuple[int, ...]], background: Literal["first", "l
     }
     if point_rend.has_point_rend(shapes):
         overrides |= point_rend.sizes(look, look.widths, box_head["num_classes"], source)
+        if box_head["box_head.num_stages"] == 1:
+            overrides["box_head.train_on_pred_boxes"] = True  # as in the configurations of projects/PointRend
     elif look.has("mask_head/"):
         overrides |= _mask_head(look, box_head["num_classes"], background)
         if overrides["mask_head.num_stages"] not in (1, box_head["box_head.num_stages"]):

@@ -318,7 +318,7 @@ def test_from_the_containers_of_the_zoo(tmp_path: Path, name: str, write) -> Non
     ("extra", "message"),
     [
         ("roi_heads.res5.0.conv2_offset.weight", "deformable convolutions on RoIs"),
-        ("roi_heads.mask_head.point_head.fc1.weight", "PointRend"),
+        ("roi_heads.mask_head.parameter_head.fc1.weight", "implicit PointRend"),
         ("head.cls_subnet.0.weight", "RetinaNet"),
         ("backbone.bottom_up.s1.b1.a.weight", "only RegNets of bottleneck"),
     ],

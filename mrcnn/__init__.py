@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from mrcnn.errors import FileError as FileError
     from mrcnn.errors import InputError as InputError
     from mrcnn.errors import MrcnnError as MrcnnError
+    from mrcnn.evaluation.cityscapes import CityscapesMetric as CityscapesMetric
     from mrcnn.evaluation.coco_results import to_coco_results as to_coco_results
     from mrcnn.export.errors import ExportError as ExportError
     from mrcnn.export.onnx import export_onnx as export_onnx
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Annotation": "mrcnn.structures.records",
+    "CityscapesMetric": "mrcnn.evaluation.cityscapes",
     "ConfigError": "mrcnn.base_config",
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",

@@ -22,6 +22,7 @@ PUBLIC_ONLY = [path for path in PUBLIC_ONLY if not path.stem.endswith("_matterpo
 
 PUBLIC_NAMES = [
     "Annotation",
+    "CityscapesMetric",
     "ConfigError",
     "DataError",
     "Dataset",

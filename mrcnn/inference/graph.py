@@ -57,7 +57,7 @@ def _graph(model: Any, semantic: bool) -> Run:
             outputs = own(batch, training=False).items()
             return {name: value for name, value in outputs if semantic or name != SEMANTIC_LOGITS}
 
-        graphs[precision] = tf.function(forward, input_signature=[image_spec(model.config.input)])
+        graphs[precision] = tf.function(forward, input_signature=[image_spec(model.config.input)], autograph=False)
     return graphs[precision]
 
 
@@ -67,8 +67,8 @@ def refuse_rotated(model: Any, function: str) -> None:
     Raises:
         InputError: names the function and the field of the config.
     """
-    rpn = model.config.rpn
-    if rpn.geometry is not ALIGNED:
+    rpn = getattr(model.config, "rpn", None)  # what an export is loaded as has none
+    if rpn is not None and rpn.geometry is not ALIGNED:
         raise InputError(
             f"{function}: model.rpn is {type(rpn).__name__}, whose rotated boxes it cannot join; call mrcnn.detect"
         )

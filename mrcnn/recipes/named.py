@@ -15,6 +15,7 @@ from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.deformable import DeformableConfig
@@ -36,6 +37,7 @@ from mrcnn.modeling.semantic_head import SemanticHeadConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes.recipe import Recipe, load
 from mrcnn.recipes.train_config import TrainConfig
+from mrcnn.recipes.vitdet import vitdet
 from mrcnn.weights.coco_classes import STUFF
 
 
@@ -119,6 +121,10 @@ def _mask_rcnn_lsj(backbone: BackboneConfig) -> Recipe:
 
 def _resnet_lsj(depth: Literal[50, 101]) -> ResNetConfig:
     return ResNetConfig(depth=depth, norm="sync_bn", freeze_at=0)
+
+
+def _regnety_4gf() -> RegNetConfig:
+    return RegNetConfig.of_rule(22, 31.41, 96, 2.24, 64, squeeze=0.25, norm="sync_bn")
 
 
 def _cascade_mask_rcnn_x152() -> Recipe:
@@ -311,6 +317,8 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
     "mask_rcnn_r50_fpn_lsj": lambda: _mask_rcnn_lsj(_resnet_lsj(50)),
     "mask_rcnn_r101_fpn_lsj": lambda: _mask_rcnn_lsj(_resnet_lsj(101)),
+    "mask_rcnn_regnetx_4gf_fpn_lsj": lambda: _mask_rcnn_lsj(RegNetConfig(norm="sync_bn")),
+    "mask_rcnn_regnety_4gf_fpn_lsj": lambda: _mask_rcnn_lsj(_regnety_4gf()),
     "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
     "cascade_mask_rcnn_r50_fpn_dconv": lambda: _paper(
         backbone=ResNetConfig(deformable=DeformableConfig()), box_head=CascadeBoxHeadConfig()
@@ -330,6 +338,12 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_convnext_tiny_fpn": _mask_rcnn_convnext_tiny,
     "mask_rcnn_swin_t_fpn": _mask_rcnn_swin_t,
     "mask_rcnn_efficientnetv2_s_fpn": _mask_rcnn_efficientnetv2_s,
+    "vitdet_b": lambda: vitdet("b"),
+    "vitdet_l": lambda: vitdet("l"),
+    "vitdet_h": lambda: vitdet("h"),
+    "cascade_vitdet_b": lambda: vitdet("b", is_cascade=True),
+    "cascade_vitdet_l": lambda: vitdet("l", is_cascade=True),
+    "cascade_vitdet_h": lambda: vitdet("h", is_cascade=True),
 }
 
 

@@ -13,7 +13,7 @@ from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.semantic_head import SemanticHeadConfig
-from mrcnn.weights import vit
+from mrcnn.weights import regnet, vit
 from mrcnn.weights.coco_classes import stuff_classes
 from mrcnn.weights.name_map import ROI_STAGE
 from mrcnn.weights.network import Network
@@ -134,6 +134,8 @@ def _backbone(look: _Look) -> dict[str, Any]:
         return _mobilenet(look)
     if look.has("backbone/stage2_block1_attention/"):
         return _swin(look)
+    if look.has("backbone/stem_conv/") and look.has("backbone/stage2_block1_conv1/"):
+        return _regnet(look)
     if look.has("backbone/stem_patches/"):
         return vit.sizes_of(look)
     return _convnext(look) if look.has("backbone/stem_conv/") else _resnet(look)
@@ -179,6 +181,12 @@ def _swin(look: _Look) -> dict[str, Any]:
         "backbone.mlp_ratio": expanded // width,
         "backbone.norm": "none",
     }
+
+
+def _regnet(look: _Look) -> dict[str, Any]:
+    depths = tuple(look.count(f"backbone/stage{stage}_block{{}}_conv2/kernel") for stage in regnet.STAGES)
+    squeezes = look.has("backbone/stage2_block1_squeeze/")
+    return {**regnet.sizes(look, depths, squeezes, look.source), "backbone.norm": look.norm("backbone/stem_conv")}
 
 
 def _convnext(look: _Look) -> dict[str, Any]:

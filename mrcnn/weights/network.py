@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.backbones.vit import ViTConfig
 
@@ -30,10 +31,10 @@ Overrides = Mapping[str, Any]
 Heads beside the box head are called by name, and exist if one of their fields is named: "mask_head.…",
 "keypoint_head.…"; so does a semantic branch, "semantic_head.…", whose classes "stuff_names" and "stuff_category_ids"
 name. "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
-"resnet", also where there is no such entry, "convnext", "swin", "vit" or "mobilenet_v3"; "neck" is "fpn" (a feature
-pyramid), "simple_fpn" (one of a single map), "c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5 at stride
-16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages" as many
-where each stage has masks of its own.
+"resnet", also where there is no such entry, "convnext", "swin", "vit", "regnet" or "mobilenet_v3"; "neck" is "fpn" (a
+feature pyramid), "simple_fpn" (one of a single map), "c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5
+at stride 16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages"
+as many where each stage has masks of its own.
 """
 
 
@@ -99,6 +100,9 @@ class Network:
         backbone = f"R-{get('backbone.depth')}"
         if get("backbone") == "convnext":
             backbone = ConvNeXtConfig(depths=self["backbone.depths"], widths=self["backbone.widths"]).title
+        elif get("backbone") == "regnet":
+            fields = ("depths", "widths", "group_widths", "bottleneck", "squeeze", "stem_width")
+            backbone = RegNetConfig(**{name: self[f"backbone.{name}"] for name in fields}).title
         elif get("backbone") == "mobilenet_v3":
             backbone = MobileNetV3Config().title
         elif get("backbone") == "swin":

@@ -40,6 +40,7 @@ NUM_PROPOSALS = 100
 CHAOTIC_FROM = {
     "d2_mask_r50_fpn_gn": 2,
     "d2_mask_r50_fpn_lsj": 1,
+    "d2_mask_regnetx_4gf_fpn_lsj": 2,
     "d2_panoptic_r50_fpn": 2,
     "tv_mask_r50_fpn_v2": 2,
 }

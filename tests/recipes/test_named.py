@@ -35,6 +35,8 @@ NAMES = (
     "mask_rcnn_r50_fpn_gn",
     "mask_rcnn_r50_fpn_lsj",
     "mask_rcnn_r101_fpn_lsj",
+    "mask_rcnn_regnetx_4gf_fpn_lsj",
+    "mask_rcnn_regnety_4gf_fpn_lsj",
     "cascade_mask_rcnn_r50_fpn",
     "cascade_mask_rcnn_r50_fpn_dconv",
     "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv",
@@ -52,6 +54,12 @@ NAMES = (
     "mask_rcnn_convnext_tiny_fpn",
     "mask_rcnn_swin_t_fpn",
     "mask_rcnn_efficientnetv2_s_fpn",
+    "vitdet_b",
+    "vitdet_l",
+    "vitdet_h",
+    "cascade_vitdet_b",
+    "cascade_vitdet_l",
+    "cascade_vitdet_h",
 )
 
 
@@ -111,6 +119,9 @@ def test_large_scale_jitter():
     assert norms == ("sync_bn",) * 4
     assert (data.crop, data.scale_jitter, data.scale_distribution) == ((1024, 1024), (0.1, 2.0), "uniform")
     assert train.images == 184_375 * 64 and train.learning_rate * 4 == 0.1 and long.train.images == 4 * train.images
+    regnets = [recipes.get(f"mask_rcnn_regnet{kind}_4gf_fpn_lsj") for kind in "xy"]
+    assert [one.model.backbone.title for one in regnets] == ["RegNetX 4GF", "RegNetY 4GF"]
+    assert all((one.data, one.train, one.model.heads) == (data, train, model.heads) for one in regnets)
     assert [round(part * 184_375) for part in long.train.milestones] == [163_889, 177_546]
 
 

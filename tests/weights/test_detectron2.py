@@ -22,6 +22,7 @@ GOLDENS = {
     "d2_mask_r50_fpn_agnostic": "detectron2 R-50-FPN, 80 classes, box + mask",
     "d2_mask_r50_fpn_gn": "detectron2 R-50-FPN GN, 80 classes, box + mask",
     "d2_mask_r50_fpn_lsj": "detectron2 R-50-FPN SyncBN, 80 classes, box + mask",
+    "d2_mask_regnetx_4gf_fpn_lsj": "detectron2_imagenet_pixels RegNetX 4GF-FPN SyncBN, 80 classes, box + mask",
     "d2_mask_r50_c4": "detectron2 R-50-C4, 80 classes, box + mask",
     "d2_mask_r50_dc5": "detectron2 R-50-DC5, 80 classes, box + mask",
     "d2_mask_x50_32x4d_fpn": "detectron2_imagenet_pixels X-50-32x4d-FPN, 80 classes, box + mask",
@@ -218,7 +219,7 @@ def test_a_cascade_on_a_swin() -> None:
     ("name", "expected"),
     [
         ("backbone.bottom_up.absolute_pos_embed", "absolute positions"),
-        ("backbone.bottom_up.pos_embed", "only ResNet, ResNeXt, Swin and plain ViT"),
+        ("backbone.bottom_up.pos_embed", "only ResNet, ResNeXt, RegNet, Swin and plain ViT"),
         ("backbone.net.blocks.2.residual.conv1.weight", "convolutional blocks"),
         ("roi_heads.densepose_head.body_conv_fcn1.weight", "DensePose"),
         ("roi_heads.decoder.scale_heads.0.0.weight", "DensePose"),
@@ -318,7 +319,7 @@ def test_from_the_containers_of_the_zoo(tmp_path: Path, name: str, write) -> Non
         ("roi_heads.res5.0.conv2_offset.weight", "deformable convolutions on RoIs"),
         ("roi_heads.mask_head.point_head.fc1.weight", "PointRend"),
         ("head.cls_subnet.0.weight", "RetinaNet"),
-        ("backbone.bottom_up.s1.b1.a.weight", "only ResNet"),
+        ("backbone.bottom_up.s1.b1.a.weight", "only RegNets of bottleneck"),
     ],
 )
 def test_networks_that_are_not_supported_are_named(extra: str, message: str) -> None:

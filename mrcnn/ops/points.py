@@ -48,7 +48,7 @@ def points_in_image(points: Tensor, boxes: Tensor) -> Tensor:
 
 
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
-    """Bilinear samples of maps at points; beyond the map it is zero, as if it went on with cells of zeros.
+    """Bilinear samples of maps at points; beyond the map there are zeros.
 
     Works eagerly, in a graph and under XLA; differentiable in the maps.
 

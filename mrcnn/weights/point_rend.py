@@ -77,14 +77,14 @@ def sizes(shape_of: Shapes, widths: Callable[[str], tuple[int, ...]], num_classe
     inputs = [shape_of(f"{head}/point_fc{k}/kernel")[1] for k in range(1, len(points) + 1)]
     each = [below + num_classes for below in points[:-1]]
     seen, channels = inputs[0] - num_classes, shape_of("fpn/output2/kernel")[0]
-    for what, found, expected in (
+    for what, number, expected in (
         ("values of the coarse mask", outputs, num_classes * side**2),
         ("inputs of the coarse head's first dense layer", dense[1], reduced * half**2),
         ("masks at each point", masks, num_classes),
         ("channels that the points see of the maps", seen, channels),
     ):
-        if found != expected:
-            raise WeightsError(f"{source}: {found} {what}, expected {expected}")
+        if number != expected:
+            raise WeightsError(f"{source}: {number} {what}, expected {expected}")
     return {
         "mask_head.conv_dim": reduced,
         "mask_head.fc_dims": widths(f"{head}/coarse_fc{{}}/kernel"),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw_boxes as draw_boxes
     from mrcnn.drawing import draw_grid as draw_grid
     from mrcnn.drawing import save_image as save_image
+    from mrcnn.drawing.colors import track_colors as track_colors
     from mrcnn.errors import FileError as FileError
     from mrcnn.errors import InputError as InputError
     from mrcnn.errors import MrcnnError as MrcnnError
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from mrcnn.structures.panoptic import PanopticSegments as PanopticSegments
     from mrcnn.structures.records import Annotation as Annotation
     from mrcnn.structures.result_format import ResultWriter as ResultWriter
+    from mrcnn.structures.tracks import Tracker as Tracker
     from mrcnn.training.devices import join_workers as join_workers
     from mrcnn.training.devices import use_devices as use_devices
     from mrcnn.training.dry_run import dry_run as dry_run
@@ -109,6 +111,7 @@ _HOME = {
     "ReadOptions": "mrcnn.data.read_options",
     "Recipe": "mrcnn.recipes",
     "ResultWriter": "mrcnn.structures.result_format",
+    "Tracker": "mrcnn.structures.tracks",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
     "VideoWriter": "mrcnn.data.video",
@@ -167,6 +170,7 @@ _HOME = {
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco_results",
+    "track_colors": "mrcnn.drawing.colors",
     "train": "mrcnn.training.fit",
     "training_targets": "mrcnn.modeling.stages",
     "use_devices": "mrcnn.training.devices",

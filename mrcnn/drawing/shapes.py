@@ -65,15 +65,19 @@ def draw_box(canvas: np.ndarray, box: np.ndarray, color: np.ndarray, thickness: 
 
 def draw_rotated_box(canvas: np.ndarray, box: np.ndarray, color: np.ndarray, thickness: int) -> None:
     """Draw (cy, cx, h, w, angle), pixels of the canvas and degrees counter-clockwise; not one that is not finite."""
-    if not np.isfinite(box).all():
-        return
+    if np.isfinite(box).all():
+        cv2.polylines(canvas, [rotated_corners(box)], True, color.tolist(), thickness, cv2.LINE_AA)
+
+
+def rotated_corners(box: np.ndarray) -> np.ndarray:
+    """i32[4, 2], the corners (x, y) of (cy, cx, h, w, angle) one after the other, within what OpenCV draws."""
     center_y, center_x, height, width, angle = box.tolist()
     sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
     down, right = 0.5 * height * np.array([-1, -1, 1, 1]), 0.5 * width * np.array([-1, 1, 1, -1])
     x, y = center_x + sine * down + cosine * right, center_y + cosine * down - sine * right
-    # An edge between pixels i - 1 and i lies at i; of both pixels the one inside is hard to tell once it is turned.
+    # The center of pixel i lies at i + 0.5.
     points = np.clip(np.stack([x, y], axis=1) - 0.5, *COORDINATES)
-    cv2.polylines(canvas, [np.round(points).astype(np.int32)], True, color.tolist(), thickness, cv2.LINE_AA)
+    return np.round(points).astype(np.int32)
 
 
 def draw_keypoints(canvas: np.ndarray, points: np.ndarray, color: np.ndarray, scale: float, thickness: int) -> None:

@@ -36,6 +36,7 @@ from mrcnn.modeling.rpn.rotated import RotatedRPNConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes.recipe import Recipe, load
 from mrcnn.recipes.train_config import TrainConfig
+from mrcnn.recipes.vitdet import vitdet
 
 
 def _paper(**model: Any) -> Recipe:
@@ -320,6 +321,12 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_convnext_tiny_fpn": _mask_rcnn_convnext_tiny,
     "mask_rcnn_swin_t_fpn": _mask_rcnn_swin_t,
     "mask_rcnn_efficientnetv2_s_fpn": _mask_rcnn_efficientnetv2_s,
+    "vitdet_b": lambda: vitdet("b"),
+    "vitdet_l": lambda: vitdet("l"),
+    "vitdet_h": lambda: vitdet("h"),
+    "cascade_vitdet_b": lambda: vitdet("b", is_cascade=True),
+    "cascade_vitdet_l": lambda: vitdet("l", is_cascade=True),
+    "cascade_vitdet_h": lambda: vitdet("h", is_cascade=True),
 }
 
 

@@ -53,6 +53,12 @@ NAMES = (
     "mask_rcnn_convnext_tiny_fpn",
     "mask_rcnn_swin_t_fpn",
     "mask_rcnn_efficientnetv2_s_fpn",
+    "vitdet_b",
+    "vitdet_l",
+    "vitdet_h",
+    "cascade_vitdet_b",
+    "cascade_vitdet_l",
+    "cascade_vitdet_h",
 )
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
     from mrcnn.data.formats.coco import load_coco as load_coco
+    from mrcnn.data.formats.coco_panoptic_writer import save_panoptic as save_panoptic
     from mrcnn.data.formats.coco_writer import save_json as save_json
     from mrcnn.data.formats.loading import dataset_splits as dataset_splits
     from mrcnn.data.formats.loading import load_dataset as load_dataset
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw as draw
     from mrcnn.drawing import draw_boxes as draw_boxes
     from mrcnn.drawing import draw_grid as draw_grid
+    from mrcnn.drawing import draw_panoptic as draw_panoptic
     from mrcnn.drawing import save_image as save_image
+    from mrcnn.drawing.colors import track_colors as track_colors
     from mrcnn.errors import FileError as FileError
     from mrcnn.errors import InputError as InputError
     from mrcnn.errors import MrcnnError as MrcnnError
@@ -72,12 +75,14 @@ if TYPE_CHECKING:
     from mrcnn.structures.panoptic import PanopticSegments as PanopticSegments
     from mrcnn.structures.records import Annotation as Annotation
     from mrcnn.structures.result_format import ResultWriter as ResultWriter
+    from mrcnn.structures.tracks import Tracker as Tracker
     from mrcnn.training.devices import join_workers as join_workers
     from mrcnn.training.devices import use_devices as use_devices
     from mrcnn.training.dry_run import dry_run as dry_run
     from mrcnn.training.evaluation_run import evaluate as evaluate
     from mrcnn.training.fit import train as train
     from mrcnn.training.freezing import set_trainable as set_trainable
+    from mrcnn.training.panoptic_evaluation import evaluate_panoptic as evaluate_panoptic
     from mrcnn.weights.cache import downloaded_weights as downloaded_weights
     from mrcnn.weights.checkpoint import load_model as load_model
     from mrcnn.weights.checkpoint import save_checkpoint as save_checkpoint
@@ -109,6 +114,7 @@ _HOME = {
     "ReadOptions": "mrcnn.data.read_options",
     "Recipe": "mrcnn.recipes",
     "ResultWriter": "mrcnn.structures.result_format",
+    "Tracker": "mrcnn.structures.tracks",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
     "VideoWriter": "mrcnn.data.video",
@@ -126,9 +132,11 @@ _HOME = {
     "draw": "mrcnn.drawing",
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",
+    "draw_panoptic": "mrcnn.drawing",
     "dry_run": "mrcnn.training.dry_run",
     "encode_masks": "mrcnn.data.rle",
     "evaluate": "mrcnn.training.evaluation_run",
+    "evaluate_panoptic": "mrcnn.training.panoptic_evaluation",
     "export_onnx": "mrcnn.export.onnx",
     "export_openvino": "mrcnn.export.openvino",
     "export_saved_model": "mrcnn.export.saved_model",
@@ -162,11 +170,13 @@ _HOME = {
     "run_stages": "mrcnn.modeling.stages",
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_image": "mrcnn.drawing",
+    "save_panoptic": "mrcnn.data.formats.coco_panoptic_writer",
     "save_json": "mrcnn.data.formats.coco_writer",
     "set_precision": "mrcnn.modeling.precision",
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco_results",
+    "track_colors": "mrcnn.drawing.colors",
     "train": "mrcnn.training.fit",
     "training_targets": "mrcnn.modeling.stages",
     "use_devices": "mrcnn.training.devices",

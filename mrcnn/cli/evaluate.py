@@ -18,7 +18,11 @@ def evaluate(
     precision: Precision = "float32",
     imports: Imports = None,
 ) -> None:
-    """Measure a model: the COCO numbers for boxes and masks, as metrics.json and detections.json."""
+    """Measure a model: the COCO numbers for boxes and masks, as metrics.json and detections.json.
+
+    Of a panoptic model, on a data set with stuff, also panoptic quality, and the segments as panoptic.json and
+    panoptic/.
+    """
     start()
     dataset = mrcnn.load_dataset(data, images)
     expect_every_image(dataset)
@@ -27,3 +31,6 @@ def evaluate(
         result = mrcnn.evaluate(network, dataset, batch_size=batch_size, out=files.folder, progress=not is_quiet())
     print_result(result)
     print_written(*files.written)
+    if network.config.semantic_head is not None and dataset.stuff_names:
+        print_result(mrcnn.evaluate_panoptic(network, dataset, batch_size=batch_size, out=out, progress=not is_quiet()))
+        print_written(out / "panoptic.json")

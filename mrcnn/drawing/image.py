@@ -114,9 +114,12 @@ def draw_panels(
         if shown.image_shape != image.shape[:2]:
             raise InputError(f"instances of an image of {shown.image_shape} pixels, drawn on {image.shape[:2]}")
         total = len(shown)
-        shown = shown[_order(shown, max_instances)]
-        chosen = assign(shown, colors, several)
-        if reference is not None and not several and colors in ("auto", "instance"):
+        order = _order(shown, max_instances)
+        chosen = assign(shown, colors, several)[order] if isinstance(colors, np.ndarray) else None
+        shown = shown[order]
+        if chosen is None:
+            chosen = assign(shown, colors, several)
+        if reference is not None and not several and isinstance(colors, str) and colors in ("auto", "instance"):
             chosen = _like(shown.boxes, chosen, *reference)
         reference = (shown.boxes, chosen)
         texts = [_label(shown, i, class_names, scores) if labels else "" for i in range(len(shown))]

@@ -32,6 +32,7 @@ _BOTTOM_UP = "backbone.bottom_up."
 _VIT = "backbone.net."
 _SIMPLE_PYRAMID = re.compile(r"backbone\.simfp_([2-5])\.(\d)\.(norm\.)?(weight|bias)")
 _SQUARE = {"input.short_side": 1024, "input.long_side": 1024, "input.canvas": "square", "input.square_side": 1024}
+_LVIS_CLASSES = 1203
 _LAYER_NORM_EPSILON = 1e-6  # of detectron2's own, over channels
 _PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
 _RPN = {"objectness_logits": "objectness", "anchor_deltas": "deltas"}
@@ -179,6 +180,11 @@ def _stride_place(own: Mapping[str, Any]) -> str:
 
 def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str) -> Network:
     """A Swin or Vision Transformer with what the configurations of projects/ViTDet have."""
+    if network.num_classes == _LVIS_CLASSES:
+        raise WeightsError(
+            f"{source}: {_LVIS_CLASSES} classes as LVIS v1 has, where projects/ViTDet takes sigmoids for class scores;"
+            " not supported, expected softmax"
+        )
     norms = {"neck": ("norm", "epsilon"), "box_head": ("conv_norm", "norm_epsilon")}
     norms |= {"mask_head": norms["box_head"]} if network.has_head("mask_head") else {}
     changes: dict[str, Any] = {}

@@ -90,6 +90,17 @@ def test_windows_of_several_sizes_are_refused():
         detectron2.describe(arrays)
 
 
+def test_sigmoids_of_lvis_are_refused():
+    arrays = of_other_sizes()
+    changed = {"cls_score": 1204, "bbox_pred": 4 * 1203, "mask_head.predictor": 1203}
+    for name, shape in arrays.items():
+        for layer, size in changed.items():
+            if layer in name:
+                arrays[name] = Shape(size, *shape.shape[1:])
+    with pytest.raises(WeightsError, match=r"1203 classes as LVIS v1 has, .* sigmoids"):
+        detectron2.describe(arrays)
+
+
 def test_a_vit_without_relative_positions_is_refused():
     arrays = {name: shape for name, shape in of_other_sizes().items() if "rel_pos" not in name}
     with pytest.raises(WeightsError, match="without relative positions"):

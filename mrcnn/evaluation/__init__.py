@@ -15,6 +15,7 @@ from mrcnn.evaluation.coco_results import to_coco_results
 from mrcnn.evaluation.confusion import confusion_matrix
 from mrcnn.evaluation.error_analysis import analyze_errors
 from mrcnn.evaluation.label_issues import find_label_issues
+from mrcnn.evaluation.lvis import evaluate_lvis_files
 from mrcnn.evaluation.metric import Metric, as_instances, find_metric
 from mrcnn.evaluation.overlap import box_iou, mask_iou
 from mrcnn.evaluation.pairs import pair_image
@@ -31,6 +32,7 @@ __all__ = [
     "compare_class_names",
     "confusion_matrix",
     "evaluate_coco_files",
+    "evaluate_lvis_files",
     "find_label_issues",
     "find_metric",
     "mask_iou",

@@ -33,6 +33,7 @@ _VIT = "backbone.net."
 _SIMPLE_PYRAMID = re.compile(r"backbone\.simfp_([2-5])\.(\d)\.(norm\.)?(weight|bias)")
 _SQUARE = {"input.short_side": 1024, "input.long_side": 1024, "input.canvas": "square", "input.square_side": 1024}
 _LVIS_CLASSES = 1203
+_LVIS_V05_CLASSES = 1230
 _LAYER_NORM_EPSILON = 1e-6  # of detectron2's own, over channels
 _PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
 _RPN = {"objectness_logits": "objectness", "anchor_deltas": "deltas"}
@@ -136,7 +137,7 @@ def describe(
     norms = ("neck.norm", "box_head.conv_norm", "mask_head.conv_norm", "semantic_head.norm")
     live = {path: "sync_bn" for path in norms if network.overrides.get(path) == "bn"}
     return network.changed(
-        {"backbone.norm": norm, **own, **live, **anchors},
+        {"backbone.norm": norm, **own, **live, **anchors, **_of_lvis(network)},
         family="detectron2_imagenet_pixels" if is_divided else "detectron2",
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
@@ -173,6 +174,13 @@ def _regnet(network: Network, norm: NormKind) -> tuple[dict[str, Any], str | Non
 def _from_scratch(network: Network) -> dict[str, Any]:
     """Networks with batch norm in the pyramid, too, start from random weights: nothing of them is frozen."""
     return {"backbone.freeze_at": 0} if network["neck.norm"] == "bn" else {}
+
+
+def _of_lvis(network: Network) -> dict[str, Any]:
+    """Networks of LVIS' classes give 300 detections an image, which its evaluation counts, of any score."""
+    if network.num_classes not in (_LVIS_CLASSES, _LVIS_V05_CLASSES):
+        return {}
+    return {"box_head.max_detections": 300, "box_head.score_threshold": 1e-4}
 
 
 def _stride_place(own: Mapping[str, Any]) -> str:

@@ -419,3 +419,14 @@ def test_another_depth_is_refused() -> None:
     arrays = {k: v for k, v in golden_shapes("d2_mask_r50_fpn").items() if ".res4.5." not in k}
     with pytest.raises(WeightsError, match=r"stages of \[3, 4, 5, 3\] blocks"):
         detectron2.describe(arrays)
+
+
+@pytest.mark.parametrize("classes", [1203, 1230])
+def test_networks_of_lvis_give_as_many_detections_as_it_counts(classes: int) -> None:
+    arrays = golden_shapes("d2_mask_r50_fpn")
+    arrays |= {f"roi_heads.box_predictor.cls_score.{leaf}": Shape(classes + 1, 1024) for leaf in ("weight", "bias")}
+    arrays |= {f"roi_heads.box_predictor.bbox_pred.{leaf}": Shape(4 * classes, 1024) for leaf in ("weight", "bias")}
+    arrays |= {"roi_heads.mask_head.predictor.weight": Shape(classes, 256, 1, 1)}
+    network = detectron2.describe(arrays)
+    head = PROFILES[network.family].model_config(network.overrides).box_head
+    assert (head.max_detections, head.score_threshold, network.class_names) == (300, 1e-4, None)

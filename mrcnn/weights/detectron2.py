@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.modeling.normalize import NormKind, PixelNorm
-from mrcnn.weights import regnet, swin, vit
+from mrcnn.weights import mvit, point_rend, regnet, swin, vit
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.name_map import (
@@ -71,14 +71,15 @@ _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 )
 _UNSUPPORTED = (
     (r"roi_heads\.res5\.\d+\.conv2_offset\.", "deformable convolutions on RoIs are not supported"),
-    (r"mask_head\.(point_head|coarse_head)\.", "PointRend is not supported"),
+    *point_rend.UNSUPPORTED,
     (r"^head\.(cls_subnet|cls_score|bbox_subnet)\.", "RetinaNet is not supported"),
     (
-        r"backbone\.bottom_up\.net\.|\.bottom_up\.(cls_token|pos_embed$|blocks\.)",
-        "only ResNet, ResNeXt, RegNet, Swin and plain ViT backbones are supported",
+        r"backbone\.bottom_up\.net\.|\.bottom_up\.cls_token",
+        "only ResNet, ResNeXt, RegNet, Swin, MViTv2 and plain ViT backbones are supported",
     ),
     (r"bottom_up\.s\d\.b\d+\.([ab]\.|f\.b\.bias$)", "only RegNets of bottleneck blocks are supported"),
     (r"bottom_up\.absolute_pos_embed$", "Swin Transformers with absolute positions are not supported"),
+    (r"bottom_up\.pos_embed$", "MViTs with absolute positions are not supported"),
     (r"backbone\.net\.blocks\.\d+\.residual\.", "ViT backbones with convolutional blocks are not supported"),
     (r"^roi_heads\.(densepose|decoder)", "DensePose is not supported"),
     (r"trident|\.conv2\.weight_offset", "TridentNet is not supported"),
@@ -99,8 +100,8 @@ def describe(
     What names and shapes do not tell is decided as the published configurations do: ResNeXt: ImageNet's standard
     deviation, stride in the 3x3; group norm: plain pixels, stride in the 3x3; any other ResNet: plain pixels, stride
     in the 1x1; RegNet: ImageNet's standard deviation. A file that holds `pixel_std` decides about the pixels itself.
-    A Swin Transformer and a ViT are as in projects/ViTDet: ImageNet's pixels in RGB, layer norms, images padded to a
-    square of 1024.
+    A Swin Transformer, an MViT and a ViT are as in projects/ViTDet: ImageNet's pixels in RGB, layer norms, images
+    padded to a square of 1024; without norms in the heads an MViT is as in projects/MViTv2, which pads no square.
 
     Args:
         arrays: anything with `shape`, by name.
@@ -115,7 +116,7 @@ def describe(
     network = infer(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, DETECTRON2.background, source
     )
-    if network.overrides.get("backbone") in ("swin", "vit"):
+    if network.overrides.get("backbone") in ("swin", "mvit", "vit"):
         return _of_vitdet_project(network, arrays, source)
     norm = _residual_norm(network, arrays)
     own, kind, is_divided = (_resnet if network.is_resnet else _regnet)(network, norm)
@@ -179,14 +180,14 @@ def _stride_place(own: Mapping[str, Any]) -> str:
 
 
 def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str) -> Network:
-    """A Swin or Vision Transformer with what the configurations of projects/ViTDet have."""
+    """A Swin or Vision Transformer with what the configurations of projects/ViTDet, or projects/MViTv2, have."""
     if network.num_classes == _LVIS_CLASSES:
         raise WeightsError(
             f"{source}: {_LVIS_CLASSES} classes as LVIS v1 has, where projects/ViTDet takes sigmoids for class scores;"
             " not supported, expected softmax"
         )
     norms = {"neck": ("norm", "epsilon"), "box_head": ("conv_norm", "norm_epsilon")}
-    norms |= {"mask_head": norms["box_head"]} if network.has_head("mask_head") else {}
+    norms |= {"mask_head": norms["box_head"]} if "mask_head.conv_norm" in network.overrides else {}
     changes: dict[str, Any] = {}
     for component, (kind, epsilon) in norms.items():
         if network[f"{component}.{kind}"] == "gn":  # a scale and a shift only
@@ -195,18 +196,35 @@ def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str)
     if not anchors:
         expect_standard_anchors(network, source)
     classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
+    is_plain = network["backbone"] == "mvit" and not changes
     return network.changed(
-        {"backbone.pixel_norm": PixelNorm(), **_SQUARE, **changes, **anchors},
+        {"backbone.pixel_norm": PixelNorm(), **({} if is_plain else _SQUARE), **changes, **anchors},
         family="detectron2",
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=(
-            "pixels RGB, divided by ImageNet's deviation, and images padded to a square of 1024, as in projects/ViTDet",
-            "layer norm in pyramid and heads, as in projects/ViTDet",
+            *_assumed(network, is_plain),
             *(() if anchors else ("anchors as in the base configuration",)),
             "RoIAlign as in the base configuration",
         ),
     )
+
+
+def _assumed(network: Network, is_plain: bool) -> tuple[str, ...]:
+    """What is taken to be as in the published configurations; `is_plain`: of projects/MViTv2."""
+    project = "projects/MViTv2" if is_plain else "projects/ViTDet"
+    assumed = [f"pixels RGB, divided by ImageNet's deviation, as in {project}"]
+    if not is_plain:
+        assumed += [
+            f"images padded to a square of 1024, as in {project}",
+            f"layer norm in pyramid and heads, as in {project}",
+        ]
+    if network["backbone"] == "mvit":
+        assumed += mvit.ASSUMPTIONS
+    grid = network.overrides.get("backbone.position_grid")
+    if grid:
+        assumed.append(f"absolute positions of a grid of {grid} x {grid}, interpolated to the image's")
+    return tuple(assumed)
 
 
 def _simple_layer(level: str, number: int) -> str:
@@ -265,9 +283,8 @@ def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
         network: what `describe` gave.
     """
     ours = _ours(arrays)
-    return convert_all(
-        arrays, ours, network, DETECTRON2.background, _IGNORED, swin.first_steps(ours) | vit.first_steps(ours)
-    )
+    steps = swin.first_steps(ours) | vit.first_steps(ours) | point_rend.first_steps(ours, network.overrides)
+    return convert_all(arrays, ours, network, DETECTRON2.background, _IGNORED, steps)
 
 
 def _own_names(arrays: Mapping[str, Any]) -> dict[str, Callable[[str], str | None]]:
@@ -275,6 +292,8 @@ def _own_names(arrays: Mapping[str, Any]) -> dict[str, Callable[[str], str | Non
     names: dict[str, Callable[[str], str | None]] = {}
     if swin.has_swin(arrays, _BOTTOM_UP):
         names[_BOTTOM_UP] = swin.our_name
+    if mvit.has_mvit(arrays, _BOTTOM_UP):
+        names[_BOTTOM_UP] = mvit.namer([n.removeprefix(_BOTTOM_UP) for n in arrays if n.startswith(_BOTTOM_UP)])
     if regnet.has_regnet(arrays, _BOTTOM_UP):
         names[_BOTTOM_UP] = regnet.our_name
     if vit.has_vit(arrays, _VIT):
@@ -299,6 +318,10 @@ def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
         split = re.fullmatch(r"(.*?)\.(norm\.)?(\w+)", name)
         leaf = None if split is None else leaf_of(split[3], split[2] is not None)
         if split is None or leaf is None:
+            continue
+        of_points = point_rend.layer_of(split[1])
+        if of_points is not None:
+            ours[f"{of_points}/{leaf}"] = name
             continue
         for pattern, layer in _LAYERS:
             match = re.fullmatch(pattern, split[1])

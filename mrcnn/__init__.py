@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from mrcnn.native.build import build_ops as build_ops
     from mrcnn.quiet import quiet_start as quiet_start
     from mrcnn.recipes import Recipe as Recipe
+    from mrcnn.report.evaluation_report import EvaluationReport as EvaluationReport
     from mrcnn.structures.instances import Instances as Instances
     from mrcnn.structures.records import Annotation as Annotation
     from mrcnn.structures.result_format import ResultWriter as ResultWriter
@@ -94,6 +95,7 @@ _HOME = {
     "ConfigError": "mrcnn.base_config",
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
+    "EvaluationReport": "mrcnn.report.evaluation_report",
     "ExportError": "mrcnn.export.errors",
     "FileError": "mrcnn.errors",
     "InputError": "mrcnn.errors",

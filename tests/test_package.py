@@ -25,6 +25,7 @@ PUBLIC_NAMES = [
     "ConfigError",
     "DataError",
     "Dataset",
+    "EvaluationReport",
     "ExportError",
     "FileError",
     "InputError",

@@ -1,7 +1,7 @@
-"""Packaging is stated in pyproject.toml; here is only what concerns the RoIAlign op, which no installation needs.
+"""Packaging is stated in pyproject.toml; here is only what concerns the compiled ops, which no installation needs.
 
-python setup.py build_ops             builds the op for the TensorFlow of this Python, into the user's cache
-MRCNN_BUILD_OPS=1 pip install .       installs, then builds the op for the TensorFlow already installed
+python setup.py build_ops             builds the ops for the TensorFlow of this Python, into the user's cache
+MRCNN_BUILD_OPS=1 pip install .       installs, then builds the ops for the TensorFlow already installed
 """
 
 import os
@@ -18,15 +18,13 @@ ROOT = Path(__file__).resolve().parent
 
 
 def run_build() -> None:
-    # pip builds in an environment of its own, laid over this Python by PYTHONPATH. The op is built for the TensorFlow
+    # pip builds in an environment of its own, laid over this Python by PYTHONPATH. The ops are built for the TensorFlow
     # that will load it, so the build looks past that.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     result = subprocess.run([sys.executable, "-c", "import tensorflow"], env=environment, capture_output=True)
     if result.returncode != 0:
-        sys.exit(
-            "The RoIAlign op is built for an installed TensorFlow, and there is none: pip install tensorflow first"
-        )
+        sys.exit("The ops are built for an installed TensorFlow, and there is none: pip install tensorflow first")
     # By path: the package itself may not be installed yet.
     code = (
         "import runpy, sys; sys.path.insert(0, sys.argv[1]);"
@@ -38,7 +36,7 @@ def run_build() -> None:
 
 
 class BuildOps(Command):
-    description = "build the RoIAlign op for the TensorFlow of this Python"
+    description = "build the compiled ops for the TensorFlow of this Python"
     user_options: ClassVar[list] = []
 
     def initialize_options(self):
@@ -52,15 +50,16 @@ class BuildOps(Command):
 
 
 class BuildPy(build_py):
-    """Takes the op's sources along, so that an installed package can build it too."""
+    """Takes the ops' sources along, so that an installed package can build them too."""
 
     def run(self):
         super().run()
         if not getattr(self, "editable_mode", False):
-            target = Path(self.build_lib) / "mrcnn" / "custom_ops" / "roi_align"
-            target.mkdir(parents=True, exist_ok=True)
-            for source in sorted((ROOT / "custom_ops" / "roi_align").glob("*.[hc]*")):
-                shutil.copy2(source, target)
+            target = Path(self.build_lib) / "mrcnn" / "custom_ops"
+            for source in sorted((ROOT / "custom_ops").glob("*/*.[hc]*")):
+                folder = target / source.parent.name
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, folder)
         if os.environ.get("MRCNN_BUILD_OPS") == "1":
             run_build()
 

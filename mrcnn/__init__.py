@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw_boxes as draw_boxes
     from mrcnn.drawing import draw_grid as draw_grid
     from mrcnn.drawing import save_image as save_image
+    from mrcnn.drawing.colors import track_colors as track_colors
     from mrcnn.errors import FileError as FileError
     from mrcnn.errors import InputError as InputError
     from mrcnn.errors import MrcnnError as MrcnnError
+    from mrcnn.evaluation.cityscapes import CityscapesMetric as CityscapesMetric
     from mrcnn.evaluation.coco_results import to_coco_results as to_coco_results
     from mrcnn.export.errors import ExportError as ExportError
     from mrcnn.export.onnx import export_onnx as export_onnx
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from mrcnn.export.tflite import load_tflite as load_tflite
     from mrcnn.inference import detect as detect
     from mrcnn.inference import detect_augmented as detect_augmented
+    from mrcnn.inference import detect_panoptic as detect_panoptic
     from mrcnn.inference import detect_tiled as detect_tiled
     from mrcnn.inference import iter_detect as iter_detect
     from mrcnn.inference import set_threads as set_threads
@@ -68,8 +71,10 @@ if TYPE_CHECKING:
     from mrcnn.recipes import Recipe as Recipe
     from mrcnn.report.evaluation_report import EvaluationReport as EvaluationReport
     from mrcnn.structures.instances import Instances as Instances
+    from mrcnn.structures.panoptic import PanopticSegments as PanopticSegments
     from mrcnn.structures.records import Annotation as Annotation
     from mrcnn.structures.result_format import ResultWriter as ResultWriter
+    from mrcnn.structures.tracks import Tracker as Tracker
     from mrcnn.training.devices import join_workers as join_workers
     from mrcnn.training.devices import use_devices as use_devices
     from mrcnn.training.dry_run import dry_run as dry_run
@@ -92,6 +97,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Annotation": "mrcnn.structures.records",
+    "CityscapesMetric": "mrcnn.evaluation.cityscapes",
     "ConfigError": "mrcnn.base_config",
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
@@ -103,9 +109,11 @@ _HOME = {
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "MrcnnError": "mrcnn.errors",
+    "PanopticSegments": "mrcnn.structures.panoptic",
     "ReadOptions": "mrcnn.data.read_options",
     "Recipe": "mrcnn.recipes",
     "ResultWriter": "mrcnn.structures.result_format",
+    "Tracker": "mrcnn.structures.tracks",
     "UnknownNetworkError": "mrcnn.weights.pretrained",
     "VideoReader": "mrcnn.data.video",
     "VideoWriter": "mrcnn.data.video",
@@ -115,6 +123,7 @@ _HOME = {
     "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",
     "detect_augmented": "mrcnn.inference",
+    "detect_panoptic": "mrcnn.inference",
     "detect_tiled": "mrcnn.inference",
     "diagnose": "mrcnn.doctor",
     "download_weights": "mrcnn.weights.download",
@@ -163,6 +172,7 @@ _HOME = {
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",
     "to_coco_results": "mrcnn.evaluation.coco_results",
+    "track_colors": "mrcnn.drawing.colors",
     "train": "mrcnn.training.fit",
     "training_targets": "mrcnn.modeling.stages",
     "use_devices": "mrcnn.training.devices",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import sys
@@ -24,11 +25,11 @@ def quiet_start(first: Callable[[], T] | None = None) -> T | None:
     Returns:
         What `first` returned.
     """
-    with _stderr_held(passing=ValueError):
+    with _stderr_held(passing=ValueError), _collector_off():
         tensorflow = importlib.import_module("tensorflow")
         result = first() if first is not None else None
         tensorflow.zeros(1)  # the first operation writes notes too
-        importlib.import_module("mrcnn.training.fit")
+        importlib.import_module("mrcnn.weights.pretrained")
     return result
 
 
@@ -39,6 +40,19 @@ def import_tensorflow() -> None:
     """
     with _stderr_held():
         importlib.import_module("tensorflow")
+
+
+@contextlib.contextmanager
+def _collector_off() -> Iterator[None]:
+    """No search for garbage meanwhile, nor later among what was imported: half a million objects, all in use."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ SENTENCE = {re.compile(pattern, re.IGNORECASE): word for pattern, word in SENTEN
 # Where a word is not ours: the fixed names of other programs and what they print.
 FOREIGN = re.compile(
     r"`[^`]*`|https?://\S+|matterport/\S+|\w+_yxyx_normalised|\"centre\"|"  # "centre": in recipes of earlier versions
-    r"make house|docs/house\S*|test_house|\"house\"|house\.(?:svg|py|png)"
+    r"128 house|make house|docs/house\S*|test_house|\"house\"|house\.(?:svg|py|png)"
 )
 EXEMPT = ("tests/matterport/scripts/", "tests/assets/", "LICENSE", "mrcnn/matterport/surface.json")
 

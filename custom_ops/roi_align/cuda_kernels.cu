@@ -4,51 +4,12 @@
 // Channels lie side by side in memory, so threads along x take neighboring channels, up to 16 bytes each where pointers
 // and the number of channels allow: every read and write of a warp is one run of memory. Threads along y take bins. All
 // threads of a bin compute the same few sampling positions in registers; there is no shared memory and no barrier.
-#include <cuda_runtime.h>
-
+#include "../common/launch.h"
 #include "kernels.h"
-
-#if defined(__CUDACC__)
-#define MRCNN_CONSTANT const __grid_constant__  // read in place, also by a level that is known at run time only
-#define MRCNN_UNROLL _Pragma("unroll")
-#define MRCNN_LAUNCH(kernel, grid, block, stream, ...) \
-  kernel<<<grid, block, 0, static_cast<cudaStream_t>(stream)>>>(__VA_ARGS__)
-#endif
 
 namespace mrcnn {
 namespace cuda {
 namespace {
-
-constexpr int kThreads = 256;
-
-template <typename T, int kCount>
-struct alignas(sizeof(T) * kCount) Pack {
-  T value[kCount];
-};
-
-// Whether one thread may take kCount channels at once rather than one.
-template <typename T, int kCount>
-bool packs(const Params& p, const void* pointer) {
-  return p.channels % kCount == 0 && reinterpret_cast<uintptr_t>(pointer) % (kCount * sizeof(T)) == 0;
-}
-
-// Threads of a block: along x groups of channels, up to 128, along y bins or cells.
-dim3 block_of(int groups) {
-  unsigned x = 1;
-  while (x < 128 && static_cast<int>(x) < groups) x *= 2;
-  return dim3(x, kThreads / x, 1);
-}
-
-// Units beyond the grid's limit are taken by later turns of the kernels' loops.
-dim3 grid_of(int64_t units, const dim3& block) {
-  const int64_t blocks = (units + block.y - 1) / block.y;
-  return dim3(static_cast<unsigned>(blocks < 1 ? 1 : blocks > 0x3fffffff ? 0x3fffffff : blocks), 1, 1);
-}
-
-const char* last_error() {
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
 
 __global__ void place_kernel(MRCNN_CONSTANT Params p, const float* boxes, const int* image, Roi* rois, int* first_fault) {
   const int r = blockIdx.x * blockDim.x + threadIdx.x;
@@ -124,25 +85,6 @@ MRCNN_UNROLL
       out[g] = result;
     }
   }
-}
-
-// Adds `weight * value` to `kCount` neighboring floats.
-template <int kCount>
-__device__ __forceinline__ void add(float* to, float weight, const float* value) {
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  if constexpr (kCount % 4 == 0) {  // four at once; maps are 16-byte aligned wherever kCount is not 1
-MRCNN_UNROLL
-    for (int k = 0; k < kCount; k += 4) {
-      atomicAdd(reinterpret_cast<float4*>(to + k), make_float4(weight * value[k], weight * value[k + 1],
-                                                               weight * value[k + 2], weight * value[k + 3]));
-    }
-  } else {
-    for (int k = 0; k < kCount; ++k) atomicAdd(to + k, weight * value[k]);
-  }
-#else
-MRCNN_UNROLL
-  for (int k = 0; k < kCount; ++k) atomicAdd(to + k, weight * value[k]);
-#endif
 }
 
 template <typename T, int kCount>
@@ -396,10 +338,10 @@ template <typename T>
 const char* forward(const Params& p, const T* const* features, const Roi* rois, T* pooled, void* stream) {
   constexpr int kCount = 16 / sizeof(T);
   Maps maps = {};
-  bool vector = packs<T, kCount>(p, pooled);
+  bool vector = packs<T, kCount>(p.channels, pooled);
   for (int level = 0; level < p.num_levels; ++level) {
     maps.level[level] = features[level];
-    vector = vector && packs<T, kCount>(p, features[level]);
+    vector = vector && packs<T, kCount>(p.channels, features[level]);
   }
   const dim3 block = block_of(vector ? p.channels / kCount : p.channels);
   const dim3 grid = grid_of(static_cast<int64_t>(p.num_rois) * p.bins_y * p.bins_x, block);
@@ -412,7 +354,7 @@ template <typename T>
 const char* backward(const Params& p, const T* upstream, const Roi* rois, float* const* gradient, void* stream) {
   constexpr int kCount = 4;  // eight would spill registers on sm_90, and the additions are single ones anyway
   Sums sums = {};
-  bool vector = packs<T, kCount>(p, upstream);
+  bool vector = packs<T, kCount>(p.channels, upstream);
   for (int level = 0; level < p.num_levels; ++level) {
     sums.level[level] = gradient[level];
     vector = vector && reinterpret_cast<uintptr_t>(gradient[level]) % 16 == 0;
@@ -432,7 +374,7 @@ const char* backward_deterministic(const Params& p, const T* upstream, const Roi
   constexpr int kCount = 16 / sizeof(T);
   for (int level = 0; level < p.num_levels; ++level) {
     if (map_size(p, level) == 0) continue;
-    const bool vector = packs<T, kCount>(p, upstream) && packs<T, kCount>(p, gradient[level]);
+    const bool vector = packs<T, kCount>(p.channels, upstream) && packs<T, kCount>(p.channels, gradient[level]);
     const dim3 block = block_of(vector ? p.channels / kCount : p.channels);
     const dim3 grid = grid_of(map_size(p, level) / p.channels, block);
     auto* kernel = vector ? &gather_kernel<T, kCount> : &gather_kernel<T, 1>;

@@ -8,9 +8,8 @@
 
 #include <stdint.h>
 
-#include <functional>
-
-#include "numbers.h"
+#include "../common/numbers.h"
+#include "../common/parallel.h"
 #include "sampling.h"
 
 namespace mrcnn {
@@ -23,11 +22,6 @@ struct FaultAt {
 };
 
 namespace cpu {
-
-// Runs body(begin, end) on parts of [0, total) that cover it, at once or one after another. `cost`: about how many
-// cycles one unit takes.
-using Body = std::function<void(int64_t begin, int64_t end)>;
-using ParallelFor = std::function<void(int64_t total, int64_t cost, const Body& body)>;
 
 // The first RoI that cannot be pooled, if any.
 FaultAt check(const Params& params, const float* boxes, const int* image);

@@ -13,11 +13,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#if defined(__CUDACC__)
-#define MRCNN_HD __host__ __device__ __forceinline__
-#else
-#define MRCNN_HD inline
-#endif
+#include "../common/host_device.h"
 
 namespace mrcnn {
 

@@ -40,9 +40,13 @@ Format = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="savedmodel, onnx, openvino, tflite, or an exporter of another package; see docs/serving.md and "
-        "docs/export.md.",
+        help="savedmodel, onnx, openvino, tflite, triton, ovms, or an exporter of another package; see docs/serving.md "
+        "and docs/export.md.",
     ),
+]
+For = Annotated[
+    Literal["tf-serving", "ovms", "triton"] | None,
+    typer.Option("--for", help="A server: what it loads, with its configuration, in place of --format."),
 ]
 Images = Annotated[
     list[str] | None,
@@ -77,6 +81,7 @@ def export(
     model: Model,
     out: Folder,
     format: Format = "savedmodel",
+    server: For = None,
     images: Images = None,
     masks: Masks = None,
     score: Score = None,
@@ -115,7 +120,9 @@ def export(
     start()
     from mrcnn.export import get_exporter
 
-    exporter = get_exporter(format)
+    if server is not None and format != "savedmodel":
+        raise typer.BadParameter("--for and --format exclude each other; pass one of them")
+    exporter = get_exporter(format if server in (None, "tf-serving") else server)
     options = _options(exporter, {field: value for field, value in given.items() if value is not None}, stated)
     target = exporter.path_in(out)
     if exporter.suffix:

@@ -11,7 +11,7 @@ import numpy as np
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 
-Colors = Union[Literal["auto", "class", "instance"], Mapping[int, Sequence[int]]]  # noqa: UP007
+Colors = Union[Literal["auto", "class", "instance"], Mapping[int, Sequence[int]], np.ndarray]  # noqa: UP007
 
 # Bright enough for dark backgrounds, saturated enough for light ones; neighbors in the list differ most.
 PALETTE = np.array(
@@ -40,7 +40,7 @@ def assign(instances: Instances, colors: Colors = "auto", several_classes: bool 
         instances: n of them.
         colors: "class" = one color a class; "instance" = neighbors differ; "auto" = "instance" where there is one
             class only, otherwise a color a class with its lightness varied from instance to instance; or a mapping
-            from class id to RGB.
+            from class id to RGB; or u8[n, 3], a color for each instance, such as `track_colors`.
         several_classes: whether the data has more than one class; None = look at these instances.
 
     Returns:
@@ -48,7 +48,11 @@ def assign(instances: Instances, colors: Colors = "auto", several_classes: bool 
     """
     if several_classes is None:
         several_classes = len(set(instances.class_ids.tolist())) > 1
-    if isinstance(colors, Mapping):
+    if isinstance(colors, np.ndarray):
+        if colors.shape != (len(instances), 3):
+            raise InputError(f"colors: expected one for each instance, ({len(instances)}, 3), got {colors.shape}")
+        chosen = list(colors)
+    elif isinstance(colors, Mapping):
         chosen = [colors.get(int(c), class_color(c)) for c in instances.class_ids]
     elif colors == "class":
         chosen = [class_color(c) for c in instances.class_ids]
@@ -66,6 +70,11 @@ def assign(instances: Instances, colors: Colors = "auto", several_classes: bool 
     if instances.is_crowd is not None:
         drawn[instances.is_crowd] = CROWD
     return drawn
+
+
+def track_colors(numbers: np.ndarray) -> np.ndarray:
+    """u8[n, 3] of i64[n] from 1, the numbers that a `Tracker` gives: an object keeps its color from frame to frame."""
+    return np.stack([class_color(number) for number in numbers]) if len(numbers) else np.zeros((0, 3), np.uint8)
 
 
 def text_color(background: np.ndarray) -> tuple[int, int, int]:

@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from mrcnn.data.images import as_rgb
 from mrcnn.drawing.colors import Colors, assign
 from mrcnn.drawing.labels import LONG_SIDE, draw_labels, with_header
-from mrcnn.drawing.shapes import draw_box, draw_keypoints, draw_mask
+from mrcnn.drawing.shapes import draw_box, draw_keypoints, draw_mask, draw_rotated_box
 from mrcnn.errors import InputError
 from mrcnn.files import atomic_write
 from mrcnn.structures.instances import Instances, mask_windows
@@ -114,9 +114,12 @@ def draw_panels(
         if shown.image_shape != image.shape[:2]:
             raise InputError(f"instances of an image of {shown.image_shape} pixels, drawn on {image.shape[:2]}")
         total = len(shown)
-        shown = shown[_order(shown, max_instances)]
-        chosen = assign(shown, colors, several)
-        if reference is not None and not several and colors in ("auto", "instance"):
+        order = _order(shown, max_instances)
+        chosen = assign(shown, colors, several)[order] if isinstance(colors, np.ndarray) else None
+        shown = shown[order]
+        if chosen is None:
+            chosen = assign(shown, colors, several)
+        if reference is not None and not several and isinstance(colors, str) and colors in ("auto", "instance"):
             chosen = _like(shown.boxes, chosen, *reference)
         reference = (shown.boxes, chosen)
         texts = [_label(shown, i, class_names, scores) if labels else "" for i in range(len(shown))]
@@ -228,7 +231,10 @@ def _draw(
             line = thickness if sides[i] >= 45 * unit else max(1, thickness // 2)
             draw_mask(canvas, windows[i], colors[i], scale, line, 0.25 if fine else 0.4)
     on_canvas = instances.boxes.astype(np.float64) * scale
-    if boxes:
+    if boxes and instances.rotated_boxes is not None:
+        for box, color in zip(instances.rotated_boxes * np.array([scale] * 4 + [1]), colors, strict=True):
+            draw_rotated_box(canvas, box, color, max(1, thickness // 2))
+    elif boxes:
         for box, color in zip(on_canvas, colors, strict=True):
             draw_box(canvas, box, color, max(1, thickness // 2))
     joints = [] if instances.keypoints is None else [instances.keypoints]

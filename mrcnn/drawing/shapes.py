@@ -63,6 +63,23 @@ def draw_box(canvas: np.ndarray, box: np.ndarray, color: np.ndarray, thickness: 
     cv2.rectangle(canvas, (x1, y1), (x2, y2), color.tolist(), thickness)
 
 
+def draw_rotated_box(canvas: np.ndarray, box: np.ndarray, color: np.ndarray, thickness: int) -> None:
+    """Draw (cy, cx, h, w, angle), pixels of the canvas and degrees counter-clockwise; not one that is not finite."""
+    if np.isfinite(box).all():
+        cv2.polylines(canvas, [rotated_corners(box)], True, color.tolist(), thickness, cv2.LINE_AA)
+
+
+def rotated_corners(box: np.ndarray) -> np.ndarray:
+    """i32[4, 2], the corners (x, y) of (cy, cx, h, w, angle) one after the other, within what OpenCV draws."""
+    center_y, center_x, height, width, angle = box.tolist()
+    sine, cosine = np.sin(np.radians(angle)), np.cos(np.radians(angle))
+    down, right = 0.5 * height * np.array([-1, -1, 1, 1]), 0.5 * width * np.array([-1, 1, 1, -1])
+    x, y = center_x + sine * down + cosine * right, center_y + cosine * down - sine * right
+    # The center of pixel i lies at i + 0.5.
+    points = np.clip(np.stack([x, y], axis=1) - 0.5, *COORDINATES)
+    return np.round(points).astype(np.int32)
+
+
 def draw_keypoints(canvas: np.ndarray, points: np.ndarray, color: np.ndarray, scale: float, thickness: int) -> None:
     """Draw the joints of one object that are labeled, and the limbs of COCO's skeleton between 17 of them.
 

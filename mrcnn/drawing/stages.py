@@ -12,7 +12,7 @@ from mrcnn.data.images import as_rgb
 from mrcnn.drawing.colors import PALETTE
 from mrcnn.drawing.image import MAX_ENLARGE, ImageLike
 from mrcnn.drawing.labels import HEADER_FILL, HEADER_TEXT, LONG_SIDE, font, one_line
-from mrcnn.drawing.shapes import corners
+from mrcnn.drawing.shapes import corners, draw_rotated_box, rotated_corners
 from mrcnn.errors import InputError
 
 _DASH = 6  # pixels of the canvas, drawn and left out in turn
@@ -35,9 +35,9 @@ def draw_boxes(
     Args:
         image: an array u8[h, w], u8[h, w, 3] or u8[h, w, 4], RGB; a PIL image of any mode, a tensor or a path.
         boxes: f[n, 4], (y1, x1, y2, x2) in pixels of the image; they may reach beyond it. Drawn in their order, those
-            that are not finite are left out.
-        refined: f[n, 4], what became of each box: `boxes` are then dashed, these are solid, and a line leads from the
-            corner of the one to that of the other.
+            that are not finite are left out. Or f[n, 5], rotated ones, (cy, cx, h, w, angle in degrees).
+        refined: of the same kind, what became of each box: `boxes` are then dashed, these are solid, and a line leads
+            from the corner of the one to that of the other.
         groups: i[n], which color each box has; default: one for all, or with `refined` one each.
         group_names: by group, for a legend above the image; groups without a box are left out of it.
         colors: RGB by group; default: the palette of `draw`.
@@ -57,8 +57,9 @@ def draw_boxes(
         (64, 96, 3)
     """
     image = as_rgb(image)
-    boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
-    after = None if refined is None else np.asarray(refined, np.float64).reshape(-1, 4)
+    numbers = 5 if np.ndim(boxes) == 2 and np.shape(boxes)[1] == 5 else 4
+    boxes = np.asarray(boxes, np.float64).reshape(-1, numbers)
+    after = None if refined is None else np.asarray(refined, np.float64).reshape(-1, numbers)
     if groups is None:
         group = np.arange(len(boxes)) if after is not None else np.zeros(len(boxes), int)
     else:
@@ -67,7 +68,8 @@ def draw_boxes(
         if value is not None and len(value) != len(boxes):
             raise InputError(f"draw_boxes: {len(boxes)} boxes, but {len(value)} {name}")
     palette = PALETTE if colors is None else np.asarray(colors, np.uint8)
-    canvas, scale = _enlarged(image, long_side)
+    canvas, factor = _enlarged(image, long_side)
+    scale = np.array([factor] * 4 + [1.0] * (numbers - 4))  # not of the angle
     for i, box in enumerate(boxes):
         color = palette[group[i] % len(palette)].tolist()
         if not np.isfinite(box).all():
@@ -78,7 +80,7 @@ def draw_boxes(
         _dashed(canvas, box * scale, color, thickness)
         if np.isfinite(after[i]).all():
             _solid(canvas, after[i] * scale, color, thickness)
-            start, end = (corners(corner * scale)[1::-1] for corner in (box, after[i]))
+            start, end = (_first_corner(each * scale) for each in (box, after[i]))
             cv2.line(canvas, start, end, color, thickness, cv2.LINE_AA)
     legend = []
     if group_names is not None:
@@ -174,11 +176,19 @@ def _enlarged(image: np.ndarray, long_side: int | None) -> tuple[np.ndarray, flo
 
 
 def _solid(canvas: np.ndarray, box: np.ndarray, color: list[int], thickness: int) -> None:
+    if len(box) == 5:
+        draw_rotated_box(canvas, box, np.array(color), thickness)
+        return
     y1, x1, y2, x2 = corners(box)
     cv2.rectangle(canvas, (x1, y1), (x2, y2), color, thickness)
 
 
 def _dashed(canvas: np.ndarray, box: np.ndarray, color: list[int], thickness: int) -> None:
+    if len(box) == 5:
+        points = rotated_corners(box)
+        for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
+            _dashed_line(canvas, start, end, color, thickness)
+        return
     y1, x1, y2, x2 = corners(box)
     for y in (y1, y2):
         for x in range(max(x1, -_DASH), min(x2, canvas.shape[1]), 2 * _DASH):
@@ -186,6 +196,21 @@ def _dashed(canvas: np.ndarray, box: np.ndarray, color: list[int], thickness: in
     for x in (x1, x2):
         for y in range(max(y1, -_DASH), min(y2, canvas.shape[0]), 2 * _DASH):
             cv2.line(canvas, (x, y), (x, min(y + _DASH, y2)), color, thickness)
+
+
+def _dashed_line(canvas: np.ndarray, start: np.ndarray, end: np.ndarray, color: list[int], thickness: int) -> None:
+    """A line between two points (x, y); of one that is longer than the canvas is large, its first part."""
+    length = float(np.linalg.norm(end - start))
+    along = (end - start) / max(length, 1.0)
+    for first in np.arange(0, min(length, 2 * sum(canvas.shape[:2])), 2 * _DASH):
+        a, b = (np.round(start + along * at).astype(int).tolist() for at in (first, min(first + _DASH, length)))
+        cv2.line(canvas, a, b, color, thickness, cv2.LINE_AA)
+
+
+def _first_corner(box: np.ndarray) -> tuple[int, int]:
+    """(x, y) of the upper left corner of a box, of a rotated one before it was turned."""
+    x, y = rotated_corners(box)[0].tolist() if len(box) == 5 else corners(box)[1::-1]
+    return x, y
 
 
 def _headed(canvas: np.ndarray, title: str, legend: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:

@@ -27,6 +27,8 @@ from mrcnn.structures.records import Annotation, ImageRecord
 
 KINDS = {"box": "bbox", "mask": "segm", "keypoints": "keypoints", "boundary": "boundary"}
 """Our name of each kind of evaluation -> pycocotools' iouType. Both are accepted wherever a kind is asked for."""
+ROTATED = "rotated"
+"""The kind of evaluation that pycocotools does not have: as "box", with the overlap of rotated boxes."""
 MAX_DETS = (1, 10, 100)
 KEYPOINT_MAX_DETS = (20,)
 COCO_JOINTS = 17
@@ -38,8 +40,9 @@ class CocoMetric(Metric):
     Args:
         class_names: name of class 1, 2, ...; rows of classes that share a name show the id too.
         category_ids: id of each class in the annotation file, for the detections list; default 1..C.
-        kinds: among "box", "mask", "keypoints" and "boundary" (boundary AP, see `evaluation.boundary`); None = what the
-            predictions carry of the first three ("box" always).
+        kinds: among "box", "mask", "keypoints", "boundary" (boundary AP, see `evaluation.boundary`) and "rotated" (the
+            overlap of rotated boxes; true ones are those of least area around the masks, unless the ground truth states
+            them); None = what the predictions carry, without "boundary" ("box" always).
         max_dets: cuts of detections an image and class. (1, 10, 100) are COCO's: AP and the sizes' numbers are taken
             at the last one, AR at each. Data with more objects an image wants a larger last cut, e.g. (1, 10, 300);
             such numbers are no longer COCO's own, so AR is named after its cut ("AR300").
@@ -71,7 +74,7 @@ class CocoMetric(Metric):
         self.category_ids = tuple(category_ids) if category_ids else tuple(range(1, len(self.class_names) + 1))
         if len(self.category_ids) != len(self.class_names):
             raise InputError(f"{len(self.class_names)} class names but {len(self.category_ids)} category ids")
-        self.kinds = None if kinds is None else tuple(find_kind(k) for k in kinds)
+        self.kinds = None if kinds is None else tuple(k if k == ROTATED else find_kind(k) for k in kinds)
         self.max_dets = check_max_dets(max_dets)
         self.keypoint_sigmas = keypoint_sigmas
         self._images: dict[int | str, tuple[int, int]] = {}
@@ -110,6 +113,8 @@ class CocoMetric(Metric):
             self._seen.add("mask")
         if prediction.keypoints is not None:
             self._seen.add("keypoints")
+        if prediction.rotated_boxes is not None:
+            self._seen.add(ROTATED)
         self._result = None
 
     def get_state(self) -> dict[str, Any]:
@@ -152,7 +157,7 @@ class CocoMetric(Metric):
         from mrcnn.evaluation import coco_eval  # imports pycocotools
 
         ground_truth, results = self._coco_form()
-        kinds = self.kinds if self.kinds is not None else [k for k in KINDS if k in self._seen]
+        kinds = self.kinds if self.kinds is not None else [k for k in (*KINDS, ROTATED) if k in self._seen]
         labels = distinct_labels(self.class_names, self.category_ids)
         places = self._class_places()
         per_class: dict[str, dict[str, Any]] = {}
@@ -166,7 +171,7 @@ class CocoMetric(Metric):
         curves: dict[str, dict[str, Any]] = {}
         for kind in kinds:
             evaluation = coco_eval.run(
-                ground_truth, results, KINDS[kind], self._kind_max_dets(kind), self._sigmas(kind)
+                ground_truth, results, KINDS.get(kind, ROTATED), self._kind_max_dets(kind), self._sigmas(kind)
             )
             numbers |= {f"{kind}/{k}": v for k, v in coco_eval.summary(evaluation, kind).items()}
             by_class = {
@@ -246,6 +251,9 @@ class CocoMetric(Metric):
             if windows:
                 rle = window_to_rle(*windows[i], *image_shape)
                 annotation |= {"segmentation": rle, "area": float(windows[i][2].sum())}
+            if ground_truth.rotated_boxes is not None:
+                center_y, center_x, height, width, angle = ground_truth.rotated_boxes[i].tolist()
+                annotation["rotated_bbox"] = [center_x, center_y, width, height, angle]
             if ground_truth.keypoints is not None:
                 annotation["keypoints"] = ground_truth.keypoints[i].ravel().tolist()
             annotations.append(annotation)

@@ -17,6 +17,7 @@ from pycocotools.cocoeval import COCOeval
 
 from mrcnn.data.rasterize import polygons_to_rle
 from mrcnn.evaluation.boundary import boundary_rle
+from mrcnn.structures.rotated import minimum_area_boxes
 
 COCO_JOINTS = 17
 Sizes = dict[Any, tuple[Any, Any]]  # image id -> (height, width)
@@ -102,6 +103,48 @@ class QuickCOCOeval(COCOeval):
         return list(grouped.items())
 
 
+class RotatedCOCOeval(QuickCOCOeval):
+    """The same numbers with the overlap of rotated boxes, which annotations hold as "rotated_bbox"."""
+
+    def computeIoU(self, imgId: Any, catId: int) -> Any:
+        """f64[D, G], best score first: IoU, and against a crowd region the part of the detection inside it."""
+        from mrcnn.ops.rotated_iou import pairwise_rotated_coverage, pairwise_rotated_iou
+
+        gt, dt = self._gts[imgId, catId], self._dts[imgId, catId]
+        if not gt or not dt:
+            return []
+        order = np.argsort([-d["score"] for d in dt], kind="mergesort")[: self.params.maxDets[-1]]
+        detections = np.array([_center_first(dt[i]["rotated_bbox"]) for i in order], np.float32)
+        objects = np.array([_center_first(g["rotated_bbox"]) for g in gt], np.float32)
+        overlaps = pairwise_rotated_iou(detections, objects).numpy().astype(np.float64)
+        crowd = np.array([bool(g["iscrowd"]) for g in gt])
+        if crowd.any():
+            overlaps[:, crowd] = pairwise_rotated_coverage(detections, objects[crowd]).numpy()
+        return overlaps
+
+
+def _center_first(box: Sequence[float]) -> tuple[float, ...]:
+    """(cy, cx, h, w, angle) of (x, y, width, height, angle)."""
+    x, y, width, height, angle = box
+    return y, x, height, width, angle
+
+
+def rotated_bbox(mask: np.ndarray | None, bbox: Sequence[float]) -> list[float]:
+    """[center x, center y, width, height, angle] of the rectangle of least area around a mask, else of its box.
+
+    Args:
+        mask: bool[h, w], or None: there is none.
+        bbox: [x, y, width, height], for an object without a mask, or with one that has no pixel.
+    """
+    center_y, center_x, height, width, angle = (
+        minimum_area_boxes(mask[np.newaxis])[0].tolist() if mask is not None else [0] * 5
+    )
+    if width <= 0:
+        x, y, width, height = bbox
+        center_x, center_y, angle = x + width / 2, y + height / 2, 0.0
+    return [center_x, center_y, width, height, angle]
+
+
 def run(
     ground_truth: dict[str, Any],
     results: Sequence[dict[str, Any]],
@@ -115,8 +158,9 @@ def run(
         ground_truth: {"images": [...], "annotations": [...], "categories": [...]}, with integer ids of 64 bits;
             `id`, `area` and `iscrowd` of annotations may be absent. Segmentations are RLE that `check_rle` has passed.
         results: one dict a detection; {bbox, score, ...} for "bbox", {segmentation, ...} for "segm",
-            {keypoints, ...} for "keypoints". Empty: all numbers are 0.
-        iou_type: "bbox", "segm", "keypoints" or "boundary" (masks, by the lower of mask IoU and boundary IoU).
+            {keypoints, ...} for "keypoints", {rotated_bbox, ...} for "rotated". Empty: all numbers are 0.
+        iou_type: "bbox", "segm", "keypoints", "boundary" (masks, by the lower of mask IoU and boundary IoU) or
+            "rotated": the overlap of rotated boxes, of objects that state none those of least area around their masks.
         max_dets: at how many detections an image and class results are cut, ascending.
         keypoint_sigmas: f[J], spread of each joint relative to the object's scale.
 
@@ -134,7 +178,8 @@ def run(
             "annotations": [_result_annotation(r, i, iou_type) for i, r in enumerate(results, 1)],
         }
         coco_results.createIndex()
-        evaluation = QuickCOCOeval(coco_gt, coco_results, "segm" if iou_type == "boundary" else iou_type)
+        evaluator = RotatedCOCOeval if iou_type == "rotated" else QuickCOCOeval
+        evaluation = evaluator(coco_gt, coco_results, {"boundary": "segm", "rotated": "bbox"}.get(iou_type, iou_type))
         evaluation.params.maxDets = list(max_dets)
         if iou_type == "keypoints" and keypoint_sigmas is not None:
             evaluation.params.kpt_oks_sigmas = np.asarray(keypoint_sigmas, float)
@@ -158,6 +203,9 @@ def _gt_annotations(ground_truth: dict[str, Any], sizes: Sizes, iou_type: str) -
             x, y, w, h = annotation["bbox"]
             corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
             annotation["segmentation"] = polygons_to_rle([corners], *size)
+        if iou_type == "rotated" and annotation.get("rotated_bbox") is None:
+            mask = rle.decode(annotation["segmentation"]).astype(bool) if segmentation else None
+            annotation["rotated_bbox"] = rotated_bbox(mask, annotation["bbox"])
         if annotation.get("area") is None:
             if segmentation:  # an object's size is that of its mask, for boxes too
                 annotation["area"] = float(rle.area(annotation["segmentation"]))
@@ -180,6 +228,9 @@ def _result_annotation(result: dict[str, Any], number: int, iou_type: str) -> di
     }
     if iou_type == "bbox":
         annotation |= {"bbox": result["bbox"], "area": result["bbox"][2] * result["bbox"][3]}
+    elif iou_type == "rotated":
+        box = result["rotated_bbox"]
+        annotation |= {"rotated_bbox": box, "area": box[2] * box[3]}
     elif iou_type in ("segm", "boundary"):
         mask = to_rle(result["segmentation"])
         annotation |= {"segmentation": mask, "area": rle.area(mask)}

@@ -26,9 +26,10 @@ def to_coco_results(
 
     Returns:
         dicts with image_id, category_id, bbox [x, y, width, height] to 1e-3 pixel, score to 1e-6, and, where the
-        instances have them, segmentation (compressed RLE), keypoints [x, y, score, ...] and the outputs of further
-        heads under the keys they declare (`HeadOutput.result_key`; a second mask is `NAME_segmentation` for a head
-        named NAME). Empty: [].
+        instances have them, segmentation (compressed RLE), keypoints [x, y, score, ...], rotated_bbox [center x,
+        center y, width, height, angle] in pixels and degrees counter-clockwise, and the outputs of further heads under
+        the keys they declare (`HeadOutput.result_key`; a second mask is `NAME_segmentation` for a head named NAME).
+        Empty: [].
 
     Raises:
         InputError: instances without scores, or a class id beyond `category_ids`; names the image.
@@ -58,6 +59,9 @@ def to_coco_results(
             result["segmentation"] = masks[i]
         if instances.keypoints is not None:
             result["keypoints"] = [round(v, 3) for v in instances.keypoints[i].ravel().tolist()]
+        if instances.rotated_boxes is not None:
+            center_y, center_x, height, width, angle = instances.rotated_boxes[i].tolist()
+            result["rotated_bbox"] = [round(v, 3) for v in (center_x, center_y, width, height, angle)]
         results.append(result | {key: values[i] for key, values in extra.items()})
     return results
 

@@ -14,6 +14,7 @@ from mrcnn.errors import InputError
 from mrcnn.export.compare import Difference, compare, full_precision
 from mrcnn.export.errors import ExportError
 from mrcnn.inference import ImageLike, detect
+from mrcnn.ops.box_geometry import ALIGNED
 from mrcnn.preprocessing import InputConfig
 
 
@@ -27,6 +28,20 @@ def expect_suffix(path: str | os.PathLike[str], suffix: str) -> Path:
     if path.suffix != suffix:
         raise InputError(f"{path}: expected a file name that ends in {suffix}")
     return path
+
+
+def expect_axis_aligned(model: Any) -> None:
+    """Refuse a model of rotated boxes.
+
+    Raises:
+        ExportError: names the field of the config.
+    """
+    rpn = model.config.rpn
+    if rpn.geometry is not ALIGNED:
+        raise ExportError(
+            f"model.rpn is {type(rpn).__name__}: exported models give boxes (y1, x1, y2, x2) and masks in them,"
+            " expected RPNConfig; call mrcnn.detect for rotated boxes"
+        )
 
 
 def expect_file(path: str | os.PathLike[str]) -> Path:

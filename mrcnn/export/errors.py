@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+from typing import Any
 
 from mrcnn.errors import MrcnnError
 
 
 class ExportError(MrcnnError, RuntimeError):
     """A model that cannot be written in a format, a package that is missing, or a file that is no such model."""
+
+
+def refuse_panoptic(model: Any) -> None:
+    """Refuse a model with a semantic branch, where a format has no output for a map of every pixel.
+
+    Raises:
+        ExportError: names the field, and what exports the instances alone.
+    """
+    if getattr(model.config, "semantic_head", None) is not None:
+        raise ExportError(
+            "a panoptic model (model.semantic_head) cannot be exported in this format, which has no output for its"
+            " stuff; mrcnn.detect_panoptic runs it"
+        )
 
 
 def require(name: str, extra: str) -> ModuleType:

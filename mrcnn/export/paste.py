@@ -37,14 +37,13 @@ def paste_masks(
     Returns:
         u8[n, height, width], 0 or 1; packed: u8[n, height, ceil(width / 8)]. Empty: n = 0 gives no rows.
     """
-    one = {"exact": _exact, "padded_integer": _padded_integer, "integer_resize": _integer_resize}[convention]
     row = tf.stack([height, (width + 7) // 8 if packed else width])
 
     def paste(detection: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         mask, box, there = detection
 
         def pixels() -> Tensor:
-            top, left, window = one(mask, box, height, width, threshold)
+            top, left, window = paste_window(mask, box, height, width, threshold, convention)
             size = tf.shape(window)
             padding = [[top, height - top - size[0]], [left, width - left - size[1]]]
             pasted = tf.pad(tf.cast(window, tf.uint8), padding)
@@ -60,6 +59,14 @@ def paste_masks(
     valid = tf.pad(valid, [[0, extra]])
     spec = tf.TensorSpec([None, None], tf.uint8)
     return tf.map_fn(paste, (masks, boxes, valid), fn_output_signature=spec)[:num]
+
+
+def paste_window(
+    mask: Tensor, box: Tensor, height: Tensor, width: Tensor, threshold: float, convention: Paste
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One mask f32[M, M] in its box f32[4]: i32[] first row and column of the window that it reaches, bool[h, w]."""
+    one = {"exact": _exact, "padded_integer": _padded_integer, "integer_resize": _integer_resize}[convention]
+    return one(mask, box, height, width, threshold)
 
 
 def _pack(pixels: Tensor) -> Tensor:

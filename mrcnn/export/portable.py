@@ -28,7 +28,8 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.errors import InputError
-from mrcnn.export.errors import ExportError, reason
+from mrcnn.export.check import expect_axis_aligned
+from mrcnn.export.errors import ExportError, reason, refuse_panoptic
 from mrcnn.migrations import migrate_model
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.native.loading import LevelAlign, replaced_by
@@ -64,10 +65,12 @@ def portable_graph(model: Any, align: LevelAlign, *, keep_loops: bool = False) -
         keep_loops: loops stay functions (`While`); else they become switches and merges, as TensorFlow 1 had them.
 
     Raises:
-        ExportError: the model pools RoIs otherwise than by RoIAlign.
+        ExportError: the model pools RoIs otherwise than by RoIAlign, or has rotated boxes or a semantic branch.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    expect_axis_aligned(model)
+    refuse_panoptic(model)
     for head in (model.config.box_head, *model.config.heads):
         if head.pool.op != "align":
             raise ExportError(

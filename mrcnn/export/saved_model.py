@@ -17,9 +17,9 @@ import tensorflow as tf
 from mrcnn.errors import InputError
 from mrcnn.export import tf_serving
 from mrcnn.export.base import Exporter, ExportOptions
-from mrcnn.export.check import expect_within
+from mrcnn.export.check import expect_axis_aligned, expect_within
 from mrcnn.export.compare import ACCEPTED, ACCEPTED_IN_HALF, Difference, full_precision
-from mrcnn.export.errors import ExportError
+from mrcnn.export.errors import ExportError, refuse_panoptic
 from mrcnn.export.served import MAX_PIXELS, Limits, Masks, ServedModel
 from mrcnn.export.served_check import Request, compare_served, noise_images, read_images, requests_of, to_warm_up
 from mrcnn.export.versions import expect_versions, make_folder, move
@@ -64,10 +64,12 @@ def export_saved_model(
     * `serving_default` takes `image` u8[B, H, W, 3], RGB images of any sizes, each in the upper left corner, and
       `shape` i32[B, 2], their true heights and widths;
     * `encoded` takes `image_bytes` string[B], JPEG or PNG files (gray, palette, with transparency, 16 bit; the
-      EXIF orientation is applied).
+      EXIF orientation is applied);
+    * `compact` takes such `image_bytes` string[B] with `score_threshold` f32[B] and `max_detections` i32[B], how many
+      detections of an image are wanted at most, and answers in about a hundredth of the bytes over REST: see below.
 
-    Both return, per image, N entries, N being the largest number of detections of an image (0 where there are none),
-    best score first; padded entries are zero and not `valid`:
+    The first two return, per image, N entries, N being the largest number of detections of an image (0 where there are
+    none), best score first; padded entries are zero and not `valid`:
 
     * `boxes` f32[B, N, 4], (y1, x1, y2, x2) in pixels of the image;
     * `class_ids` i32[B, N] from 1; `scores` f32[B, N]; `valid` bool[B, N]; `num_detections` i32[B];
@@ -78,6 +80,9 @@ def export_saved_model(
       same with eight pixels in a byte: `numpy.unpackbits(masks, axis=-1, count=W)`;
     * with a keypoint head, `keypoints` f32[B, N, J, 3], (x, y, score);
     * what further heads declare in `outputs`, [B, N, ...] under their names; masks among them as `masks`.
+
+    `compact` returns `masks` as string[B, N], the `counts` of COCO's run lengths, whose `size` i32[B, 2] is that of the
+    image; no `valid` (of N the first `num_detections` are) and no `mask_boxes`; all else as the others.
 
     Before it is moved into place it is loaded again and compared with `detect`. What lies there afterwards:
     PATH/1 (2, 3, ... for the next exports), a SavedModel with requests to warm up with, class names and config in
@@ -108,10 +113,12 @@ def export_saved_model(
     Raises:
         InputError: the folder holds something else than versions, or that version; an argument is out of range; an
             image is beyond the limits.
-        ExportError: the detections differ by more than `max_difference`, or the graph holds what not every TensorFlow
-            has. Nothing is left behind.
+        ExportError: the detections differ by more than `max_difference`, the graph holds what not every TensorFlow
+            has, or the model's boxes are rotated. Nothing is left behind.
     """
     path = Path(path)
+    expect_axis_aligned(model)
+    refuse_panoptic(model)
     if masks not in MAX_PIXELS:
         raise InputError(f"masks: expected one of {', '.join(MAX_PIXELS)}, got {masks!r}")
     limits = Limits(

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from mrcnn.errors import InputError
 from mrcnn.export.canvas import canvas_function, freeze
+from mrcnn.export.compact import compact, keep_best
 from mrcnn.export.image_bytes import decode_image, image_shape
 from mrcnn.export.paste import paste_masks
 from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
@@ -101,9 +102,19 @@ class ServedModel:
                 input_signature=[tf.TensorSpec([None], tf.string, "image_bytes")],
                 autograph=False,
             )
+            few_bytes = tf.function(
+                self._serve_compact,
+                input_signature=[
+                    tf.TensorSpec([None], tf.string, "image_bytes"),
+                    tf.TensorSpec([None], tf.float32, "score_threshold"),
+                    tf.TensorSpec([None], tf.int32, "max_detections"),
+                ],
+                autograph=False,
+            )
             self.signatures = {
                 "serving_default": serving_default.get_concrete_function(),
                 "encoded": encoded.get_concrete_function(),
+                "compact": few_bytes.get_concrete_function(),
             }
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -136,6 +147,22 @@ class ServedModel:
         return self._serve(crop, shape, frame)
 
     def _serve_files(self, image_bytes: Tensor) -> dict[str, Tensor]:
+        decode, shape = self._opened(image_bytes)
+        return self._serve(decode, shape, tf.reduce_max(shape, axis=0))
+
+    def _serve_compact(self, image_bytes: Tensor, score_threshold: Tensor, max_detections: Tensor) -> dict[str, Tensor]:
+        stated = tf.stack([tf.size(image_bytes), tf.size(score_threshold), tf.size(max_detections)])
+        same = tf.debugging.Assert(
+            tf.reduce_all(tf.equal(stated, stated[0])),
+            ["image_bytes, score_threshold and max_detections are of different numbers of images", stated],
+        )
+        with tf.control_dependencies([same]):
+            decode, shape = self._opened(image_bytes)
+        best = keep_best(self._detections(decode, shape), score_threshold, max_detections)
+        return compact(best, shape, self._pasted_outputs, self._mask_threshold)
+
+    def _opened(self, image_bytes: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+        """What decodes an image by its index, and the shapes of all, i32[B, 2], which were accepted."""
         with tf.control_dependencies([self._expect_batch(tf.shape(image_bytes)[0])]):
             image_bytes = tf.identity(image_bytes)
         spec = tf.TensorSpec([2], tf.int32)
@@ -145,7 +172,7 @@ class ServedModel:
             with tf.control_dependencies([shape]):  # nothing is decoded before every size was accepted
                 return decode_image(image_bytes[index])
 
-        return self._serve(decode, shape, tf.reduce_max(shape, axis=0))
+        return decode, shape
 
     def _expect_batch(self, num: Tensor) -> tf.Operation:
         most = self._limits.max_batch_size
@@ -173,13 +200,26 @@ class ServedModel:
             return tf.identity(shape)
 
     def _serve(self, pixels: Callable[[Tensor], Tensor], shape: Tensor, frame: Tensor) -> dict[str, Tensor]:
-        """Detections of a batch.
+        """What a signature gives.
 
         Args:
             pixels: index of an image, i32[], to u8[h, w, 3].
             shape: i32[B, 2], accepted.
             frame: i32[2], size of full masks.
         """
+        detections = self._detections(pixels, shape)
+        num = tf.reduce_sum(tf.cast(detections["valid"], tf.int32), axis=1)
+        detections = {name: value[:, : tf.reduce_max(num)] for name, value in detections.items()}
+        if self._masks != "small":
+            for output in self._pasted_outputs:
+                boxes, convention = detections.pop(output.boxes_name), output.paste.convention
+                detections[output.name] = self._pasted(
+                    detections[output.name], boxes, detections["valid"], frame, convention
+                )
+        return {**detections, "num_detections": num}
+
+    def _detections(self, pixels: Callable[[Tensor], Tensor], shape: Tensor) -> dict[str, Tensor]:
+        """Detections of a batch, [B, D, ...], masks on their grids; arguments as for `_serve`."""
         config = self._config
         sides = resized_shape(
             shape[:, 0],
@@ -198,16 +238,7 @@ class ServedModel:
             resized = resize_image(pixels(index)[tf.newaxis], height, width, config.interpolation)[0]
             return tf.pad(resized, tf.concat([padding[index], [[0, 0]]], axis=0))
 
-        detections = self._in_groups(prepare, shape, content, canvas)
-        num = tf.reduce_sum(tf.cast(detections["valid"], tf.int32), axis=1)
-        detections = {name: value[:, : tf.reduce_max(num)] for name, value in detections.items()}
-        if self._masks != "small":
-            for output in self._pasted_outputs:
-                boxes, convention = detections.pop(output.boxes_name), output.paste.convention
-                detections[output.name] = self._pasted(
-                    detections[output.name], boxes, detections["valid"], frame, convention
-                )
-        return {**detections, "num_detections": num}
+        return self._in_groups(prepare, shape, content, canvas)
 
     def _in_groups(
         self, prepare: Callable[[Tensor], Tensor], shape: Tensor, content: Tensor, canvas: Tensor

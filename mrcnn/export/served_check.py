@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -60,10 +60,11 @@ Request = tuple[str, dict[str, np.ndarray], list[np.ndarray]]
 
 
 def requests_of(fits: Sequence[np.ndarray], images: Sequence[np.ndarray], limits: Limits) -> list[Request]:
-    """Every image through both signatures, and where `serving_default` takes it, alone and with others."""
+    """Every image through each signature, and where `serving_default` takes it, alone and with others."""
     requests: list[Request] = [("serving_default", pixel_inputs([image]), [image]) for image in fits]
     for batch in batches_of(images, limits):
-        requests.append(("encoded", {"image_bytes": np.array([encode_png(p) for p in batch], object)}, batch))
+        files = {"image_bytes": np.array([encode_png(p) for p in batch], object)}
+        requests += [("encoded", files, batch), ("compact", files | everything(len(batch)), batch)]
     together = next(iter(batches_of(fits, limits)), [])
     if len(together) > 1:
         requests.append(("serving_default", pixel_inputs(together), together))
@@ -93,20 +94,28 @@ def pixel_inputs(images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
     return {"image": canvases, "shape": shape}
 
 
+def everything(num: int) -> dict[str, np.ndarray]:
+    """The inputs of `compact` that leave no detection out, for so many images."""
+    return {
+        "score_threshold": np.zeros(num, np.float32),
+        "max_detections": np.full(num, np.iinfo(np.int32).max, np.int32),
+    }
+
+
 def encode_png(image: np.ndarray) -> bytes:
     """A PNG file of u8[h, w, 3]."""
     return tf.io.encode_png(image).numpy()
 
 
 def to_warm_up(requests: Sequence[Request]) -> list[tuple[str, dict[str, np.ndarray]]]:
-    """Requests of both signatures, for a file that should not grow large: signatures and inputs."""
+    """Requests of all signatures, for a file that should not grow large: signatures and inputs."""
     most, most_bytes = _WARM_UP
 
     def size(request: Request) -> int:
         return sum(image.nbytes for image in request[2])
 
     chosen: list[Request] = []
-    for signature in ("serving_default", "encoded"):
+    for signature in ("serving_default", "encoded", "compact"):
         smallest = sorted((request for request in requests if request[0] == signature), key=size)[:most]
         total = itertools.accumulate(map(size, smallest))
         chosen += [
@@ -120,27 +129,29 @@ def to_warm_up(requests: Sequence[Request]) -> list[tuple[str, dict[str, np.ndar
 def served_instances(
     outputs: Mapping[str, np.ndarray],
     shapes: Sequence[tuple[int, int]],
-    masks: Masks = "small",
+    masks: Masks | Literal["rle"] = "small",
     mask_threshold: float = 0.5,
     declared: Sequence[HeadOutput] = STANDARD,
 ) -> list[Instances]:
     """The answer of an exported model as `detect` would give it, one `Instances` an image.
 
     Args:
-        outputs: of either signature, as arrays.
+        outputs: of a signature, as arrays.
         shapes: (height, width) of each image.
-        masks, mask_threshold: what was exported.
+        masks, mask_threshold: what was exported; "rle" of the signature `compact`.
         declared: what the outputs of the heads are (`MaskRCNNConfig.outputs`); those absent are left out.
     """
     results = []
     for i, (height, width) in enumerate(shapes):
         num = int(outputs["num_detections"][i])
-        kept = {name: value[i, :num] for name, value in outputs.items() if name != "num_detections"}
+        kept = {name: value[i, :num] for name, value in outputs.items() if name not in ("num_detections", "size")}
         values, present = {}, [output for output in declared if output.name in kept]
         for output in present:
             values[output.name] = value = kept[output.name]
             if output.paste is None:
                 continue
+            if masks == "rle":
+                value = _decoded(value, height, width)
             if masks == "packed":
                 value = np.unpackbits(value, axis=-1)
             if masks == "small":
@@ -151,6 +162,15 @@ def served_instances(
             make_instances(kept["boxes"], kept["class_ids"], (height, width), kept["scores"], values, present)
         )
     return results
+
+
+def _decoded(strings: np.ndarray, height: int, width: int) -> np.ndarray:
+    """bool[n, height, width] of strings of run lengths."""
+    from pycocotools import mask as coco_mask
+
+    size = [height, width]
+    masks = [coco_mask.decode({"size": size, "counts": counts}).astype(bool) for counts in strings]
+    return np.stack(masks) if masks else np.zeros((0, height, width), bool)
 
 
 def compare_served(
@@ -167,7 +187,8 @@ def compare_served(
         outputs = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
         outputs = {name: value.numpy() for name, value in outputs.items()}
         shapes = [image.shape[:2] for image in images]
-        results = served_instances(outputs, shapes, masks, mask_threshold, model.config.outputs)
+        kind: Masks | Literal["rle"] = "rle" if signature == "compact" else masks
+        results = served_instances(outputs, shapes, kind, mask_threshold, model.config.outputs)
         for image, instances in zip(images, results, strict=True):
             if not np.ptp(image, axis=(0, 1)).any():  # every place is like every other: rounding chooses among them
                 continue

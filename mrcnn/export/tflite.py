@@ -29,7 +29,7 @@ import tensorflow as tf
 from mrcnn.export.base import Exporter, ExportOptions
 from mrcnn.export.check import expect_file
 from mrcnn.export.compare import ACCEPTED, Difference
-from mrcnn.export.errors import ExportError, reason, require
+from mrcnn.export.errors import ExportError, reason, refuse_panoptic, require
 from mrcnn.export.messages import without_lines
 from mrcnn.export.portable import DESCRIPTION, PortableModel, describe, portable_graph
 from mrcnn.ops.bilinear import bilinear_taps
@@ -197,6 +197,7 @@ def _value(interpreter: Any, detail: dict[str, Any]) -> np.ndarray:
 
 def _convert(model: Any, int8: bool) -> bytes:
     """The model as LiteRT's flat buffer."""
+    refuse_panoptic(model)
     for head in (model.config.box_head, *model.config.heads):
         if head.pool.op == "align" and head.pool.sampling_ratio == 0:
             raise ExportError(

@@ -5,6 +5,7 @@ copies of one; `sources` takes what people hand over apart, `prepare` and `resul
 """
 
 from mrcnn.inference.augmentation import detect_augmented
+from mrcnn.inference.panoptic import detect_panoptic, detect_panoptic_dataset
 from mrcnn.inference.prepare import MAX_PIXELS, SCORE_THRESHOLD, ImageLike, load_image, prepare_image
 from mrcnn.inference.results import make_instances, to_instances
 from mrcnn.inference.stream import detect, detect_dataset, iter_detect
@@ -18,6 +19,8 @@ __all__ = [
     "detect",
     "detect_augmented",
     "detect_dataset",
+    "detect_panoptic",
+    "detect_panoptic_dataset",
     "detect_tiled",
     "iter_detect",
     "load_image",

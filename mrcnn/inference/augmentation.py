@@ -17,6 +17,7 @@ import tensorflow as tf
 from mrcnn.data.read_options import ReadOptions
 from mrcnn.data.transforms import mirrored_joints
 from mrcnn.errors import InputError
+from mrcnn.inference.graph import refuse_rotated
 from mrcnn.inference.prepare import (
     MAX_PIXELS,
     SCORE_THRESHOLD,
@@ -79,8 +80,9 @@ def detect_augmented(
         best score first, at most as many as the model gives for one image; boxes and masks in original pixels.
 
     Raises:
-        InputError, DataError: see `detect`; no size, or one below 1.
+        InputError, DataError: see `detect`; no size, or one below 1; a model of rotated boxes.
     """
+    refuse_rotated(model, "detect_augmented")
     config = model.config.input
     if short_sides is None:
         short_sides = [round(config.short_side * factor) for factor in (0.5, 1.0, 1.5)]

@@ -12,6 +12,7 @@ from mrcnn.preprocessing import InputConfig
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import BoxMasks
 from mrcnn.structures.outputs import STANDARD, HeadOutput, extra_outputs
+from mrcnn.structures.rotated_masks import RotatedBoxMasks, scale_rotated_boxes
 
 
 def to_instances(
@@ -29,7 +30,8 @@ def to_instances(
 
     Args:
         detections: boxes f32[D, 4] in pixels of the padded image, class_ids i32[D], scores f32[D], valid bool[D],
-            and the outputs of the heads, such as masks f32[D, M, M] (probabilities inside the box).
+            and the outputs of the heads, such as masks f32[D, M, M] (probabilities inside the box); of a model of
+            rotated boxes also rotated_boxes f32[D, 5], which the masks are then in.
         content_shape: (height, width) of the resized image inside the padding.
         original_shape: (height, width) of the image as it was given.
         score_threshold: drop detections scored below; None = none.
@@ -57,17 +59,27 @@ def to_instances(
     keep = detections["valid"] & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     if score_threshold is not None:
         keep &= detections["scores"] >= score_threshold
+    factors, rotated = (float(scale[0]), float(scale[1])), detections.get("rotated_boxes")
+    if rotated is not None:
+        rotated = rotated - np.pad(shift, (0, 3))
     present = [output for output in outputs if output.name in detections]
     values: dict[str, Any] = {}
     for output in present:
         value = detections[output.name][keep]
         if output.paste is not None:
             # It was predicted for the box before clipping
-            values[output.name] = pasted(output, value, whole[keep], original_shape, mask_threshold)
+            values[output.name] = (
+                pasted(output, value, whole[keep], original_shape, mask_threshold)
+                if rotated is None
+                else RotatedBoxMasks(value, rotated[keep], *original_shape, mask_threshold, factors)
+            )
         else:
             values[output.name] = to_original(output, value, shift, scale)
     class_ids, scores = (detections[name][keep] for name in ("class_ids", "scores"))
-    return make_instances(boxes[keep], class_ids, original_shape, scores, values, present)
+    instances = make_instances(boxes[keep], class_ids, original_shape, scores, values, present)
+    if rotated is not None:
+        instances.rotated_boxes = scale_rotated_boxes(rotated[keep], scale)
+    return instances
 
 
 def make_instances(

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
 
 from mrcnn.data.read_options import ReadOptions
 from mrcnn.errors import InputError
-from mrcnn.inference.graph import graph_of, run_batch
+from mrcnn.inference.graph import Run, graph_of, run_batch
 from mrcnn.inference.prepare import MAX_PIXELS, SCORE_THRESHOLD, Prepared
 from mrcnn.inference.read_ahead import OnError, Reading, read_ahead
 from mrcnn.inference.results import to_instances
@@ -23,6 +23,7 @@ from mrcnn.inference.sources import single_images
 from mrcnn.progress import Progress
 from mrcnn.structures.instances import Instances
 
+Result = TypeVar("Result")
 _WAITING_BATCHES = 4
 """Images read, or results held, ahead of the one to hand over next, in batches; bounds memory. One of them may be in
 the hands of the readers."""
@@ -168,26 +169,46 @@ def iter_detect(
     if on_error not in ("raise", "skip") and not callable(on_error):
         raise InputError(f'on_error {on_error!r}: expected "raise", "skip" or a function')
     reading = Reading(model.config.input, max_pixels, read_options, on_error)
-    return _iter_detect(model, single_images(images), batch_size, score_threshold, mask_threshold, reading, progress)
+
+    def finish(item: Prepared, detections: dict[str, np.ndarray]) -> Instances:
+        return to_instances(
+            detections,
+            item.content_shape,
+            item.original_shape,
+            score_threshold,
+            mask_threshold,
+            origin=item.origin,
+            config=model.config.input,
+            outputs=model.config.outputs,
+        )
+
+    return run_stream(graph_of(model), single_images(images), batch_size, reading, finish, progress)
 
 
-def _iter_detect(
-    model: Any,
+def run_stream(
+    run: Run,
     images: Iterable[Any],
     batch_size: int,
-    score_threshold: float | None,
-    mask_threshold: float,
     reading: Reading,
-    progress: bool,
-) -> Iterator[Instances | None]:
-    run = graph_of(model)
-    config = model.config.input
+    finish: Callable[[Prepared, dict[str, np.ndarray]], Result],
+    progress: bool = False,
+) -> Iterator[Result | None]:
+    """What `finish` makes of each image and the model's detections of it, in the order of the images.
+
+    Args:
+        run: a graph of `graph_of`.
+        images: of `single_images`.
+        batch_size: as for `detect`.
+        reading: how images are read; None in place of a result where one is skipped.
+        finish: called with the image, its pixels dropped, and what `run_batch` gives of it.
+        progress: as for `detect`.
+    """
     shown = Progress("detection", len(images) if isinstance(images, Sized) else None, shown=progress)
     buckets: dict[tuple[int, ...], list[Prepared]] = {}
     done: dict[int, tuple[Prepared, dict[str, np.ndarray]] | None] = {}
     next_out = 0
 
-    def finished() -> Iterator[Instances | None]:
+    def finished() -> Iterator[Result | None]:
         """Results whose turn it is."""
         nonlocal next_out
         while next_out in done:
@@ -196,17 +217,7 @@ def _iter_detect(
             if result is None:
                 yield None
                 continue
-            item, detections = result
-            yield to_instances(
-                detections,
-                item.content_shape,
-                item.original_shape,
-                score_threshold,
-                mask_threshold,
-                origin=item.origin,
-                config=config,
-                outputs=model.config.outputs,
-            )
+            yield finish(*result)
             shown.update(next_out)
 
     for number, item in enumerate(read_ahead(images, batch_size, reading)):

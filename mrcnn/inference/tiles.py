@@ -14,6 +14,7 @@ import numpy as np
 
 from mrcnn.data.read_options import ReadOptions
 from mrcnn.errors import InputError
+from mrcnn.inference.graph import refuse_rotated
 from mrcnn.inference.prepare import SCORE_THRESHOLD, ImageLike, load_image
 from mrcnn.inference.stream import iter_detect
 from mrcnn.structures.instances import Instances, mask_windows
@@ -95,8 +96,9 @@ def detect_tiled(
         best score first, in pixels of the image; masks held in their boxes until they are read.
 
     Raises:
-        InputError, DataError: see `detect`; an overlap not less than the tile.
+        InputError, DataError: see `detect`; an overlap not less than the tile; a model of rotated boxes.
     """
+    refuse_rotated(model, "detect_tiled")
     pixels = load_image(image, 0, max_pixels, read_options)
     height, width = pixels.shape[:2]
     frames = tile_frames(height, width, tile, overlap)

@@ -58,6 +58,19 @@ class DropPath(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate}
 
 
+def add_residual(x: Any, y: Any, rate: float, name: str) -> Any:
+    """x + y of two outputs of Keras layers, y left out of some images in training.
+
+    Args:
+        x, y: [B, ...], of the same shape.
+        rate: of `DropPath`; 0: y is never left out.
+        name: what the names of the layers begin with.
+    """
+    if rate:
+        y = DropPath(rate, name=f"{name}_drop")(y)
+    return keras.layers.Add(name=f"{name}_add")([x, y])
+
+
 def drop_paths(model: keras.Model) -> list[DropPath]:
     """The layers of a network that leave blocks out, in its order."""
     return [layer for layer in model.layers if isinstance(layer, DropPath)]

@@ -24,6 +24,7 @@ _ACTIVATIONS = {
     None: tf.identity,
     "relu": tf.nn.relu,
     "relu6": tf.nn.relu6,
+    "sigmoid": tf.nn.sigmoid,
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": lambda x: x * _hard_sigmoid(x),
 }
@@ -66,7 +67,7 @@ class ConvNorm(keras.layers.Layer):
             Transformations for Deep Neural Networks, section 3.3.
         dilation: cells between the kernel's taps; more than 1 goes with stride 1 only.
         norm, epsilon, momentum: see `make_norm`.
-        activation: None, "relu", "relu6", "hard_sigmoid" or "hard_swish".
+        activation: None, "relu", "relu6", "sigmoid", "hard_sigmoid" or "hard_swish".
         kernel_initializer: name, config or instance of a Keras initializer.
     """
 

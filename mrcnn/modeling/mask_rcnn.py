@@ -15,6 +15,8 @@ from mrcnn.errors import InputError
 from mrcnn.migrations import migrate_model
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
+from mrcnn.modeling.batch_checks import expect_batch, expect_keys, refuse_images
+from mrcnn.modeling.compatibility import check_geometry
 from mrcnn.modeling.heads.base import RoiHead, RoiHeadConfig, check_heads
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
@@ -27,11 +29,22 @@ from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig, sample_rois
 from mrcnn.modeling.roi_stage import RoiStageConfig
 from mrcnn.modeling.rpn import AnchorSample, RPNConfig
+from mrcnn.modeling.semantic_head import LOSS as SEMANTIC_LOSS
+from mrcnn.modeling.semantic_head import SemanticHeadConfig, check_stuff
 from mrcnn.modeling.train_step import COUNTS_KEY, TrainStep, loss_shares
 from mrcnn.modeling.variables import generated_names, named_variables, stable_names
 from mrcnn.preprocessing import InputConfig
 from mrcnn.structures.outputs import HeadOutput
-from mrcnn.structures.tensors import GROUND_TRUTH_KEY, Batch, Detections, LossTerm, RoiSample, RPNOutput
+from mrcnn.structures.tensors import (
+    GROUND_TRUTH_KEY,
+    SEMANTIC_KEY,
+    SEMANTIC_LOGITS,
+    Batch,
+    Detections,
+    LossTerm,
+    RoiSample,
+    RPNOutput,
+)
 
 RPN_LOSSES = ("rpn_objectness", "rpn_box")
 
@@ -48,6 +61,9 @@ class MaskRCNNConfig(BaseConfig):
     roi_stage: RoiStageConfig | None = None  # layers that run on every pooled RoI before any head: res5 of a C4 model
     box_head: BoxHeadConfig = BoxHeadConfig()
     heads: tuple[RoiHeadConfig, ...] = (MaskHeadConfig(),)  # further branches, run on the detections
+    semantic_head: SemanticHeadConfig | None = None  # stuff classes of all pixels: a panoptic model
+    stuff_names: tuple[str, ...] = ()  # of the stuff classes 1..S
+    stuff_category_ids: tuple[int, ...] = ()  # of these in the annotation file they came from; (): 1..S
     input: InputConfig = InputConfig()
     profile: str = "mrcnn"  # whose conventions the config follow; the name is informative, the config decide
 
@@ -61,7 +77,9 @@ class MaskRCNNConfig(BaseConfig):
                 raise ConfigError(
                     f"heads.{i}: {head.num_stages} stages, expected as many as box_head has: {self.box_head.num_stages}"
                 )
-        check_heads((self.box_head, *self.heads), (*RPN_LOSSES, "loss"))
+        check_stuff(self.semantic_head, self.stuff_names, self.stuff_category_ids)
+        check_heads((self.box_head, *self.heads), (*RPN_LOSSES, SEMANTIC_LOSS, "loss"))
+        check_geometry(self.rpn, self.box_head, self.heads, self.input)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> MaskRCNNConfig:
@@ -86,7 +104,8 @@ class MaskRCNN(TrainStep):
       decides on batch statistics only.
     * Without ground truth it returns detections, a dict of `boxes` f32[B, D, 4] in pixels of the padded image,
       `class_ids` i32[B, D] from 1, `scores` f32[B, D], `valid` bool[B, D] and, by the heads, `masks` f32[B, D, M, M],
-      probabilities inside the box, `keypoints` f32[B, D, J, 3]. `mrcnn.detect` turns them into `Instances` in pixels of
+      probabilities inside the box, `keypoints` f32[B, D, J, 3]; a panoptic model also `semantic_logits`
+      f32[B, H / 4, W / 4, S + 1], 0 being "a thing". `mrcnn.detect` turns them into `Instances` in pixels of
       the original image.
 
     Args:
@@ -131,6 +150,10 @@ class MaskRCNN(TrainStep):
         self.heads = [head.build(c, pooler(head), name=head.layer_name) for head in config.heads]
         for head in (self.box_head, *self.heads):
             head.sampler = config.roi_sampler
+        self.semantic_head = None
+        if config.semantic_head is not None:
+            num_stuff = len(config.stuff_names)
+            self.semantic_head = config.semantic_head.build(num_stuff, channels, strides, name="semantic_head")
         # Variables that do not train though their layer does; by hand, for Keras would make another kind of set of it.
         object.__setattr__(self, "frozen_paths", set())
         self.built = True
@@ -158,7 +181,7 @@ class MaskRCNN(TrainStep):
 
     def call(self, batch: Batch, training: bool | None = None) -> dict[str, tf.Tensor]:
         """Losses where the batch carries ground truth, detections where it does not; see the class."""
-        _expect_batch(batch)
+        expect_batch(batch)
         features = self.extract_features(batch, training)
         if GROUND_TRUTH_KEY in batch:
             terms = self.loss_terms(features, self.rpn(features, training=training), batch, training)
@@ -168,10 +191,16 @@ class MaskRCNN(TrainStep):
         # A deliberate exception to static shapes: padded entries in a mask head are a fifth of all arithmetic.
         detections = trim_padding(padded)
         for head in self.heads:
-            pooled_from = (features, detections.boxes, detections.valid, window)
+            pooled_from = (features, detections.rois, detections.valid, window)
             pred = head(*pooled_from, training=training, class_ids=detections.class_ids)
             detections = head.attach(detections, pred)
-        return pad_to(detections, padded).to_dict()
+        return pad_to(detections, padded).to_dict() | self._semantic_output(features, training)
+
+    def _semantic_output(self, features: dict[str, tf.Tensor], training: bool | None) -> dict[str, tf.Tensor]:
+        """What the semantic branch says, where there is one."""
+        if self.semantic_head is None:
+            return {}
+        return {SEMANTIC_LOGITS: self.semantic_head(features, training=training)}
 
     def find_boxes(self, features: dict[str, tf.Tensor], batch: Batch, training: bool | None = None) -> Detections:
         """Detections of a batch without ground truth, before the further heads have looked at them."""
@@ -201,17 +230,22 @@ class MaskRCNN(TrainStep):
     ) -> dict[str, LossTerm]:
         """Every loss as sum and count, for a batch with ground truth."""
         batch = trim_ground_truth(batch)
+        _expect_true_boxes(self.config.rpn, batch)
         end = self.config.input.end_offset  # true boxes are edges; the model's may name the last pixel
         batch["gt_boxes"] += tf.constant([0.0, 0.0, end, end])
         terms = self.rpn.loss(output, batch, features, self.anchor_sample(output, batch))
         stages: Sequence[RoiSample] = (self.roi_sample(output, batch),)
         window = self.detection_window(batch)
         for k, head in enumerate((self.box_head, *self.heads)):
-            _expect_ground_truth(head, batch)
+            expect_keys(head.name, {loss.name: loss.ground_truth for loss in head.config.losses}, batch)
             # Another stream than the RPN's and the sampler's draws from the same seed.
             seed = batch["seed"] + tf.constant([0, 2 + k])
             own, stages = head.loss_terms(features, stages, batch, window, seed, training)
             terms |= _named_terms(head, own)
+        if self.semantic_head is not None:
+            expect_keys(self.semantic_head.name, {SEMANTIC_LOSS: (SEMANTIC_KEY,)}, batch)
+            logits = self.semantic_head(features, training=training)
+            terms[SEMANTIC_LOSS] = self.semantic_head.loss(logits, batch[SEMANTIC_KEY])
         return terms
 
     def anchor_sample(self, output: RPNOutput, batch: Batch) -> AnchorSample:
@@ -221,13 +255,14 @@ class MaskRCNN(TrainStep):
     def roi_sample(self, output: RPNOutput, batch: Batch) -> RoiSample:
         """The RoIs that the heads train on, drawn from the RPN's proposals; see `roi_sampler.sample_rois`."""
         proposals = self.rpn.propose(output, self._window(proposal_window, batch), for_training=True)
-        return sample_rois(proposals, batch, self.config.roi_sampler)
+        return sample_rois(proposals, batch, self.config.roi_sampler, self.config.rpn.geometry)
 
     @property
     def loss_names(self) -> tuple[str, ...]:
         """See `TrainStep.loss_names`."""
         heads = (self.config.box_head, *self.config.heads)
-        return (*RPN_LOSSES, *(name for head in heads for name in head.loss_names))
+        semantic = () if self.config.semantic_head is None else (SEMANTIC_LOSS,)
+        return (*RPN_LOSSES, *(name for head in heads for name in head.loss_names), *semantic)
 
     def batch_terms(self, batch: Batch, training: bool | None = None) -> dict[str, LossTerm]:
         """See `TrainStep.batch_terms`."""
@@ -241,7 +276,7 @@ class MaskRCNN(TrainStep):
             InputError: `x` is images, not batches.
         """
         if not isinstance(x, Mapping):
-            _refuse_images(x)
+            refuse_images(x)
         return super().predict(x, *args, **kwargs)
 
     def export(self, *_: Any, **__: Any) -> None:
@@ -290,35 +325,17 @@ class MaskRCNN(TrainStep):
         return {layer.name: layer for layer in self.layers} | {stable[path]: layer for path, layer in inside.items()}
 
 
-def _expect_batch(batch: Any) -> None:
-    if not isinstance(batch, Mapping):
-        _refuse_images(batch)
-        raise InputError(f"the model takes batches, see structures.batch_spec; got {type(batch).__name__}")
-
-
-def _refuse_images(x: Any) -> None:
-    """Refuse what holds images and no batches: an array, a tensor, a path, a PIL image, or several of these.
+def _expect_true_boxes(config: RPNConfig, batch: Batch) -> None:
+    """Refuses a batch without the kind of true boxes that a model is made of.
 
     Raises:
-        InputError: names the function to call.
+        InputError: names the key and the field.
     """
-    if isinstance(x, (str, os.PathLike, list, tuple)) or (hasattr(x, "shape") and hasattr(x, "dtype")):
+    key = config.geometry.ground_truth
+    if key not in batch:
         raise InputError(
-            "the model takes batches of padded images; call mrcnn.detect(model, images), which takes arrays, paths and"
-            " folders and gives boxes in their pixels"
+            f"rpn: {type(config).__name__} trains on {key}, but the batch has none; set data.rotated_boxes to true"
         )
-
-
-def _expect_ground_truth(head: RoiHead, batch: Batch) -> None:
-    """Refuses a batch without what the head's losses are computed from.
-
-    Raises:
-        InputError: names the head and the key.
-    """
-    for loss in head.config.losses:
-        for key in loss.ground_truth:
-            if key not in batch:
-                raise InputError(f"{head.name}: its loss {loss.name!r} needs {key}, but the batch has none")
 
 
 def _named_terms(head: RoiHead, terms: dict[str, LossTerm]) -> dict[str, LossTerm]:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.errors import InputError
+from mrcnn.modeling.batch_norm import BatchNorm
 from mrcnn.structures.tensors import Shape, known_sizes
 
 NormKind = Literal["frozen_bn", "eval_bn", "affine_bn", "bn", "sync_bn", "gn", "ln", "none"]
@@ -296,9 +297,7 @@ def make_norm(
     if kind == "affine_bn":
         return AffineBatchNorm(epsilon, name=name, dtype=dtype)
     if kind in ("bn", "sync_bn"):
-        return keras.layers.BatchNormalization(
-            momentum=momentum, epsilon=epsilon, synchronized=kind == "sync_bn", name=name, dtype=dtype
-        )
+        return BatchNorm(momentum=momentum, epsilon=epsilon, synchronized=kind == "sync_bn", name=name, dtype=dtype)
     if kind == "gn":
         return GroupNorm(math.gcd(NUM_GROUPS, channels), epsilon=epsilon, name=name, dtype=dtype)
     if kind == "ln":

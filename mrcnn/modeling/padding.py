@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import tensorflow as tf
 
-from mrcnn.structures.tensors import Batch, Detections, Proposals, RoiSample
+from mrcnn.structures.tensors import SEMANTIC_KEY, Batch, Detections, Proposals, RoiSample
 
 Padded = TypeVar("Padded", Proposals, Detections)
 
@@ -18,9 +18,12 @@ def count_used(valid: tf.Tensor) -> tf.Tensor:
 
 
 def trim_ground_truth(batch: Batch) -> Batch:
-    """The batch without ground-truth entries that are padding in every image: matching costs anchors times entries."""
+    """The batch without ground-truth entries that are padding in every image: matching costs anchors times entries.
+
+    A semantic map has pixels, not entries, and stays.
+    """
     used = count_used(batch["gt_valid"])
-    return {k: v[:, :used] if k.startswith("gt_") else v for k, v in batch.items()}
+    return {k: v[:, :used] if k.startswith("gt_") and k != SEMANTIC_KEY else v for k, v in batch.items()}
 
 
 def trim_padding(padded: Padded) -> Padded:

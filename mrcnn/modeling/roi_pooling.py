@@ -10,12 +10,13 @@ import keras
 import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
-from mrcnn.ops.pyramid import LevelRule
+from mrcnn.ops.pyramid import LevelAssignment, LevelRule
 from mrcnn.ops.roi_align import multilevel_roi_align
 from mrcnn.ops.roi_pool import multilevel_roi_pool
 from mrcnn.ops.roi_warp import multilevel_crop_and_resize, multilevel_roi_warp
+from mrcnn.ops.rotated_pyramid import multilevel_rotated_roi_align
 
-RoiOp = Literal["align", "pool", "warp", "crop"]
+RoiOp = Literal["align", "pool", "warp", "crop", "align_rotated"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,7 @@ class RoiPoolConfig(BaseConfig):
         "pool"   RoIPool: the maximum in bins rounded to whole cells
         "warp"   RoIWarp: bilinear samples of a box rounded to whole cells
         "crop"   one bilinear sample per bin, the outermost on the corners of the box
+        "align_rotated"  RoIAlign of rotated RoIs, which `RotatedRPNConfig` proposes; always aligned
     """
 
     size: int = 7  # bins per axis
@@ -49,6 +51,10 @@ class RoiPoolConfig(BaseConfig):
             raise ConfigError(f"pool.sampling_ratio: expected 0 (adaptive) or more, got {self.sampling_ratio}")
         if self.sampling_ratio == 0 and (self.op == "warp" or (self.op == "align" and self.reduce == "max")):
             raise ConfigError(f'pool.sampling_ratio: expected at least 1 with op "{self.op}", reduce "{self.reduce}"')
+        if self.op == "align_rotated" and self.reduce == "max":
+            raise ConfigError('pool.op and pool.reduce: op "align_rotated" takes means, expected reduce "mean"')
+        if self.op == "align_rotated" and self.end_offset:
+            raise ConfigError("pool.op and pool.end_offset: a rotated box has no last pixel, expected end_offset 0")
         if not self.levels:
             raise ConfigError("pool.levels: expected at least one level name, got none")
 
@@ -60,7 +66,7 @@ class RoiPoolConfig(BaseConfig):
         Args:
             features: pyramid levels [B, H / stride, W / stride, C] by name.
             strides: pixels per cell of each level.
-            boxes: f32[B, S, 4], pixels of the padded image.
+            boxes: f32[B, S, 4], pixels of the padded image; [B, S, 5] for "align_rotated".
             valid: bool[B, S]; invalid RoIs give zeros.
 
         Returns:
@@ -68,6 +74,9 @@ class RoiPoolConfig(BaseConfig):
         """
         maps = [features[level] for level in self.levels]
         steps = [strides[level] for level in self.levels]
+        if self.op == "align_rotated":
+            rule = LevelAssignment(self.canonical_size, self.canonical_level, self.level_rule, self.level_epsilon)
+            return multilevel_rotated_roi_align(maps, boxes, steps, self.size, self.sampling_ratio, valid, rule)
         options = {
             "valid": valid,
             "canonical_level": self.canonical_level,
@@ -145,7 +154,7 @@ class RoiPooler:
 
         Args:
             features: pyramid levels [B, H / stride, W / stride, channels] by name.
-            boxes: f32[B, S, 4], pixels of the padded image; no gradient flows into them.
+            boxes: f32[B, S, 4 or 5], pixels of the padded image; no gradient flows into them.
             valid: bool[B, S]; for invalid RoIs zeros are pooled.
             training: handed to the stage.
 

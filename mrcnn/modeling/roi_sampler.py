@@ -8,6 +8,7 @@ from typing import Literal
 import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig
+from mrcnn.ops.box_geometry import ALIGNED, BoxGeometry
 from mrcnn.ops.matching import match_boxes
 from mrcnn.ops.sampling import SampledIndices, sample_labels
 from mrcnn.structures.tensors import Batch, Proposals, RoiSample
@@ -35,13 +36,16 @@ class RoiSamplerConfig(BaseConfig):
         return int(self.num_rois * self.positive_fraction)
 
 
-def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) -> RoiSample:
+def sample_rois(
+    proposals: Proposals, batch: Batch, config: RoiSamplerConfig, geometry: BoxGeometry = ALIGNED
+) -> RoiSample:
     """Draws RoIs for each image from its proposals and, if asked, its true boxes.
 
     Args:
         proposals: P per image.
         batch: with ground truth; crowd regions are neither foreground nor background.
         config: config.
+        geometry: what proposals and true boxes are.
 
     Returns:
         RoiSample with S = num_rois, foreground among the first F.
@@ -50,25 +54,27 @@ def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) ->
     """
 
     def one_image(x: dict[str, tf.Tensor]) -> RoiSample:
-        boxes, valid = x["boxes"], x["valid"]
+        boxes, valid, gt_boxes = x["boxes"], x["valid"], x[geometry.ground_truth]
         if config.append_gt:
-            boxes = tf.concat([boxes, x["gt_boxes"]], 0)
+            boxes = tf.concat([boxes, gt_boxes], 0)
             valid = tf.concat([valid, x["gt_valid"] & ~x["gt_crowd"]], 0)
         matches = match_boxes(
             boxes,
-            x["gt_boxes"],
+            gt_boxes,
             x["gt_valid"],
             x["gt_crowd"],
             config.fg_iou,
             config.fg_iou,
             allow_low_quality=False,
             crowd_iou=config.crowd_iou,
+            iou=geometry.iou,
+            coverage=geometry.coverage,
         )
         gt_of = matches.gt_index
         if config.best_belongs:  # not of a true box, which joins the proposals already matched
             of_proposals = match_boxes(
                 tf.where(x["valid"][:, tf.newaxis], x["boxes"], 0.0),
-                x["gt_boxes"],
+                gt_boxes,
                 x["gt_valid"],
                 x["gt_crowd"],
                 config.fg_iou,
@@ -76,6 +82,8 @@ def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) ->
                 allow_low_quality=True,
                 low_quality_iou=config.fg_iou,
                 best_belongs=True,
+                iou=geometry.iou,
+                coverage=geometry.coverage,
             ).gt_index
             gt_of = tf.concat([of_proposals, gt_of[tf.shape(of_proposals)[0] :]], 0)
         labels = tf.where(valid, matches.labels, -1)
@@ -89,12 +97,12 @@ def sample_rois(proposals: Proposals, batch: Batch, config: RoiSamplerConfig) ->
         return RoiSample(tf.gather(boxes, sample.index), class_ids, gt_index, sample.foreground, sample.valid)
 
     s = config.num_rois
-    ground_truth = {k: batch[k] for k in ("gt_boxes", "gt_class_ids", "gt_valid", "gt_crowd", "seed")}
+    ground_truth = {k: batch[k] for k in (geometry.ground_truth, "gt_class_ids", "gt_valid", "gt_crowd", "seed")}
     sampled = tf.map_fn(
         one_image,
         {"boxes": proposals.boxes, "valid": proposals.valid, **ground_truth},
         fn_output_signature=RoiSample(
-            tf.TensorSpec([s, 4], tf.float32),
+            tf.TensorSpec([s, geometry.size], tf.float32),
             tf.TensorSpec([s], tf.int32),
             tf.TensorSpec([s], tf.int32),
             tf.TensorSpec([s], tf.bool),

@@ -10,12 +10,11 @@ from mrcnn.modeling.input import detection_window, proposal_window
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.roi_sampler import sample_rois
 from mrcnn.modeling.rpn import AnchorSample
-from mrcnn.ops import boxes as box_ops
 from mrcnn.structures.tensors import Batch, Proposals, RoiSample, RPNOutput
 
 
 class Stages(NamedTuple):
-    """A batch on its way through a model. Boxes are in pixels of the padded images."""
+    """A batch on its way through a model. Boxes are in pixels of the padded images; rotated ones have 5 numbers."""
 
     features: dict[str, tf.Tensor]  # pyramid level -> [B, h, w, channels]
     rpn: RPNOutput
@@ -45,7 +44,7 @@ def run_stages(model: MaskRCNN, batch: Batch) -> Stages:
     side = tf.shape(batch["image"])[1:3]
     features = model.extract_features(batch, training=False)
     output = model.rpn(features, training=False)
-    moved = box_ops.decode_deltas(output.deltas, output.anchors, config.delta_weights, config.max_log_scale)
+    moved = config.geometry.decode(output.deltas, output.anchors, config.delta_weights, config.max_log_scale)
     window = proposal_window(side, batch["content_shape"], model.config.input)
     proposals = model.rpn.propose(output, window, for_training=False)
     window = detection_window(side, batch["content_shape"], model.config.input)
@@ -56,7 +55,7 @@ def run_stages(model: MaskRCNN, batch: Batch) -> Stages:
     refined = tf.gather(boxes, tf.minimum(best, boxes.shape[2] - 1), batch_dims=2)
     detections = model.box_head.detect(pred, proposals, window)
     for head in model.heads:
-        rois = (features, detections.boxes, detections.valid, window)
+        rois = (features, detections.rois, detections.valid, window)
         pred = head(*rois, training=False, class_ids=detections.class_ids)
         detections = head.attach(detections, pred)
     return Stages(features, output, moved, proposals, probs, refined, detections.to_dict())
@@ -74,6 +73,6 @@ def training_targets(model: MaskRCNN, batch: Batch) -> Targets:
     output = model.rpn(model.extract_features(batch, training=False), training=False)
     window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], model.config.input)
     proposals = model.rpn.propose(output, window, for_training=True)
-    rois = sample_rois(proposals, batch, model.config.roi_sampler)
+    rois = sample_rois(proposals, batch, model.config.roi_sampler, model.config.rpn.geometry)
     targets = {head.name: head.targets(head.rois_for(rois), batch) for head in model.heads}
     return Targets(model.rpn.sample_anchors(output, batch), rois, targets)

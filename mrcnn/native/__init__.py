@@ -1,1 +1,1 @@
-"""The RoIAlign op as a native library: how it is compiled, found and loaded."""
+"""RoIAlign and deformable convolution as a native library: how it is compiled, found and loaded."""

@@ -1,4 +1,4 @@
-"""Building the RoIAlign op: sources -> a stamped library in the user's cache.
+"""Building the ops: sources -> a stamped library in the user's cache.
 
 Imports TensorFlow only where it must, and nothing else outside the standard library, so that setup.py can use it.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mrcnn.files import atomic_write
 from mrcnn.native import toolchain
-from mrcnn.native.sources import CUDA_SOURCE, SOURCES, BuildError, cache_dir, current_identity, expected_source_dir
+from mrcnn.native.sources import CUDA_SOURCES, SOURCES, BuildError, cache_dir, current_identity, expected_source_dir
 from mrcnn.native.stamp import Identity, Stamp, append_stamp, read_stamp
 from mrcnn.native.toolchain import run_tool
 from mrcnn.native.trust import why_not_trusted
@@ -30,11 +30,14 @@ features = tf.reshape(tf.range(12.0), [1, 3, 4, 1])
 pooled = ops.mrcnn_roi_align(features=features, boxes=[[0.5, 1.0, 2.5, 3.0]], box_index=[0], crop_height=1,
                              crop_width=2, spatial_scale=1.0, sampling_ratio=1, aligned=True)
 assert pooled.numpy().ravel().tolist() == [5.0, 6.0], pooled.numpy().ravel().tolist()
+columns = ops.mrcnn_deformable_columns(features=features, offsets=tf.fill([1, 3, 4, 2], 0.5), mask=tf.zeros([0] * 4),
+                                       kernel_height=1, kernel_width=1)
+assert columns.numpy().ravel().tolist()[:5] == [2.5, 3.5, 4.5, 2.5, 6.5], columns.numpy().ravel().tolist()
 """
 
 
 def build(cuda: bool | None = None, log: Log = print) -> Path:
-    """Compiles the op for the TensorFlow of this Python and puts the library into the cache, at the end, in one step.
+    """Compiles the ops for the TensorFlow of this Python and puts the library into the cache, at the end, in one step.
 
     Args:
         cuda: with CUDA kernels or without; None: $MRCNN_CUDA (0 or 1), else with them where TensorFlow was built with
@@ -85,7 +88,7 @@ def _choose_tools(cuda: bool | None, log: Log) -> _Tools:
     if cuda and nvcc is None:
         raise BuildError("no nvcc: install CUDA's compiler, or name it in NVCC, or build without CUDA (MRCNN_CUDA=0)")
     if cuda is None and nvcc and not tf.test.is_built_with_cuda():
-        log("this TensorFlow is built without CUDA, so the op is too")
+        log("this TensorFlow is built without CUDA, so the ops are too")
         nvcc = None
     return _Tools(compiler, nvcc, tuple(toolchain.choose_architectures(nvcc)) if nvcc else ())
 
@@ -105,16 +108,18 @@ def _compile(tools: _Tools, folder: Path, log: Log) -> list[str]:
     with_cuda = ["-DMRCNN_WITH_CUDA"] if tools.nvcc else []
     objects = []
     for source in SOURCES:
-        log(f"{Path(compiler).name} {source}")
-        objects.append(str(folder / f"{source}.o"))
-        flags = [*toolchain.cxx_flags(source), *with_cuda, *tensorflow_flags]
-        run_tool([compiler, *flags, "-c", str(sources / source), "-o", objects[-1]], f"compiling {source}")
-    if tools.nvcc:
-        log(f"nvcc {CUDA_SOURCE} for {', '.join(f'sm_{arch}' for arch in tools.cuda_architectures)}")
-        objects.append(str(folder / f"{CUDA_SOURCE}.o"))
+        name = Path(source).name
+        log(f"{Path(compiler).name} {name}")
+        objects.append(str(folder / f"{name}.o"))
+        flags = [*toolchain.cxx_flags(name), *with_cuda, *tensorflow_flags]
+        run_tool([compiler, *flags, "-c", str(sources / source), "-o", objects[-1]], f"compiling {name}")
+    for source in CUDA_SOURCES if tools.nvcc else ():
+        name = Path(source).name
+        log(f"nvcc {name} for {', '.join(f'sm_{arch}' for arch in tools.cuda_architectures)}")
+        objects.append(str(folder / f"{name}.o"))
         flags = ["-ccbin", compiler, *toolchain.cuda_flags(tools.cuda_architectures)]
-        command = [tools.nvcc, *flags, "-c", str(sources / CUDA_SOURCE), "-o", objects[-1]]
-        run_tool(command, f"compiling {CUDA_SOURCE}")
+        command = [str(tools.nvcc), *flags, "-c", str(sources / source), "-o", objects[-1]]
+        run_tool(command, f"compiling {name}")
     return objects
 
 
@@ -157,7 +162,7 @@ def _check_writable(folder: Path) -> None:
     Raises:
         BuildError: it cannot be written.
     """
-    file = folder / "roi_align.probe"
+    file = folder / "mrcnn_ops.probe"
     try:
         with atomic_write(file) as probe:
             probe.touch()
@@ -190,7 +195,7 @@ def build_ops(cuda: bool | None = None) -> int:
     try:
         library = build(cuda)
     except BuildError as error:
-        print(f"mrcnn: the RoIAlign op was not built: {error}", file=sys.stderr)
+        print(f"mrcnn: the ops were not built: {error}", file=sys.stderr)
         return 1
     stamp = read_stamp(library)
     kernels = f"CPU and CUDA {stamp.cuda} kernels" if stamp.cuda else "CPU kernels"

@@ -1,7 +1,7 @@
-"""The RoIAlign op: located, checked, loaded, given its gradient; or the reason why the pure-TensorFlow path runs.
+"""The compiled ops: located, checked, loaded, given their gradients; or the reason why the pure-TensorFlow path runs.
 
-Nothing here is needed for a result: `mrcnn.ops.roi_align` asks `choose()` for the loaded ops and computes the same
-numbers without them. What decides, in this order:
+Nothing here is needed for a result: `mrcnn.ops.roi_align`, `ops.deformable_conv` and `ops.rotated_roi_align` ask
+`choose()` for the loaded ops and compute the same numbers without them. What decides, in this order:
 
     replaced_by(f)              inside it, neither: f pools from each level, as a format to export to can
     stock_ops()                 inside it, the pure path: what is exported must run without this package
@@ -10,7 +10,8 @@ numbers without them. What decides, in this order:
     MRCNN_ROI_ALIGN=op          the op, or an error that says why it cannot be had
     otherwise                   the op if there is one for this TensorFlow, else the pure path after one warning
 
-The op is built by `mrcnn build-ops`, see `mrcnn.native.build`.
+On a GPU, `tf.config.experimental.enable_op_determinism` keeps those that add atomically from running. The ops are built
+by `mrcnn build-ops`, see `mrcnn.native.build`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any, TypeAlias
 import tensorflow as tf
 
 from mrcnn.errors import InputError
+from mrcnn.native.gradients import register_gradients
 from mrcnn.native.sources import BuildError, cache_dir, current_identity
 from mrcnn.native.stamp import Stamp, StampError, read_stamp
 from mrcnn.native.trust import why_not_trusted
@@ -91,13 +93,13 @@ def _load() -> OpState:
         return OpState(None, path, stamp, f"{path} cannot be loaded: {str(error).splitlines()[0]}")
     if gpus and (problem := _cuda_problem(path)):
         return OpState(None, path, stamp, f"the CUDA kernels of {path} cannot run here: {problem}")
-    _register_gradients(library)
+    register_gradients(library)
     return OpState(library, path, stamp, "")
 
 
 def _why_missing(path: Path) -> str:
     """Nothing built yet, or built for something else: an upgraded TensorFlow, another version of this package."""
-    others = sorted(path.parent.glob("roi_align-*.so")) if path.parent.is_dir() else []
+    others = sorted(path.parent.glob("*-tf*.so")) if path.parent.is_dir() else []
     for other in others:
         with contextlib.suppress(OSError, StampError):
             return f"{other} does not fit: {_difference(read_stamp(other), current_identity())}"
@@ -178,11 +180,20 @@ def _in_xla() -> bool:
         return False  # unknown: XLA itself refuses what it cannot compile
 
 
-def choose(features: Sequence[Tensor]) -> Any | None:
-    """The loaded ops if RoIAlign is to use them here and now, else None; see the head of this module.
+def _is_deterministic_gpu() -> bool:
+    try:
+        from tensorflow.python.framework.config import is_op_determinism_enabled
+    except ImportError:
+        return False
+    return bool(is_op_determinism_enabled() and tf.config.list_physical_devices("GPU"))
+
+
+def choose(features: Sequence[Tensor], what: str = "RoIAlign") -> Any | None:
+    """The loaded ops if they are to be used here and now, else None; see the head of this module.
 
     Args:
-        features: the levels; the op takes at most MAX_LEVELS, of float32, float16 or bfloat16.
+        features: the levels; the ops take at most MAX_LEVELS, of float32, float16 or bfloat16.
+        what: asks; for the warning, of which a process gets one. Only RoIAlign has sums in one order on a GPU.
 
     Raises:
         InputError: MRCNN_ROI_ALIGN is neither "op" nor "python".
@@ -196,6 +207,8 @@ def choose(features: Sequence[Tensor]) -> Any | None:
         return None
     if len(features) > MAX_LEVELS or tf.as_dtype(features[0].dtype) not in (tf.float32, tf.float16, tf.bfloat16):
         return None
+    if what != "RoIAlign" and _is_deterministic_gpu():
+        return None
     current = state()
     if current.library is None:
         if wanted == "op":
@@ -204,8 +217,9 @@ def choose(features: Sequence[Tensor]) -> Any | None:
             warn, _warned = not _warned, True
         if warn:
             logger.warning(
-                "RoIAlign runs in pure TensorFlow, slower with the same results, because %s. `mrcnn build-ops` builds "
+                "%s runs in pure TensorFlow, slower with the same results, because %s. `mrcnn build-ops` builds "
                 "the op; %s=python is silent.",
+                what[0].upper() + what[1:],
                 current.reason,
                 VARIABLE,
             )
@@ -220,67 +234,8 @@ def require() -> Any:
     """
     current = state()
     if current.library is None:
-        raise BuildError(f"the RoIAlign op cannot be used: {current.reason}; `mrcnn build-ops` builds it")
+        raise BuildError(f"the compiled ops cannot be used: {current.reason}; `mrcnn build-ops` builds them")
     return current.library
-
-
-def _register_gradients(library: Any) -> None:
-    """Gradients in the features, themselves differentiable in what flows into them; boxes get none."""
-    names = ("crop_height", "crop_width", "sampling_ratio", "aligned", "validate")
-    single = (*names, "spatial_scale")
-    several = (
-        *names,
-        "spatial_scales",
-        "min_level",
-        "level_rule",
-        "level_epsilon",
-        "canonical_size",
-        "canonical_level",
-        "end_offset",
-    )
-
-    def attributes(op: tf.Operation, names: Sequence[str]) -> dict[str, Any]:
-        values = {name: op.get_attr(name) for name in names}
-        return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
-
-    @tf.RegisterGradient("MrcnnRoiAlign")
-    def _align(op: tf.Operation, upstream: Tensor) -> list[Tensor | None]:
-        features, boxes, index = op.inputs
-        gradient = library.mrcnn_roi_align_grad(
-            gradient=upstream, boxes=boxes, box_index=index, shape=tf.shape(features), **attributes(op, single)
-        )
-        return [gradient, None, None]
-
-    @tf.RegisterGradient("MrcnnRoiAlignGrad")
-    def _align_again(op: tf.Operation, upstream: Tensor) -> list[Tensor | None]:
-        _, boxes, index, _ = op.inputs
-        pooled = library.mrcnn_roi_align(features=upstream, boxes=boxes, box_index=index, **attributes(op, single))
-        return [pooled, None, None, None]
-
-    @tf.RegisterGradient("MrcnnMultilevelRoiAlign")
-    def _multilevel(op: tf.Operation, upstream: Tensor) -> list[Tensor | None]:
-        *features, boxes, index = op.inputs
-        shapes = [tf.shape(level) for level in features]
-        gradients = library.mrcnn_multilevel_roi_align_grad(
-            gradient=upstream, boxes=boxes, box_index=index, shapes=shapes, **attributes(op, several)
-        )
-        return [*gradients, None, None]
-
-    @tf.RegisterGradient("MrcnnMultilevelRoiAlignGrad")
-    def _multilevel_again(op: tf.Operation, *upstream: Tensor) -> list[Tensor | None]:
-        _, boxes, index, *shapes = op.inputs
-        pooled = library.mrcnn_multilevel_roi_align(
-            features=list(upstream), boxes=boxes, box_index=index, **attributes(op, several)
-        )
-        return [pooled, None, None, *(None for _ in shapes)]
-
-    @tf.RegisterGradient("MrcnnRoiPool")
-    def _pool(op: tf.Operation, upstream: Tensor, _: Tensor) -> list[Tensor | None]:
-        features, _, index = op.inputs
-        gradient = library.mrcnn_roi_pool_grad(
-            gradient=upstream, argmax=op.outputs[1], box_index=index, shape=tf.shape(features)
-        )
-        return [gradient, None, None]
 
 
 def image_index(boxes: Tensor, valid: Tensor | None) -> Tensor:

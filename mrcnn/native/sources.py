@@ -1,6 +1,6 @@
-"""The sources of the RoIAlign op, and the library that fits them and the TensorFlow of this process.
+"""The sources of the ops, and the library that fits them and the TensorFlow of this process.
 
-    <cache>/roi_align-tf2.21.0-abi1-x86_64-<digest of the sources>.so
+    <cache>/mrcnn_ops-tf2.21.0-abi1-x86_64-<digest of the sources>.so
     cache: $MRCNN_CACHE_DIR, else $XDG_CACHE_HOME/mrcnn/ops, else ~/.cache/mrcnn/ops
 
 The name says what the library was built for, so that environments with different TensorFlows share the cache.
@@ -16,8 +16,15 @@ from pathlib import Path
 from mrcnn.errors import MrcnnError
 from mrcnn.native.stamp import Identity
 
-SOURCES = ("ops.cc", "cpu_kernels.cc", "taps.cc")
-CUDA_SOURCE = "cuda_kernels.cu"
+SOURCES = (
+    "roi_align/ops.cc",
+    "roi_align/cpu_kernels.cc",
+    "roi_align/taps.cc",
+    "deformable_conv/deformable_ops.cc",
+    "deformable_conv/deformable_cpu.cc",
+)
+CUDA_SOURCES = ("roi_align/cuda_kernels.cu", "deformable_conv/deformable_cuda.cu")
+"""What becomes one library, in `source_dir`; no two have the same name."""
 
 
 class BuildError(MrcnnError, RuntimeError):
@@ -25,9 +32,9 @@ class BuildError(MrcnnError, RuntimeError):
 
 
 def source_dir() -> Path | None:
-    """The folder of the C++ sources: beside the package in a checkout, inside it when installed. None: not there."""
+    """The folder of all C++ sources: beside the package in a checkout, inside it when installed. None: not there."""
     package = Path(__file__).resolve().parents[1]
-    for folder in (package.parent / "custom_ops" / "roi_align", package / "custom_ops" / "roi_align"):
+    for folder in (package.parent / "custom_ops", package / "custom_ops"):
         if (folder / SOURCES[0]).is_file():
             return folder
     return None
@@ -41,18 +48,23 @@ def expected_source_dir() -> Path:
     """
     folder = source_dir()
     if folder is None:
-        raise BuildError("the sources of the op (custom_ops/roi_align) are not part of this installation")
+        raise BuildError("the sources of the ops (custom_ops) are not part of this installation")
     return folder
 
 
 def source_digest(folder: Path) -> str:
     """Hexadecimal digest of the names and contents of all sources in `folder`, tests aside."""
     digest = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".h", ".cc", ".cu"):
-            content = path.read_bytes()
-            digest.update(f"{path.name} {len(content)}\n".encode() + content)
+    for name in sorted(source_names(folder)):
+        content = (folder / name).read_bytes()
+        digest.update(f"{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def source_names(folder: Path) -> list[str]:
+    """All that the library is compiled from in `folder`, headers too, tests aside, as "subfolder/file"."""
+    paths = [path.relative_to(folder) for path in folder.glob("*/*") if path.suffix in (".h", ".cc", ".cu")]
+    return [path.as_posix() for path in paths if path.stem != "unit_test"]
 
 
 def cache_dir() -> Path:

@@ -32,7 +32,7 @@ class Identity:
 
     @property
     def filename(self) -> str:
-        return f"roi_align-tf{self.tensorflow}-abi{self.cxx_abi}-{self.machine}-{self.sources[:12]}.so"
+        return f"mrcnn_ops-tf{self.tensorflow}-abi{self.cxx_abi}-{self.machine}-{self.sources[:12]}.so"
 
 
 @dataclasses.dataclass(frozen=True)

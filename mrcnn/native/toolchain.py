@@ -1,4 +1,4 @@
-"""The compilers that build the RoIAlign op: where they are, what they are asked, how they are run."""
+"""The compilers that build the ops: where they are, what they are asked, how they are run."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def cuda_flags(architectures: Sequence[str]) -> list[str]:
 def cxx_flags(source: str) -> list[str]:
     """The compiler's flags for one source file, TensorFlow's own aside."""
     # The loops over channels may fuse multiplication and addition; positions are computed as the header writes them.
-    contract = "fast" if source == "cpu_kernels.cc" else "off"
+    contract = "fast" if source in ("cpu_kernels.cc", "deformable_cpu.cc") else "off"
     # TensorFlow 2.18 to 2.21 agree only on names that the later ones call deprecated.
     return ["-O3", "-DNDEBUG", "-fPIC", f"-ffp-contract={contract}", "-Wno-deprecated-declarations", "-Wno-psabi"]
 

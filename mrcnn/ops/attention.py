@@ -65,28 +65,28 @@ def _attend(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, *, chunk: in
         )
 
     def in_chunks() -> tf.Tensor:
-        parts = _split(queries, chunk)  # [n, B, N / n, D]
-        return _join(_for_each(lambda i: (outputs_of(parts[i]),), parts, (values.shape[2],), ())[0], queries)
+        parts = split(queries, chunk)  # [n, B, N / n, D]
+        return join(for_each(lambda i: (outputs_of(parts[i]),), parts, (values.shape[2],), ())[0], queries)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         if whole:
             return gradient_of(queries, upstream)
-        parts, upstreams = _split(queries, chunk), _split(upstream, chunk)
-        to_queries, to_keys, to_values = _for_each(
+        parts, upstreams = split(queries, chunk), split(upstream, chunk)
+        to_queries, to_keys, to_values = for_each(
             lambda i: gradient_of(parts[i], upstreams[i]),
             parts,
             (queries.shape[2],),
             (tf.zeros_like(keys), tf.zeros_like(values)),
         )
-        return _join(to_queries, queries), to_keys, to_values
+        return join(to_queries, queries), to_keys, to_values
 
     return outputs_of(queries) if whole else in_chunks(), gradient
 
 
-def _for_each(
+def for_each(
     function: Callable[[Any], tuple[tf.Tensor, ...]],
     parts: tf.Tensor,
-    channels: tuple[int],
+    channels: tuple[int | None],
     sums: tuple[tf.Tensor, ...],
 ) -> tuple[tf.Tensor, ...]:
     """What a function gives for the parts one after the other: the first result stacked, the others added up.
@@ -97,7 +97,7 @@ def _for_each(
     Args:
         function: from the number of a part.
         parts: [n, B, N / n, ...].
-        channels: last size of the first result [B, N / n, channels].
+        channels: last size of the first result [B, N / n, channels], which has the dtype of the parts.
         sums: zeros of the shapes of the others.
     """
     if parts.shape[0] is not None:
@@ -108,7 +108,7 @@ def _for_each(
             firsts.append(first)
             sums = tuple(total + value for total, value in zip(sums, more, strict=True))
         return tf.stack(firsts), *sums
-    stacked = tf.TensorArray(tf.float32, tf.shape(parts)[0], element_shape=[*parts.shape[1:3], *channels])
+    stacked = tf.TensorArray(parts.dtype, tf.shape(parts)[0], element_shape=[*parts.shape[1:3], *channels])
 
     def step(i: tf.Tensor, stacked: tf.TensorArray, *sums: tf.Tensor) -> Any:
         first, *more = function(i)
@@ -120,7 +120,7 @@ def _for_each(
     return stacked.stack(), *sums
 
 
-def _split(x: tf.Tensor, chunk: int) -> tf.Tensor:
+def split(x: tf.Tensor, chunk: int) -> tf.Tensor:
     """[B, N, D] -> [n, B, N / n, D] with n the fewest parts of at most `chunk`, filled up with zeros."""
     batch, num, channels = known_shape(x)
     parts = max(-(-num // chunk), 1) if isinstance(num, int) else tf.maximum(-(-num // chunk), 1)
@@ -129,8 +129,8 @@ def _split(x: tf.Tensor, chunk: int) -> tf.Tensor:
     return tf.transpose(tf.reshape(padded, [batch, parts, size, channels]), [1, 0, 2, 3])
 
 
-def _join(parts: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """The inverse of `_split`: [n, B, N / n, E] -> [B, N, E] with the N of `like`."""
+def join(parts: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
+    """The inverse of `split`: [n, B, N / n, E] -> [B, N, E] with the N of `like`."""
     number, batch, size, channels = tf.unstack(tf.shape(parts))
     joined = tf.reshape(tf.transpose(parts, [1, 0, 2, 3]), [batch, number * size, channels])
     return joined[:, : known_shape(like)[1]]

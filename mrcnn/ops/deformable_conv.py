@@ -4,16 +4,20 @@ The map is read tap by tap, and what one tap gives is multiplied with its part o
 read: memory holds the samples of a single tap (four reads of output cells x channels), never those of the whole kernel.
 Nothing sampled is kept for the gradient, which reads the map again.
 
+The same in C++ and CUDA, where it has been built, takes over by default (`native.loading`): the samples of all taps,
+the columns, lie in memory at once there, and one matrix product follows; they are not kept for the gradient either.
+
 Ref: Dai et al., Deformable Convolutional Networks, arXiv 1703.06211, section 2.1; with a mask, Zhu et al., Deformable
 ConvNets v2, arXiv 1811.11168, section 3.2.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 
+from mrcnn.native import loading
 from mrcnn.ops.custom_gradient import custom_gradient
 from mrcnn.structures.tensors import Tensor
 
@@ -27,6 +31,7 @@ def deformable_conv2d(
     dilation: int = 1,
     groups: int = 1,
     padding: int | None = None,
+    method: Literal["op", "gather"] | None = None,
 ) -> Tensor:
     """Convolution whose taps are moved by offsets and, with a mask, weighted ("modulated", v2).
 
@@ -43,13 +48,16 @@ def deformable_conv2d(
         dilation: cells from one tap of the kernel to the next, before offsets.
         groups: of the convolution; they are not those of the offsets.
         padding: cells of zeros on every side; None: dilation * (kh - 1) / 2, as "same" at stride 1.
+        method: "op", see `native.loading`; "gather", of TensorFlow's own operations; None: "op" where it is loaded and
+            may be used, else "gather". Same numbers up to rounding.
 
     Returns:
         [B, H', W', F] in the dtype of `inputs`, H' = (H + 2 padding - dilation (kh - 1) - 1) // stride + 1; positions
         and bilinear sums are float32.
 
     Raises:
-        ValueError: channels that the groups do not divide, or offsets or a mask of other channels.
+        ValueError: channels that the groups do not divide, or offsets or a mask of other channels; another `method`.
+        BuildError: `method` is "op", and there is none.
 
     Empty: B = 0 gives an empty result.
 
@@ -63,7 +71,13 @@ def deformable_conv2d(
     """
     geometry = _check(inputs, offsets, kernel, mask, stride, dilation, groups, padding)
     given = (inputs, offsets, kernel) if mask is None else (inputs, offsets, kernel, mask)
-    outputs = _by_gathering(*given, geometry=geometry)
+    if method not in (None, "op", "gather"):
+        raise ValueError(f'deformable_conv2d: expected method "op" or "gather", got {method!r}')
+    if method == "op":
+        loading.require()
+    use_op = method == "op" or (method is None and loading.choose([inputs], "deformable convolution") is not None)
+    convolve = _by_op if use_op else _by_gathering
+    outputs = convolve(*given, geometry=geometry)
     return tf.ensure_shape(outputs, [*offsets.shape[:3], kernel.shape[3]])
 
 
@@ -257,3 +271,61 @@ def _gradients(
     if not mask:
         return gradients
     return *gradients, tf.cast(tf.reshape(tf.stack(to_mask, axis=2), tf.shape(mask[0])), mask[0].dtype)
+
+
+# --- By the op ---
+
+
+@custom_gradient
+def _by_op(inputs: Tensor, offsets: Tensor, kernel: Tensor, *mask: Tensor, geometry: Geometry) -> tuple[Tensor, Any]:
+    filters, library = kernel.shape[3], loading.require()
+    attributes = {
+        "kernel_height": geometry.kernel_size[0],
+        "kernel_width": geometry.kernel_size[1],
+        "stride": geometry.stride,
+        "dilation": geometry.dilation,
+        "padding": geometry.padding,
+        "groups": geometry.groups,
+    }
+    moved_by = tf.cast(offsets, tf.float32)
+    weights = tf.cast(mask[0], tf.float32) if mask else tf.zeros([0, 0, 0, 0])
+    flat = _flat_kernel(tf.cast(kernel, inputs.dtype), geometry.groups)
+
+    def columns() -> Tensor:
+        return library.mrcnn_deformable_columns(features=inputs, offsets=moved_by, mask=weights, **attributes)
+
+    shape = tf.concat([tf.shape(offsets)[:3], [filters]], 0)
+    outputs = tf.reshape(_join(tf.matmul(columns(), flat)), shape)
+
+    def gradient(upstream: Tensor) -> tuple[Tensor, ...]:
+        above = _split(tf.reshape(upstream, [-1, filters]), geometry.groups)  # [groups, N, F / groups]
+        to_kernel = _unflat_kernel(tf.matmul(columns(), above, transpose_a=True), kernel.shape)
+        to_inputs, to_offsets, to_mask = library.mrcnn_deformable_columns_grad(
+            gradient=tf.matmul(above, flat, transpose_b=True),
+            features=inputs,
+            offsets=moved_by,
+            mask=weights,
+            **attributes,
+        )
+        gradients = (
+            tf.cast(to_inputs, inputs.dtype),
+            tf.cast(to_offsets, offsets.dtype),
+            tf.cast(to_kernel, kernel.dtype),
+        )
+        return (*gradients, tf.cast(to_mask, mask[0].dtype)) if mask else gradients
+
+    return outputs, gradient
+
+
+def _flat_kernel(kernel: Tensor, groups: int) -> Tensor:
+    """[kh, kw, C / groups, F] -> [groups, kh * kw * C / groups, F / groups]."""
+    by_tap = _kernels(kernel, groups)
+    return tf.reshape(tf.transpose(by_tap, [1, 0, 2, 3]), [groups, -1, kernel.shape[3] // groups])
+
+
+def _unflat_kernel(flat: Tensor, shape: tf.TensorShape) -> Tensor:
+    """The reverse of `_flat_kernel`."""
+    rows, columns, width, filters = shape
+    groups = flat.shape[0]
+    by_group = tf.reshape(flat, [groups, rows * columns, width, filters // groups])
+    return tf.reshape(tf.transpose(by_group, [1, 2, 0, 3]), shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -10,6 +11,7 @@ from mrcnn.ops import boxes as box_ops
 from mrcnn.structures.tensors import Tensor
 
 POSITIVE, NEGATIVE, IGNORE = 1, 0, -1
+Overlap = Callable[[Tensor, Tensor], Tensor]
 
 
 class Matches(NamedTuple):
@@ -32,6 +34,8 @@ def match_boxes(
     crowd_iou: float | None = None,
     low_quality_iou: float = 0.0,
     best_belongs: bool = False,
+    iou: Overlap = box_ops.pairwise_iou,
+    coverage: Overlap = box_ops.pairwise_coverage,
 ) -> Matches:
     """Labels the boxes of one image by their overlap with its objects.
 
@@ -40,8 +44,8 @@ def match_boxes(
     region is ignored: nobody annotated what is in there. One image at a time, so that memory stays N * G.
 
     Args:
-        boxes: f32[N, 4], pixels, anchors or proposals.
-        gt_boxes: f32[G, 4], same frame.
+        boxes: f32[N, 4], pixels, anchors or proposals; or boxes of another kind, whose overlaps are given.
+        gt_boxes: f32[G, 4], same frame and kind.
         gt_valid: bool[G].
         gt_crowd: bool[G].
         fg_iou: lowest IoU of a positive.
@@ -53,6 +57,7 @@ def match_boxes(
         best_belongs: what `allow_low_quality` makes positive belongs to the object that made it so (to the last of
             several), even where it overlaps another one more.
         crowd_iou: IoU with a crowd region from which a negative box is ignored, in place of `crowd_coverage`.
+        iou, coverage: overlaps of every pair of boxes, see `ops.boxes`; 0 with a box of zeros.
 
     Returns:
         `Matches` for N boxes. Compiles under XLA.
@@ -69,20 +74,20 @@ def match_boxes(
 
     # Emptying a box is cheaper than masking a column of [N, G]: its IoU with everything becomes 0.
     is_object = gt_valid & ~gt_crowd
-    iou = box_ops.pairwise_iou(boxes, tf.where(is_object[:, tf.newaxis], gt_boxes, 0.0))  # [N, G + 1]
-    max_iou = tf.reduce_max(iou, axis=1)
-    gt_index = tf.argmax(iou, axis=1, output_type=tf.int32)
+    overlaps = iou(boxes, tf.where(is_object[:, tf.newaxis], gt_boxes, 0.0))  # [N, G + 1]
+    max_iou = tf.reduce_max(overlaps, axis=1)
+    gt_index = tf.argmax(overlaps, axis=1, output_type=tf.int32)
 
     labels = tf.where(max_iou >= fg_iou, POSITIVE, tf.where(max_iou < bg_iou, NEGATIVE, IGNORE))
     if allow_low_quality:
-        best_iou = tf.reduce_max(iou, axis=0)  # [G + 1]
+        best_iou = tf.reduce_max(overlaps, axis=0)  # [G + 1]
         # an object nothing overlaps makes nothing positive
         best_iou = tf.where((best_iou > 0.0) & (best_iou >= low_quality_iou), best_iou, 2.0)
-        is_best = iou >= best_iou  # [N, G + 1]
+        is_best = overlaps >= best_iou  # [N, G + 1]
         any_best = tf.reduce_any(is_best, axis=1)
         labels = tf.where(any_best, POSITIVE, labels)
         if best_belongs:
-            numbers = tf.range(tf.shape(iou)[1])
+            numbers = tf.range(tf.shape(overlaps)[1])
             last = tf.reduce_max(tf.where(is_best, numbers, -1), axis=1)
             gt_index = tf.where(any_best, last, gt_index)
 
@@ -90,12 +95,12 @@ def match_boxes(
 
     def crowd_cover() -> Tensor:
         crowd_boxes = tf.where(is_crowd[:, tf.newaxis], gt_boxes, 0.0)
-        overlap = box_ops.pairwise_coverage if crowd_iou is None else box_ops.pairwise_iou
+        overlap = coverage if crowd_iou is None else iou
         return tf.reduce_max(overlap(boxes, crowd_boxes), axis=1)
 
     # A second pass over [N, G], as expensive as the first; most images have no crowd.
-    coverage = tf.cond(tf.reduce_any(is_crowd), crowd_cover, lambda: tf.zeros_like(max_iou))
+    covered = tf.cond(tf.reduce_any(is_crowd), crowd_cover, lambda: tf.zeros_like(max_iou))
     labels = tf.where(
-        (labels == NEGATIVE) & (coverage >= (crowd_coverage if crowd_iou is None else crowd_iou)), IGNORE, labels
+        (labels == NEGATIVE) & (covered >= (crowd_coverage if crowd_iou is None else crowd_iou)), IGNORE, labels
     )
     return Matches(gt_index, labels, max_iou)

@@ -97,7 +97,7 @@ def clip_rotated_boxes(boxes: Tensor, size: Tensor, max_angle: float = 1.0) -> T
 
     Args:
         boxes: f32[..., 5], pixels and degrees.
-        size: (height, width) of the image, i32 or f32[2].
+        size: (height, width) of the image, i32 or f32[2], or [..., 2], which broadcasts against what leads in `boxes`.
         max_angle: degrees up to which a box counts as axis-aligned.
 
     Returns:
@@ -115,8 +115,8 @@ def clip_rotated_boxes(boxes: Tensor, size: Tensor, max_angle: float = 1.0) -> T
             is_clipped, tf.minimum(side, high - low), side
         )
 
-    center_y, height = clip(center_y, height, limit[0])
-    center_x, width = clip(center_x, width, limit[1])
+    center_y, height = clip(center_y, height, limit[..., 0])
+    center_x, width = clip(center_x, width, limit[..., 1])
     return tf.stack([center_y, center_x, height, width, angle], axis=-1)
 
 
@@ -144,6 +144,51 @@ def scale_rotated_boxes(boxes: Tensor, scale: Tensor) -> Tensor:
         tf.atan2(scale_x * sine, scale_y * cosine) / _DEGREE,
     ]
     return tf.stack(columns, axis=-1)
+
+
+def canonical_rotated_boxes(boxes: Tensor) -> Tensor:
+    """The same rectangles with w the longer side and angles above -90 up to 90.
+
+    A rectangle has four descriptions, a quarter turn apart; this is the one that `structures.rotated` gives.
+
+    Args:
+        boxes: f32[..., 5], pixels and degrees.
+
+    Returns:
+        f32[..., 5]; of a square the sides stay.
+
+    Example:
+        >>> canonical_rotated_boxes(tf.constant([5.0, 5.0, 4.0, 2.0, 30.0])).numpy().tolist()
+        [5.0, 5.0, 2.0, 4.0, -60.0]
+    """
+    center_y, center_x, height, width, angle = _columns(boxes)
+    is_tall = height > width
+    angle = 90.0 - tf.math.floormod(90.0 - tf.where(is_tall, angle + 90.0, angle), 180.0)
+    return tf.stack([center_y, center_x, tf.minimum(height, width), tf.maximum(height, width), angle], axis=-1)
+
+
+def nearest_description(boxes: Tensor, reference: Tensor) -> Tensor:
+    """The same rectangles described such that each turns from its reference by 45 degrees at most.
+
+    So the regression target of a rectangle, which has no head and no foot, is the least turn there is.
+
+    Args:
+        boxes: f32[..., 5], pixels and degrees.
+        reference: f32[..., 5], anchors or RoIs.
+
+    Returns:
+        f32[..., 5], sides swapped where the description is an odd number of quarter turns away.
+
+    Example:
+        >>> box, anchor = tf.constant([5.0, 5.0, 2.0, 4.0, 80.0]), tf.constant([5.0, 5.0, 3.0, 3.0, 0.0])
+        >>> nearest_description(box, anchor).numpy().tolist()
+        [5.0, 5.0, 4.0, 2.0, -10.0]
+    """
+    center_y, center_x, height, width, angle = _columns(boxes)
+    quarters = tf.round(_wrap(angle - _columns(reference)[4]) / 90.0)
+    is_odd = tf.math.floormod(quarters, 2.0) == 1.0
+    sides = tf.where(is_odd, width, height), tf.where(is_odd, height, width)
+    return tf.stack([center_y, center_x, *sides, angle - 90.0 * quarters], axis=-1)
 
 
 def encode_rotated_deltas(
@@ -178,7 +223,10 @@ def encode_rotated_deltas(
 
 
 def decode_rotated_deltas(
-    deltas: Tensor, reference: Tensor, weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0, 1.0)
+    deltas: Tensor,
+    reference: Tensor,
+    weights: Sequence[float] = (1.0, 1.0, 1.0, 1.0, 1.0),
+    max_log_scale: float | None = MAX_LOG_SCALE,
 ) -> Tensor:
     """The boxes that regression deltas mean; inverse of `encode_rotated_deltas`.
 
@@ -186,10 +234,12 @@ def decode_rotated_deltas(
         deltas: f32[..., 5].
         reference: f32[..., 5], pixels and degrees; broadcast against `deltas`.
         weights: as they were encoded with.
+        max_log_scale: upper bound of log dh and log dw; None: unbounded.
 
     Returns:
-        f32[..., 5], angles in [-180, 180); a side grows at most 62.5 times.
+        f32[..., 5], angles in [-180, 180).
     """
+    bound = float("inf") if max_log_scale is None else max_log_scale
     delta_y, delta_x, delta_height, delta_width, turn = _columns(
         tf.cast(deltas, tf.float32) / tf.constant(weights, tf.float32)
     )
@@ -197,8 +247,8 @@ def decode_rotated_deltas(
     columns = [
         delta_y * ref_height + ref_y,
         delta_x * ref_width + ref_x,
-        tf.exp(tf.minimum(delta_height, MAX_LOG_SCALE)) * ref_height,
-        tf.exp(tf.minimum(delta_width, MAX_LOG_SCALE)) * ref_width,
+        tf.exp(tf.minimum(delta_height, bound)) * ref_height,
+        tf.exp(tf.minimum(delta_width, bound)) * ref_width,
         _wrap(turn / _DEGREE + ref_angle),
     ]
     return tf.stack(columns, axis=-1)

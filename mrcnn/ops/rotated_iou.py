@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from mrcnn.ops.nms import padded_scores, usable_entries
+from mrcnn.ops.nms import usable_entries
 from mrcnn.ops.rotated_boxes import rotated_area, rotated_bounds, rotated_corners
 from mrcnn.structures.tensors import Tensor
 
@@ -78,8 +78,15 @@ def _intersections(a: Tensor, b: Tensor) -> Tensor:
 
 def _bounds_overlap(a: Tensor, b: Tensor) -> Tensor:
     """bool[N, M]: whether the axis-aligned bounds of boxes f32[N, 5] and f32[M, 5] overlap."""
-    a, b = rotated_bounds(a)[:, tf.newaxis], rotated_bounds(b)[tf.newaxis]
-    return tf.reduce_all(tf.minimum(a[..., 2:], b[..., 2:]) > tf.maximum(a[..., :2], b[..., :2]), axis=-1)
+    # Axis by axis: there may be a million anchors.
+    y, x = (_common_lengths(rotated_bounds(a), rotated_bounds(b), axis) for axis in (0, 1))
+    return (y > 0.0) & (x > 0.0)
+
+
+def _common_lengths(a: Tensor, b: Tensor, axis: int) -> Tensor:
+    """f32[N, M]: how far boxes f32[N, 4] and f32[M, 4] overlap along an axis, negative: how far they are apart."""
+    high = tf.minimum(a[:, axis + 2, tf.newaxis], b[:, axis + 2])
+    return high - tf.maximum(a[:, axis, tf.newaxis], b[:, axis])
 
 
 def pairwise_rotated_iou(a: Tensor, b: Tensor) -> Tensor:
@@ -104,6 +111,26 @@ def pairwise_rotated_iou(a: Tensor, b: Tensor) -> Tensor:
     areas_a, areas_b = rotated_area(a), rotated_area(b)
     are_boxes = ((areas_a > 0.0) & _are_finite(a))[:, tf.newaxis] & ((areas_b > 0.0) & _are_finite(b))
     pairs = tf.where(are_boxes & _bounds_overlap(a, b))  # [K, 2]
+    return tf.scatter_nd(pairs, _iou_of_pairs(a, b, pairs), tf.shape(are_boxes, tf.int64))
+
+
+def pairwise_rotated_coverage(a: Tensor, b: Tensor) -> Tensor:
+    """The part of each box of `a` that lies inside each box of `b`: intersection / area(a).
+
+    Args:
+        a, b: see `pairwise_rotated_iou`.
+
+    Returns:
+        f32[N, M] in [0, 1]; 0, never NaN, where a box is empty or not finite.
+    """
+    iou = pairwise_rotated_iou(a, b)
+    areas_a, areas_b = rotated_area(a)[:, tf.newaxis], rotated_area(b)
+    common = iou / (1.0 + iou) * (areas_a + areas_b)
+    return tf.where(iou > 0.0, tf.minimum(tf.math.divide_no_nan(common, areas_a), 1.0), 0.0)
+
+
+def _iou_of_pairs(a: Tensor, b: Tensor, pairs: Tensor) -> Tensor:
+    """f32[K], IoU of boxes f32[N, 5] and f32[M, 5] that are not empty, for pairs i64[K, 2] of their indices."""
     first, second = tf.gather(a, pairs[:, 0]), tf.gather(b, pairs[:, 1])
     num_pairs = tf.shape(pairs)[0]
     size = tf.clip_by_value(num_pairs, 1, _CHUNK)
@@ -116,8 +143,7 @@ def pairwise_rotated_iou(a: Tensor, b: Tensor) -> Tensor:
         fn_output_signature=tf.TensorSpec([None], tf.float32),
     )
     common = tf.reshape(common, [-1])[:num_pairs]
-    union = tf.gather(areas_a, pairs[:, 0]) + tf.gather(areas_b, pairs[:, 1]) - common
-    return tf.scatter_nd(pairs, common / union, tf.shape(are_boxes, tf.int64))
+    return common / (rotated_area(first) + rotated_area(second) - common)
 
 
 def _are_finite(boxes: Tensor) -> Tensor:
@@ -135,6 +161,8 @@ def rotated_nms(
 ) -> tuple[Tensor, Tensor]:
     """Keeps the best rotated boxes of one image, dropping those that overlap a better one of their group.
 
+    Groups are worked on one after the other, so that memory is that of the largest one's overlaps.
+
     Args:
         boxes: f32[N, 5], pixels and degrees.
         scores, groups, iou_threshold, max_outputs, score_threshold, valid: see `nms.nms`.
@@ -145,15 +173,73 @@ def rotated_nms(
     Empty: N = 0 gives no valid entry.
     """
     boxes, scores, usable = usable_entries(boxes, scores, valid)
-    overlaps = pairwise_rotated_iou(boxes, boxes)
-    if groups is not None:
-        overlaps = tf.where(groups[:, tf.newaxis] == groups[tf.newaxis], overlaps, 0.0)
-    index = tf.raw_ops.NonMaxSuppressionWithOverlaps(
-        overlaps=tf.pad(overlaps, [[0, 1], [0, 1]]),
-        scores=padded_scores(scores, usable),
-        max_output_size=max_outputs,
-        overlap_threshold=tf.constant(iou_threshold, tf.float32),
-        score_threshold=tf.constant(score_threshold, tf.float32),
-    )
-    count = tf.shape(index)[0]
-    return tf.ensure_shape(tf.pad(index, [[0, max_outputs - count]]), [max_outputs]), tf.range(max_outputs) < count
+    entries = tf.where(usable & (scores > score_threshold))[:, 0]  # [K]
+    boxes, scores = tf.gather(boxes, entries), tf.gather(scores, entries)
+    groups = tf.zeros_like(entries, tf.int32) if groups is None else tf.gather(tf.cast(groups, tf.int32), entries)
+    present = tf.unique(groups).y
+
+    def keep_group(i: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
+        members = tf.where(groups == present[i])  # [k, 1]
+        best = tf.raw_ops.NonMaxSuppressionWithOverlaps(
+            overlaps=_overlaps_above(tf.gather(boxes, members[:, 0]), iou_threshold),
+            scores=tf.gather(scores, members[:, 0]),
+            max_output_size=max_outputs,
+            overlap_threshold=tf.constant(iou_threshold, tf.float32),
+            score_threshold=tf.constant(float("-inf"), tf.float32),
+        )
+        winners = tf.gather(members, best)
+        return i + 1, tf.tensor_scatter_nd_update(kept, winners, tf.ones_like(best, tf.bool))
+
+    kept = tf.while_loop(
+        lambda i, _: i < tf.size(present), keep_group, (0, tf.zeros_like(entries, tf.bool)), parallel_iterations=1
+    )[1]
+    padded = tf.pad(tf.where(kept, scores, float("-inf")), [[0, max_outputs]], constant_values=float("-inf"))
+    best_scores, index = tf.math.top_k(padded, max_outputs)
+    keep_valid = best_scores > float("-inf")
+    index = tf.gather(tf.pad(tf.cast(entries, tf.int32), [[0, max_outputs]]), index)
+    return tf.where(keep_valid, index, 0), keep_valid
+
+
+def batched_rotated_nms(
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor | None,
+    iou_threshold: float,
+    max_outputs: int,
+    score_threshold: float = float("-inf"),
+    valid: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`rotated_nms` for each image of a batch.
+
+    Args:
+        boxes: f32[B, N, 5], pixels and degrees.
+        scores, groups, iou_threshold, max_outputs, score_threshold, valid: see `nms.batched_nms`.
+
+    Returns:
+        index i32[B, max_outputs] into N, best score first; keep_valid bool[B, max_outputs].
+    """
+    given = {"groups": groups, "valid": valid}
+    inputs = {"boxes": boxes, "scores": scores} | {name: value for name, value in given.items() if value is not None}
+
+    def one(x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        return rotated_nms(
+            x["boxes"], x["scores"], x.get("groups"), iou_threshold, max_outputs, score_threshold, x.get("valid")
+        )
+
+    signature = (tf.TensorSpec([max_outputs], tf.int32), tf.TensorSpec([max_outputs], tf.bool))
+    return tf.map_fn(one, inputs, fn_output_signature=signature)
+
+
+def _overlaps_above(boxes: Tensor, threshold: float) -> Tensor:
+    """f32[k, k], IoU of boxes f32[k, 5] that are finite, or 0 where it cannot exceed a threshold."""
+    boxes = tf.stop_gradient(boxes)
+    areas, bounds = rotated_area(boxes), rotated_bounds(boxes)
+    common = tf.nn.relu(_common_lengths(bounds, bounds, 0)) * tf.nn.relu(_common_lengths(bounds, bounds, 1))
+    common = tf.minimum(common, tf.minimum(areas[:, tf.newaxis], areas))  # at most
+    union = areas[:, tf.newaxis] + areas - common
+    place = tf.range(tf.size(areas))
+    # A thousandth less, since rounding may take an overlap a little above what its bound says.
+    may_exceed = (common > 0.999 * threshold * union) & (common > 0.0) & (place[:, tf.newaxis] < place)
+    pairs = tf.where(may_exceed)
+    upper = tf.scatter_nd(pairs, _iou_of_pairs(boxes, boxes, pairs), tf.shape(may_exceed, tf.int64))
+    return upper + tf.transpose(upper)

@@ -11,9 +11,11 @@ from typing import Any, Literal
 
 from mrcnn.base_config import ConfigError
 from mrcnn.data.pipeline import DataConfig
+from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.deformable import DeformableConfig
@@ -21,6 +23,7 @@ from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.heads.rotated_box import RotatedBoxHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
@@ -29,9 +32,11 @@ from mrcnn.modeling.roi_pooling import RoiOp, RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.modeling.rpn.rotated import RotatedRPNConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes.recipe import Recipe, load
 from mrcnn.recipes.train_config import TrainConfig
+from mrcnn.recipes.vitdet import vitdet
 
 
 def _paper(**model: Any) -> Recipe:
@@ -85,6 +90,41 @@ def _mask_rcnn_gn() -> Recipe:
     )
 
 
+def _mask_rcnn_lsj(backbone: BackboneConfig) -> Recipe:
+    """Large-scale jitter, batch norm everywhere, deeper RPN and box head, from random weights; 100 epochs of COCO.
+
+    The model trains in squares of 1024 and, unlike detectron2's, is evaluated at that size, too.
+    Ref: Simple Copy-Paste, arXiv 2012.07177, section 3; detectron2, configs/new_baselines.
+    """
+    recipe = _paper(
+        backbone=backbone,
+        neck=FPNConfig(norm="sync_bn"),
+        rpn=RPNConfig(num_convs=2),
+        box_head=BoxHeadConfig(conv_dims=(256,) * 4, conv_norm="sync_bn", fc_dims=(1024,)),
+        heads=(MaskHeadConfig(conv_norm="sync_bn"),),
+        input=InputConfig(short_side=1024, long_side=1024),
+    )
+    data = dataclasses.replace(
+        recipe.data, crop=(1024, 1024), scale_jitter=(0.1, 2.0), scale_distribution="uniform", min_visible=0.0
+    )
+    train = TrainConfig(
+        images=11_800_000,  # 184,375 steps of 64; the rate of 0.1 there is 0.025 for 16
+        learning_rate=0.025,
+        weight_decay=4e-5,
+        milestones=(8 / 9, 26 / 27),
+        warmup_images=32_000,
+    )
+    return dataclasses.replace(recipe, data=data, train=train)
+
+
+def _resnet_lsj(depth: Literal[50, 101]) -> ResNetConfig:
+    return ResNetConfig(depth=depth, norm="sync_bn", freeze_at=0)
+
+
+def _regnety_4gf() -> RegNetConfig:
+    return RegNetConfig.of_rule(22, 31.41, 96, 2.24, 64, squeeze=0.25, norm="sync_bn")
+
+
 def _cascade_mask_rcnn_x152() -> Recipe:
     """ResNeXt-152 with deformable convolutions, a cascade, deep heads with group norm.
 
@@ -126,6 +166,16 @@ def _cityscapes(steps: int = 24_000) -> Recipe:
         data=dataclasses.replace(recipe.data, short_sides=tuple(range(800, 1025, 32))),
         train=TrainConfig(images=8 * steps, batch_size=1, milestones=(3 / 4,)),
     )
+
+
+def _rotated_mask_rcnn() -> Recipe:
+    """Boxes that turn with their objects, for elongated ones in any direction. Ref: Ma et al., arXiv 1703.01086."""
+    recipe = _paper(
+        rpn=RotatedRPNConfig(),
+        box_head=RotatedBoxHeadConfig(),
+        heads=(MaskHeadConfig(pool=RoiPoolConfig(size=14, op="align_rotated")),),
+    )
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, rotated_boxes=True))
 
 
 def _faster_rcnn() -> Recipe:
@@ -249,11 +299,16 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r101_c5": lambda: _mask_rcnn_c5(101),
     "mask_rcnn_r50_dc5": lambda: _mask_rcnn_c5(dilate=True),
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
+    "mask_rcnn_r50_fpn_lsj": lambda: _mask_rcnn_lsj(_resnet_lsj(50)),
+    "mask_rcnn_r101_fpn_lsj": lambda: _mask_rcnn_lsj(_resnet_lsj(101)),
+    "mask_rcnn_regnetx_4gf_fpn_lsj": lambda: _mask_rcnn_lsj(RegNetConfig(norm="sync_bn")),
+    "mask_rcnn_regnety_4gf_fpn_lsj": lambda: _mask_rcnn_lsj(_regnety_4gf()),
     "cascade_mask_rcnn_r50_fpn": lambda: _paper(box_head=CascadeBoxHeadConfig()),
     "cascade_mask_rcnn_r50_fpn_dconv": lambda: _paper(
         backbone=ResNetConfig(deformable=DeformableConfig()), box_head=CascadeBoxHeadConfig()
     ),
     "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv": _cascade_mask_rcnn_x152,
+    "rotated_mask_rcnn_r50_fpn": _rotated_mask_rcnn,
     "faster_rcnn_r50_fpn": _faster_rcnn,
     "faster_rcnn_mobilenetv3_fpn": _faster_rcnn_mobilenetv3,
     "faster_rcnn_mobilenetv3_320_fpn": lambda: _faster_rcnn_mobilenetv3(is_small=True),
@@ -266,6 +321,12 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_convnext_tiny_fpn": _mask_rcnn_convnext_tiny,
     "mask_rcnn_swin_t_fpn": _mask_rcnn_swin_t,
     "mask_rcnn_efficientnetv2_s_fpn": _mask_rcnn_efficientnetv2_s,
+    "vitdet_b": lambda: vitdet("b"),
+    "vitdet_l": lambda: vitdet("l"),
+    "vitdet_h": lambda: vitdet("h"),
+    "cascade_vitdet_b": lambda: vitdet("b", is_cascade=True),
+    "cascade_vitdet_l": lambda: vitdet("l", is_cascade=True),
+    "cascade_vitdet_h": lambda: vitdet("h", is_cascade=True),
 }
 
 
@@ -279,6 +340,9 @@ SCHEDULES = {
     "1x": {"train.images": 1_440_000, "train.milestones": [2 / 3, 8 / 9]},  # 90,000 steps, down at 60,000 and 80,000
     "2x": {"train.images": 2_880_000, "train.milestones": [2 / 3, 8 / 9]},
     "3x": {"train.images": 4_320_000, "train.milestones": [7 / 9, 25 / 27]},  # 270,000; 210,000 and 250,000
+    # 200 and 400 epochs of COCO, down near the end. Ref: detectron2, configs/new_baselines
+    "200ep": {"train.images": 23_600_000, "train.milestones": [8 / 9, 26 / 27]},
+    "400ep": {"train.images": 47_200_000, "train.milestones": [8 / 9, 26 / 27]},
     # 160,000 steps, down at 120,000. Ref: Mask R-CNN, section 3.1
     "paper": {"train.images": 2_560_000, "train.milestones": [3 / 4]},
 }

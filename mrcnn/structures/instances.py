@@ -63,7 +63,8 @@ class Instances(ByValue):
 
     boxes f32[n, 4]; class_ids i32[n] from 1; masks bool[n, height, width] or None; keypoints f32[n, J, 3]
     (x, y, score or visibility) or None; scores f32[n] or None (ground truth); is_crowd bool[n] or None; extra, the
-    outputs of further heads by name, arrays [n, ...] or `LazyMasks`, described one by one in `outputs`.
+    outputs of further heads by name, arrays [n, ...] or `LazyMasks`, described one by one in `outputs`; rotated_boxes
+    f32[n, 5], (cy, cx, h, w, angle in degrees counter-clockwise), or None, beside which `boxes` are their bounds.
     Indexing by an integer, a slice, a boolean or an index array filters every field together. Two are equal if every
     value is.
 
@@ -83,6 +84,7 @@ class Instances(ByValue):
     is_crowd: np.ndarray | None = None
     extra: dict[str, np.ndarray | LazyMasks] = dataclasses.field(default_factory=dict)
     outputs: tuple[HeadOutput, ...] = ()  # what the values of `extra` are; those without an entry are only held
+    rotated_boxes: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self.image_shape = (int(self.image_shape[0]), int(self.image_shape[1]))
@@ -107,6 +109,9 @@ class Instances(ByValue):
         if self.is_crowd is not None:
             self.is_crowd = np.asarray(self.is_crowd, bool)
             self._expect("is_crowd", self.is_crowd, (n,))
+        if self.rotated_boxes is not None:
+            self.rotated_boxes = np.asarray(self.rotated_boxes, np.float32)
+            self._expect("rotated_boxes", self.rotated_boxes, (n, 5))
         self._check_extra()
 
     def _check_extra(self) -> None:

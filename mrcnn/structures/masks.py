@@ -56,7 +56,7 @@ def paste_masks(
 
     Ref: Mask R-CNN, section 3.1 (inference).
     """
-    return _lay(paste_windows(masks, boxes, height, width, threshold, convention), (len(masks), height, width))
+    return lay_windows(paste_windows(masks, boxes, height, width, threshold, convention), (len(masks), height, width))
 
 
 Window = tuple[int, int, np.ndarray]
@@ -64,7 +64,7 @@ Window = tuple[int, int, np.ndarray]
 _NOTHING: Window = (0, 0, np.zeros((0, 0), bool))
 
 
-def _lay(windows: Iterable[Window], shape: tuple[int, int, int]) -> np.ndarray:
+def lay_windows(windows: Iterable[Window], shape: tuple[int, int, int]) -> np.ndarray:
     """bool[n, height, width] of n windows, empty outside them."""
     laid = np.zeros(shape, bool)
     for target, (top, left, window) in zip(laid, windows, strict=True):
@@ -187,7 +187,7 @@ class WindowMasks(ByValue):
 
     def paste(self) -> np.ndarray:
         """bool[n, height, width]."""
-        return _lay(self.parts, self.shape)
+        return lay_windows(self.parts, self.shape)
 
     def windows(self) -> Iterator[Window]:
         """Each mask in its window."""

@@ -14,6 +14,9 @@ from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import ByValue
 
+IGNORED = 255
+"""In a semantic map: a pixel about which nothing is said. 0 is a thing, 1..S are classes of stuff."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Segment:

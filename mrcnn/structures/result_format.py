@@ -125,6 +125,8 @@ class ImageResult:
         if crowd and instances.is_crowd is not None:
             for i in instances.is_crowd.nonzero()[0].tolist():
                 self.lost("crowd", "a crowd region, written as an object", i)
+        if outputs and instances.rotated_boxes is not None and len(instances):
+            self.lost("outputs", "the rotated boxes are not written")
         if outputs and len(instances):
             for name in instances.extra:
                 self.lost("outputs", f"the output {name!r} is not written")

@@ -35,14 +35,31 @@ def minimum_area_rectangle(bits: np.ndarray) -> Rectangle | None:
         >>> minimum_area_rectangle(np.ones((2, 5), bool))
         Rectangle(center=(1.0, 2.5), length=5.0, width=2.0, orientation=0.0)
     """
+    hull = mask_hull(bits)
+    return rectangle_around(hull.astype(np.float64)) if len(hull) else None
+
+
+def mask_hull(bits: np.ndarray) -> np.ndarray:
+    """The convex hull of all pixels of a mask.
+
+    Args:
+        bits: bool[H, W].
+
+    Returns:
+        i32[n, 2], its corners (x, y) one after the other, in pixels; a mask without a pixel has none.
+
+    Example:
+        >>> sorted(mask_hull(np.ones((2, 5), bool)).tolist())
+        [[0, 0], [0, 2], [5, 0], [5, 2]]
+    """
     rows = np.flatnonzero(bits.any(axis=1))
     if not rows.size:
-        return None
+        return np.zeros((0, 2), np.int32)
     # The hull of the pixels' corners is that of the first and the last pixel of each row.
     first = bits[rows].argmax(axis=1)
     last = bits.shape[1] - bits[rows, ::-1].argmax(axis=1)
     corners = [np.stack([x, y], axis=1) for x in (first, last) for y in (rows, rows + 1)]
-    return _around(cv2.convexHull(np.concatenate(corners).astype(np.int32)).reshape(-1, 2).astype(np.float64))
+    return cv2.convexHull(np.concatenate(corners).astype(np.int32)).reshape(-1, 2)
 
 
 def minimum_area_boxes(masks: np.ndarray) -> np.ndarray:
@@ -71,9 +88,14 @@ def minimum_area_boxes(masks: np.ndarray) -> np.ndarray:
     return boxes
 
 
-def _around(hull: np.ndarray) -> Rectangle:
-    """The rectangle of least area around a convex polygon f64[n, 2], (x, y)."""
+def rectangle_around(hull: np.ndarray) -> Rectangle:
+    """The rectangle of least area around a convex polygon, of several the longest.
+
+    Args:
+        hull: f64[n, 2], its corners (x, y) one after the other, not all on one line.
+    """
     sides = np.roll(hull, -1, axis=0) - hull
+    sides = sides[(sides != 0).any(axis=1)]
     along = sides / np.linalg.norm(sides, axis=1, keepdims=True)
     across = along[:, ::-1] * (-1, 1)
     reach = [hull @ axes.T for axes in (along, across)]

@@ -35,19 +35,26 @@ GROUND_TRUTH_KEY = "gt_boxes"
 """A batch that has this key carries ground truth: the model then returns losses, otherwise detections."""
 
 
+SEMANTIC_KEY = "gt_semantic"
+"""Key of the semantic maps in a batch."""
+
+SEMANTIC_LOGITS = "semantic_logits"
+"""Key of what a semantic branch says in the outputs of a model: one map an image, not one value a detection."""
+
+
 class RPNOutput(NamedTuple):
     """What the region proposal network predicts for every anchor, levels concatenated fine to coarse."""
 
     logits: Tensor  # f32[B, A], objectness before the sigmoid
-    deltas: Tensor  # f32[B, A, 4], (dy, dx, log dh, log dw) relative to the anchor
-    anchors: Tensor  # f32[A, 4], pixels of the padded image
+    deltas: Tensor  # f32[B, A, 4], (dy, dx, log dh, log dw) relative to the anchor; of rotated ones 5, the turn last
+    anchors: Tensor  # f32[A, 4 or 5], pixels of the padded image
     level_sizes: Sequence[Any]  # anchors per level, int or i32[]; sums to A
 
 
 class Proposals(NamedTuple):
     """Class-agnostic boxes that survived the RPN, best first; pixels of the padded image."""
 
-    boxes: Tensor  # f32[B, P, 4]
+    boxes: Tensor  # f32[B, P, 4 or 5], see `ops.box_geometry`
     scores: Tensor  # f32[B, P], objectness probability
     valid: Tensor  # bool[B, P]
 
@@ -55,7 +62,7 @@ class Proposals(NamedTuple):
 class RoiSample(NamedTuple):
     """The RoIs the heads train on. Foreground RoIs, if any, are the first F of S."""
 
-    boxes: Tensor  # f32[B, S, 4]
+    boxes: Tensor  # f32[B, S, 4 or 5]
     class_ids: Tensor  # i32[B, S], 0 for background
     gt_index: Tensor  # i32[B, S], the ground-truth entry a foreground RoI was matched to
     foreground: Tensor  # bool[B, S]
@@ -71,7 +78,13 @@ class Detections(NamedTuple):
     valid: Tensor  # bool[B, D]
     masks: Tensor | None = None  # f32[B, D, M, M], probabilities inside the box
     keypoints: Tensor | None = None  # f32[B, D, J, 3]
+    rotated_boxes: Tensor | None = None  # f32[B, D, 5], (cy, cx, h, w, angle); `boxes` are then their bounds
     extra: dict[str, Tensor] = {}  # noqa: RUF012 - never changed; [B, D, ...], outputs of further heads by name
+
+    @property
+    def rois(self) -> Tensor:
+        """f32[B, D, 4 or 5], what heads pool from."""
+        return self.boxes if self.rotated_boxes is None else self.rotated_boxes
 
     def to_dict(self) -> dict[str, Tensor]:
         """The fields that are set, and the extra outputs, by name."""
@@ -114,6 +127,8 @@ def batch_spec(
     channels: int = 3,
     with_ground_truth: bool = True,
     full_masks: bool = False,
+    semantic_maps: bool = False,
+    rotated_boxes: bool = False,
     image_dtype: tf.DType = tf.uint8,
 ) -> dict[str, tf.TensorSpec]:
     """The single statement of what a batch holds; None leaves a dimension open.
@@ -126,9 +141,12 @@ def batch_spec(
     With ground truth also: `gt_boxes` f32[B, G, 4] in pixels of the padded image; `gt_class_ids` i32[B, G];
     `gt_masks` u8[B, G, K, K], each mask cropped to its box and resampled, 0 or 1; `gt_crowd` bool[B, G], regions that
     are neither object nor background; `gt_valid` bool[B, G]; `seed` i32[B, 2], the stateless seed of every random
-    choice made for that image; `gt_keypoints` f32[B, G, J, 3] (x, y, visibility) when `num_joints` > 0; and
-    with `full_masks` also `gt_full_masks` u8[B, G, H, W], the masks in the padded image, from which a mask head can
-    make its targets as other programs do.
+    choice made for that image; `gt_keypoints` f32[B, G, J, 3] (x, y, visibility) when `num_joints` > 0; with
+    `rotated_boxes` also `gt_rotated_boxes` f32[B, G, 5], (cy, cx, h, w, angle in degrees counter-clockwise), the
+    rectangle of least area around each mask; with `semantic_maps` also
+    `gt_semantic` u8[B, H, W], of each pixel of the padded image 0 (a thing), 1..S (a stuff class) or 255 (nothing is
+    said, as in the padding); and with `full_masks` also `gt_full_masks` u8[B, G, H, W], the masks in
+    the padded image, from which a mask head can make its targets as other programs do.
     """
     b, g, k = batch_size, max_instances, mask_side
     spec = {
@@ -148,6 +166,10 @@ def batch_spec(
         }
         if full_masks:
             spec["gt_full_masks"] = tf.TensorSpec([b, g, height, width], tf.uint8, "gt_full_masks")
+        if semantic_maps:
+            spec[SEMANTIC_KEY] = tf.TensorSpec([b, height, width], tf.uint8, SEMANTIC_KEY)
+        if rotated_boxes:
+            spec["gt_rotated_boxes"] = tf.TensorSpec([b, g, 5], tf.float32, "gt_rotated_boxes")
         if num_joints:
             spec["gt_keypoints"] = tf.TensorSpec([b, g, num_joints, 3], tf.float32, "gt_keypoints")
     return spec

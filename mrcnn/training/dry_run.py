@@ -142,13 +142,14 @@ def _model_stages(
 ) -> list[DryRunStage]:
     """Where in the model it is lost, after learning."""
     valid = batch["gt_valid"].numpy()[0] & ~batch["gt_crowd"].numpy()[0]
-    boxes = batch["gt_boxes"].numpy()[0][valid]
+    geometry = model.config.rpn.geometry
+    boxes = batch[geometry.ground_truth].numpy()[0][valid]
     output = model.rpn(model.extract_features(batch, training=False), training=False)
-    anchors = box_iou(boxes, output.anchors.numpy()).max(axis=1, initial=0)
+    anchors = geometry.iou(boxes, output.anchors).numpy().max(axis=1, initial=0)
     window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], model.config.input)
     proposals = model.rpn.propose(output, window, for_training=False)
     result = proposals.boxes.numpy()[0][proposals.valid.numpy()[0]]
-    proposed = box_iou(boxes, result).max(axis=1, initial=0)
+    proposed = geometry.iou(boxes, result).numpy().max(axis=1, initial=0)
     detections = detect(model, [image], score_threshold=None)[0]
     things = _without_crowd(ground_truth)
     overlap = box_iou(things.boxes, detections.boxes)

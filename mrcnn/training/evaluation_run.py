@@ -107,7 +107,7 @@ def evaluate(
 
 def _check_metrics(metrics: Sequence[Metric], machines: int) -> None:
     names = [metric.name or type(metric).__name__ for metric in metrics]
-    taken = [name for name in names if names.count(name) > 1 or name in ("box", "mask", "keypoints")]
+    taken = [name for name in names if names.count(name) > 1 or name in ("box", "mask", "keypoints", "rotated")]
     if taken:
         raise InputError(f"evaluate: the metric name {taken[0]!r} is taken; each metric needs a name of its own")
     for metric in metrics:

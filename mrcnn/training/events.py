@@ -21,7 +21,6 @@ from mrcnn.data.pipeline import DataConfig, Failures, make_pipeline
 from mrcnn.drawing import draw_array
 from mrcnn.inference import detect
 from mrcnn.modeling.input import proposal_window
-from mrcnn.ops.boxes import pairwise_iou
 
 logger = logging.getLogger("mrcnn")
 
@@ -127,19 +126,20 @@ class Events(keras.callbacks.Callback):
         """How well anchors, and the proposals made of them, cover the objects of the first images."""
         if self.config is None or not hasattr(self.model, "rpn"):
             return
+        geometry = self.model.config.rpn.geometry
         anchors: list[float] = []
         proposals: list[float] = []
         failures = Failures()
         data = make_pipeline(dataset, self.model, self.config, training=False, workers=1, failures=failures)
         for batch in failures.iterate(data.take(self.num_images)):
             valid = batch["gt_valid"][0] & ~batch["gt_crowd"][0]
-            boxes = tf.boolean_mask(batch["gt_boxes"][0], valid)
+            boxes = tf.boolean_mask(batch[geometry.ground_truth][0], valid)
             output = self.model.rpn(self.model.extract_features(batch, training=False), training=False)
             window = proposal_window(tf.shape(batch["image"])[1:3], batch["content_shape"], self.model.config.input)
             proposed = self.model.rpn.propose(output, window, for_training=False)
             kept = tf.boolean_mask(proposed.boxes[0], proposed.valid[0])
             for name, candidates in ((anchors, output.anchors), (proposals, kept)):
-                name += tf.reduce_max(pairwise_iou(boxes, candidates), 1).numpy().tolist()
+                name += tf.reduce_max(geometry.iou(boxes, candidates), 1).numpy().tolist()
         if anchors:
             self._scalar("matches/best_anchor_iou", np.mean(anchors))
             self._scalar("matches/objects_with_an_anchor", np.mean(np.greater_equal(anchors, 0.5)))

@@ -98,7 +98,8 @@ def _alternate(model: MaskRCNN, which: str) -> None:
     losses = frozenset(RPN_LOSSES)
     if which.startswith("rpn"):
         stages = [model.roi_stage] if model.roi_stage is not None else []
-        others = [*stages, model.box_head, *model.heads]
+        semantic = [] if getattr(model, "semantic_head", None) is None else [model.semantic_head]
+        others = [*stages, model.box_head, *model.heads, *semantic]
     else:
         losses = frozenset(model.loss_names) - losses
     for component in (*shared, *others):

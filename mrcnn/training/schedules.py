@@ -78,8 +78,7 @@ class LayerRates(keras.optimizers.Optimizer):
     """Mixed into a Keras optimizer: a factor on the learning rate of some weights.
 
     Args:
-        layer_rates: (start of a weight's path below the model, factor); the longest start that fits decides. AdamW's
-            decoupled weight decay keeps the common rate.
+        layer_rates: (start of a weight's path below the model, factor); the longest start that fits decides.
     """
 
     def __init__(self, *args: Any, layer_rates: Sequence[tuple[str, float]] = (), **kwargs: Any) -> None:
@@ -105,7 +104,25 @@ class LayerRates(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable("mrcnn")
 class AdamW(LayerRates, keras.optimizers.AdamW):
-    """Keras' AdamW with a factor on the rate of some weights."""
+    """Keras' AdamW with a factor on the rate of some weights, for their decoupled decay too."""
+
+    weight_decay: float | None
+
+    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
+        """Decays the weights of each factor as Keras does all of them."""
+        common = self.weight_decay
+        if common is None or not self.layer_rates:
+            super()._apply_weight_decay(variables)
+            return
+        of_factor: dict[float, list[Any]] = {}
+        for variable in variables:
+            of_factor.setdefault(self._factor(variable), []).append(variable)
+        try:
+            for factor, some in of_factor.items():
+                self.weight_decay = common * factor
+                super()._apply_weight_decay(some)
+        finally:
+            self.weight_decay = common
 
 
 @keras.saving.register_keras_serializable("mrcnn")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mrcnn.modeling.normalize import PixelNorm
-from mrcnn.weights import swin
+from mrcnn.modeling.normalize import NormKind, PixelNorm
+from mrcnn.weights import regnet, swin, vit
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.name_map import (
@@ -22,14 +22,17 @@ from mrcnn.weights.name_map import (
     leaf_of,
     refuse_unsupported,
 )
-from mrcnn.weights.network import Family, Network
+from mrcnn.weights.network import Network
 from mrcnn.weights.profile import DETECTRON2
 from mrcnn.weights.report import WeightsError
 
 _IGNORED = r"\.num_batches_tracked$|\.relative_position_index$|anchor_generator\.cell_anchors|^pixel_(mean|std)$"
 _ANCHORS = "proposal_generator.anchor_generator.cell_anchors."
 _BOTTOM_UP = "backbone.bottom_up."
+_VIT = "backbone.net."
+_SIMPLE_PYRAMID = re.compile(r"backbone\.simfp_([2-5])\.(\d)\.(norm\.)?(weight|bias)")
 _SQUARE = {"input.short_side": 1024, "input.long_side": 1024, "input.canvas": "square", "input.square_side": 1024}
+_LVIS_CLASSES = 1203
 _LAYER_NORM_EPSILON = 1e-6  # of detectron2's own, over channels
 _PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
 _RPN = {"objectness_logits": "objectness", "anchor_deltas": "deltas"}
@@ -62,18 +65,24 @@ _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
     (r"roi_heads\.mask_head\.(deconv|predictor)", lambda m: f"mask_head/{_MASK[m[1]]}"),
     (r"roi_heads\.keypoint_head\.conv_fcn(\d+)", lambda m: f"keypoint_head/convs/conv{m[1]}"),
     (r"roi_heads\.keypoint_head\.score_lowres", lambda m: "keypoint_head/deconv"),
+    # Every other one of these is a doubling, which has no weights.
+    (r"sem_seg_head\.(p\d)\.(\d*[02468])", lambda m: f"semantic_head/{m[1]}_conv{int(m[2]) // 2 + 1}"),
+    (r"sem_seg_head\.predictor", lambda m: "semantic_head/predictor"),
 )
 _UNSUPPORTED = (
     (r"roi_heads\.res5\.\d+\.conv2_offset\.", "deformable convolutions on RoIs are not supported"),
     (r"mask_head\.(point_head|coarse_head)\.", "PointRend is not supported"),
     (r"^head\.(cls_subnet|cls_score|bbox_subnet)\.", "RetinaNet is not supported"),
     (
-        r"backbone\.bottom_up\.(s1|net)\.|backbone\.net\.|\.bottom_up\.(cls_token|pos_embed$|blocks\.)",
-        "only ResNet, ResNeXt and Swin backbones are supported",
+        r"backbone\.bottom_up\.net\.|\.bottom_up\.(cls_token|pos_embed$|blocks\.)",
+        "only ResNet, ResNeXt, RegNet, Swin and plain ViT backbones are supported",
     ),
+    (r"bottom_up\.s\d\.b\d+\.([ab]\.|f\.b\.bias$)", "only RegNets of bottleneck blocks are supported"),
     (r"bottom_up\.absolute_pos_embed$", "Swin Transformers with absolute positions are not supported"),
-    (r"roi_heads\.densepose", "DensePose is not supported"),
-    (r"trident", "TridentNet is not supported"),
+    (r"backbone\.net\.blocks\.\d+\.residual\.", "ViT backbones with convolutional blocks are not supported"),
+    (r"^roi_heads\.(densepose|decoder)", "DensePose is not supported"),
+    (r"trident|\.conv2\.weight_offset", "TridentNet is not supported"),
+    (r"tensor_mask|^head\.(bbox_tower|mask_tower|mask_\w+|bbox_pred)\.", "TensorMask is not supported"),
 )
 
 
@@ -89,8 +98,9 @@ def describe(
 
     What names and shapes do not tell is decided as the published configurations do: ResNeXt: ImageNet's standard
     deviation, stride in the 3x3; group norm: plain pixels, stride in the 3x3; any other ResNet: plain pixels, stride
-    in the 1x1. A file that holds `pixel_std` decides about the pixels itself. A Swin Transformer is as in
-    projects/ViTDet: ImageNet's pixels in RGB, layer norms, images padded to a square of 1024.
+    in the 1x1; RegNet: ImageNet's standard deviation. A file that holds `pixel_std` decides about the pixels itself.
+    A Swin Transformer and a ViT are as in projects/ViTDet: ImageNet's pixels in RGB, layer norms, images padded to a
+    square of 1024.
 
     Args:
         arrays: anything with `shape`, by name.
@@ -105,45 +115,76 @@ def describe(
     network = infer(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, DETECTRON2.background, source
     )
-    if not network.is_resnet:
+    if network.overrides.get("backbone") in ("swin", "vit"):
         return _of_vitdet_project(network, arrays, source)
-    norm, groups, neck_norm = network["backbone.norm"], network["backbone.groups"], network["neck.norm"]
-    if norm == "gn" and neck_norm == "none":
-        norm = "frozen_bn"  # early files leave out the statistics, which are folded into scale and shift
-    elif norm == "bn":
-        is_live = neck_norm == "bn" or any(name.endswith(".num_batches_tracked") for name in arrays)
-        norm = "sync_bn" if is_live else "frozen_bn"
-    stride_in_1x1 = groups == 1 and norm != "gn"
-    # The only one of these with deformable convolutions is published without a deviation of the pixels.
-    is_in5k = groups > 1 and network["backbone.depth"] == 152 and "backbone.deformable" in network.overrides
-    kind = "cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv" if is_in5k else _published_kind(norm, groups)
-    assumptions = [f"stride in the {'1x1' if stride_in_1x1 else '3x3'} convolution, as in {kind}"]
-    family: Family = "detectron2_imagenet_pixels" if groups > 1 and not is_in5k else "detectron2"
+    norm = _residual_norm(network, arrays)
+    own, kind, is_divided = (_resnet if network.is_resnet else _regnet)(network, norm)
     std = arrays.get("pixel_std")
+    assumptions = [] if kind is None else [f"stride in the {_stride_place(own)} convolution, as in {kind}"]
     if std is not None:
-        family = "detectron2_imagenet_pixels" if float(np.max(np.asarray(std))) > 2.0 else "detectron2"
+        is_divided = float(np.max(np.asarray(std))) > 2.0
     else:
-        divided = "divided by ImageNet's standard deviation" if family.endswith("pixels") else "not divided"
-        assumptions.append(f"pixels {divided}, as in {kind}")
+        divided = "divided by ImageNet's standard deviation" if is_divided else "not divided"
+        assumptions.append(f"pixels {divided}, as in {kind or 'the RegNet models'}")
     anchors = _anchors(network.anchors_per_cell, arrays, source)
     if not anchors:
         expect_standard_anchors(network, source)
         assumptions.append("anchors as in the base configuration")
     classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
     # Batch norm outside the backbone is the synchronized one in all published models.
-    norms = ("neck.norm", "box_head.conv_norm", "mask_head.conv_norm")
+    norms = ("neck.norm", "box_head.conv_norm", "mask_head.conv_norm", "semantic_head.norm")
     live = {path: "sync_bn" for path in norms if network.overrides.get(path) == "bn"}
     return network.changed(
-        {"backbone.norm": norm, "backbone.stride_in_1x1": stride_in_1x1, **live, **anchors},
-        family=family,
+        {"backbone.norm": norm, **own, **live, **anchors},
+        family="detectron2_imagenet_pixels" if is_divided else "detectron2",
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=(*assumptions, "RoIAlign as in the base configuration"),
     )
 
 
+def _residual_norm(network: Network, arrays: Mapping[str, Any]) -> NormKind:
+    """The norm of a ResNet or RegNet."""
+    norm, neck_norm = network["backbone.norm"], network["neck.norm"]
+    if norm == "gn" and neck_norm == "none":
+        return "frozen_bn"  # early files leave out the statistics, which are folded into scale and shift
+    if norm == "bn":
+        is_live = neck_norm == "bn" or any(name.endswith(".num_batches_tracked") for name in arrays)
+        return "sync_bn" if is_live else "frozen_bn"
+    return norm
+
+
+def _resnet(network: Network, norm: NormKind) -> tuple[dict[str, Any], str | None, bool]:
+    """What a ResNet's arrays do not tell: fields, the published models that decide, whether pixels are divided."""
+    groups = network["backbone.groups"]
+    # The only one of these with deformable convolutions is published without a deviation of the pixels.
+    is_in5k = groups > 1 and network["backbone.depth"] == 152 and "backbone.deformable" in network.overrides
+    kind = "cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv" if is_in5k else _published_kind(norm, groups)
+    own = {"backbone.stride_in_1x1": groups == 1 and norm != "gn", **_from_scratch(network)}
+    return own, kind, groups > 1 and not is_in5k
+
+
+def _regnet(network: Network, norm: NormKind) -> tuple[dict[str, Any], str | None, bool]:
+    """As `_resnet`, of a RegNet."""
+    return {"backbone.freeze_at": DETECTRON2.freeze_at, **_from_scratch(network)}, None, True
+
+
+def _from_scratch(network: Network) -> dict[str, Any]:
+    """Networks with batch norm in the pyramid, too, start from random weights: nothing of them is frozen."""
+    return {"backbone.freeze_at": 0} if network["neck.norm"] == "bn" else {}
+
+
+def _stride_place(own: Mapping[str, Any]) -> str:
+    return "1x1" if own["backbone.stride_in_1x1"] else "3x3"
+
+
 def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str) -> Network:
-    """A Swin Transformer with what the configurations of projects/ViTDet have."""
+    """A Swin or Vision Transformer with what the configurations of projects/ViTDet have."""
+    if network.num_classes == _LVIS_CLASSES:
+        raise WeightsError(
+            f"{source}: {_LVIS_CLASSES} classes as LVIS v1 has, where projects/ViTDet takes sigmoids for class scores;"
+            " not supported, expected softmax"
+        )
     norms = {"neck": ("norm", "epsilon"), "box_head": ("conv_norm", "norm_epsilon")}
     norms |= {"mask_head": norms["box_head"]} if network.has_head("mask_head") else {}
     changes: dict[str, Any] = {}
@@ -166,6 +207,20 @@ def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str)
             "RoIAlign as in the base configuration",
         ),
     )
+
+
+def _simple_layer(level: str, number: int) -> str:
+    """Our name of a numbered layer of the simple feature pyramid: two convolutions come last on each level."""
+    before = {"2": ("enlarge2_first", "enlarge2_norm", "", "enlarge2_second"), "3": ("enlarge3",), "4": (), "5": ("",)}
+    own = before[level]
+    return own[number] if number < len(own) else f"{('lateral', 'output')[number - len(own)]}{level}"
+
+
+def _simple_leaf(match: re.Match[str]) -> str:
+    """Our name of its array; the norm between two transposed convolutions is a layer of its own."""
+    is_own_norm = (match[1], match[2]) == ("2", "1")
+    leaf = leaf_of(match[4], match[3] is not None or is_own_norm) or ""
+    return leaf.removeprefix("norm/") if is_own_norm else leaf
 
 
 def _anchors(per_cell: int, arrays: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -210,17 +265,36 @@ def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
         network: what `describe` gave.
     """
     ours = _ours(arrays)
-    return convert_all(arrays, ours, network, DETECTRON2.background, _IGNORED, swin.first_steps(ours))
+    return convert_all(
+        arrays, ours, network, DETECTRON2.background, _IGNORED, swin.first_steps(ours) | vit.first_steps(ours)
+    )
+
+
+def _own_names(arrays: Mapping[str, Any]) -> dict[str, Callable[[str], str | None]]:
+    """What gives the names of a backbone other than a ResNet, by what its names begin with in the file."""
+    names: dict[str, Callable[[str], str | None]] = {}
+    if swin.has_swin(arrays, _BOTTOM_UP):
+        names[_BOTTOM_UP] = swin.our_name
+    if regnet.has_regnet(arrays, _BOTTOM_UP):
+        names[_BOTTOM_UP] = regnet.our_name
+    if vit.has_vit(arrays, _VIT):
+        names[_VIT] = vit.our_name
+    return names
 
 
 def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
     """Our variable name -> name in the file."""
     ours: dict[str, str] = {}
-    is_swin = swin.has_swin(arrays, _BOTTOM_UP)
+    own_names = _own_names(arrays)
     for name in arrays:
-        if is_swin and name.startswith(_BOTTOM_UP):
-            own_name = swin.our_name(name.removeprefix(_BOTTOM_UP))
+        prefix = next((prefix for prefix in own_names if name.startswith(prefix)), None)
+        if prefix is not None:
+            own_name = own_names[prefix](name.removeprefix(prefix))
             ours |= {} if own_name is None else {f"backbone/{own_name}": name}
+            continue
+        simple = _SIMPLE_PYRAMID.fullmatch(name)
+        if simple:
+            ours[f"fpn/{_simple_layer(simple[1], int(simple[2]))}/{_simple_leaf(simple)}"] = name
             continue
         split = re.fullmatch(r"(.*?)\.(norm\.)?(\w+)", name)
         leaf = None if split is None else leaf_of(split[3], split[2] is not None)

@@ -14,6 +14,7 @@ from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.backbones.vit import ViTConfig
 from mrcnn.weights import (
     efficientnet_lite,
     keras_applications,
@@ -21,6 +22,7 @@ from mrcnn.weights import (
     mobilenet_imagenet,
     resnet_imagenet,
     swin_imagenet,
+    vit_imagenet,
 )
 from mrcnn.weights.download import local_file
 from mrcnn.weights.file_format import file_format
@@ -41,8 +43,8 @@ def load_imagenet(
 
     For a ResNet the file is one of torchvision, timm, Detectron, detectron2 (see `weights.resnet_imagenet`) or
     keras.applications (see `weights.keras_applications`); its content decides. For a Swin Transformer it is one of its
-    authors, torchvision or timm (see `weights.swin_imagenet`). For a network of KerasHub it is a
-    preset.
+    authors, torchvision or timm (see `weights.swin_imagenet`), for a ViT one of MAE, torchvision or timm (see
+    `weights.vit_imagenet`). For a network of KerasHub it is a preset.
 
     Args:
         backbone: what `config.build()` made.
@@ -93,6 +95,13 @@ def load_imagenet(
                 "`mrcnn weights --list --task backbone`, such as torchvision/swin_t_v1"
             )
         return swin_imagenet.load_swin(backbone, config, path)
+    if isinstance(config, ViTConfig):
+        if path is None:
+            raise WeightsError(
+                "ImageNet weights of ViT: give the path of a file of MAE, torchvision or timm, or a name of "
+                "`mrcnn weights --list --task backbone`, such as detectron2/imagenet_mae_vit_b"
+            )
+        return vit_imagenet.load_vit(backbone, config, path)
     raise WeightsError(f"no ImageNet weights known for {type(config).__name__}")
 
 

@@ -12,6 +12,9 @@ from mrcnn.modeling.backbones import mobilenet_v3
 from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import NormKind
+from mrcnn.modeling.semantic_head import SemanticHeadConfig
+from mrcnn.weights import regnet, vit
+from mrcnn.weights.coco_classes import stuff_classes
 from mrcnn.weights.name_map import ROI_STAGE
 from mrcnn.weights.network import Network
 from mrcnn.weights.report import WeightsError
@@ -56,6 +59,8 @@ def infer(shapes: Mapping[str, tuple[int, ...]], background: Literal["first", "l
             "keypoint_head.num_joints": look("keypoint_head/deconv/kernel")[1],
             "keypoint_head.conv_dims": look.widths("keypoint_head/convs/conv{}/kernel"),
         }
+    if look.has("semantic_head/"):
+        overrides |= _semantic_head(look)
     return Network("detectron2", overrides, anchors)
 
 
@@ -65,7 +70,7 @@ def expect_standard_anchors(network: Network, source: str) -> None:
     Raises:
         WeightsError: neither 3 on a pyramid nor 15 on a single map.
     """
-    expected = 3 if network["neck"] == "fpn" else 15
+    expected = 3 if network["neck"] in ("fpn", "simple_fpn") else 15
     if network.anchors_per_cell != expected:
         raise WeightsError(
             f"{source}: {network.anchors_per_cell} anchors per cell, expected {expected}; "
@@ -129,6 +134,10 @@ def _backbone(look: _Look) -> dict[str, Any]:
         return _mobilenet(look)
     if look.has("backbone/stage2_block1_attention/"):
         return _swin(look)
+    if look.has("backbone/stem_conv/") and look.has("backbone/stage2_block1_conv1/"):
+        return _regnet(look)
+    if look.has("backbone/stem_patches/"):
+        return vit.sizes_of(look)
     return _convnext(look) if look.has("backbone/stem_conv/") else _resnet(look)
 
 
@@ -172,6 +181,12 @@ def _swin(look: _Look) -> dict[str, Any]:
         "backbone.mlp_ratio": expanded // width,
         "backbone.norm": "none",
     }
+
+
+def _regnet(look: _Look) -> dict[str, Any]:
+    depths = tuple(look.count(f"backbone/stage{stage}_block{{}}_conv2/kernel") for stage in regnet.STAGES)
+    squeezes = look.has("backbone/stage2_block1_squeeze/")
+    return {**regnet.sizes(look, depths, squeezes, look.source), "backbone.norm": look.norm("backbone/stem_conv")}
 
 
 def _convnext(look: _Look) -> dict[str, Any]:
@@ -247,6 +262,8 @@ def _neck(look: _Look) -> dict[str, Any]:
         look(f"fpn/output{level}/kernel")
     first = f"fpn/lateral{maps[0]}"
     channels, norm = look(f"{first}/kernel")[0], look.norm(first)
+    if look.has("fpn/enlarge3/"):
+        return {"neck": "simple_fpn", "neck.channels": channels, "neck.norm": norm}
     return {"neck": "fpn" if kind == "dc5" else kind, "neck.channels": channels, "neck.norm": norm}
 
 
@@ -298,4 +315,29 @@ def _mask_head(look: _Look, num_classes: int, background: str) -> dict[str, Any]
         "mask_head.deconv_dim": look(f"{head}/deconv/kernel")[1],
         "mask_head.num_stages": look.count("mask_head/stage{}/mask_logits/kernel") or 1,
         "mask_head.class_agnostic": masks < specific,
+    }
+
+
+def _semantic_head(look: _Look) -> dict[str, Any]:
+    """The branch and its stuff classes; a level at 2^n times the common stride has n convolutions, that at it one."""
+    numbers = {int(m[1]) for m in (re.match(r"semantic_head/p(\d)_conv", name) for name in look.shapes) if m}
+    counts = {f"p{n}": look.count(f"semantic_head/p{n}_conv{{}}/kernel") for n in sorted(numbers)}
+    if not numbers:
+        raise WeightsError(f"{look.source}: a semantic branch without convolutions of a level")
+    finest, coarsest = min(numbers), max(numbers)
+    more = counts[f"p{coarsest}"] > 1
+    common_stride = 2 ** (coarsest - counts[f"p{coarsest}"]) if more else 2**finest
+    channels = look("semantic_head/predictor/kernel")[1]
+    config = SemanticHeadConfig(tuple(counts), channels, common_stride=common_stride)
+    expected = config.num_convs({f"p{n}": 2**n for n in numbers})
+    if counts != expected:
+        raise WeightsError(f"{look.source}: a semantic branch with {counts} convolutions, expected {expected}")
+    names, ids = stuff_classes(look("semantic_head/predictor/kernel")[0] - 1)
+    return {
+        "stuff_names": names,
+        "stuff_category_ids": ids,
+        "semantic_head.levels": tuple(counts),
+        "semantic_head.channels": channels,
+        "semantic_head.norm": look.norm(f"semantic_head/p{finest}_conv1"),
+        "semantic_head.common_stride": common_stride,
     }

@@ -139,7 +139,12 @@ def convert_all(
 
 def _norm_of(name: str, network: Network) -> NormKind:
     component = name.split("/")[0]
-    field = {"fpn": "neck.norm", "box_head": "box_head.conv_norm", "mask_head": "mask_head.conv_norm"}.get(component)
+    field = {
+        "fpn": "neck.norm",
+        "box_head": "box_head.conv_norm",
+        "mask_head": "mask_head.conv_norm",
+        "semantic_head": "semantic_head.norm",
+    }.get(component)
     return network.overrides.get(field or "backbone.norm", network["backbone.norm"])
 
 

@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.backbones.vit import ViTConfig
 
 Family = Literal[
     "torchvision",  # *_resnet50_fpn and its like
@@ -27,11 +29,12 @@ Overrides = Mapping[str, Any]
 """Fields of a model's config by dotted path, e.g. {"backbone.depth": 50, "mask_head.conv_norm": "gn"}.
 
 Heads beside the box head are called by name, and exist if one of their fields is named: "mask_head.…",
-"keypoint_head.…". "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
-"resnet", also where there is no such entry, "convnext", "swin" or "mobilenet_v3"; "neck" is "fpn" (a feature pyramid),
-"c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5 at stride 16, its 3x3 convolutions dilated);
-"box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages" as many where each stage has masks of its
-own.
+"keypoint_head.…"; so does a semantic branch, "semantic_head.…", whose classes "stuff_names" and "stuff_category_ids"
+name. "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
+"resnet", also where there is no such entry, "convnext", "swin", "vit", "regnet" or "mobilenet_v3"; "neck" is "fpn" (a
+feature pyramid), "simple_fpn" (one of a single map), "c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5
+at stride 16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages"
+as many where each stage has masks of its own.
 """
 
 
@@ -84,7 +87,7 @@ class Network:
         return self.overrides.get("backbone", "resnet") == "resnet"
 
     def has_head(self, name: str) -> bool:
-        """True if the network has a head, "mask_head" or "keypoint_head"."""
+        """True if the network has a head, "mask_head", "keypoint_head" or "semantic_head"."""
         return any(path.startswith(f"{name}.") for path in self.overrides)
 
     def changed(self, overrides: Overrides, **fields: Any) -> Network:
@@ -97,11 +100,17 @@ class Network:
         backbone = f"R-{get('backbone.depth')}"
         if get("backbone") == "convnext":
             backbone = ConvNeXtConfig(depths=self["backbone.depths"], widths=self["backbone.widths"]).title
+        elif get("backbone") == "regnet":
+            fields = ("depths", "widths", "group_widths", "bottleneck", "squeeze", "stem_width")
+            backbone = RegNetConfig(**{name: self[f"backbone.{name}"] for name in fields}).title
         elif get("backbone") == "mobilenet_v3":
             backbone = MobileNetV3Config().title
         elif get("backbone") == "swin":
             sizes = ("depths", "num_heads", "width", "window", "mlp_ratio")
             backbone = SwinConfig(**{name: self[f"backbone.{name}"] for name in sizes}).title
+        elif get("backbone") == "vit":
+            of_vit = ("depth", "width", "num_heads", "global_blocks")
+            backbone = ViTConfig(**{name: self[f"backbone.{name}"] for name in of_vit}).title
         elif get("backbone.groups", 1) > 1:
             backbone = f"X-{get('backbone.depth')}-{get('backbone.groups')}x{get('backbone.width_per_group')}d"
         if (deformable := get("backbone.deformable")) is not None:
@@ -111,5 +120,7 @@ class Network:
         is_cascade = get("mask_head.num_stages", 1) > 1
         heads += ["cascade mask" if is_cascade else "mask"] if self.has_head("mask_head") else []
         heads += [f"{get('keypoint_head.num_joints')} keypoints"] if self.has_head("keypoint_head") else []
+        heads += ["semantic"] if self.has_head("semantic_head") else []
         classes = f"{self.num_classes} class{'es' if self.num_classes > 1 else ''}"
-        return f"{self.family} {backbone}-{get('neck', 'fpn').upper()}{norm}, {classes}, {' + '.join(heads)}"
+        neck = "simple FPN" if get("neck") == "simple_fpn" else get("neck", "fpn").upper()
+        return f"{self.family} {backbone}-{neck}{norm}, {classes}, {' + '.join(heads)}"

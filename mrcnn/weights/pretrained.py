@@ -25,6 +25,7 @@ from mrcnn.weights.open_file import FileContents, read_arrays
 from mrcnn.weights.profile import PROFILES
 from mrcnn.weights.reading import reading
 from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
+from mrcnn.weights.vit_imagenet import is_vit
 from mrcnn.weights.zoo import ZooEntry, recognize
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,11 @@ def _foreign(contents: FileContents, path: str | os.PathLike[str]) -> Foreign | 
 
 
 def _unknown(contents: FileContents, path: str | os.PathLike[str], also: str = "") -> UnknownNetworkError:
+    if not also and is_vit(contents.arrays):
+        return UnknownNetworkError(
+            f"{path}: a Vision Transformer without a detector; as a backbone, a model with ViTConfig starts from it by"
+            " load_imagenet(model.backbone, model.config.backbone, path) or `mrcnn train --weights FILE`"
+        )
     names = ", ".join(name[:80] for name in list(contents.arrays)[:3])
     if writer := mmdetection.writer(contents.metadata):
         classes = ", ".join(mmdetection.first_classes(contents.metadata))

@@ -20,8 +20,10 @@ from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.backbones.vit import ViTConfig
 from mrcnn.modeling.heads.base import RoiHeadConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
@@ -30,13 +32,16 @@ from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
+from mrcnn.modeling.necks.base import NeckConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
+from mrcnn.modeling.necks.simple_feature_pyramid import SimpleFeaturePyramidConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.modeling.semantic_head import SemanticHeadConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.weights.network import Family, Overrides
 
@@ -62,6 +67,7 @@ class Profile(BaseConfig):
     cascade_box_head: CascadeBoxHeadConfig = CascadeBoxHeadConfig()
     cascade_mask_head: CascadeMaskHeadConfig = CascadeMaskHeadConfig()
     keypoint_head: KeypointHeadConfig = KeypointHeadConfig()
+    semantic_head: SemanticHeadConfig = SemanticHeadConfig()
     keypoint_box_beta: float | None = None  # smooth L1 beta of the box head in keypoint networks; None: the same
     keypoint_post_nms_train: int | None = None  # proposals in training of keypoint networks; None: the same
     norm_epsilon: float = 1e-5  # of batch norm, where the arrays are of the family's usual kind
@@ -88,7 +94,13 @@ class Profile(BaseConfig):
             "dilate_c5": kind == "dc5",
         }
         backbone: BackboneConfig
-        others = {"convnext": ConvNeXtConfig, "swin": SwinConfig, "mobilenet_v3": MobileNetV3Config}
+        others: dict[str, type[BackboneConfig]] = {
+            "convnext": ConvNeXtConfig,
+            "swin": SwinConfig,
+            "vit": ViTConfig,
+            "regnet": RegNetConfig,
+            "mobilenet_v3": MobileNetV3Config,
+        }
         other = others.get(overrides.get("backbone", "resnet"))
         if other is not None:
             backbone = other(**({"pixel_norm": self.pixel_norm} | own["backbone"]))
@@ -99,7 +111,9 @@ class Profile(BaseConfig):
             shared = ("norm", "epsilon", "stride_in_1x1", "groups", "width_per_group")
             stage = Res5Config(**{name: getattr(backbone, name) for name in shared})
         pool = replace(self.pool, **own["pool"])
-        if kind != "fpn":
+        necks: dict[str, type[NeckConfig]] = {"fpn": FPNConfig, "simple_fpn": SimpleFeaturePyramidConfig}
+        is_pyramid = kind in necks
+        if not is_pyramid:
             pool = replace(pool, levels=(map_name,), sampling_ratio=self.single_map_sampling_ratio)
         heads: list[RoiHeadConfig] = []
         if own["mask_head"]:
@@ -107,16 +121,18 @@ class Profile(BaseConfig):
             heads.append(self._mask_head(replace(pool, size=14), norms | own["mask_head"]))
         if own["keypoint_head"]:
             heads.append(replace(self.keypoint_head, pool=replace(pool, size=14), **own["keypoint_head"]))
-        is_pyramid = kind == "fpn"
         return MaskRCNNConfig(
             num_classes=overrides["num_classes"],
             backbone=backbone,
-            neck=FPNConfig(**own["neck"]) if is_pyramid else PassThroughConfig(levels=(map_name,)),
+            neck=necks[kind](**own["neck"]) if is_pyramid else PassThroughConfig(levels=(map_name,)),
             rpn=self._rpn(own, map_name, is_pyramid),
             roi_sampler=replace(self.roi_sampler, **own["roi_sampler"]),
             roi_stage=stage,
             box_head=self._box_head(own, pool, on_res5=kind == "c4"),
             heads=tuple(heads),
+            semantic_head=replace(self.semantic_head, **own["semantic_head"]) if own["semantic_head"] else None,
+            stuff_names=overrides.get("stuff_names", ()),
+            stuff_category_ids=overrides.get("stuff_category_ids", ()),
             input=replace(self.input, **({} if is_pyramid else {"divisor": 1}) | own["input"]),
             profile=self.family,
         )
@@ -158,7 +174,18 @@ def _taken(changes: dict[str, Any], config: BaseConfig, base: BaseConfig) -> dic
     return {name: changes.pop(name) for name in own & set(changes)}
 
 
-_COMPONENTS = ("input", "backbone", "neck", "rpn", "roi_sampler", "pool", "box_head", "mask_head", "keypoint_head")
+_COMPONENTS = (
+    "input",
+    "backbone",
+    "neck",
+    "rpn",
+    "roi_sampler",
+    "pool",
+    "box_head",
+    "mask_head",
+    "keypoint_head",
+    "semantic_head",
+)
 
 
 def _by_component(overrides: Overrides) -> dict[str, dict[str, Any]]:
@@ -172,7 +199,7 @@ def _by_component(overrides: Overrides) -> dict[str, dict[str, Any]]:
         component, dot, field = path.partition(".")
         if dot and component in own:
             own[component][field] = value
-        elif path not in ("num_classes", "neck", "backbone"):
+        elif path not in ("num_classes", "neck", "backbone", "stuff_names", "stuff_category_ids"):
             raise ConfigError(f"{path}: no field of a network; there are {', '.join(_COMPONENTS)}")
     return own
 

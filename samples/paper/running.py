@@ -7,7 +7,6 @@ import itertools
 import json
 import os
 import re
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -53,10 +52,9 @@ class Plan:
 def write_text(path: Path, text: str) -> None:
     """Write a file that appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(name, path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -120,7 +118,8 @@ def _evaluate(model: mrcnn.MaskRCNN, table: Table, row: Row, data: mrcnn.Dataset
     """The table's metrics as fractions."""
     if row.augmented:
         return _evaluate_augmented(model, table, data)
-    numbers = mrcnn.evaluate(model, data, out=folder, progress=True).numbers
+    metrics = [mrcnn.CityscapesMetric(data.class_names)] if table.data == "cityscapes" else []
+    numbers = mrcnn.evaluate(model, data, out=folder, metrics=metrics, progress=True).numbers
     return {name: numbers[name] for name in table.metrics if numbers.get(name, -1) >= 0}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tables import Row, Table
+from transfer import load_shared_classes
 
 import mrcnn
 
@@ -130,8 +131,8 @@ _LAPTOP = {
     "data.short_sides": [],
     "data.max_instances": 150,
     "train.batch_size": 4,
-    "train.learning_rate": 8e-3,
-    "train.train_layers": "5+",
+    "train.learning_rate": 4e-3,
+    "train.train_layers": "4+",
     "train.warmup_images": 80,
     "train.keep_checkpoints": 1,
 }
@@ -141,13 +142,13 @@ _LAPTOP_DATA: dict[str, dict[str, Any]] = {
         "model.input.long_side": 1024,
         "data.crop": [256, 256],
         "data.flip_vertical": 0.5,
-        "train.images": 480,
+        "train.images": 1600,
     },
     "nuts3": {
-        "model.input.short_side": 288,
-        "model.input.long_side": 384,
+        "model.input.short_side": 256,
+        "model.input.long_side": 352,
         "data.flip_vertical": 0.5,
-        "train.images": 480,
+        "train.images": 400,
     },
     "coco_person_320": {
         "model.input.short_side": 224,
@@ -169,7 +170,7 @@ def _one_map(family: str) -> dict[str, Any]:
     return {
         "model.neck": {"kind": "PassThroughConfig", "levels": [family]},
         "model.rpn.levels": [family],
-        "model.rpn.anchors.sizes": [[16.0, 32.0, 64.0, 128.0, 256.0]],
+        "model.rpn.anchors.sizes": [[16.0, 32.0, 64.0, 128.0]],
         **{f"model.{head}.pool.levels": [family] for head in heads},
     }
 
@@ -244,15 +245,19 @@ def load_start(model: mrcnn.MaskRCNN, table: Table, row: Row, scale: str, places
     if scale == "laptop":
         if table.compares_backbones:
             return "random weights"
-        model.backbone.set_weights(mrcnn.load_model(SHIPPED / "run").backbone.get_weights())
-        return "backbone of samples/nuclei/run"
+        try:
+            mrcnn.load_imagenet(model.backbone, model.config.backbone)
+        except mrcnn.WeightsError:  # they come with a package, which is optional
+            model.backbone.set_weights(mrcnn.load_model(SHIPPED / "run").backbone.get_weights())
+            return "backbone of samples/nuclei/run"
+        return "ImageNet"
     file = places.weights.get(row.start)
     if file is None:
         if scale == "paper":
             raise PaperError(f"starts from weights {row.start!r}; expected --weights {row.start}=FILE")
         return "random weights"
     if row.start == "coco":
-        mrcnn.load_weights(model, file)
+        load_shared_classes(model, mrcnn.load_pretrained(file))
     else:
         mrcnn.load_imagenet(model.backbone, model.config.backbone, file, roi_stage=model.roi_stage)
     return str(file)

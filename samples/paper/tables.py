@@ -152,6 +152,7 @@ TABLES = {
             Row("RoIAlign, ave", "r50_c4", (30.3, 51.2, 31.5), changes=_pool("align")),
         ),
         reference="RoIPool, max",
+        small_data="nuts3",
     ),
     "2d": Table(
         "RoI layers at stride 32 (ResNet-50-C5)",
@@ -162,6 +163,7 @@ TABLES = {
             Row("RoIAlign", "r50_c5", (30.9, 51.8, 32.1, 34.0, 55.3, 36.4), changes=_pool("align")),
         ),
         reference="RoIPool",
+        small_data="nuts3",
     ),
     "2e": Table(
         "mask heads (ResNet-50-FPN)",
@@ -236,7 +238,7 @@ TABLES = {
     ),
     "7": Table(
         "Cityscapes val (ResNet-50-FPN; appendix A)",
-        ("mask/AP",),
+        ("cityscapes/AP", "cityscapes/AP50"),
         (
             Row("fine", "r50_fpn", (31.5,), heads="cityscapes"),
             Row("fine + COCO", "r50_fpn", (36.4,), heads="cityscapes", start="coco"),

@@ -1,7 +1,8 @@
 """Ask a model server: python samples/serving/client.py rest|grpc HOST:PORT MODEL IMAGE...
 
 The server is TensorFlow Serving (REST on port 8501, gRPC on 8500) or stand_in.py. Images travel as the JPEG or PNG
-files they are, by the signature `encoded`. Nothing of `mrcnn` is imported; `rest` needs nothing but Python.
+files they are: by the signature `compact` over REST, where every number is text, and by `encoded` over gRPC. Nothing
+of `mrcnn` is imported; `rest` needs nothing but Python.
 """
 
 import base64
@@ -12,9 +13,13 @@ import urllib.request
 
 
 def ask_rest(server, model, files):
-    """One dict an image: `num_detections`, `boxes`, `scores`, `class_ids`, ... as lists."""
-    instances = [{"image_bytes": {"b64": base64.b64encode(file).decode()}} for file in files]
-    body = json.dumps({"signature_name": "encoded", "instances": instances}).encode()
+    """One dict an image: `num_detections`, `boxes`, `scores`, `class_ids`, ... as lists.
+
+    {"size": size, "counts": masks[k]} is the mask of detection k for `pycocotools.mask.decode`.
+    """
+    wanted = {"score_threshold": 0.05, "max_detections": 100}
+    instances = [{"image_bytes": {"b64": base64.b64encode(file).decode()}, **wanted} for file in files]
+    body = json.dumps({"signature_name": "compact", "instances": instances}).encode()
     request = urllib.request.Request(f"http://{server}/v1/models/{model}:predict", body)
     try:
         with urllib.request.urlopen(request) as answer:

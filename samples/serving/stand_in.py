@@ -60,6 +60,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return response
 
 
+def to_json(value):
+    """An array as lists; strings are text, as those of an output are whose name does not end in "_bytes"."""
+    value = np.asarray(value)
+    return np.char.decode(value.astype("S"), "utf-8").tolist() if value.dtype == object else value.tolist()
+
+
 def from_json(value):
     """Lists, numbers and {"b64": ...} as they come in a request."""
     if isinstance(value, dict) and set(value) == {"b64"}:
@@ -83,8 +89,8 @@ def rest_handler(model, name):
             except (ValueError, TypeError, KeyError, IndexError, tf.errors.OpError) as error:
                 return self.answer(400, {"error": str(error)})
             if rows is None:
-                return self.answer(200, {"outputs": {key: value.tolist() for key, value in outputs.items()}})
-            rows = [{key: np.asarray(value[i]).tolist() for key, value in outputs.items()} for i in range(len(rows))]
+                return self.answer(200, {"outputs": {key: to_json(value) for key, value in outputs.items()}})
+            rows = [{key: to_json(value[i]) for key, value in outputs.items()} for i in range(len(rows))]
             return self.answer(200, {"predictions": rows})
 
         def answer(self, code, content):

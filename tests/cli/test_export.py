@@ -18,13 +18,14 @@ def test_export_writes_a_saved_model(run, tmp_path):
 
 
 def test_export_knows_its_formats(run, tmp_path):
-    assert "no exporter 'caffe', there are onnx, openvino, savedmodel, tflite" in refused(
+    assert "no exporter 'caffe', there are onnx, openvino, ovms, savedmodel, tflite, triton" in refused(
         "export", "--model", run, "--out", tmp_path, "--format", "caffe"
     )
     onnx = ("export", "--model", run, "--out", tmp_path, "--format", "onnx")
     assert "onnx has no option --height" in refused(*onnx, "--height", 64)
     assert "onnx has no option --masks, --frozen/--variables" in refused(*onnx, "--masks", "full", "--variables")
     assert "onnx has no option --int8" in refused(*onnx, "--int8")
+    assert "--for and --format exclude each other" in refused(*onnx, "--for", "triton")
     assert "has no field 'level'" in refused(*onnx, "--set", "level=3")
     assert "masks: expected one of 'small'" in refused("export", "--model", run, "--out", tmp_path, "--masks", "large")
 

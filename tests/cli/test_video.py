@@ -75,3 +75,15 @@ def test_a_playlist_is_no_video(blobs, tmp_path):
     write(tmp_path / "neighbor.avi", 2)
     (tmp_path / "in.avi").write_text("ffconcat version 1.0\nfile neighbor.avi\n")
     assert "not a video in a known format" in refused("video", "--model", "x", tmp_path / "in.avi", tmp_path / "o.avi")
+
+
+def test_objects_are_counted(blobs, tmp_path):
+    write(tmp_path / "in.avi", 4)
+    result = run_video(tmp_path / "in.avi", tmp_path / "out.avi", "--counts", tmp_path / "counts.csv")
+    assert result.exit_code == 0, result.output
+    header, *rows = [line.split(",") for line in (tmp_path / "counts.csv").read_text().splitlines()]
+    assert header[:2] == ["frame", "seconds"] and len(rows) == 4
+    assert [row[:2] for row in rows] == [["0", "0.000"], ["1", "0.100"], ["2", "0.200"], ["3", "0.300"]]
+    assert all(sum(map(int, row[2:])) == 1 for row in rows)
+    assert "1 objects" not in result.output and "1 object" in result.output
+    refused("video", "--model", "stub", tmp_path / "in.avi", tmp_path / "new.avi", "--counts", tmp_path / "counts.csv")

@@ -52,10 +52,9 @@ def native_build(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="package")
 def run_make(native_build):
-    def run(*arguments: str) -> str:
-        result = subprocess.run(
-            ["make", "-C", str(source_dir()), f"BUILD={native_build}", *arguments], capture_output=True, text=True
-        )
+    def run(*arguments: str, folder: str = "roi_align") -> str:
+        command = ["make", "-C", str(source_dir() / folder), f"BUILD={native_build / folder}", *arguments]
+        result = subprocess.run(command, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
         return result.stdout
 

@@ -11,6 +11,7 @@ import pytest
 
 from mrcnn import doctor
 from mrcnn.native import build, loading, sources, stamp, toolchain
+from mrcnn.ops.deformable_conv import deformable_conv2d
 from mrcnn.ops.roi_align import roi_align
 
 BOXES = np.array([[[0.0, 0, 8, 8]]], np.float32)
@@ -46,6 +47,15 @@ def assert_falls_back(caplog, *words):
         assert word in record.getMessage()
 
 
+def test_deformable_convolution_falls_back_too(library, caplog):
+    with caplog.at_level(logging.WARNING, "mrcnn"):
+        ones = [np.ones(shape, np.float32) for shape in ((1, 2, 2, 1), (1, 2, 2, 2), (1, 1, 1, 1))]
+        outputs = deformable_conv2d(ones[0], 0 * ones[1], ones[2])
+    np.testing.assert_array_equal(outputs, np.ones((1, 2, 2, 1)))
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Deformable convolution runs in pure TensorFlow")
+
+
 def test_not_built(library, caplog):
     assert_falls_back(caplog, "the op is not built", str(library))
 
@@ -56,7 +66,7 @@ def test_no_cache_folder(library, caplog, monkeypatch):
 
 
 def test_built_for_another_tensorflow_before_an_upgrade(library, caplog):
-    other = stamped(library, tensorflow="2.18.0").rename(library.with_name("roi_align-tf2.18.0-abi1-x86_64-0.so"))
+    other = stamped(library, tensorflow="2.18.0").rename(library.with_name("mrcnn_ops-tf2.18.0-abi1-x86_64-0.so"))
     assert_falls_back(caplog, str(other), "built for TensorFlow 2.18.0, here is")
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from mrcnn.drawing.colors import CROWD, PALETTE, assign, class_color
+from mrcnn.drawing.colors import CROWD, PALETTE, assign, class_color, track_colors
+from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 
 
@@ -25,3 +27,13 @@ def test_colors_by_class():
     assert np.array_equal(assign(objects, {1: (1, 2, 3)})[0], (1, 2, 3))
     far = len(PALETTE) * 3
     assert len({tuple(class_color(c)) for c in range(1, far + 1)}) == far
+
+
+def test_colors_of_tracks_and_of_the_caller():
+    instances = Instances([[0, 0, 9, 9], [20, 20, 30, 30]], [1, 1], (40, 40))
+    of_tracks = track_colors(np.array([7, 3]))
+    assert of_tracks.tolist() == [PALETTE[6].tolist(), PALETTE[2].tolist()]
+    assert assign(instances, of_tracks).tolist() == of_tracks.tolist()
+    assert track_colors(np.zeros(0, int)).shape == (0, 3)
+    with pytest.raises(InputError, match=r"colors: expected one for each instance, \(2, 3\), got \(1, 3\)"):
+        assign(instances, of_tracks[:1])

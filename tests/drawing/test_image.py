@@ -193,3 +193,10 @@ def test_a_name_of_240_letters_can_be_written(tmp_path) -> None:
     path = tmp_path / f"{'n' * 240}.png"
     assert save_image(path, gray()) == path
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_colors_of_the_caller_follow_their_instances():
+    instances = Instances([[4, 4, 30, 30], [50, 50, 90, 90]], [1, 1], (100, 100), scores=[0.3, 0.9])
+    colors = np.array([[255, 0, 0], [0, 0, 255]], np.uint8)
+    drawn = draw_array(np.zeros((100, 100, 3), np.uint8), instances, colors=colors, labels=False, long_side=100)
+    assert drawn[4, 10].argmax() == 0 and drawn[50, 60].argmax() == 2  # though the second is drawn first

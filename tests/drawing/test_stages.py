@@ -5,6 +5,7 @@ import pytest
 
 from mrcnn.drawing import draw_boxes, draw_grid
 from mrcnn.drawing.colors import PALETTE
+from tests.rotated_model import inside
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
 
@@ -49,6 +50,19 @@ def test_refined_boxes_are_solid_where_the_others_are_dashed():
     assert edge.any() and not edge.all()
     assert drawing[7, 7].any()  # the line between the corners
     assert not drawing[:5].any() and not drawing[50:].any()
+
+
+def test_rotated_boxes_are_drawn_turned():
+    box = [[20, 30, 10, 40, 30]]
+    drawing = draw_boxes(black(40, 60), box, colors=[GREEN], long_side=60).any(-1)
+    edge = inside((20, 30, 14, 44, 30), 40, 60) & ~inside((20, 30, 6, 36, 30), 40, 60)
+    assert (drawing & edge).sum() > 80 and not (drawing & ~edge).any()
+    enlarged = draw_boxes(black(40, 60), box, colors=[GREEN], long_side=120).any(-1)
+    assert (enlarged & inside((40, 60, 24, 84, 30), 80, 120)).sum() > 160
+    refined = draw_boxes(black(40, 60), box, refined=[[20, 30, 10, 40, -30]], colors=[GREEN], long_side=60).any(-1)
+    dashed = (refined & drawing).sum()
+    assert 0.3 * drawing.sum() < dashed < 0.9 * drawing.sum()
+    assert not draw_boxes(black(), [[np.nan, 0, 5, 5, 9]]).any()
 
 
 def test_boxes_beyond_the_image_and_not_finite():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mrcnn.data.rle import encode_masks
 from mrcnn.errors import InputError
 from mrcnn.export import export_saved_model
 from mrcnn.export.compare import ACCEPTED
@@ -155,6 +156,39 @@ def test_other_conventions_answer_as_here(rules):
         expect_same(served, result)
 
 
+def compact(signatures, images, scores, most):
+    files = [encode_png(p) for p in images]
+    return answers(
+        signatures["compact"],
+        image_bytes=files,
+        score_threshold=np.array(scores, np.float32),
+        max_detections=np.array(most, np.int32),
+    )
+
+
+def test_small_answers_hold_the_same_masks(exported, signatures):
+    images = mixed_images(5)
+    outputs = compact(signatures, images, [0.0] * 5, [1000] * 5)
+    assert set(outputs) == {"boxes", "scores", "class_ids", "masks", "num_detections", "size"}
+    assert outputs["size"].tolist() == [list(p.shape[:2]) for p in images]
+    served = served_instances(outputs, [p.shape[:2] for p in images], "rle")
+    for there, here in zip(served, detect(exported[0], images, score_threshold=None), strict=True):
+        expect_same(there, here)
+        assert {rle["counts"].encode() for rle in encode_masks(here)} <= set(outputs["masks"].ravel().tolist())
+
+
+def test_a_request_says_which_detections_it_wants(signatures):
+    pixels = image(64, 64, (0, 5, 5, 9, 9), (2, 20, 20, 40, 40))
+    whole = compact(signatures, [pixels] * 3, [0.0, 1.1, 0.0], [9, 9, 1])
+    assert whole["num_detections"].tolist() == [2, 0, 1]
+    assert whole["masks"][1].tolist() == [b"", b""]
+    assert whole["scores"][2, 0] == whole["scores"][0].max() and whole["scores"][2, 1] == 0
+    nothing = compact(signatures, [pixels], [0.0], [0])
+    assert nothing["masks"].shape == (1, 0) and nothing["boxes"].shape == (1, 0, 4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="different numbers of images"):
+        compact(signatures, [pixels] * 2, [0.0], [9])
+
+
 def test_mixed_sizes_in_one_request_answer_as_each_alone(exported, signatures):
     model, _ = exported
     images = mixed_images(9)
@@ -234,7 +268,7 @@ def test_what_lies_beside_the_graph(real):
         inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
         assert len(answers(signatures[request.model_spec.signature_name], **inputs)["num_detections"]) >= 1
         used.add(request.model_spec.signature_name)
-    assert used == {"serving_default", "encoded"}
+    assert used == {"serving_default", "encoded", "compact"}
 
 
 @pytest.mark.slow

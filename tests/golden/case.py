@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from pathlib import Path
 
 import h5py
@@ -128,9 +129,16 @@ class Golden:
 
     @staticmethod
     def level(key: str) -> str:
-        """Our name of the map of a key: "features/res4" and "bottom_up/p2" are c4, "fpn/p2" and "fpn_p2" are p2."""
-        if key.startswith("bottom_up/p"):
-            return f"c{int(key[-1]) + 2}"
+        """Our name of the map of a key: "features/res4", "bottom_up/p2" and "bottom_up/s3" are c4, "fpn/p2" is p2.
+
+        A ViT's only map, "bottom_up/last_feat", is c4 too.
+        """
+        if key == "bottom_up/last_feat":
+            return "c4"
+        match = re.fullmatch(r"bottom_up/(p|s|scale)(\d)", key)
+        if match:
+            first = {"p": 0, "s": 1, "scale": 2}[match[1]]  # number of the map that is c2
+            return f"c{int(match[2]) - first + 2}"
         return key.replace("fpn_", "fpn/").split("/")[1].replace("res", "c")
 
     def assert_tap(self, key: str, ours: np.ndarray) -> None:

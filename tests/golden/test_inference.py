@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import mrcnn
+from mrcnn.inference.panoptic import class_logits, semantic_map
 from mrcnn.modeling.input import content_window, proposal_window
 from tests.golden.case import DATA, Golden, input_batch, pairwise_iou, xyxy
 
@@ -133,24 +136,29 @@ def test_heads_on_probe_boxes(case):
     window = tf.constant([[0.0, 0.0, *ours["input"].shape[1:3]]])
     pooled = model.box_head.pooler(features, boxes, valid, training=False)
     golden.assert_tap("roi_align_7", np.asarray(pooled)[0])
-    for stage, end in _stages(golden, model.box_head):
+    for stage, end in _stages(golden, model.box_head, "box_deltas"):
         pred = stage(features, boxes, valid, window, training=False)
         assert_class_logits(golden, pred.class_logits, f"box_logits{end}")
         assert_box_deltas(golden, pred.deltas, f"box_deltas{end}")
-    for branch, end in (stage for head in model.heads for stage in _stages(golden, head)):
+    for branch, end in (stage for head in model.heads for stage in _stages(golden, head, "mask_logits")):
         pred = np.asarray(branch(features, boxes, valid, window, training=False))[0]
         if f"mask_logits{end}/index" in golden:
             assert_mask_logits(golden, pred, f"mask_logits{end}")
         if "keypoint_logits/index" in golden:
             golden.assert_tap("keypoint_logits", pred)
+    if model.semantic_head is not None:
+        golden.assert_tap("sem_seg_head_logits", model.semantic_head(features, training=False))
 
 
-def _stages(golden: Golden, head) -> list:
-    """The head, or the stages of a cascade, and what the names of their values end with; each on the same boxes."""
+def _stages(golden: Golden, head, key: str) -> list:
+    """The head, or the stages of a cascade, and what the names of their values end with; each on the same boxes.
+
+    `key` begins the name of one of these values.
+    """
     if not hasattr(head, "stages"):
         return [(head, "")]
     ends = [f"_stage{k}" for k in range(len(head.stages))]
-    assert {f"{key}{end}/index" for key in ("box_deltas", "mask_logits") for end in ends} <= set(golden.values.files)
+    assert {f"{key}{end}/index" for end in ends} <= set(golden.values.files)
     return list(zip(head.stages, ends, strict=True))
 
 
@@ -197,6 +205,8 @@ def test_detections(case, eagerly):
     """From the image as it was taken, also where the input differs at ties."""
     golden, model, _ = case
     assert_detections(golden, model)
+    if "panoptic_seg" in golden:
+        assert_panoptic(golden, model)
 
 
 @pytest.mark.slow
@@ -230,6 +240,24 @@ def assert_detections(golden: Golden, model) -> None:
         for theirs, i in zip(golden["det_keypoints"], partner, strict=True):
             if i >= 0:
                 assert np.abs(ours.keypoints[i, :, :2] - theirs[:, :2]).max() <= 1.0
+
+
+def assert_panoptic(golden: Golden, model) -> None:
+    """The logits in the image as it was taken, their largest, and the segments: all of them, with their pixels."""
+    batch = input_batch(golden.image(), model.config.input)
+    logits = np.asarray(model.semantic_head(model.extract_features(batch, training=False)))[0]
+    shapes = tuple(batch["content_shape"].numpy()[0].tolist()), golden.image().shape[:2]
+    stride = model.config.semantic_head.common_stride
+    maps = [class_logits(logits[..., k], stride, *shapes) for k in range(logits.shape[-1])]
+    golden.assert_tap("sem_seg", np.stack(maps))
+    assert np.mean(semantic_map(logits, stride, *shapes) == golden["sem_seg_argmax"]) >= 0.9999
+    (ours,) = mrcnn.detect_panoptic(model, [golden.image()])
+    assert np.mean(ours.ids == golden["panoptic_seg"]) >= 0.9999
+    theirs = json.loads(str(golden["panoptic_segments"]))
+    assert [(s.id, s.is_thing) for s in ours.segments] == [(s["id"], s["isthing"]) for s in theirs]
+    for mine, their in zip(ours.segments, theirs, strict=True):
+        assert mine.class_id == their["category_id"] + their["isthing"]  # their things count from 0
+        assert not mine.is_thing or abs(mine.score - their["score"]) <= 1e-3
 
 
 def _their_detections(golden: Golden) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -367,7 +367,8 @@ def test_calls_from_many_threads_equal_one_after_the_other(real_model):
         for results in pool.map(requests, range(8)):
             for i, instances in results:
                 same(instances, expected[i])
-    assert graph._graphs[real_model].experimental_get_tracing_count() == 1
+    (run,) = graph._graphs[real_model].values()
+    assert run.experimental_get_tracing_count() == 1
 
 
 def test_a_batch_given_up_does_not_harm_the_next(model):
@@ -429,7 +430,8 @@ model = tiny_model()
 run(200, 5000)
 before = resident()
 run(2000, 0)
-print("grown", resident() - before, "traces", graph._graphs[model].experimental_get_tracing_count())
+(traced,) = graph._graphs[model].values()
+print("grown", resident() - before, "traces", traced.experimental_get_tracing_count())
 """
 
 

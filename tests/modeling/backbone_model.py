@@ -12,6 +12,7 @@ import numpy as np
 
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.modeling.necks.base import NeckConfig
 from mrcnn.modeling.variables import named_variables
 from mrcnn.weights.checkpoint import load_model, save_checkpoint
 from tests.ground_truth import batch_of
@@ -22,20 +23,24 @@ import sys
 import numpy as np
 import mrcnn
 model = mrcnn.load_model(sys.argv[1])
-np.save(sys.argv[2], model.backbone(np.full((1, 64, 64, 3), 0.5, np.float32))["c5"])
+features = model.backbone(np.full((1, 64, 64, 3), 0.5, np.float32))
+np.save(sys.argv[2], features[max(features)])
 """
 """Writes the coarsest features of a gray image, of the model in a file."""
 
 
 def c5_of(model: MaskRCNN) -> np.ndarray:
     """What `READ` writes."""
-    return model.backbone(np.full((1, 64, 64, 3), 0.5, np.float32))["c5"].numpy()
+    features = model.backbone(np.full((1, 64, 64, 3), 0.5, np.float32))
+    return features[max(features)].numpy()
 
 
-def after_a_step(backbone: BackboneConfig) -> tuple[MaskRCNN, set[str], dict[str, int]]:
+def after_a_step(backbone: BackboneConfig, neck: NeckConfig | None = None) -> tuple[MaskRCNN, set[str], dict[str, int]]:
     """The model, the paths of what one training step changed, and the stage of each variable of the backbone."""
     keras.utils.set_random_seed(3)
-    model = MaskRCNN(dataclasses.replace(tiny_config(), backbone=backbone), ["thing", "other"])
+    config = tiny_config()
+    config = dataclasses.replace(config, backbone=backbone, neck=config.neck if neck is None else neck)
+    model = MaskRCNN(config, ["thing", "other"])
     model.compile(keras.optimizers.SGD(0.01))
     before = {path: variable.numpy() for path, variable in named_variables(model).items()}
     image = np.random.default_rng(0).integers(0, 255, (96, 128, 3)).astype(np.uint8)

@@ -52,7 +52,7 @@ def test_norms_are_what_the_config_says():
     kinds = {
         norm: type(CallableConfig(NAME, norm=norm).build().get_layer("stem_norm")).__name__ for norm in ("gn", "bn")
     }
-    assert kinds == {"gn": "GroupNorm", "bn": "BatchNormalization"}
+    assert kinds == {"gn": "GroupNorm", "bn": "BatchNorm"}
     assert type(CallableConfig(NAME, norm="none").build().get_layer("stem_norm")) is keras.layers.BatchNormalization
     assert not CallableConfig(NAME).build().get_layer("stem_norm").trainable_weights
 

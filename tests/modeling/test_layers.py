@@ -39,6 +39,7 @@ from mrcnn.modeling.normalize import NormalizePixels, PixelNorm, make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
+from mrcnn.modeling.semantic_head import SemanticHeadConfig
 from tests.config_fields import changed_fields
 from tests.modeling import harness
 from tests.modeling.harness import LayerCase
@@ -289,10 +290,19 @@ def rpn(**changes: Any) -> LayerCase:
     )
 
 
+SEMANTIC = {
+    "semantic": LayerCase(
+        lambda: SemanticHeadConfig(levels=tuple(STRIDES), channels=8).build(2, 4, STRIDES, name="head"),
+        {"features": PYRAMID_MAPS},
+        ((2, 16, 16, 3),),
+        float32=True,
+        saves=True,
+    ),
+}
 RPNS = {"RPN": rpn(), "RPN, softmax, two convolutions": rpn(objectness="softmax", num_convs=2)}
 
 WEIGHTLESS = ("NormalizePixels", "DropPath", "PadToMultiple", "MergeCells")
-SMALL = MAPS | NECKS | HEADS | STACKS | POOLERS | RPNS
+SMALL = MAPS | NECKS | HEADS | STACKS | POOLERS | RPNS | SEMANTIC
 CASES = SMALL | BACKBONES | STAGES
 TRAINED = {name: case for name, case in CASES.items() if name not in (*WEIGHTLESS, "PassThrough", *POOLERS)}
 # What is like another case to the check at hand, and takes seconds.
@@ -314,7 +324,7 @@ def test_weights_are_there_before_the_first_call(case: LayerCase) -> None:
     harness.check_build(case)
 
 
-@cases(MAPS | NECKS)
+@cases(MAPS | NECKS | SEMANTIC)
 def test_shapes_are_declared(case: LayerCase) -> None:
     harness.check_declared_shape(case)
 

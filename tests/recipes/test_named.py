@@ -33,9 +33,14 @@ NAMES = (
     "mask_rcnn_r101_c5",
     "mask_rcnn_r50_dc5",
     "mask_rcnn_r50_fpn_gn",
+    "mask_rcnn_r50_fpn_lsj",
+    "mask_rcnn_r101_fpn_lsj",
+    "mask_rcnn_regnetx_4gf_fpn_lsj",
+    "mask_rcnn_regnety_4gf_fpn_lsj",
     "cascade_mask_rcnn_r50_fpn",
     "cascade_mask_rcnn_r50_fpn_dconv",
     "cascade_mask_rcnn_x152_32x8d_fpn_gn_dconv",
+    "rotated_mask_rcnn_r50_fpn",
     "faster_rcnn_r50_fpn",
     "faster_rcnn_mobilenetv3_fpn",
     "faster_rcnn_mobilenetv3_320_fpn",
@@ -48,6 +53,12 @@ NAMES = (
     "mask_rcnn_convnext_tiny_fpn",
     "mask_rcnn_swin_t_fpn",
     "mask_rcnn_efficientnetv2_s_fpn",
+    "vitdet_b",
+    "vitdet_l",
+    "vitdet_h",
+    "cascade_vitdet_b",
+    "cascade_vitdet_l",
+    "cascade_vitdet_h",
 )
 
 
@@ -96,6 +107,21 @@ def test_other_networks_are_trained_by_adamw_at_several_scales():
     )
     light, lite = recipes.get("mask_rcnn_mobilenetv3_fpn"), recipes.get("mask_rcnn_efficientnet_lite0_fpn")
     assert light.override({"model.backbone": lite.model.backbone.to_dict()}) == lite
+
+
+def test_large_scale_jitter():
+    """Ref: detectron2, configs/new_baselines: 184,375 steps of 64 at 0.1, down at 163,889 and 177,546."""
+    recipe, long = recipes.get("mask_rcnn_r101_fpn_lsj"), recipes.get("mask_rcnn_r101_fpn_lsj_400ep")
+    model, data, train = recipe.model, recipe.data, recipe.train
+    assert (model.backbone.depth, model.backbone.freeze_at, model.rpn.num_convs) == (101, 0, 2)
+    norms = (model.backbone.norm, model.neck.norm, model.box_head.conv_norm, model.heads[0].conv_norm)
+    assert norms == ("sync_bn",) * 4
+    assert (data.crop, data.scale_jitter, data.scale_distribution) == ((1024, 1024), (0.1, 2.0), "uniform")
+    assert train.images == 184_375 * 64 and train.learning_rate * 4 == 0.1 and long.train.images == 4 * train.images
+    regnets = [recipes.get(f"mask_rcnn_regnet{kind}_4gf_fpn_lsj") for kind in "xy"]
+    assert [one.model.backbone.title for one in regnets] == ["RegNetX 4GF", "RegNetY 4GF"]
+    assert all((one.data, one.train, one.model.heads) == (data, train, model.heads) for one in regnets)
+    assert [round(part * 184_375) for part in long.train.milestones] == [163_889, 177_546]
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,9 @@ OTHERS: dict[str, Any] = {
 KEPT = {
     "model.roi_stage",
     "model.backbone.non_local",
+    "model.semantic_head",
+    "model.stuff_names",
+    "model.stuff_category_ids",
     "model.heads.0.class_agnostic",
     "model.backbone.last_stage",
     "data.augmentations",

@@ -30,9 +30,14 @@ def test_a_batch_without_ground_truth_and_of_open_shape():
     assert list(spec) == ["image", "image_id", "original_shape", "content_shape"]
     assert spec["image"].shape.as_list() == [None, None, None, 3]
     assert "gt_keypoints" not in batch_spec()
+    rotated = batch_spec(1, max_instances=3, rotated_boxes=True)["gt_rotated_boxes"]
+    assert (rotated.shape.as_list(), rotated.dtype) == ([1, 3, 5], tf.float32)
 
 
 def test_detections_are_a_dict_of_the_set_fields():
     tensors = [tf.zeros(s) for s in ((1, 2, 4), (1, 2), (1, 2), (1, 2))]
     assert list(Detections(*tensors).to_dict()) == ["boxes", "class_ids", "scores", "valid"]
+    rotated = Detections(*tensors, rotated_boxes=tf.ones((1, 2, 5)))
+    assert list(rotated.to_dict())[-1] == "rotated_boxes"
+    assert rotated.rois.shape[-1] == 5 and Detections(*tensors).rois.shape[-1] == 4
     assert list(Detections(*tensors, masks=tf.zeros((1, 2, 4, 4))).to_dict())[-1] == "masks"

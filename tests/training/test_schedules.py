@@ -182,6 +182,29 @@ def test_a_layer_can_learn_at_a_rate_of_its_own(kind: str, compiled: bool):
         np.testing.assert_allclose(scaled[result], factor * plain[result], rtol=1e-4, atol=1e-6, err_msg=path)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_decay_of_a_layer_has_its_rate(compiled: bool):
+    """Gradients of zero: only AdamW's decoupled decay changes weights, by rate x factor x decay of each."""
+    _, variables = _layers()
+    config = TrainConfig(
+        optimizer="adamw",
+        learning_rate=0.1,
+        weight_decay=0.5,
+        schedule="constant",
+        warmup_images=0,
+        layer_rates=(("fc", 0.25),),
+    )
+    optimizer = make_optimizer(config, 16, 10)
+    optimizer.build(variables)
+    before = [v.numpy() for v in variables]
+    step = functools.partial(optimizer.apply, [tf.zeros(v.shape) for v in variables], variables)
+    tf.function(step)() if compiled else step()
+    for variable, old in zip(variables, before, strict=True):
+        wanted = old * (1 - 0.1 * 0.25 * 0.5) if variable.path.endswith("kernel") else old
+        np.testing.assert_allclose(variable.numpy(), wanted, rtol=1e-6, err_msg=variable.path)
+    assert optimizer.weight_decay == 0.5
+
+
 def test_the_weight_average_follows_its_formula():
     _, variables = _layers()
     config = TrainConfig(weight_average=0.75, schedule="constant", warmup_images=0, clip_norm=None)

@@ -21,14 +21,19 @@ GOLDENS = {
     "d2_mask_r50_fpn_roipool": "detectron2 R-50-FPN, 80 classes, box + mask",
     "d2_mask_r50_fpn_agnostic": "detectron2 R-50-FPN, 80 classes, box + mask",
     "d2_mask_r50_fpn_gn": "detectron2 R-50-FPN GN, 80 classes, box + mask",
+    "d2_mask_r50_fpn_lsj": "detectron2 R-50-FPN SyncBN, 80 classes, box + mask",
+    "d2_mask_regnetx_4gf_fpn_lsj": "detectron2_imagenet_pixels RegNetX 4GF-FPN SyncBN, 80 classes, box + mask",
     "d2_mask_r50_c4": "detectron2 R-50-C4, 80 classes, box + mask",
     "d2_mask_r50_dc5": "detectron2 R-50-DC5, 80 classes, box + mask",
     "d2_mask_x50_32x4d_fpn": "detectron2_imagenet_pixels X-50-32x4d-FPN, 80 classes, box + mask",
     "d2_keypoint_r50_fpn": "detectron2 R-50-FPN, 1 class, box + 17 keypoints",
     "d2_mask_swin_t_fpn": "detectron2 Swin T-FPN, 80 classes, box + mask",
+    "d2_panoptic_r50_fpn": "detectron2 R-50-FPN, 80 classes, box + mask + semantic",
     "d2_mask_r50_fpn_dconv": "detectron2 R-50-DCNv1-FPN, 80 classes, box + mask",
     "d2_mask_r50_fpn_dconv_v2": "detectron2 R-50-DCNv2-FPN, 80 classes, box + mask",
     "d2_cascade_r50_fpn": "detectron2 R-50-FPN, 80 classes, cascade box + mask",
+    "d2_mask_vitdet": "detectron2 ViT Ti-simple FPN, 80 classes, box + mask",
+    "d2_cascade_vitdet": "detectron2 ViT Ti-simple FPN, 80 classes, cascade box + mask",
 }
 
 
@@ -106,6 +111,33 @@ def test_agnostic_heads() -> None:
     network = detectron2.describe(golden_shapes("d2_mask_r50_fpn_agnostic"))
     assert network["box_head.class_agnostic"]
     assert network["mask_head.class_agnostic"]
+
+
+def test_panoptic_has_names_of_stuff() -> None:
+    network = detectron2.describe(golden_shapes("d2_panoptic_r50_fpn"))
+    assert network["semantic_head.levels"] == ("p2", "p3", "p4", "p5")
+    assert (network["semantic_head.channels"], network["semantic_head.norm"]) == (128, "gn")
+    assert network["semantic_head.common_stride"] == 4
+    assert network["stuff_names"][::52] == ("banner", "rug-merged") and network["stuff_category_ids"][-1] == 200
+    config = PROFILES[network.family].model_config(network.overrides)
+    assert config.semantic_head.loss_weight == 0.5 and len(config.stuff_names) == 53
+
+
+def test_another_semantic_branch() -> None:
+    whole = golden_shapes("d2_panoptic_r50_fpn")
+    arrays = {name: array for name, array in whole.items() if not name.startswith("sem_seg_head.")}
+    for conv, channels in (("p4.0", 256), ("p5.0", 256), ("p5.2", 64)):
+        arrays[f"sem_seg_head.{conv}.weight"] = Shape(64, channels, 3, 3)
+        arrays[f"sem_seg_head.{conv}.bias"] = Shape(64)
+    arrays |= {"sem_seg_head.predictor.weight": Shape(8, 64, 1, 1), "sem_seg_head.predictor.bias": Shape(8)}
+    network = detectron2.describe(arrays)
+    assert (network["semantic_head.levels"], network["semantic_head.common_stride"]) == (("p4", "p5"), 8)
+    assert (network["semantic_head.channels"], network["semantic_head.norm"]) == (64, "none")
+    assert (len(network["stuff_names"]), network["stuff_names"][6]) == (7, "stuff 7")
+    assert detectron2.to_ours(arrays, network).unused == ()
+    incomplete = {name: array for name, array in whole.items() if not name.startswith("sem_seg_head.p4.2")}
+    with pytest.raises(WeightsError, match=r"a semantic branch with .*'p4': 1, .* convolutions, expected .*'p4': 2"):
+        detectron2.describe(incomplete)
 
 
 def test_cascade() -> None:
@@ -187,19 +219,24 @@ def test_a_cascade_on_a_swin() -> None:
     ("name", "expected"),
     [
         ("backbone.bottom_up.absolute_pos_embed", "absolute positions"),
-        ("backbone.bottom_up.pos_embed", "only ResNet, ResNeXt and Swin"),
-        ("backbone.net.blocks.0.attn.qkv.weight", "only ResNet, ResNeXt and Swin"),
+        ("backbone.bottom_up.pos_embed", "only ResNet, ResNeXt, RegNet, Swin and plain ViT"),
+        ("backbone.net.blocks.2.residual.conv1.weight", "convolutional blocks"),
+        ("roi_heads.densepose_head.body_conv_fcn1.weight", "DensePose"),
+        ("roi_heads.decoder.scale_heads.0.0.weight", "DensePose"),
+        ("backbone.trident.conv.weight", "TridentNet"),
+        ("head.bbox_tower.0.weight", "TensorMask"),
     ],
 )
-def test_other_transformers_are_refused(name: str, expected: str) -> None:
+def test_other_projects_are_refused(name: str, expected: str) -> None:
     with pytest.raises(WeightsError, match=expected):
         detectron2.describe(golden_shapes("d2_mask_swin_t_fpn") | {name: Shape(1)})
 
 
-def test_what_a_panoptic_file_has_more_is_not_used() -> None:
+def test_a_semantic_branch_without_its_convolutions() -> None:
     arrays = golden_shapes("d2_mask_r50_fpn")
     arrays["sem_seg_head.predictor.weight"] = Shape(54, 128, 1, 1)
-    assert detectron2.to_ours(arrays, detectron2.describe(arrays)).unused == ("sem_seg_head.predictor.weight",)
+    with pytest.raises(WeightsError, match="a semantic branch without convolutions of a level"):
+        detectron2.describe(arrays)
 
 
 def with_anchors(arrays: dict, sizes: list[list[float]], ratios: list[float]) -> dict:
@@ -282,7 +319,7 @@ def test_from_the_containers_of_the_zoo(tmp_path: Path, name: str, write) -> Non
         ("roi_heads.res5.0.conv2_offset.weight", "deformable convolutions on RoIs"),
         ("roi_heads.mask_head.point_head.fc1.weight", "PointRend"),
         ("head.cls_subnet.0.weight", "RetinaNet"),
-        ("backbone.bottom_up.s1.b1.a.weight", "only ResNet"),
+        ("backbone.bottom_up.s1.b1.a.weight", "only RegNets of bottleneck"),
     ],
 )
 def test_networks_that_are_not_supported_are_named(extra: str, message: str) -> None:

@@ -65,9 +65,9 @@ def make_params(
 
 
 def compile_with_shim(compiler: str, library: Path) -> None:
-    """cuda_kernels.cu as a C++ compiler makes it with test/shim in CUDA's place."""
+    """cuda_kernels.cu as a C++ compiler makes it with common/shim in CUDA's place."""
     command = [compiler, "-std=c++17", "-O2", "-shared", "-fPIC", "-ffp-contract=off", "-Wno-psabi", f"-I{FOLDER}"]
-    command += [f"-I{FOLDER}/test/shim", "-x", "c++", f"{FOLDER}/cuda_kernels.cu", f"{FOLDER}/test/entry.cc"]
+    command += [f"-I{FOLDER.parent}/common/shim", "-x", "c++", f"{FOLDER}/cuda_kernels.cu", f"{FOLDER}/test/entry.cc"]
     subprocess.run([*command, "-o", str(library)], check=True)
 
 

@@ -1,46 +1,13 @@
 // The arithmetic and the kernels without TensorFlow: hand numbers, slow loops in double precision, properties. Run by
 // `make test`, under the sanitizers by `make asan` and `make tsan`, and by `make gpu` with the CUDA kernels on a GPU.
-#include <cuda_runtime.h>
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <random>
 #include <string>
-#include <thread>
-#include <vector>
 
+#include "../../common/unit_test.h"
 #include "kernels.h"
 #include "taps.h"
 
 namespace mrcnn {
 namespace {
-
-int failures = 0;
-
-void expect(bool holds, const char* what, const char* file, int line) {
-  if (holds) return;
-  fprintf(stderr, "%s:%d: %s\n", file, line, what);
-  if (++failures > 20) exit(1);
-}
-#define EXPECT(condition) expect(condition, #condition, __FILE__, __LINE__)
-#define EXPECT_NEAR(a, b, tolerance) EXPECT(fabs(static_cast<double>(a) - static_cast<double>(b)) <= (tolerance))
-
-constexpr int kThreads = 4;
-
-// Real threads, so that the thread sanitizer has something to see.
-void in_threads(int64_t total, int64_t, const cpu::Body& body) {
-  std::vector<std::thread> threads;
-  for (int t = 0; t < kThreads; ++t) {
-    const int64_t begin = total * t / kThreads, end = total * (t + 1) / kThreads;
-    if (begin < end) threads.emplace_back([&body, begin, end] { body(begin, end); });
-  }
-  for (std::thread& thread : threads) thread.join();
-}
-
-void in_order(int64_t total, int64_t, const cpu::Body& body) {
-  if (total > 0) body(0, total);
-}
 
 Params make_params(int height, int width, float scale) {
   Params p = {};
@@ -241,47 +208,12 @@ Case make_case(std::mt19937* random, int trial) {
   return c;
 }
 
-std::vector<float> draw(std::mt19937* random, size_t count) {
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(*random);
-  return values;
-}
-
 size_t map_count(const Params& p) {
   return static_cast<size_t>(p.batch) * p.levels[0].height * p.levels[0].width * p.channels;
 }
 size_t pooled_count(const Params& p) {
   return static_cast<size_t>(p.num_rois) * p.bins_y * p.bins_x * p.channels;
 }
-
-// An array in the memory that the CUDA kernels see: the GPU's, or with the shim the host's.
-template <typename T>
-class OnDevice {
- public:
-  explicit OnDevice(const std::vector<T>& values) : count_(values.size()) {
-    EXPECT(cudaMalloc(&memory_, bytes() + 1) == cudaSuccess);  // also where there are none
-    EXPECT(cudaMemcpy(memory_, values.data(), bytes(), cudaMemcpyHostToDevice) == cudaSuccess);
-  }
-  explicit OnDevice(size_t count) : OnDevice(std::vector<T>(count)) {}
-  ~OnDevice() { cudaFree(memory_); }
-  OnDevice(const OnDevice&) = delete;
-  OnDevice& operator=(const OnDevice&) = delete;
-
-  T* data() const { return static_cast<T*>(memory_); }
-
-  std::vector<T> values() const {  // waits for the kernels that write them
-    std::vector<T> copy(count_);
-    EXPECT(cudaMemcpy(copy.data(), memory_, bytes(), cudaMemcpyDeviceToHost) == cudaSuccess);
-    return copy;
-  }
-
- private:
-  size_t bytes() const { return count_ * sizeof(T); }
-
-  size_t count_;
-  void* memory_ = nullptr;
-};
 
 // CPU kernels and CUDA kernels against the slow loops.
 void test_forward() {

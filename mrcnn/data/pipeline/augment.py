@@ -41,7 +41,10 @@ def augment(
     factor = 1.0
     if config.scale_jitter is not None:
         low, high = config.scale_jitter
-        factor = math.exp(rng.uniform(math.log(low), math.log(high)))
+        if config.scale_distribution == "uniform":
+            factor = float(rng.uniform(low, high))
+        else:
+            factor = math.exp(rng.uniform(math.log(low), math.log(high)))
     turns = int(rng.integers(1, 4)) if rng.random() < config.rotate90 else 0
     if config.crop is not None:
         h, w = model_input.content_size(height, width, short)

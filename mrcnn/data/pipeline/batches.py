@@ -68,6 +68,7 @@ class BatchMaker:
             with_ground_truth=self.with_ground_truth,
             channels=self.dataset.channels,
             full_masks=config.full_masks,
+            rotated_boxes=config.rotated_boxes,
             image_dtype=self.model_input.image_dtype,
         )
 
@@ -124,6 +125,8 @@ class BatchMaker:
         if self.config.full_masks:
             height, width = sample["image"].shape[:2]
             row["gt_full_masks"][:n, y : y + height, x : x + width] = transforms.full_frame_masks(sample)
+        if self.config.rotated_boxes:
+            row["gt_rotated_boxes"][:n] = transforms.rotated_boxes(sample) + np.array([y, x, 0, 0, 0], np.float32)
         if self.config.num_joints:
             labeled = sample["keypoints"][..., 2:] > 0
             row["gt_keypoints"][:n] = sample["keypoints"] + labeled * np.array([x, y, 0], np.float32)

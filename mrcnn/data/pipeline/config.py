@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.data.augmentations.base import AugmentationConfig
@@ -16,7 +17,10 @@ class DataConfig(BaseConfig):
 
     short_sides: tuple[int, ...] = ()  # shorter sides in pixels, one drawn per image; (): the model's input.short_side
     crop: tuple[int, int] | None = None  # (height, width) of a random window of the resized image
-    scale_jitter: tuple[float, float] | None = None  # (low, high) factor on top of the resize, log-uniform
+    scale_jitter: tuple[float, float] | None = None  # (low, high) factor on top of the resize
+    # Which factors are likely: "log_uniform": halves and doubles alike; "uniform": rather large ones, as where
+    # large-scale jitter comes from. Ref: Simple Copy-Paste, arXiv 2012.07177, section 3.
+    scale_distribution: Literal["log_uniform", "uniform"] = "log_uniform"
     flip_horizontal: float = 0.5  # probability
     flip_vertical: float = 0.0  # probability
     rotate90: float = 0.0  # probability of one to three quarter turns (only half turns where the shape must stay)
@@ -29,6 +33,7 @@ class DataConfig(BaseConfig):
     max_instances: int = 100  # G; of more objects the largest are kept
     mask_side: int = 112  # K
     full_masks: bool = False  # masks in the whole image too: G x height x width bytes an image
+    rotated_boxes: bool = False  # true boxes as rectangles of least area around the masks too, for a rotated RPN
     num_joints: int = 0  # J; 0: no keypoints
     aspect_grouping: bool = True  # landscape and portrait images never share a batch
     min_visible: float = 0.1  # objects of which a crop leaves less are dropped

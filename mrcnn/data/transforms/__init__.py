@@ -21,5 +21,6 @@ from mrcnn.data.transforms.mask_grids import crop_masks_to_boxes as crop_masks_t
 from mrcnn.data.transforms.mask_grids import full_frame_masks as full_frame_masks
 from mrcnn.data.transforms.paste import draw_subset as draw_subset
 from mrcnn.data.transforms.paste import paste as paste
+from mrcnn.data.transforms.rotated import rotated_boxes as rotated_boxes
 from mrcnn.data.transforms.sample import Sample as Sample
 from mrcnn.data.transforms.sample import select as select

@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import LEVELS, BackboneConfig, freeze_stages
-from mrcnn.modeling.drop_path import DropPath
+from mrcnn.modeling.drop_path import add_residual
 from mrcnn.modeling.initializers import first_kernel
 from mrcnn.modeling.layers import exact_gelu
 from mrcnn.modeling.normalize import NormKind
+from mrcnn.ops.windows import from_windows, pad_to_multiple, to_windows
 from mrcnn.structures.tensors import Shape, Tensor, known_sizes
 
 _MAX_BLOCKS, _MAX_WIDTH, _MAX_WINDOW, _MAX_RATIO = 64, 1024, 64, 16  # a config comes from a file as well
@@ -115,19 +116,12 @@ class SwinConfig(BackboneConfig):
         """x + attention(norm(x)), then x + mlp(norm(x)). Ref: section 3.2, equation 3."""
         y = self._norm(f"{name}_norm1")(x)
         y = WindowAttention(num_heads, self.window, shift, name=f"{name}_attention")(y)
-        x = _add(x, y, rate, f"{name}_attention")
+        x = add_residual(x, y, rate, f"{name}_attention")
         y = self._norm(f"{name}_norm2")(x)
         y = _dense(self.mlp_ratio * width, f"{name}_expand")(y)
         y = keras.layers.Activation(exact_gelu, name=f"{name}_gelu")(y)
         y = _dense(width, f"{name}_project")(y)
-        return _add(x, y, rate, f"{name}_mlp")
-
-
-def _add(x: Any, y: Any, rate: float, name: str) -> Any:
-    """x + y, y left out of some images in training."""
-    if rate:
-        y = DropPath(rate, name=f"{name}_drop")(y)
-    return keras.layers.Add(name=f"{name}_add")([x, y])
+        return add_residual(x, y, rate, f"{name}_mlp")
 
 
 def _kernel() -> keras.initializers.Initializer:
@@ -152,7 +146,7 @@ class PadToMultiple(keras.layers.Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, H rounded up, W rounded up, C]."""
-        return _pad(inputs, self.multiple)
+        return pad_to_multiple(inputs, self.multiple)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Shape of the input with its sides rounded up."""
@@ -174,7 +168,7 @@ class MergeCells(keras.layers.Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         """[B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), 4 C]."""
-        return tf.nn.space_to_depth(_pad(inputs, 2), 2)
+        return tf.nn.space_to_depth(pad_to_multiple(inputs, 2), 2)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """Half the sides, four times the channels."""
@@ -232,12 +226,11 @@ class WindowAttention(keras.layers.Layer):
         """[B, H, W, channels] -> same shape."""
         side, cells, heads = self.window, self.window**2, self.num_heads
         depth = self.channels // heads
-        x = _roll(_pad(inputs, side), self.shift)
+        x = _roll(pad_to_multiple(inputs, side), self.shift)
         shape = tf.shape(x)
         batch, rows, columns = shape[0], shape[1] // side, shape[2] // side
         number = batch * rows * columns
-        x = tf.reshape(x, [batch * rows, side, columns, side * self.channels])
-        x = tf.reshape(tf.transpose(x, [0, 2, 1, 3]), [number, cells, self.channels])
+        x = tf.reshape(to_windows(x, side), [number, cells, self.channels])
         qkv = tf.reshape(self.qkv(x), [number, cells, 3, heads, depth])
         q, k, v = tf.unstack(tf.transpose(qkv, [2, 0, 3, 1, 4]))  # each [number, heads, cells, depth]
         scores = tf.matmul(q * tf.cast(depth**-0.5, q.dtype), k, transpose_b=True)  # [number, heads, cells, cells]
@@ -248,8 +241,7 @@ class WindowAttention(keras.layers.Layer):
             scores = tf.reshape(scores, [number, heads, cells, cells])
         y = tf.matmul(tf.cast(tf.nn.softmax(scores), v.dtype), v)  # [number, heads, cells, depth]
         y = self.project(tf.reshape(tf.transpose(y, [0, 2, 1, 3]), [number, cells, self.channels]))
-        y = tf.reshape(y, [batch * rows, columns, side, side * self.channels])
-        y = tf.reshape(tf.transpose(y, [0, 2, 1, 3]), [batch, rows * side, columns * side, self.channels])
+        y = from_windows(tf.reshape(y, [number, side, side, self.channels]), batch, shape[1], shape[2])
         y = _unroll(y, self.shift)[:, : tf.shape(inputs)[1], : tf.shape(inputs)[2]]
         return tf.ensure_shape(y, inputs.shape)
 
@@ -281,12 +273,6 @@ class WindowAttention(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Plain data from which Keras can rebuild the layer."""
         return {**super().get_config(), "num_heads": self.num_heads, "window": self.window, "shift": self.shift}
-
-
-def _pad(x: Tensor, multiple: int) -> Tensor:
-    """[B, H, W, C] with zeros below and at the right up to multiples."""
-    height, width = (-tf.shape(x)[i] % multiple for i in (1, 2))
-    return tf.pad(x, [[0, 0], [0, height], [0, width], [0, 0]])
 
 
 def _roll(x: Tensor, shift: int) -> Tensor:

@@ -55,6 +55,7 @@ class RoiHeadConfig(BaseConfig):
 
     components: ClassVar[str | None] = "mrcnn.modeling.heads"
     abstract: ClassVar[bool] = True
+    takes_rotated: ClassVar[bool] = False  # whether it can take rotated RoIs; every class says so for itself
 
     pool: RoiPoolConfig = RoiPoolConfig()
     loss_weight: float = 1.0
@@ -156,7 +157,7 @@ class RoiHead(keras.layers.Layer):
 
         Args:
             features: pyramid levels [B, H / stride, W / stride, C] by name.
-            boxes: f32[B, S, 4], the RoIs in pixels of the padded image.
+            boxes: f32[B, S, 4], the RoIs in pixels of the padded image; [B, S, 5] for a head that takes rotated ones.
             valid: bool[B, S]; the others are padding: what is predicted for them means nothing, and they take no part
                 in batch statistics.
             window: f32[B, 4], (y1, x1, y2, x2) of the image inside the padding; boxes a head makes are clipped to it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -20,13 +20,16 @@ from mrcnn.modeling.normalize import NormKind, make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses
-from mrcnn.ops.nms import batched_nms
+from mrcnn.ops.box_geometry import ALIGNED, ROTATED, BoxGeometry
+from mrcnn.ops.rotated_boxes import rotated_bounds
 from mrcnn.structures.tensors import Batch, Detections, LossTerm, Proposals, RoiSample, Shape, known_sizes
 
 
 @dataclasses.dataclass(frozen=True)
 class BoxHeadConfig(RoiHeadConfig):
     """Configuration of the box head; defaults are the paper's for FPN."""
+
+    geometry: ClassVar[BoxGeometry] = ALIGNED  # what the boxes are that it refines
 
     pool: RoiPoolConfig = RoiPoolConfig(size=7)
     conv_dims: tuple[int, ...] = ()  # 3x3 convolutions before the fully connected layers
@@ -49,7 +52,7 @@ class BoxHeadConfig(RoiHeadConfig):
     max_detections: int = 100  # per image, over all classes
     box_loss_weight: float | None = None  # of the box term alone; None: loss_weight
     # The box loss is divided by the number of sampled RoIs, or is the mean over its elements, four for each foreground
-    # RoI.
+    # RoI (five of a rotated one).
     box_normalizer: Literal["rois", "elements"] = "rois"
 
     @property
@@ -73,14 +76,14 @@ class BoxPrediction(NamedTuple):
     """What the box head says about each RoI."""
 
     class_logits: tf.Tensor  # f32[B, S, C + 1], background first
-    deltas: tf.Tensor  # f32[B, S, 4, C] or [B, S, 4, 1] when class-agnostic
+    deltas: tf.Tensor  # f32[B, S, k, C] or [B, S, k, 1] when class-agnostic; k = geometry.size
 
 
 class BoxTarget(NamedTuple):
     """What the box head should say."""
 
     class_ids: tf.Tensor  # i32[B, S], 0 for background
-    deltas: tf.Tensor  # f32[B, S, 4]
+    deltas: tf.Tensor  # f32[B, S, k]
 
 
 class BoxHead(RoiHead):
@@ -111,7 +114,7 @@ class BoxHead(RoiHead):
             num_classes + 1, kernel_initializer=normal_initializer(0.01), name="class_logits"
         )
         self.deltas = keras.layers.Dense(
-            4 * self.num_boxes, kernel_initializer=normal_initializer(0.001), name="deltas"
+            config.geometry.size * self.num_boxes, kernel_initializer=normal_initializer(0.001), name="deltas"
         )
 
     def build(self, input_shape: Shape) -> None:
@@ -156,7 +159,7 @@ class BoxHead(RoiHead):
             x = fc(x)
             if self.fc_norms:
                 x = tf.nn.relu(norm_of_rois(self.fc_norms[i], x, valid, training))
-        deltas = tf.reshape(float32_output(self.deltas(x)), [-1, 4, self.num_boxes])
+        deltas = tf.reshape(float32_output(self.deltas(x)), [-1, self.config.geometry.size, self.num_boxes])
         return BoxPrediction(split_rois(float32_output(self.class_logits(x)), boxes), split_rois(deltas, boxes))
 
     def refine(self, pred: BoxPrediction, boxes: tf.Tensor, window: tf.Tensor) -> tf.Tensor:
@@ -164,21 +167,23 @@ class BoxHead(RoiHead):
 
         Args:
             pred: predictions on `boxes`.
-            boxes: f32[B, S, 4], pixels of the padded image.
+            boxes: f32[B, S, k], pixels of the padded image.
             window: f32[B, 4], (y1, x1, y2, x2) the boxes are clipped to.
 
         Returns:
-            f32[B, S, C, 4], or [B, S, 1, 4] when class-agnostic.
+            f32[B, S, C, k], or [B, S, 1, k] when class-agnostic.
         """
         config = self.config
         deltas = tf.einsum("bskc->bsck", pred.deltas)
-        refined = box_ops.decode_deltas(deltas, boxes[:, :, tf.newaxis], config.delta_weights, config.max_log_scale)
-        return box_ops.clip_boxes(refined, window[:, tf.newaxis])
+        geometry, references = config.geometry, boxes[:, :, tf.newaxis]
+        refined = geometry.decode(deltas, references, config.delta_weights, config.max_log_scale)
+        return geometry.clip(refined, window[:, tf.newaxis])
 
     def targets(self, rois: RoiSample, batch: Batch) -> BoxTarget:
         """Class of each RoI and the deltas to its object."""
-        gt_boxes = tf.gather(batch["gt_boxes"], rois.gt_index, batch_dims=1)  # [B, S, 4]
-        return BoxTarget(rois.class_ids, box_ops.encode_deltas(gt_boxes, rois.boxes, self.config.delta_weights))
+        geometry = self.config.geometry
+        gt_boxes = tf.gather(batch[geometry.ground_truth], rois.gt_index, batch_dims=1)  # [B, S, k]
+        return BoxTarget(rois.class_ids, geometry.encode(gt_boxes, rois.boxes, self.config.delta_weights))
 
     def loss(self, pred: BoxPrediction, targets: BoxTarget, rois: RoiSample) -> dict[str, LossTerm]:
         """The terms, each divided by the number of sampled RoIs unless `box_normalizer` says otherwise.
@@ -186,14 +191,14 @@ class BoxHead(RoiHead):
         Ref: Fast R-CNN, equation 1.
         """
         count = tf.reduce_sum(tf.cast(rois.valid, tf.float32))
-        deltas = select_class(pred.deltas, tf.maximum(targets.class_ids - 1, 0))  # [B, S, 4]
+        deltas = select_class(pred.deltas, tf.maximum(targets.class_ids - 1, 0))  # [B, S, k]
         box = self.config.box_loss(deltas, targets.deltas)
         classes = self.config.class_loss(pred.class_logits, targets.class_ids)
         weight = self.config.loss_weight
         box_weight = weight if self.config.box_loss_weight is None else self.config.box_loss_weight
         box_count = count
         if self.config.box_normalizer == "elements":
-            box_count = 4.0 * tf.reduce_sum(tf.cast(rois.foreground, tf.float32))
+            box_count = self.config.geometry.size * tf.reduce_sum(tf.cast(rois.foreground, tf.float32))
         return {
             "roi_class": LossTerm(weight * losses.masked_sum(classes, rois.valid), count),
             "roi_box": LossTerm(box_weight * losses.masked_sum(box, rois.foreground), box_count),
@@ -219,24 +224,24 @@ def detections_of(probs: tf.Tensor, boxes: tf.Tensor, valid: tf.Tensor, config: 
 
     Args:
         probs: f32[B, P, C + 1], background first.
-        boxes: f32[B, P, C, 4] or, one for all classes, [B, P, 1, 4]; pixels of the padded image.
+        boxes: f32[B, P, C, k] or, one for all classes, [B, P, 1, k]; pixels of the padded image.
         valid: bool[B, P].
-        config: the rule, its thresholds and `max_detections`.
+        config: what the boxes are, the rule, its thresholds and `max_detections`.
 
     Returns:
         Detections with D = max_detections entries, padded ones included.
     """
     batch, num, num_classes = tf.shape(probs)[0], tf.shape(probs)[1], probs.shape[-1] - 1
-    threshold = config.score_threshold
+    threshold, geometry = config.score_threshold, config.geometry
     if config.detection_rule == "best_class":
         best = tf.argmax(probs, -1, output_type=tf.int32)
         classes = tf.maximum(best - 1, 0)  # [B, P]
         scores = tf.reduce_max(probs, -1)
         valid &= (best > 0) & (scores >= threshold)
-        boxes = tf.gather(boxes, classes, batch_dims=2) if boxes.shape[2] != 1 else boxes[:, :, 0]  # [B, P, 4]
+        boxes = tf.gather(boxes, classes, batch_dims=2) if boxes.shape[2] != 1 else boxes[:, :, 0]  # [B, P, k]
         threshold = -math.inf
         # In TensorFlow 1, on which this rule was run, a kept box without area suppresses every later one of its class.
-        flat = valid & ~box_ops.is_nonempty(boxes)
+        flat = valid & ~geometry.is_nonempty(boxes)
         ends = tf.one_hot(classes, num_classes, on_value=True, off_value=False) & flat[..., tf.newaxis]  # [B, P, C]
         ends = tf.reduce_max(tf.where(ends, scores[..., tf.newaxis], -math.inf), axis=1)  # [B, C]
         valid &= scores >= tf.gather(ends, classes, batch_dims=1)
@@ -245,13 +250,17 @@ def detections_of(probs: tf.Tensor, boxes: tf.Tensor, valid: tf.Tensor, config: 
         classes = tf.reshape(classes, [batch, -1])  # [B, P * C]
         scores = tf.reshape(probs[..., 1:], [batch, -1])
         valid = tf.repeat(valid, num_classes, axis=1)
-        boxes = tf.reshape(tf.broadcast_to(boxes, [batch, num, num_classes, 4]), [batch, -1, 4])
-    valid &= box_ops.is_nonempty(boxes, config.min_size)
-    index, keep = batched_nms(boxes, scores, classes, config.nms_iou, config.max_detections, threshold, valid)
+        boxes = tf.broadcast_to(boxes, [batch, num, num_classes, geometry.size])
+        boxes = tf.reshape(boxes, [batch, -1, geometry.size])
+    valid &= geometry.is_nonempty(boxes, config.min_size)
+    index, keep = geometry.nms(boxes, scores, classes, config.nms_iou, config.max_detections, threshold, valid)
     zero_padding = tf.cast(keep, tf.float32)
+    kept = tf.gather(boxes, index, batch_dims=1) * zero_padding[..., tf.newaxis]  # [B, D, k]
+    is_rotated = geometry.size == ROTATED.size
     return Detections(
-        boxes=tf.gather(boxes, index, batch_dims=1) * zero_padding[..., tf.newaxis],  # [B, D, 4]
+        boxes=rotated_bounds(kept) if is_rotated else kept,
         class_ids=(tf.gather(classes, index, batch_dims=1) + 1) * tf.cast(keep, tf.int32),
         scores=tf.gather(scores, index, batch_dims=1) * zero_padding,
         valid=keep,
+        rotated_boxes=kept if is_rotated else None,
     )

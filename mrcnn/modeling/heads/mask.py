@@ -32,6 +32,7 @@ from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.ops import losses
 from mrcnn.ops import masks as mask_ops
 from mrcnn.ops.mask_crops import crop_masks_by_corners
+from mrcnn.ops.rotated_masks import crop_rotated_masks
 from mrcnn.structures.outputs import MASKS
 from mrcnn.structures.tensors import Batch, Detections, LossTerm, RoiSample, Shape
 
@@ -84,6 +85,8 @@ class BaseMaskHeadConfig(RoiHeadConfig):
 @dataclasses.dataclass(frozen=True)
 class MaskHeadConfig(BaseMaskHeadConfig):
     """Configuration of the fully convolutional mask head; defaults are the paper's for FPN."""
+
+    takes_rotated: ClassVar[bool] = True
 
     conv_dims: tuple[int, ...] = (256, 256, 256, 256)  # none: the transposed convolution takes what was pooled
     conv_norm: NormKind = "none"
@@ -143,6 +146,8 @@ class BaseMaskHead(RoiHead):
     def targets(self, rois: RoiSample, batch: Batch) -> tf.Tensor:
         """f32[B, F, M, M] in {0, 1}, or between when soft: the matched object's mask inside each RoI."""
         config, side = self.config, self.mask_side
+        if config.pool.op == "align_rotated":
+            return crop_rotated_masks(batch["gt_masks"], batch["gt_boxes"], rois.gt_index, rois.boxes, side)
         if config.target == "corners":
             masks, frames = batch["gt_masks"], batch["gt_boxes"]
             if "gt_full_masks" in batch:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import tensorflow as tf
@@ -26,6 +26,8 @@ class MLPMaskHeadConfig(BaseMaskHeadConfig):
         >>> recipe.model.heads[0].fc_dims, recipe.model.heads[0].mask_size
         ((1024, 1024), 28)
     """
+
+    takes_rotated: ClassVar[bool] = True
 
     fc_dims: tuple[int, ...] = (1024, 1024)  # hidden fully connected layers, each with ReLU; none: one linear map
     mask_size: int = 28  # M, side of the predicted mask

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
+import tensorflow as tf
 
 from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops import boxes as box_ops
+from mrcnn.ops.box_geometry import ALIGNED, BoxGeometry
 
 if TYPE_CHECKING:
     from mrcnn.modeling.rpn.network import RPN
@@ -23,6 +25,8 @@ _MAX_PER_CELL = 10_000
 @dataclasses.dataclass(frozen=True)
 class AnchorConfig(BaseConfig):
     """Anchor boxes: one tuple of sizes per pyramid level, the same aspect ratios on all."""
+
+    components: ClassVar[str | None] = "mrcnn.modeling.rpn"
 
     sizes: tuple[tuple[float, ...], ...] = ((32.0,), (64.0,), (128.0,), (256.0,), (512.0,))  # sqrt(area), pixels
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)  # height / width, unless ratio_is says otherwise
@@ -54,10 +58,17 @@ class AnchorConfig(BaseConfig):
         cells = anchor_ops.cell_anchors(self.sizes[level], ratios, self.order, self.rounding, stride)
         return cells + np.array([0.0, 0.0, self.end_offset, self.end_offset], np.float32)
 
+    def grid(self, height: Any, width: Any, stride: Any, cells: np.ndarray) -> tf.Tensor:
+        """The anchors of a whole feature map, see `ops.anchors.grid_anchors`."""
+        return anchor_ops.grid_anchors(height, width, stride, cells, self.offset)
+
 
 @dataclasses.dataclass(frozen=True)
 class RPNConfig(BaseConfig):
     """Configuration of the region proposal network; defaults are those of Mask R-CNN with FPN."""
+
+    components: ClassVar[str | None] = "mrcnn.modeling.rpn"
+    geometry: ClassVar[BoxGeometry] = ALIGNED  # what anchors and proposals are
 
     anchors: AnchorConfig = AnchorConfig()
     levels: tuple[str, ...] = ("p2", "p3", "p4", "p5", "p6")

@@ -6,7 +6,6 @@ import tensorflow as tf
 
 from mrcnn.modeling.rpn.config import RPNConfig
 from mrcnn.modeling.rpn.targets import AnchorSample, in_target_frame
-from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import losses
 from mrcnn.structures.tensors import LossTerm
 
@@ -18,8 +17,8 @@ def anchor_losses(
 
     Args:
         logits: f32[B, n], objectness of the sampled anchors before the sigmoid.
-        deltas: f32[B, n, 4], predicted for them.
-        anchors: f32[B, n, 4], the sampled anchors, pixels of the padded image.
+        deltas: f32[B, n, k], k = config.geometry.size, predicted for them.
+        anchors: f32[B, n, k], the sampled anchors, pixels of the padded image.
         sample: which of them are foreground, and their objects.
         config: of the network.
 
@@ -28,13 +27,14 @@ def anchor_losses(
     """
     foreground, valid = sample.foreground, sample.valid
     anchors, gt_boxes = (in_target_frame(boxes, config) for boxes in (anchors, sample.gt_boxes))
-    targets = box_ops.encode_deltas(gt_boxes, anchors, config.delta_weights)
+    targets = config.geometry.encode(gt_boxes, anchors, config.delta_weights)
     objectness = losses.sigmoid_cross_entropy(logits, tf.cast(foreground, tf.float32))
     box = tf.reduce_sum(losses.smooth_l1(deltas, targets, config.smooth_l1_beta), -1)
     count = tf.cast(config.batch_per_image * tf.shape(logits)[0], tf.float32)
     if config.normalizer != "batch_per_image":
         count = tf.reduce_sum(tf.cast(valid, tf.float32))
-    box_count = 4.0 * tf.reduce_sum(tf.cast(foreground, tf.float32)) if config.normalizer == "means" else count
+    num_elements = config.geometry.size * tf.reduce_sum(tf.cast(foreground, tf.float32))
+    box_count = num_elements if config.normalizer == "means" else count
     weight, box_weight = config.loss_weight, config.box_loss_weight
     box_weight = weight if box_weight is None else box_weight
     return {

@@ -15,7 +15,6 @@ from mrcnn.modeling.rpn.config import RPNConfig
 from mrcnn.modeling.rpn.losses import anchor_losses
 from mrcnn.modeling.rpn.proposals import proposals_of
 from mrcnn.modeling.rpn.targets import AnchorSample, from_target_frame, in_target_frame, sample_anchors
-from mrcnn.ops import anchors as anchor_ops
 from mrcnn.ops.pyramid import gather_patches
 from mrcnn.structures.tensors import Batch, LossTerm, Proposals, RPNOutput, Shape
 
@@ -48,7 +47,8 @@ class RPN(keras.layers.Layer):
         self.objectness = ConvNorm(
             per_anchor * per_cell, 1, name="objectness", kernel_initializer=normal_initializer(0.01)
         )
-        self.deltas = ConvNorm(4 * per_cell, 1, name="deltas", kernel_initializer=normal_initializer(0.01))
+        self.box_size = config.geometry.size
+        self.deltas = ConvNorm(self.box_size * per_cell, 1, name="deltas", kernel_initializer=normal_initializer(0.01))
 
     def build(self, input_shape: Shape) -> None:
         """Create the weights, shared by all levels."""
@@ -88,8 +88,8 @@ class RPN(keras.layers.Layer):
             size = height * width * len(cells)
             batch = tf.shape(feature)[0]
             logits.append(tf.reshape(level_logits, [batch, size]))
-            deltas.append(tf.reshape(level_deltas, [batch, size, 4]))
-            grids.append(anchor_ops.grid_anchors(height, width, stride, cells, anchors.offset))
+            deltas.append(tf.reshape(level_deltas, [batch, size, self.box_size]))
+            grids.append(anchors.grid(height, width, stride, cells))
             sizes.append(size)
         return RPNOutput(tf.concat(logits, 1), tf.concat(deltas, 1), tf.concat(grids, 0), sizes)
 
@@ -141,7 +141,7 @@ class RPN(keras.layers.Layer):
             index: i32[B, n], anchors in the order of `RPNOutput`.
 
         Returns:
-            logits f32[B, n] and deltas f32[B, n, 4].
+            logits f32[B, n] and deltas f32[B, n, box_size].
         """
         conv, per_cell = self.convs[0], self.config.anchors.per_cell
         maps = [features[level] for level in self.config.levels]
@@ -153,9 +153,9 @@ class RPN(keras.layers.Layer):
         hidden = tf.reshape(hidden, [-1, 1, 1, channels])  # [B * n, 1, 1, channels]
         of_cell = tf.reshape(index % per_cell, [-1])
         logits = tf.reshape(self._object_logits(hidden), [-1, per_cell])
-        deltas = tf.reshape(float32_output(self.deltas(hidden)), [-1, per_cell, 4])
+        deltas = tf.reshape(float32_output(self.deltas(hidden)), [-1, per_cell, self.box_size])
         logits, deltas = (tf.gather(x, of_cell, batch_dims=1) for x in (logits, deltas))
-        return tf.reshape(logits, tf.shape(index)), tf.reshape(deltas, [*tf.unstack(tf.shape(index)), 4])
+        return tf.reshape(logits, tf.shape(index)), tf.reshape(deltas, [*tf.unstack(tf.shape(index)), self.box_size])
 
     def propose(self, output: RPNOutput, window: tf.Tensor, for_training: bool) -> Proposals:
         """The best boxes of each image; see `proposals_of`."""
@@ -190,7 +190,7 @@ class RPN(keras.layers.Layer):
             logits, deltas = self._predict_at(features, index)
         else:
             logits = tf.gather(output.logits, index, batch_dims=1)  # [B, n]
-            deltas = tf.gather(output.deltas, index, batch_dims=1)  # [B, n, 4]
+            deltas = tf.gather(output.deltas, index, batch_dims=1)  # [B, n, box_size]
         return anchor_losses(logits, deltas, tf.gather(output.anchors, index), sample, self.config)
 
 

@@ -7,16 +7,14 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from mrcnn.modeling.rpn.config import RPNConfig
-from mrcnn.ops import boxes as box_ops
-from mrcnn.ops.nms import batched_nms
 from mrcnn.structures.tensors import Proposals, RPNOutput
 
 
 class Candidates(NamedTuple):
-    """Boxes that enter NMS: the best of each level, K per image."""
+    """Boxes that enter NMS: the best of each level, K per image; of k numbers, see `BoxGeometry`."""
 
-    anchors: tf.Tensor  # f32[B, K, 4]
-    boxes: tf.Tensor  # f32[B, K, 4], the anchors refined, not yet clipped
+    anchors: tf.Tensor  # f32[B, K, k]
+    boxes: tf.Tensor  # f32[B, K, k], the anchors refined, not yet clipped
     scores: tf.Tensor  # f32[B, K], logits
     levels: tf.Tensor  # i32[B, K], place of the level
 
@@ -31,9 +29,9 @@ def candidates_of(output: RPNOutput, config: RPNConfig, for_training: bool) -> C
     for level, size in enumerate(level_sizes):
         count = min(pre_nms, size) if isinstance(size, int) else tf.minimum(pre_nms, size)
         level_logits, index = tf.math.top_k(logits[:, start : start + size], count)
-        level_deltas = tf.gather(deltas[:, start : start + size], index, batch_dims=1)  # [B, k, 4]
-        level_anchors = tf.gather(output.anchors[start : start + size], index)  # [B, k, 4]
-        boxes = box_ops.decode_deltas(level_deltas, level_anchors, config.delta_weights, config.max_log_scale)
+        level_deltas = tf.gather(deltas[:, start : start + size], index, batch_dims=1)  # [B, n, k]
+        level_anchors = tf.gather(output.anchors[start : start + size], index)  # [B, n, k]
+        boxes = config.geometry.decode(level_deltas, level_anchors, config.delta_weights, config.max_log_scale)
         candidates.append((level_anchors, boxes, level_logits, tf.fill(tf.shape(level_logits), level)))
         start += size
     return Candidates(*(tf.concat(parts, 1) for parts in zip(*candidates, strict=True)))
@@ -45,14 +43,14 @@ def select_candidates(
     """What NMS keeps of candidates.
 
     Returns:
-        the candidates' boxes clipped to the window, f32[B, K, 4]; which of them are kept, best first, i32[B, P], and
+        the candidates' boxes clipped to the window, f32[B, K, k]; which of them are kept, best first, i32[B, P], and
         bool[B, P], whether that entry is valid.
     """
-    boxes = box_ops.clip_boxes(candidates.boxes, window)
-    is_candidate = box_ops.is_nonempty(boxes, config.min_size)
+    boxes = config.geometry.clip(candidates.boxes, window)
+    is_candidate = config.geometry.is_nonempty(boxes, config.min_size)
     if config.score_threshold > 0:
         is_candidate &= tf.sigmoid(candidates.scores) >= config.score_threshold
-    index, valid = batched_nms(
+    index, valid = config.geometry.nms(
         boxes,
         candidates.scores,
         None if config.nms_across_levels else candidates.levels,
@@ -79,7 +77,7 @@ def proposals_of(output: RPNOutput, window: tf.Tensor, config: RPNConfig, for_tr
     boxes, index, valid = select_candidates(candidates, window, config, for_training)
     kept_scores = tf.sigmoid(tf.gather(candidates.scores, index, batch_dims=1))
     return Proposals(
-        tf.gather(boxes, index, batch_dims=1),  # [B, P, 4]
+        tf.gather(boxes, index, batch_dims=1),  # [B, P, k]
         tf.where(valid, kept_scores, 0.0),
         valid,
     )

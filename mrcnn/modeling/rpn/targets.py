@@ -18,7 +18,7 @@ class AnchorSample(NamedTuple):
     index: tf.Tensor  # i32[B, n], which anchor
     foreground: tf.Tensor  # bool[B, n]
     valid: tf.Tensor  # bool[B, n]
-    gt_boxes: tf.Tensor  # f32[B, n, 4], the object of each foreground anchor
+    gt_boxes: tf.Tensor  # f32[B, n, k], k = geometry.size, the object of each foreground anchor
 
 
 def in_target_frame(boxes: tf.Tensor, config: RPNConfig) -> tf.Tensor:
@@ -60,7 +60,7 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
     Returns:
         AnchorSample of at most `batch_per_image` entries. Ref: Faster R-CNN, section 3.1.3.
     """
-    n, fraction = config.batch_per_image, config.positive_fraction
+    n, fraction, geometry = config.batch_per_image, config.positive_fraction, config.geometry
     num_anchors = output.anchors.shape[0]
     if num_anchors is not None and num_anchors < n:  # entries that cannot be filled would only cost memory
         max_positives = int(n * fraction)
@@ -76,7 +76,7 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
             of_match = tf.where(inside[:, tf.newaxis], anchors, 0.0)  # which nothing overlaps
         matches = match_boxes(
             of_match,
-            in_target_frame(ground_truth["gt_boxes"], config),
+            in_target_frame(ground_truth[geometry.ground_truth], config),
             ground_truth["gt_valid"],
             ground_truth["gt_crowd"],
             config.fg_iou,
@@ -85,15 +85,17 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
             crowd_iou=config.crowd_iou,
             low_quality_iou=config.low_quality_iou,
             best_belongs=config.best_belongs,
+            iou=geometry.iou,
+            coverage=geometry.coverage,
         )
         labels = matches.labels
         if inside is not None:
             labels = tf.where(inside, labels, IGNORE)
         sample = sample_labels(labels, n, fraction, ground_truth["seed"])
-        gt_boxes = tf.gather(ground_truth["gt_boxes"], tf.gather(matches.gt_index, sample.index))
+        gt_boxes = tf.gather(ground_truth[geometry.ground_truth], tf.gather(matches.gt_index, sample.index))
         return AnchorSample(sample.index, sample.foreground, sample.valid, gt_boxes)
 
-    keys = ["gt_boxes", "gt_valid", "gt_crowd", "seed"]
+    keys = [geometry.ground_truth, "gt_valid", "gt_crowd", "seed"]
     if config.allowed_border is not None:
         keys.append("content_shape")
     # Image by image: the overlap matrix of a large image alone has A x G entries.
@@ -104,6 +106,6 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
             tf.TensorSpec([n], tf.int32),
             tf.TensorSpec([n], tf.bool),
             tf.TensorSpec([n], tf.bool),
-            tf.TensorSpec([n, 4], tf.float32),
+            tf.TensorSpec([n, geometry.size], tf.float32),
         ),
     )

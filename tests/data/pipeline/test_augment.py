@@ -14,6 +14,7 @@ from mrcnn.data.augmentations.color import ColorJitter
 from mrcnn.data.dataset import Dataset
 from mrcnn.data.formats.coco import load_coco
 from mrcnn.data.pipeline import DataConfig, make_pipeline
+from mrcnn.data.pipeline.augment import augment
 from mrcnn.data.transforms import Sample
 from mrcnn.preprocessing import InputConfig
 from mrcnn.structures.masks import paste_masks
@@ -41,6 +42,22 @@ def test_masks_lie_where_the_objects_are(data_dir: Path, training: bool) -> None
                 inside = pasted.any(axis=0)[:h, :w]
                 assert n > 0
                 assert image[:h, :w][inside].mean() > 1.5 * image[:h, :w][~inside].mean()
+
+
+@pytest.mark.parametrize("distribution, middle", [("log_uniform", 2.0), ("uniform", 4.25)])
+def test_scales_are_drawn_from_the_distribution(distribution: str, middle: float) -> None:
+    """Of factors from 1/2 to 8 half are below the geometric mean, or half below the arithmetic one."""
+    config = DataConfig(scale_jitter=(0.5, 8.0), scale_distribution=distribution, flip_horizontal=0.0)
+    image = np.zeros((8, 8, 3), np.uint8)
+    none = {"boxes": np.zeros((0, 4), np.float32), "class_ids": np.zeros(0, np.int32), "is_crowd": np.zeros(0, bool)}
+    sample = {"image": image, **none, "windows": np.zeros((0, 4), np.float32), "masks": np.zeros((0, 4, 4), np.uint8)}
+    sides = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        view = augment(Sample(**sample), config, InputConfig(short_side=32, long_side=1024), rng, (1024, 1024))
+        sides.append(view["image"].shape[0])
+    assert min(sides) >= 16 and max(sides) <= 256
+    assert abs(np.mean(np.array(sides) < 32 * middle) - 0.5) < 0.1
 
 
 def test_joints_swap_when_mirrored(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.pipeline import DataConfig, Share, make_pipeline
 from mrcnn.inference.prepare import make_batch, prepare_image
 from mrcnn.modeling.input import content_window
+from mrcnn.ops.rotated_boxes import rotated_bounds
 from mrcnn.preprocessing import InputConfig, preprocess
 from mrcnn.structures.records import Annotation
 from mrcnn.weights.profile import PROFILES
@@ -56,6 +57,17 @@ def test_any_other_error_of_a_subclass_names_the_image() -> None:
 
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 100.*KeyError: 'lost'"):
         next(iter(make_pipeline(Broken(1), INPUT, SMALL, 1, training=True)))
+
+
+def test_rotated_boxes_are_those_of_the_masks_in_the_padded_image() -> None:
+    config, center = dataclasses.replace(SMALL, rotated_boxes=True), dataclasses.replace(INPUT, padding="center")
+    for model_input in (INPUT, center):
+        for batch in make_pipeline(Rectangles(4), model_input, config, 2, training=False):
+            valid, boxes = batch["gt_valid"].numpy(), batch["gt_boxes"].numpy()
+            rotated = batch["gt_rotated_boxes"].numpy()
+            assert rotated.shape == (*boxes.shape[:2], 5) and not rotated[~valid].any()
+            bounds = rotated_bounds(rotated[valid]).numpy()  # a rectangle's own
+            np.testing.assert_allclose(bounds, boxes[valid], atol=1)
 
 
 def test_full_masks_lie_in_the_padded_image() -> None:

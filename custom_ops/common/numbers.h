@@ -1,12 +1,12 @@
 // float16 and bfloat16 as bits, to and from float32. Round to nearest, ties to even; subnormals, infinities and NaN
 // kept. Needs neither Eigen nor CUDA's headers.
-#ifndef MRCNN_ROI_ALIGN_NUMBERS_H_
-#define MRCNN_ROI_ALIGN_NUMBERS_H_
+#ifndef MRCNN_COMMON_NUMBERS_H_
+#define MRCNN_COMMON_NUMBERS_H_
 
 #include <stdint.h>
 #include <string.h>
 
-#include "sampling.h"
+#include "host_device.h"
 
 namespace mrcnn {
 
@@ -81,4 +81,4 @@ MRCNN_HD Half from_float<Half>(float value) {
 
 }  // namespace mrcnn
 
-#endif  // MRCNN_ROI_ALIGN_NUMBERS_H_
+#endif  // MRCNN_COMMON_NUMBERS_H_

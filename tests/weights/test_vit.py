@@ -1,0 +1,107 @@
+"""Names, layouts and sizes of Vision Transformers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrcnn.weights import detectron2, vit
+from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.report import WeightsError
+from tests.reference.state_dicts import Shape, golden_shapes
+
+NAME = "d2_mask_vitdet"
+
+
+def of_other_sizes(depth=7, width=160, head=80, window=8, grid=24, whole=(3, 6), positions=9) -> dict:
+    """The golden file's names for a network of other sizes."""
+    template = {k: v for k, v in golden_shapes(NAME).items() if not k.startswith("backbone.net.blocks.")}
+    block = {
+        k.removeprefix("backbone.net.blocks.0."): v.shape
+        for k, v in golden_shapes(NAME).items()
+        if k.startswith("backbone.net.blocks.0.")
+    }
+    arrays = {}
+    for name, value in template.items():
+        shape = [width * s // 192 if s in (48, 96, 192) and name.startswith("backbone.") else s for s in value.shape]
+        arrays[name] = Shape(*shape)
+    arrays["backbone.net.pos_embed"] = Shape(1, positions, width)
+    for i in range(depth):
+        side = grid if i in whole else window
+        for name, shape in block.items():
+            sides = [width * s // 192 if s % 192 == 0 else s for s in shape]
+            sides = [2 * side - 1, head] if "rel_pos" in name else sides
+            arrays[f"backbone.net.blocks.{i}.{name}"] = Shape(*sides)
+    return arrays
+
+
+def test_sizes_are_read_off_names_and_shapes():
+    arrays = of_other_sizes()
+    network = detectron2.describe(arrays)
+    config = PROFILES["detectron2"].model_config(network.overrides)
+    backbone = config.backbone
+    assert (backbone.depth, backbone.width, backbone.num_heads, backbone.mlp_ratio) == (7, 160, 2, 4)
+    assert (backbone.window, backbone.grid, backbone.global_blocks, backbone.position_grid) == (8, 24, (3, 6), 3)
+    assert (config.neck.level, config.neck.norm, config.neck.channels) == ("c4", "ln", 256)
+    ours = detectron2.to_ours(arrays, network)
+    assert ours.unused == ()
+    assert ours["backbone/stem_positions/embedding"].shape == (3, 3, 160)
+
+
+def test_a_class_token_may_be_there_or_not():
+    sides = [detectron2.describe(of_other_sizes(positions=n))["backbone.position_grid"] for n in (16, 17)]
+    assert sides == [4, 4]
+    arrays = of_other_sizes()
+    del arrays["backbone.net.pos_embed"]
+    assert detectron2.describe(arrays)["backbone.position_grid"] == 0
+
+
+def test_blocks_of_one_size_are_all_global():
+    network = detectron2.describe(of_other_sizes(window=24))
+    assert (network["backbone.window"], network["backbone.global_blocks"]) == (0, tuple(range(7)))
+
+
+def test_positions_on_their_grid():
+    x = np.arange(10.0).reshape(1, 10, 1)
+    np.testing.assert_array_equal(vit.positions_on_grid(x)[..., 0], np.arange(1, 10).reshape(3, 3))
+    np.testing.assert_array_equal(vit.positions_on_grid(x[:, 1:]), vit.positions_on_grid(x))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("blocks.3.attn.rel_pos_h", (46, 80), "as many as rows"),
+        ("blocks.3.attn.rel_pos_w", (47, 40), "channels of a head"),
+        ("patch_embed.proj.weight", (160, 3, 14, 14), "patches of 14 x 14 pixels, expected 16 x 16"),
+        ("pos_embed", (1, 12, 160), "pos_embed is"),
+        ("blocks.0.mlp.fc1.weight", (250, 160), "a multiple"),
+    ],
+)
+def test_shapes_that_contradict_each_other(name, shape, message):
+    with pytest.raises(WeightsError, match=message):
+        detectron2.describe(of_other_sizes() | {f"backbone.net.{name}": Shape(*shape)})
+
+
+def test_windows_of_several_sizes_are_refused():
+    arrays = of_other_sizes()
+    for axis in "hw":
+        arrays[f"backbone.net.blocks.1.attn.rel_pos_{axis}"] = Shape(9, 80)
+    with pytest.raises(WeightsError, match=r"maps of \[5, 8, 24\] cells"):
+        detectron2.describe(arrays)
+
+
+def test_sigmoids_of_lvis_are_refused():
+    arrays = of_other_sizes()
+    changed = {"cls_score": 1204, "bbox_pred": 4 * 1203, "mask_head.predictor": 1203}
+    for name, shape in arrays.items():
+        for layer, size in changed.items():
+            if layer in name:
+                arrays[name] = Shape(size, *shape.shape[1:])
+    with pytest.raises(WeightsError, match=r"1203 classes as LVIS v1 has, .* sigmoids"):
+        detectron2.describe(arrays)
+
+
+def test_a_vit_without_relative_positions_is_refused():
+    arrays = {name: shape for name, shape in of_other_sizes().items() if "rel_pos" not in name}
+    with pytest.raises(WeightsError, match="without relative positions"):
+        detectron2.describe(arrays)

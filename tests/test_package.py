@@ -45,6 +45,7 @@ PUBLIC_NAMES = [
     "WeightsError",
     "__version__",
     "build_ops",
+    "compare_reports",
     "dataset_splits",
     "describe_weights",
     "detect",

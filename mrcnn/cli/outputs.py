@@ -25,10 +25,13 @@ DRAWN_BY = "mrcnn detect"
 _LONGEST_STEM = 200  # bytes; file systems take 255, suffix and temporary names included
 PAGES = ("report.html", "report_data.json")
 """The page of an evaluation, and its numbers."""
+COMPARISONS = ("compare.html", "compare.json")
+"""The same of a comparison."""
 _REPORT_KEYS = {
     "metrics.json": {"numbers", "per_class"},
     "report.json": {"images", "objects", "per_class", "issues"},
     "report_data.json": {"written_by", "numbers", "image_results"},
+    "compare.json": {"written_by", "runs", "image_results"},
 }
 _PAGE_MARK = b'<meta name="generator" content="mrcnn '
 _RESULT_KEYS = {"image_id", "category_id", "bbox", "score"}

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from mrcnn.report.comparison import compare_reports
 from mrcnn.report.page import SECTIONS
 from tests.report.scenes import HOSTILE, Scenes, evaluated
 
@@ -80,3 +81,19 @@ def test_chromium_draws_it_and_its_filters_work(page, tmp_path, width):
     values = json.loads(unescape(answer[1]))
     assert values["alerts"] == 0 and values["none"] == 0 and values["wide"] <= 0 and values["crops"] > 10
     assert 0 < values["fewer"] < values["first"] < values["every"] and values["missed"] and values["one"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_chromium_draws_a_comparison(tmp_path):
+    dataset = Scenes(3)
+    for name, shift in (("a", 0), ("b", 4)):
+        report, result = evaluated(dataset, shift=shift)
+        report.save(tmp_path / name, result)
+    page, _ = compare_reports([tmp_path / "a", tmp_path / "b"], num_samples=10).save(tmp_path)
+    last = "<script>document.body.dataset.answer = document.querySelectorAll('.card path').length;</script></body>"
+    page.write_text(page.read_text().replace("<header>", f"{FIRST}<header>", 1).replace("</body>", last))
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", page.as_uri()]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False).stdout
+    answer = re.search(r'<body data-answer="(\d+)"', shown)
+    assert answer and int(answer[1]) > 40 and "data-error" not in shown, shown[:300]

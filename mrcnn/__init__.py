@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
     from mrcnn.data.formats.coco import load_coco as load_coco
+    from mrcnn.data.formats.coco_panoptic_writer import save_panoptic as save_panoptic
     from mrcnn.data.formats.coco_writer import save_json as save_json
     from mrcnn.data.formats.loading import dataset_splits as dataset_splits
     from mrcnn.data.formats.loading import load_dataset as load_dataset
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from mrcnn.drawing import draw as draw
     from mrcnn.drawing import draw_boxes as draw_boxes
     from mrcnn.drawing import draw_grid as draw_grid
+    from mrcnn.drawing import draw_panoptic as draw_panoptic
     from mrcnn.drawing import save_image as save_image
     from mrcnn.drawing.colors import track_colors as track_colors
     from mrcnn.errors import FileError as FileError
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
     from mrcnn.training.evaluation_run import evaluate as evaluate
     from mrcnn.training.fit import train as train
     from mrcnn.training.freezing import set_trainable as set_trainable
+    from mrcnn.training.panoptic_evaluation import evaluate_panoptic as evaluate_panoptic
     from mrcnn.weights.cache import downloaded_weights as downloaded_weights
     from mrcnn.weights.checkpoint import load_model as load_model
     from mrcnn.weights.checkpoint import save_checkpoint as save_checkpoint
@@ -133,9 +136,11 @@ _HOME = {
     "draw": "mrcnn.drawing",
     "draw_boxes": "mrcnn.drawing",
     "draw_grid": "mrcnn.drawing",
+    "draw_panoptic": "mrcnn.drawing",
     "dry_run": "mrcnn.training.dry_run",
     "encode_masks": "mrcnn.data.rle",
     "evaluate": "mrcnn.training.evaluation_run",
+    "evaluate_panoptic": "mrcnn.training.panoptic_evaluation",
     "export_onnx": "mrcnn.export.onnx",
     "export_openvino": "mrcnn.export.openvino",
     "export_saved_model": "mrcnn.export.saved_model",
@@ -169,6 +174,7 @@ _HOME = {
     "run_stages": "mrcnn.modeling.stages",
     "save_checkpoint": "mrcnn.weights.checkpoint",
     "save_image": "mrcnn.drawing",
+    "save_panoptic": "mrcnn.data.formats.coco_panoptic_writer",
     "save_json": "mrcnn.data.formats.coco_writer",
     "set_precision": "mrcnn.modeling.precision",
     "set_threads": "mrcnn.inference",

@@ -9,7 +9,7 @@ import typer
 import mrcnn
 from mrcnn.cli.console import is_quiet, print_result, print_written, start
 from mrcnn.cli.datasets import expect_every_image
-from mrcnn.cli.options import Annotations, BatchSize, Images, Imports, Model, Out
+from mrcnn.cli.options import Annotations, BatchSize, Images, Imports, Model, Out, Precision
 from mrcnn.cli.outputs import PAGES, RESULTS_FILE, staged
 
 _OF_MACHINE = ("mrcnn", "system", "TensorFlow", "keras", "GPUs", "RoIAlign", "cores", "threads")
@@ -22,6 +22,7 @@ def evaluate(
     out: Out,
     images: Images = None,
     batch_size: BatchSize = 1,
+    precision: Precision = "float32",
     report: Annotated[
         bool, typer.Option("--report/--no-report", help="Also write report.html, to look at, and report_data.json.")
     ] = True,
@@ -31,11 +32,14 @@ def evaluate(
 
     report.html opens in any browser: errors by kind, curves, confusion, calibration, the worst and the best images,
     likely label mistakes.
+
+    Of a panoptic model, on a data set with stuff, also panoptic quality, and the segments as panoptic.json and
+    panoptic/.
     """
     start()
     dataset = mrcnn.load_dataset(data, images)
     expect_every_image(dataset)
-    network = mrcnn.load_pretrained(model)
+    network = mrcnn.load_pretrained(model, precision=precision)
     page = None
     if report:
         answers = mrcnn.diagnose()
@@ -54,3 +58,6 @@ def evaluate(
             page.save(files.folder, result)
     print_result(result)
     print_written(*files.written)
+    if network.config.semantic_head is not None and dataset.stuff_names:
+        print_result(mrcnn.evaluate_panoptic(network, dataset, batch_size=batch_size, out=out, progress=not is_quiet()))
+        print_written(out / "panoptic.json")

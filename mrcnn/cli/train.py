@@ -105,7 +105,12 @@ def train(
     config = mrcnn.recipes.get(recipe).override(fields)
     folders = {"data": images, "train": train_images, "val": val_images}
     train_data, val_data = open_training_data(data, train, val, folders, format, strict)
-    model = config.build_model(train_data.class_names, train_data.category_ids)
+    model = config.build_model(
+        train_data.class_names,
+        train_data.category_ids,
+        stuff_names=train_data.stuff_names,
+        stuff_category_ids=train_data.stuff_category_ids,
+    )
     load_initial_weights(model, weights)
     if dry_run:
         report = mrcnn.dry_run(model, train_data, config, log=print_note)

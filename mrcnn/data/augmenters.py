@@ -23,6 +23,7 @@ import numpy as np
 from mrcnn.data.augmentations.base import AugmentationConfig
 from mrcnn.data.transforms import Sample, full_frame_masks, select
 from mrcnn.errors import InputError
+from mrcnn.structures.panoptic import IGNORED
 
 Moved = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Image u8[h, w, c], masks u8[h, w, n] of 0 and 1, points f32[m, 2] as (x, y)."""
@@ -92,18 +93,24 @@ class Augmentation:
         if not self.moves:
             none = np.zeros((height, width, 0), np.uint8)
             return sample | {"image": apply(image, none, np.zeros((0, 2), np.float32), seed)[0].astype(dtype)}
-        masks = np.ascontiguousarray(np.moveaxis(full_frame_masks(sample), 0, -1))
+        masks = np.moveaxis(full_frame_masks(sample), 0, -1)
+        if "semantic" in sample:  # counted backwards: what comes from beyond the image is 0, and then not labeled
+            masks = np.concatenate([masks, IGNORED - sample["semantic"][..., np.newaxis]], axis=-1)
+        masks = np.ascontiguousarray(masks)
         joints = sample.get("keypoints", np.zeros((len(sample["boxes"]), 0, 3), np.float32))
         corners = np.array([[0, 0], [width, 0], [0, height]], np.float32)
         points = np.concatenate([corners, joints[..., :2].reshape(-1, 2)])
         image, masks, points = apply(image, masks, points, seed)
+        if "semantic" in sample:
+            sample = sample | {"semantic": IGNORED - masks[..., -1]}
+            masks = masks[..., :-1]
         result = _with_masks(sample | {"image": image.astype(dtype)}, masks)
         if "keypoints" in sample:
             (ox, oy), (ax, ay), (bx, by) = points[:3]
             mirrored = (ax - ox) * (by - oy) < (ay - oy) * (bx - ox)
             result["keypoints"] = _joints(joints, points[3:], image.shape, joint_order if mirrored else None)
         kept = np.flatnonzero((result["boxes"][:, 2:] > result["boxes"][:, :2]).all(axis=1))
-        return result if len(kept) == len(masks[0, 0]) else select(result, kept)
+        return result if len(kept) == masks.shape[-1] else select(result, kept)
 
 
 def as_augmentation(augmenter: Any) -> Callable[[Sample, np.random.Generator], Sample]:

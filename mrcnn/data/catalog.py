@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.data.errors import DataError
-from mrcnn.structures.records import Annotation, ImageRecord
+from mrcnn.structures.records import Annotation, ImageRecord, StuffMap
 from mrcnn.text import printable
 
 _INT64 = range(-(2**63), 2**63)
@@ -60,6 +60,7 @@ class Catalog:
         height: int | None = None,
         annotations: Sequence[Annotation] = (),
         extra: Mapping[str, Any] | None = None,
+        stuff: StuffMap | None = None,
         **info: Any,
     ) -> None:
         """Add an image.
@@ -71,6 +72,7 @@ class Catalog:
             width, height: if known; reading then checks the image against them.
             annotations: its objects, with class ids of this set (1..C).
             extra: anything else, under any name; kept in `image_info` and in the record's `extra`.
+            stuff: file of its semantic map; None where there is none, or `load_semantic` is overridden.
             **info: further entries of `extra`.
 
         Raises:
@@ -81,7 +83,7 @@ class Catalog:
         self._ids.add(image_id)
         path = None if path is None else str(path)
         kept = {**(extra or {}), **info}
-        self._records.append(ImageRecord(image_id, path, height, width, tuple(annotations), source, kept))
+        self._records.append(ImageRecord(image_id, path, height, width, tuple(annotations), source, kept, stuff))
 
     def __len__(self) -> int:
         return len(self._records)

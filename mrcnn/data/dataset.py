@@ -54,6 +54,8 @@ class Dataset(ImageSource):
         read_options: how image files become 8-bit RGB: range of intensities, bands, page; see `ReadOptions`.
         issues: what a reader corrected or left out; see `DatasetIssue`.
         keypoint_names: names of the J joints; empty where the set has none.
+        stuff_names: names of the stuff classes 1..S of `load_semantic`; empty where the set has no semantic maps.
+        stuff_category_ids: ids of these in the annotation file; empty: 1..S.
         path: the annotation file, where there is one; named in messages.
 
     Example:

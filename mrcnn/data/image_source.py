@@ -14,8 +14,10 @@ from mrcnn.data.ground_truth import to_instances
 from mrcnn.data.images import image_shape, read_image
 from mrcnn.data.rasterize import annotation_mask
 from mrcnn.data.read_options import ReadOptions
+from mrcnn.data.semantic import ground_truth_segments, read_semantic
 from mrcnn.data.unchanged import UnchangedImages
 from mrcnn.structures.instances import Instances
+from mrcnn.structures.panoptic import PanopticSegments
 from mrcnn.structures.records import Annotation, ImageRecord
 
 
@@ -32,6 +34,8 @@ class ImageSource(Catalog):
         self.read_options = ReadOptions()
         self.issues: list[DatasetIssue] = []
         self.keypoint_names: tuple[str, ...] = ()
+        self.stuff_names: tuple[str, ...] = ()
+        self.stuff_category_ids: tuple[int, ...] = ()
         self.path: str | None = None
         self._derived: dict[int, tuple[Annotation, ...]] = {}
         self._shapes: dict[int, tuple[int, int]] = {}
@@ -70,6 +74,14 @@ class ImageSource(Catalog):
         for i, annotation in enumerate(annotations):
             masks[:, :, i] = annotation_mask(annotation, height, width)
         return masks, np.array([a.class_id for a in annotations], np.int32)
+
+    def load_semantic(self, index: int) -> np.ndarray:
+        """The semantic map of image number `index`, u8[h, w]: 0 a thing, 1..S a class of `stuff_names`, 255 unknown.
+
+        Raises:
+            DataError: the image has none.
+        """
+        return read_semantic(self._records[index])
 
     @property
     def _reads_files(self) -> bool:
@@ -139,6 +151,10 @@ class ImageSource(Catalog):
             with self._lock:
                 self._derived[index] = annotations
         return annotations
+
+    def panoptic(self, index: int) -> PanopticSegments:
+        """The things and the stuff of image number `index`; see `data.semantic.ground_truth_segments`."""
+        return ground_truth_segments(self, index)
 
     def instances(self, index: int) -> Instances:
         """The ground truth of image number `index` with masks, as drawing and evaluation take it."""

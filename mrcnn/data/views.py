@@ -46,6 +46,9 @@ class View(Dataset):
         self.items = tuple(items)
         self.channels, self.read_options = like.channels, like.read_options
         self.keypoint_names, self.path = like.keypoint_names, like.path
+        parents = {id(item.parent): item.parent for item in self.items}.values()
+        if all(parent.stuff_names == like.stuff_names for parent in parents):
+            self.stuff_names, self.stuff_category_ids = like.stuff_names, like.stuff_category_ids
         self.issues = list(issues)
         self._classes = list(classes)
         self._ids = {item.image_id for item in self.items}
@@ -76,6 +79,10 @@ class View(Dataset):
         if self._reads_files:
             return self._read(index)
         return self.items[index].parent.load_image(self.items[index].index)
+
+    def load_semantic(self, index: int) -> np.ndarray:
+        """The parent's semantic map; what is no thing of this view stays one in it."""
+        return self.items[index].parent.load_semantic(self.items[index].index)
 
     def load_mask(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """The parent's masks, of the classes that are kept."""

@@ -33,10 +33,12 @@ from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.modeling.roi_stage import Res5Config
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
 from mrcnn.modeling.rpn.rotated import RotatedRPNConfig
+from mrcnn.modeling.semantic_head import SemanticHeadConfig
 from mrcnn.preprocessing import InputConfig
 from mrcnn.recipes.recipe import Recipe, load
 from mrcnn.recipes.train_config import TrainConfig
 from mrcnn.recipes.vitdet import vitdet
+from mrcnn.weights.coco_classes import STUFF
 
 
 def _paper(**model: Any) -> Recipe:
@@ -178,6 +180,20 @@ def _rotated_mask_rcnn() -> Recipe:
     return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, rotated_boxes=True))
 
 
+def _panoptic() -> Recipe:
+    """Instances and COCO's 53 classes of stuff, trained at several scales.
+
+    Ref: Panoptic Feature Pyramid Networks, sections 3 and 4.1; detectron2, panoptic_fpn_R_50_1x.
+    """
+    recipe = _paper()
+    names, ids = tuple(STUFF.values()), tuple(STUFF)
+    model = dataclasses.replace(
+        recipe.model, semantic_head=SemanticHeadConfig(), stuff_names=names, stuff_category_ids=ids
+    )
+    data = dataclasses.replace(recipe.data, short_sides=tuple(range(640, 801, 32)), semantic_maps=True)
+    return dataclasses.replace(recipe, model=model, data=data)
+
+
 def _faster_rcnn() -> Recipe:
     """Boxes only. Ref: Feature Pyramid Networks, section 5.2."""
     return dataclasses.replace(_paper(heads=()), train=TrainConfig(best_by="val_box/AP"))
@@ -312,6 +328,7 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "faster_rcnn_r50_fpn": _faster_rcnn,
     "faster_rcnn_mobilenetv3_fpn": _faster_rcnn_mobilenetv3,
     "faster_rcnn_mobilenetv3_320_fpn": lambda: _faster_rcnn_mobilenetv3(is_small=True),
+    "panoptic_r50_fpn": _panoptic,
     "keypoint_rcnn_r50_fpn": _keypoint_rcnn,
     "keypoint_rcnn_r50_fpn_nl": lambda: _keypoint_rcnn(NonLocalConfig()),
     "cityscapes_mask_rcnn_r50_fpn": _cityscapes,

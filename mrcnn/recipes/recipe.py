@@ -37,6 +37,10 @@ class Recipe(BaseConfig):
     data: DataConfig = DataConfig()
     train: TrainConfig = TrainConfig()
 
+    def __post_init__(self) -> None:
+        if self.model.semantic_head is not None and not self.data.semantic_maps:
+            raise ConfigError("model.semantic_head: trains on semantic maps, but data.semantic_maps is False")
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Recipe:
         """A recipe from plain data; see `BaseConfig.from_dict`."""
@@ -109,14 +113,29 @@ class Recipe(BaseConfig):
             )
         return dataclasses.replace(self, model=config)
 
-    def build_model(self, class_names: Sequence[str], category_ids: Sequence[int] | None = None) -> MaskRCNN:
+    def build_model(
+        self,
+        class_names: Sequence[str],
+        category_ids: Sequence[int] | None = None,
+        *,
+        stuff_names: Sequence[str] | None = None,
+        stuff_category_ids: Sequence[int] = (),
+    ) -> MaskRCNN:
         """A model with random weights for these classes.
 
         Args:
             class_names: names of the thing classes; their number replaces `model.num_classes`.
             category_ids: ids of these classes in the annotation file.
+            stuff_names: of the stuff classes, where the recipe is of a panoptic model; None: the recipe's own.
+            stuff_category_ids: ids of these in the annotation file; (): 1..S.
+
+        Raises:
+            ConfigError: a panoptic model without stuff classes.
         """
         config = dataclasses.replace(self.model, num_classes=len(class_names))
+        if config.semantic_head is not None and stuff_names is not None:
+            names, ids = tuple(stuff_names), tuple(stuff_category_ids)
+            config = dataclasses.replace(config, stuff_names=names, stuff_category_ids=ids)
         return MaskRCNN(config, class_names, category_ids)
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -54,6 +54,18 @@ class Annotation(ByValue):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class StuffMap(ByValue):
+    """The file that says of every pixel of an image what it belongs to.
+
+    path is an image of integers, or of colors that count as R + 256 G + 65536 B; class_ids leads from a value there to
+    0 (a thing) or 1..S (a stuff class); of other values nothing is said.
+    """
+
+    path: str
+    class_ids: dict[int, int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class ImageRecord(ByValue):
     """One image of a data set and its annotations. `path` is None where `Dataset.load_image` makes the image."""
 
@@ -64,3 +76,4 @@ class ImageRecord(ByValue):
     annotations: tuple[Annotation, ...] = ()
     source: str = ""
     extra: dict[str, Any] = dataclasses.field(default_factory=dict)
+    stuff: StuffMap | None = None

@@ -18,6 +18,7 @@ from tables import TABLES, Row, Table
 import mrcnn
 
 RESULT = "result.json"
+SIDES = tuple(range(400, 1201, 100))  # shorter sides of test-time augmentation, pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,14 +130,15 @@ def _evaluate_augmented(model: mrcnn.MaskRCNN, table: Table, data: mrcnn.Dataset
     from pycocotools.cocoeval import COCOeval
 
     results: list[dict[str, Any]] = []
-    for record in data.image_info:
-        instances = mrcnn.detect_augmented(model, record.path, range(400, 1201, 100), score_threshold=None)
-        results += mrcnn.to_coco_results(record.image_id, instances, model.category_ids)
+    for index, image_id in enumerate(data.image_ids):
+        instances = mrcnn.detect_augmented(model, data.load_image(index), SIDES, score_threshold=None)
+        results += mrcnn.to_coco_results(image_id, instances, model.category_ids)
     ground_truth = COCO(str(data.path))
     numbers = {}
     for kind, name in (("bbox", "box"), ("segm", "mask"), ("keypoints", "keypoints")):
         if results and any(metric.startswith(f"{name}/") for metric in table.metrics):
             metric = COCOeval(ground_truth, ground_truth.loadRes(results), kind)
+            metric.params.imgIds = list(data.image_ids)
             metric.evaluate()
             metric.accumulate()
             metric.summarize()

@@ -81,6 +81,18 @@ def test_geometry_moves_everything_together(request, library):
 
 
 @pytest.mark.parametrize("library", ["imgaug", "albumentations"])
+def test_a_semantic_map_moves_too(request, library):
+    libs = request.getfixturevalue("iaa" if library == "imgaug" else "albumentations")
+    sample = _sample()
+    height, width = sample["image"].shape[:2]
+    sample["semantic"] = np.repeat([np.arange(width, dtype=np.uint8)], height, axis=0)
+    moved = Augmentation(_shifted(libs, library))(sample, np.random.default_rng(0))
+    np.testing.assert_array_equal(moved["semantic"][:, 5:], sample["semantic"][:, :-5])
+    assert (moved["semantic"][:, :5] == 255).all()  # from beyond the image: not labeled
+    assert moved["class_ids"].tolist() == [1, 2] and moved["boxes"].shape == (2, 4)
+
+
+@pytest.mark.parametrize("library", ["imgaug", "albumentations"])
 def test_a_mirror_swaps_left_and_right_joints(request, library):
     libs = request.getfixturevalue("iaa" if library == "imgaug" else "albumentations")
     mirror = libs.Fliplr(1.0) if library == "imgaug" else libs.HorizontalFlip(p=1.0)

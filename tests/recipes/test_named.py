@@ -44,6 +44,7 @@ NAMES = (
     "faster_rcnn_r50_fpn",
     "faster_rcnn_mobilenetv3_fpn",
     "faster_rcnn_mobilenetv3_320_fpn",
+    "panoptic_r50_fpn",
     "keypoint_rcnn_r50_fpn",
     "keypoint_rcnn_r50_fpn_nl",
     "cityscapes_mask_rcnn_r50_fpn",
@@ -197,3 +198,13 @@ def test_cityscapes_as_in_appendix_a():
     assert (scratch.model.input.content_size(1024, 2048), scratch.model.num_classes) == ((1024, 2048), 8)
     assert scratch.model.input.content_size(1024, 2048, short_side=800) == (800, 1600)
     assert scratch.model.roi_sampler.num_rois == 64 and scratch.data.short_sides[0] == 800
+
+
+def test_panoptic_trains_on_semantic_maps() -> None:
+    recipe = recipes.get("panoptic_r50_fpn")
+    assert recipe.data.semantic_maps and len(recipe.model.stuff_names) == 53
+    assert (recipe.model.stuff_names[-1], recipe.model.stuff_category_ids[-1]) == ("rug-merged", 200)
+    with pytest.raises(ConfigError, match=r"model\.semantic_head: .* but data\.semantic_maps is False"):
+        recipe.override({"data.semantic_maps": False})
+    with pytest.raises(ConfigError, match=r"semantic_head: .* but stuff_names is empty"):
+        recipe.build_model(["a"], stuff_names=())

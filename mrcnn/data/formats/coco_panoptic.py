@@ -1,7 +1,7 @@
 """COCO panoptic: a JSON file and a folder of PNG files, whose colors number the segments of an image.
 
-The things are read as instances; stuff has none. The PNG files lie in the folder named as the JSON file, beside it, or
-in `masks=`.
+The things are read as instances, stuff as the semantic map of each image (`Dataset.load_semantic`). The PNG files lie
+in the folder named as the JSON file, beside it, or in `masks=`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.formats.agreement import LEFT_OUT
 from mrcnn.data.formats.base import Format, holds_keys
+from mrcnn.data.formats.coco_panoptic_writer import write_dataset
 from mrcnn.data.formats.collector import Collector
 from mrcnn.data.formats.fields import as_flag, as_id, as_number, short
 from mrcnn.data.formats.image_files import ImageFiles, files_below
@@ -22,7 +23,11 @@ from mrcnn.data.formats.image_lookup import ImageLookup
 from mrcnn.data.formats.image_objects import ImageObjects
 from mrcnn.data.formats.label_files import read_object
 from mrcnn.data.formats.label_map import packed_colors, read_values, regions
+from mrcnn.data.formats.saving import Saver
 from mrcnn.data.formats.splits import canonical, in_order, name_in
+from mrcnn.structures.panoptic import IGNORED
+from mrcnn.structures.records import StuffMap
+from mrcnn.text import printable
 
 _KEYS = ("images", "annotations", "categories", "segments_info")
 
@@ -67,6 +72,7 @@ class CocoPanoptic(Format):
             _objects(collector, key, value) for key, value in zip(_KEYS, entries, strict=False)
         )
         classes = _classes(collector, categories)
+        stuff = _stuff_classes(collector.dataset, categories, classes)
         lookup = ImageLookup(path, images, [str(e.get("file_name")) for e in listed])
         folder = Path(masks) if masks is not None else path.with_suffix("")
         maps = ImageFiles([folder if folder.is_dir() else path.parent])
@@ -85,8 +91,12 @@ class CocoPanoptic(Format):
                 file_name=name,
             )
             if image is not None:
-                _add(image, by_image.get(image_id), maps, classes)
+                _add(image, by_image.get(image_id), maps, classes, stuff)
         return collector.finish(validate=validate)
+
+    def save(self, saver: Saver, **options: Any) -> None:
+        """panoptic.json, panoptic/ and images/; or a .json file and the folder of its name, without images."""
+        write_dataset(saver)
 
 
 def _objects(collector: Collector, key: str, entries: list[Any]) -> list[dict[str, Any]]:
@@ -109,8 +119,22 @@ def _classes(collector: Collector, categories: list[dict[str, Any]]) -> dict[int
             continue
         classes[number] = name if category.get("isthing", 1) else None
         if classes[number] is not None:
-            collector.add_class(name)
+            collector.add_class(name, number if isinstance(number, int) else None)
     return classes
+
+
+def _stuff_classes(
+    dataset: Dataset, categories: list[dict[str, Any]], classes: dict[int | str, str | None]
+) -> dict[int | str, int]:
+    """Category id -> 0 of a thing, 1..S of stuff, whose names and ids the data set gets, by ascending ids."""
+    stuff = [(number, c["name"]) for c in categories if (number := as_id(c.get("id"))) in classes]
+    stuff = [(number, name) for number, name in dict(stuff).items() if classes[number] is None]
+    stuff.sort(key=lambda entry: (isinstance(entry[0], str), entry[0]))
+    if len(stuff) < IGNORED:
+        dataset.stuff_names = tuple(printable(name) for _, name in stuff)
+        ids = tuple(number for number, _ in stuff if isinstance(number, int))
+        dataset.stuff_category_ids = ids if len(ids) == len(stuff) else ()
+    return dict.fromkeys(classes, 0) | {number: k for k, (number, _) in enumerate(stuff, start=1)}
 
 
 def _by_image(
@@ -137,6 +161,7 @@ def _add(
     annotation: dict[str, Any] | None,
     maps: ImageFiles,
     classes: dict[int | str, str | None],
+    stuff: dict[int | str, int],
 ) -> None:
     if annotation is None:
         image.report("image without label", "no annotation; kept without objects")
@@ -155,6 +180,9 @@ def _add(
         image.discard("damaged label", str(error))
         return
     present = {region.value: region for region in regions(ids)}
+    stuff_ids: dict[int, int] = {}
+    if image.collector.dataset.stuff_names:
+        image.stuff = StuffMap(str(file), stuff_ids)
     for segment in segments:
         if not isinstance(segment, dict):
             image.leave_out("damaged label", f"segment {short(segment)}, expected an object")
@@ -165,6 +193,8 @@ def _add(
             image.leave_out("unknown class", message, number)
             continue
         class_name = classes[category]
+        if isinstance(number, int):
+            stuff_ids[number] = stuff[category]
         if class_name is None:  # stuff
             continue
         region = present.get(number) if isinstance(number, int) else None

@@ -191,6 +191,7 @@ class Collector:
                 width=image.width,
                 annotations=image.annotations,
                 extra=image.extra,
+                stuff=image.stuff,
             )
         self._images.clear()
         merge_file_issues(self.issues, self.agreement, self.num_objects, str(self.path))

@@ -14,7 +14,7 @@ from mrcnn.data.formats.coco_objects import Frame, read_object
 from mrcnn.data.formats.fields import short
 from mrcnn.data.rasterize import polygons_to_mask
 from mrcnn.data.rle import window_to_rle
-from mrcnn.structures.records import RLE, Annotation
+from mrcnn.structures.records import RLE, Annotation, StuffMap
 
 if TYPE_CHECKING:
     from mrcnn.data.formats.collector import Collector
@@ -37,6 +37,7 @@ class ImageObjects:
         self.collector, self.image_id, self.file, self.label, self.extra = collector, image_id, file, label, extra
         self.height, self.width = shape
         self.annotations: list[Annotation] = []
+        self.stuff: StuffMap | None = None
         self._number = 0
 
     def report(self, kind: str, message: str, record: Record | None = None) -> None:

@@ -98,6 +98,11 @@ def make_pipeline(
     _check_request(batch_size, repeat, start_batch, share)
     model_input = input_config(model)
     config = config or _data_config(model)
+    if config.semantic_maps and with_ground_truth and not dataset.stuff_names:
+        raise DataError(
+            f"{dataset!r} ({dataset.path or 'no file'}): data.semantic_maps is set, but the set has no stuff_names:"
+            " expected a data set with semantic maps, such as COCO panoptic"
+        )
     if training:
         _warn_of_other_sizes(config, model_input)
     mapper = SampleMapper(

@@ -93,6 +93,11 @@ def checked(sample: Sample, before: np.ndarray, canvas: tuple[int, int], name: s
     lengths = {field: len(sample[field]) for field in names if field in sample}
     if len(set(lengths.values())) > 1:
         raise InputError(f"augmentation {name}: returned fields of different numbers of objects: {lengths}")
+    if "semantic" in sample and sample["semantic"].shape != image.shape[:2]:
+        raise InputError(
+            f"augmentation {name}: returned a semantic map of shape {sample['semantic'].shape} beside an image of"
+            f" {image.shape[:2]}; it has to move with the image"
+        )
     return sample
 
 

@@ -14,7 +14,8 @@ from mrcnn.data.transforms import Sample
 from mrcnn.errors import MrcnnError
 from mrcnn.ops.resize import padded_shape
 from mrcnn.preprocessing import preprocess
-from mrcnn.structures.tensors import batch_spec
+from mrcnn.structures.panoptic import IGNORED
+from mrcnn.structures.tensors import SEMANTIC_KEY, batch_spec
 
 # The workers are threads already; OpenCV's own would compete with them for the same cores.
 cv2.setNumThreads(0)
@@ -68,6 +69,7 @@ class BatchMaker:
             with_ground_truth=self.with_ground_truth,
             channels=self.dataset.channels,
             full_masks=config.full_masks,
+            semantic_maps=config.semantic_maps,
             rotated_boxes=config.rotated_boxes,
             image_dtype=self.model_input.image_dtype,
         )
@@ -87,7 +89,9 @@ class BatchMaker:
                 shape = (shape[0], *canvas, shape[3])
             elif name == "gt_full_masks":
                 shape = (*shape[:2], *canvas)
-            batch[name] = np.zeros(shape, tensor.dtype.as_numpy_dtype)
+            elif name == SEMANTIC_KEY:
+                shape = (shape[0], *canvas)
+            batch[name] = np.full(shape, IGNORED if name == SEMANTIC_KEY else 0, tensor.dtype.as_numpy_dtype)
         for row, (epoch, index) in enumerate(keys.tolist()):
             record = self.dataset._records[index]
             name = f"image {record.image_id!r} ({record.path})"
@@ -127,6 +131,9 @@ class BatchMaker:
             row["gt_full_masks"][:n, y : y + height, x : x + width] = transforms.full_frame_masks(sample)
         if self.config.rotated_boxes:
             row["gt_rotated_boxes"][:n] = transforms.rotated_boxes(sample) + np.array([y, x, 0, 0, 0], np.float32)
+        if self.config.semantic_maps:
+            height, width = sample["semantic"].shape
+            row[SEMANTIC_KEY][y : y + height, x : x + width] = sample["semantic"]
         if self.config.num_joints:
             labeled = sample["keypoints"][..., 2:] > 0
             row["gt_keypoints"][:n] = sample["keypoints"] + labeled * np.array([x, y, 0], np.float32)

@@ -35,6 +35,7 @@ class DataConfig(BaseConfig):
     full_masks: bool = False  # masks in the whole image too: G x height x width bytes an image
     rotated_boxes: bool = False  # true boxes as rectangles of least area around the masks too, for a rotated RPN
     num_joints: int = 0  # J; 0: no keypoints
+    semantic_maps: bool = False  # the class of stuff of every pixel, for a panoptic model
     aspect_grouping: bool = True  # landscape and portrait images never share a batch
     min_visible: float = 0.1  # objects of which a crop leaves less are dropped
     keep_empty: bool = True  # train on images without objects too

@@ -62,7 +62,7 @@ class SampleMapper:
         self.dataset, self.model_input, self.config = dataset, model_input, config
         self.training, self.seed, self.augmentation = training, seed, augmentation
         self.as_inference = not training or (not config.is_random and augmentation is None)
-        self._reader = SampleReader(dataset, config.num_joints, with_ground_truth, cache_bytes)
+        self._reader = SampleReader(dataset, config.num_joints, with_ground_truth, cache_bytes, config.semantic_maps)
         self._warned = False
 
     def largest_content(self, height: int, width: int) -> tuple[int, int]:

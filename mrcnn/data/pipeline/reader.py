@@ -10,6 +10,7 @@ from mrcnn.data.dataset import Dataset
 from mrcnn.data.errors import DataError
 from mrcnn.data.ground_truth import stack_keypoints
 from mrcnn.data.rasterize import mask_window
+from mrcnn.data.semantic import checked_semantic
 from mrcnn.data.transforms import Sample
 from mrcnn.structures.records import Annotation
 
@@ -22,10 +23,14 @@ class SampleReader:
         num_joints: J, of the keypoints to read; 0: none.
         with_ground_truth: read objects too.
         cache_bytes: decoded images and masks kept in memory, those used last.
+        semantic_maps: with the objects, read the semantic map.
     """
 
-    def __init__(self, dataset: Dataset, num_joints: int, with_ground_truth: bool, cache_bytes: int) -> None:
+    def __init__(
+        self, dataset: Dataset, num_joints: int, with_ground_truth: bool, cache_bytes: int, semantic_maps: bool = False
+    ) -> None:
         self.dataset, self.num_joints, self.with_ground_truth = dataset, num_joints, with_ground_truth
+        self.semantic_maps = semantic_maps and with_ground_truth
         self._cache = ByteCache(cache_bytes)
         self._joint_order = transforms.mirrored_joints(dataset.keypoint_names) if dataset.keypoint_names else None
 
@@ -51,6 +56,9 @@ class SampleReader:
         if objects is None:
             objects = self._read_objects(index, *shape)
             size = sum(bits.nbytes + 120 for bits in objects["masks"]) + 200
+            if self.semantic_maps:
+                objects["semantic"] = checked_semantic(self.dataset, index)
+                size += objects["semantic"].nbytes
             self._cache.put(("objects", index), objects, size)
         sample = objects | {"image": image, "source": self.dataset._records[index].source}
         if self._joint_order is not None:

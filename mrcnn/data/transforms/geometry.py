@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -37,6 +37,17 @@ def follow(sample: Sample, image: np.ndarray, shape: tuple[int, int]) -> Sample:
     result = sample | {"image": image, "boxes": sample["boxes"] * factors, "windows": sample["windows"] * factors}
     if "keypoints" in sample:
         result["keypoints"] = sample["keypoints"] * np.array([fx, fy, 1.0], np.float32)
+    if "semantic" in sample and sample["semantic"].shape != image.shape[:2]:
+        size = (image.shape[1], image.shape[0])
+        # The value under the center of each pixel; OpenCV's plain INTER_NEAREST takes that under its corner.
+        result["semantic"] = cv2.resize(sample["semantic"], size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return result
+
+
+def _with_map(sample: Sample, result: Sample, change: Callable[[np.ndarray], np.ndarray]) -> Sample:
+    """The result with the semantic map changed as the image was, where there is one."""
+    if "semantic" in sample:
+        result["semantic"] = change(sample["semantic"])
     return result
 
 
@@ -82,6 +93,7 @@ def flip_horizontal(sample: Sample, joint_order: Sequence[int] | None = None) ->
     if "keypoints" in sample:
         moved = sample["keypoints"] * _xy(-1, 1, 1) + _xy(width, 0, 0)
         result["keypoints"] = _unlabeled_stay_zero(sample["keypoints"], moved)
+    result = _with_map(sample, result, lambda semantic: cv2.flip(semantic, 1))
     return _swap_joints(result, joint_order)
 
 
@@ -97,6 +109,7 @@ def flip_vertical(sample: Sample, joint_order: Sequence[int] | None = None) -> S
     if "keypoints" in sample:
         moved = sample["keypoints"] * _xy(1, -1, 1) + _xy(0, height, 0)
         result["keypoints"] = _unlabeled_stay_zero(sample["keypoints"], moved)
+    result = _with_map(sample, result, lambda semantic: cv2.flip(semantic, 0))
     return _swap_joints(result, joint_order)
 
 
@@ -119,7 +132,7 @@ def rotate90(sample: Sample, turns: int) -> Sample:
         if "keypoints" in sample:
             x, y, seen = np.moveaxis(sample["keypoints"], -1, 0)
             result["keypoints"] = _unlabeled_stay_zero(sample["keypoints"], np.stack([y, width - x, seen], axis=-1))
-        sample = result
+        sample = _with_map(sample, result, lambda semantic: cv2.rotate(semantic, cv2.ROTATE_90_COUNTERCLOCKWISE))
     return sample
 
 
@@ -154,6 +167,7 @@ def crop(sample: Sample, y: int, x: int, height: int, width: int, min_visible: f
         points = sample["keypoints"] - _xy(x, y, 0)
         inside = (points[..., 0] >= 0) & (points[..., 0] < width) & (points[..., 1] >= 0) & (points[..., 1] < height)
         result["keypoints"] = np.where((inside & (points[..., 2] > 0))[..., None], points, 0).astype(np.float32)
+    result = _with_map(sample, result, lambda semantic: semantic[y : y + height, x : x + width])
     return result if keep.all() else select(result, np.flatnonzero(keep))
 
 

@@ -49,6 +49,8 @@ def paste(sample: Sample, source: Sample, min_visible: float = 0.0) -> Sample:
     for name in ("boxes", "class_ids", "is_crowd", "windows", "keypoints"):
         if name in sample:
             result[name] = np.concatenate([result[name], source[name]])
+    if "semantic" in sample:
+        result["semantic"] = np.where(covered, np.uint8(0), sample["semantic"])  # they are things
     return result | {"image": image, "masks": [*result["masks"], *source["masks"]]}
 
 

@@ -6,6 +6,7 @@ class_ids    i32[n]; is_crowd bool[n]
 masks        n grids u8[rows, columns], 0 or 255, each covering its row of
 windows      f32[n, 4], where that grid lies, pixels of this image; it may reach beyond the image
 keypoints    f32[n, J, 3] (x, y, visibility), absent where the set has none
+semantic     u8[h, w], 0 a thing, 1..S stuff, 255 not labeled; absent where the set has none or it is not asked for
 joint_order  the joint each joint becomes in a mirror, see `mirrored_joints`; absent where the set has none
 source       `ImageRecord.source`; may be absent
 """

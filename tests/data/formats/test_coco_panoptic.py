@@ -125,3 +125,12 @@ def test_a_file_that_is_no_such_json_is_named(tmp_path: Path, text: str, reason:
     path.write_text(text)
     with pytest.raises(DataError, match=rf"pan\.json: {reason}"):
         mrcnn.load_dataset(path, format="coco_panoptic")
+
+
+def test_stuff_is_a_map(tmp_path: Path) -> None:
+    data = mrcnn.load_dataset(write(tmp_path))
+    assert (data.stuff_names, data.stuff_category_ids, data.category_ids) == (("sky",), (2,), (1,))
+    values = data.load_semantic(0)
+    assert (values[10:20, 10:30] == 1).all() and (values[2:8, 2:8] == 0).all() and values[0, 0] == 255
+    assert np.unique(values, return_counts=True)[1].tolist() == [40, 200, 960]
+    assert [(s.class_id, s.is_thing) for s in data.panoptic(0).segments] == [(1, True), (1, True), (1, False)]

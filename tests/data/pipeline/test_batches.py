@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mrcnn.data.dataset import Dataset
+from mrcnn.data.errors import DataError
 from mrcnn.data.pipeline import DataConfig, Share, make_pipeline
 from mrcnn.inference.prepare import make_batch, prepare_image
 from mrcnn.modeling.input import content_window
@@ -242,3 +243,40 @@ def test_the_largest_scale_fits_the_canvas_of_its_group() -> None:
             for batch in arrays(make_pipeline(Rectangles(6), model_input, cropped, training=True, repeat=True), 12):
                 assert (batch["content_shape"] <= batch["image"].shape[1:3]).all()
                 assert crop is None or batch["image"].shape[1:3] == (64, 32)
+
+
+class Halves(Rectangles):
+    """Stuff 1 above, 2 below; what is a thing says so."""
+
+    def load_semantic(self, index: int) -> np.ndarray:
+        height, width = self.image_shape(index)
+        values = np.repeat([[1], [2]], (height // 2, height - height // 2), axis=0).astype(np.uint8).repeat(width, 1)
+        for a in self.annotations(index):
+            y1, x1, y2, x2 = (round(side) for side in a.box)
+            values[y1:y2, x1:x2] = 0
+        return values
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_semantic_maps_lie_under_their_objects(training: bool) -> None:
+    dataset = Halves(2)
+    dataset.stuff_names = ("above", "below")
+    config = dataclasses.replace(SMALL, semantic_maps=True, flip_horizontal=1.0, full_masks=True)
+    batch = next(make_pipeline(dataset, INPUT, config, 2, training=training).as_numpy_iterator())
+    semantic = batch["gt_semantic"]
+    assert semantic.shape == batch["image"].shape[:3] and semantic.dtype == np.uint8
+    for row, (height, width) in enumerate(batch["content_shape"]):
+        assert (semantic[row, height:] == 255).all() and (semantic[row, :, width:] == 255).all()
+        inside = semantic[row, :height, :width]
+        assert set(np.unique(inside)) <= {0, 1, 2}
+        objects = batch["gt_full_masks"][row].any(axis=0)[:height, :width]
+        assert np.mean((inside == 0) == objects) > 0.98  # but for the objects' edges
+        assert not (inside[: height // 2 - 1] == 2).any() and not (inside[height // 2 + 1 :] == 1).any()
+    without = make_pipeline(dataset, INPUT, config, 2, training=training, with_ground_truth=False)
+    assert "gt_semantic" not in without.element_spec
+
+
+def test_semantic_maps_of_a_set_without_stuff_are_refused() -> None:
+    config = dataclasses.replace(SMALL, semantic_maps=True)
+    with pytest.raises(DataError, match=r"data\.semantic_maps is set, but the set has no stuff_names"):
+        make_pipeline(Rectangles(1), INPUT, config, training=True)

@@ -109,3 +109,25 @@ def test_joints_outside_a_crop_become_unlabeled() -> None:
     sample = T.crop(make_sample(), 10, 0, 30, 60)
     assert sample["keypoints"][0, 0].tolist() == [0, 0, 0]  # the first pixel of the L is cut off
     assert sample["keypoints"][1, 0, 2] == 2
+
+
+def with_map(sample: T.Sample) -> T.Sample:
+    """The first channel of the image as its semantic map."""
+    return sample | {"semantic": np.ascontiguousarray(sample["image"][..., 0])}
+
+
+def test_the_semantic_map_moves_with_the_image() -> None:
+    sample = with_map(make_sample())
+    for moved in (
+        T.flip_horizontal(sample),
+        T.flip_vertical(sample),
+        T.rotate90(sample, 1),
+        T.rotate90(sample, 3),
+        T.crop(sample, 5, 9, 20, 30),
+        T.crop(sample, 0, 58, 2, 2),
+    ):
+        np.testing.assert_array_equal(moved["semantic"], moved["image"][..., 0])
+    third = T.resize(T.crop(sample, 0, 0, 39, 60), 13, 20)["semantic"]  # the middle of three
+    np.testing.assert_array_equal(third, sample["semantic"][1:39:3, 1::3])
+    twice = T.resize(sample, 80, 120)["semantic"]
+    np.testing.assert_array_equal(twice, sample["semantic"].repeat(2, 0).repeat(2, 1))

@@ -53,3 +53,11 @@ def test_a_subset_has_any_size_from_one() -> None:
     drawn = [T.draw_subset(rng, np.array([2, 5, 7])).tolist() for _ in range(200)]
     assert {tuple(d) for d in drawn} == {(2,), (5,), (7,), (2, 5), (2, 7), (5, 7), (2, 5, 7)}
     assert T.draw_subset(rng, np.zeros(0, np.int64)).shape == (0,)
+
+
+def test_pasted_objects_are_things_in_the_semantic_map() -> None:
+    sample = make_sample() | {"semantic": np.full((40, 60), 3, np.uint8)}
+    result = T.paste(sample, other_sample())
+    changed = (result["image"] != sample["image"]).any(axis=2)
+    assert changed.any() and not result["semantic"][changed].any()
+    assert set(np.unique(result["semantic"])) == {0, 3} and (sample["semantic"] == 3).all()

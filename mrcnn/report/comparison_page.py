@@ -21,8 +21,8 @@ def comparison_page(numbers: dict[str, Any], images: list[dict[str, Any]]) -> st
         "ap": (
             "Average precision",
             _intervals(numbers),
-            f"In brackets where {share} of {numbers['samples']} bootstrap samples of the images lie; a difference whose "
-            "interval holds 0 may be chance.",
+            f"In brackets where {share} of {numbers['samples']} bootstrap samples of the images lie. A difference "
+            "whose interval holds 0 may be chance.",
         ),
         "coco": ("COCO numbers", _coco(numbers), ""),
         "classes": (f"AP of each class, {numbers['overlaps_of']}", _classes(numbers), ""),

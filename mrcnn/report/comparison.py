@@ -142,7 +142,7 @@ def _expect_same(folder: Path, report: dict[str, Any], first: dict[str, Any]) ->
 
 
 def _matches(entry: dict[str, Any]) -> ImageMatches:
-    columns = list(zip(*entry["detections"], strict=True)) or [[], [], [], []]
+    columns = list(zip(*entry["detections"], strict=True)) or [()] * 4
     class_ids, scores, correct, ignored = (np.array(column) for column in columns)
     objects = {int(class_id): number for class_id, number in entry["objects"].items()}
     return ImageMatches(objects, class_ids, scores, correct, ignored)

@@ -53,6 +53,8 @@ def sample_rois(
     Empty: an image without objects yields background only; without proposals too, padded entries only.
     """
 
+    least = config.fg_iou if config.crowd_iou is None else min(config.fg_iou, config.crowd_iou)
+
     def one_image(x: dict[str, tf.Tensor]) -> RoiSample:
         boxes, valid, gt_boxes = x["boxes"], x["valid"], x[geometry.ground_truth]
         if config.append_gt:
@@ -67,7 +69,7 @@ def sample_rois(
             config.fg_iou,
             allow_low_quality=False,
             crowd_iou=config.crowd_iou,
-            iou=geometry.iou,
+            iou=lambda a, b: geometry.matching_iou(a, b, least),
             coverage=geometry.coverage,
         )
         gt_of = matches.gt_index

@@ -1,1 +1,1 @@
-"""RoIAlign and deformable convolution as a native library: how it is compiled, found and loaded."""
+"""RoIAlign, upright and rotated, and deformable convolution as a native library: how it is compiled, found, loaded."""

@@ -33,6 +33,9 @@ assert pooled.numpy().ravel().tolist() == [5.0, 6.0], pooled.numpy().ravel().tol
 columns = ops.mrcnn_deformable_columns(features=features, offsets=tf.fill([1, 3, 4, 2], 0.5), mask=tf.zeros([0] * 4),
                                        kernel_height=1, kernel_width=1)
 assert columns.numpy().ravel().tolist()[:5] == [2.5, 3.5, 4.5, 2.5, 6.5], columns.numpy().ravel().tolist()
+turned = ops.mrcnn_rotated_roi_align(features=features, boxes=[[1.5, 2.0, 1.0, 2.0, 0.0]], box_index=[0],
+                                     crop_height=1, crop_width=2, stride=1.0, sampling_ratio=1)
+assert turned.numpy().ravel().tolist() == [5.0, 6.0], turned.numpy().ravel().tolist()
 """
 
 

@@ -71,3 +71,21 @@ def register_gradients(library: Any) -> None:
             gradient=upstream, argmax=op.outputs[1], box_index=index, shape=tf.shape(features)
         )
         return [gradient, None, None]
+
+    turned = ("crop_height", "crop_width", "stride", "sampling_ratio")
+
+    @tf.RegisterGradient("MrcnnRotatedRoiAlign")
+    def _rotated(op: tf.Operation, upstream: Tensor) -> list[Tensor | None]:
+        features, boxes, index = op.inputs
+        gradient = library.mrcnn_rotated_roi_align_grad(
+            gradient=upstream, boxes=boxes, box_index=index, shape=tf.shape(features), **attributes(op, turned)
+        )
+        return [tf.cast(gradient, features.dtype), None, None]
+
+    @tf.RegisterGradient("MrcnnRotatedRoiAlignGrad")
+    def _rotated_again(op: tf.Operation, upstream: Tensor) -> list[Tensor | None]:
+        gradient, boxes, index, _ = op.inputs
+        pooled = library.mrcnn_rotated_roi_align(
+            features=tf.cast(upstream, gradient.dtype), boxes=boxes, box_index=index, **attributes(op, turned)
+        )
+        return [pooled, None, None, None]

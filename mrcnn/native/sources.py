@@ -22,8 +22,14 @@ SOURCES = (
     "roi_align/taps.cc",
     "deformable_conv/deformable_ops.cc",
     "deformable_conv/deformable_cpu.cc",
+    "rotated_roi_align/rotated_ops.cc",
+    "rotated_roi_align/rotated_cpu.cc",
 )
-CUDA_SOURCES = ("roi_align/cuda_kernels.cu", "deformable_conv/deformable_cuda.cu")
+CUDA_SOURCES = (
+    "roi_align/cuda_kernels.cu",
+    "deformable_conv/deformable_cuda.cu",
+    "rotated_roi_align/rotated_cuda.cu",
+)
 """What becomes one library, in `source_dir`; no two have the same name."""
 
 

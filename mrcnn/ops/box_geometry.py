@@ -16,7 +16,12 @@ from mrcnn.ops import boxes as box_ops
 from mrcnn.ops import rotated_boxes as rotated_ops
 from mrcnn.ops.matching import Overlap
 from mrcnn.ops.nms import batched_nms
-from mrcnn.ops.rotated_iou import batched_rotated_nms, pairwise_rotated_coverage, pairwise_rotated_iou
+from mrcnn.ops.rotated_iou import (
+    batched_rotated_nms,
+    matching_rotated_iou,
+    pairwise_rotated_coverage,
+    pairwise_rotated_iou,
+)
 from mrcnn.structures.tensors import Tensor
 
 
@@ -27,6 +32,7 @@ class BoxGeometry(NamedTuple):
         size: k.
         ground_truth: key of the true boxes in a batch, f32[B, G, k].
         iou, coverage: see `ops.boxes.pairwise_iou` and `pairwise_coverage`.
+        matching_iou: (a, b, least) -> `iou` as far as it decides on a match, see `rotated_iou.matching_rotated_iou`.
         encode, decode: see `ops.boxes.encode_deltas` and `decode_deltas`; deltas have k numbers.
         clip: see `ops.boxes.clip_boxes`.
         is_nonempty: see `ops.boxes.is_nonempty`.
@@ -37,6 +43,7 @@ class BoxGeometry(NamedTuple):
     ground_truth: str
     iou: Overlap
     coverage: Overlap
+    matching_iou: Callable[[Tensor, Tensor, float], Tensor]
     encode: Callable[..., Tensor]
     decode: Callable[..., Tensor]
     clip: Callable[[Tensor, Tensor], Tensor]
@@ -95,6 +102,7 @@ ALIGNED = BoxGeometry(
     "gt_boxes",
     box_ops.pairwise_iou,
     box_ops.pairwise_coverage,
+    lambda a, b, _: box_ops.pairwise_iou(a, b),
     box_ops.encode_deltas,
     box_ops.decode_deltas,
     box_ops.clip_boxes,
@@ -106,6 +114,7 @@ ROTATED = BoxGeometry(
     "gt_rotated_boxes",
     pairwise_rotated_iou,
     pairwise_rotated_coverage,
+    matching_rotated_iou,
     encode_to_nearest,
     decode_to_canonical,
     clip_rotated_to_window,

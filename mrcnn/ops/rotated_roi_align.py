@@ -2,7 +2,8 @@
 
 Rows and columns do not separate as they do for axis-aligned boxes (`ops.roi_align`), so every sample reads its four
 cells. The sums are one product of a sparse matrix (bins x cells) with the table of cells, whose gradient is the product
-with the transposed matrix.
+with the transposed matrix. The same in C++ and CUDA, where it has been built, takes over by default, see
+`native.loading`.
 
 Ref: Ma et al., arXiv 1703.01086 (RRoI pooling); He et al., Mask R-CNN, section 3 (RoIAlign).
 """
@@ -10,9 +11,11 @@ Ref: Ma et al., arXiv 1703.01086 (RRoI pooling); He et al., Mask R-CNN, section 
 from __future__ import annotations
 
 import math
+from typing import Any, Literal
 
 import tensorflow as tf
 
+from mrcnn.native import loading
 from mrcnn.structures.tensors import Tensor
 
 MAX_SAMPLES = 64
@@ -26,6 +29,7 @@ def rotated_roi_align(
     output_size: int | tuple[int, int],
     sampling_ratio: int = 2,
     valid: Tensor | None = None,
+    method: Literal["op", "sparse"] | None = None,
 ) -> Tensor:
     """RoIAlign of rotated boxes on one feature map, pixel centers at one half ("aligned").
 
@@ -38,9 +42,15 @@ def rotated_roi_align(
         output_size: bins (h, w), or one int for both.
         sampling_ratio: samples per bin and axis; 0 takes ceil(RoI side / bins), each RoI its own, at most MAX_SAMPLES.
         valid: bool[B, S] or None: all; invalid RoIs give zeros and no gradient, as do RoIs that are not finite.
+        method: "op", see `native.loading`; "sparse", of TensorFlow's own operations; None: "op" where it is loaded and
+            may be used, else "sparse". Same numbers up to rounding.
 
     Returns:
         [B, S, h, w, C] in the dtype of the features, summed in float32. XLA cannot compile it.
+
+    Raises:
+        ValueError: another `method`.
+        BuildError: `method` is "op", and there is none.
 
     Empty: S = 0 gives an empty result.
 
@@ -51,8 +61,36 @@ def rotated_roi_align(
         [[6.0, 10.0], [5.0, 9.0]]
     """
     bins = (output_size, output_size) if isinstance(output_size, int) else output_size
+    if method not in (None, "op", "sparse"):
+        raise ValueError(f'rotated_roi_align: expected method "op" or "sparse", got {method!r}')
+    library = loading.require() if method == "op" else None
+    if method is None:
+        library = loading.choose([features], "RoIAlign of rotated boxes")
+    align = _by_sparse_sum if library is None else _by_op
+    pooled = align(features, tf.stop_gradient(tf.cast(boxes, tf.float32)), stride, bins, sampling_ratio, valid)
+    channels = features.shape[-1] if features.shape[-1] is not None else tf.shape(features)[3]
+    return tf.cast(tf.reshape(pooled, [tf.shape(features)[0], -1, *bins, channels]), features.dtype)
+
+
+def _by_op(features: Tensor, boxes: Tensor, stride: float, bins: tuple[int, int], ratio: int, valid: Any) -> Tensor:
+    """[B * S, h, w, C]."""
+    return loading.require().mrcnn_rotated_roi_align(
+        features=features,
+        boxes=tf.reshape(boxes, [-1, 5]),
+        box_index=loading.image_index(boxes, valid),
+        crop_height=bins[0],
+        crop_width=bins[1],
+        stride=float(stride),
+        sampling_ratio=ratio,
+    )
+
+
+def _by_sparse_sum(
+    features: Tensor, boxes: Tensor, stride: float, bins: tuple[int, int], sampling_ratio: int, valid: Tensor | None
+) -> Tensor:
+    """f32[B * S * h * w, C]."""
     shape = tf.shape(features)
-    rois = tf.reshape(tf.stop_gradient(tf.cast(boxes, tf.float32)), [-1, 5])
+    rois = tf.reshape(boxes, [-1, 5])
     usable = tf.reduce_all(tf.math.is_finite(rois), axis=-1)
     if valid is not None:
         usable &= tf.reshape(valid, [-1])
@@ -84,9 +122,7 @@ def rotated_roi_align(
     rois_per_image = tf.maximum(num_rois // tf.maximum(shape[0], 1), 1)
     cell, weight = _corner_cells(position, share, owner // rois_per_image, shape)
     row = owner * (bins[0] * bins[1]) + bin_index
-    pooled = _sparse_sum(features, cell, weight, row, num_rois * (bins[0] * bins[1]))
-    channels = features.shape[-1] if features.shape[-1] is not None else shape[3]
-    return tf.cast(tf.reshape(pooled, [shape[0], -1, *bins, channels]), features.dtype)
+    return _sparse_sum(features, cell, weight, row, num_rois * (bins[0] * bins[1]))
 
 
 def _corner_cells(position: Tensor, share: Tensor, image: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.modeling.normalize import NormKind, PixelNorm
-from mrcnn.weights import regnet, swin, vit
+from mrcnn.weights import mvit, regnet, swin, vit
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.name_map import (
@@ -74,11 +74,12 @@ _UNSUPPORTED = (
     (r"mask_head\.(point_head|coarse_head)\.", "PointRend is not supported"),
     (r"^head\.(cls_subnet|cls_score|bbox_subnet)\.", "RetinaNet is not supported"),
     (
-        r"backbone\.bottom_up\.net\.|\.bottom_up\.(cls_token|pos_embed$|blocks\.)",
-        "only ResNet, ResNeXt, RegNet, Swin and plain ViT backbones are supported",
+        r"backbone\.bottom_up\.net\.|\.bottom_up\.cls_token",
+        "only ResNet, ResNeXt, RegNet, Swin, MViTv2 and plain ViT backbones are supported",
     ),
     (r"bottom_up\.s\d\.b\d+\.([ab]\.|f\.b\.bias$)", "only RegNets of bottleneck blocks are supported"),
     (r"bottom_up\.absolute_pos_embed$", "Swin Transformers with absolute positions are not supported"),
+    (r"bottom_up\.pos_embed$", "MViTs with absolute positions are not supported"),
     (r"backbone\.net\.blocks\.\d+\.residual\.", "ViT backbones with convolutional blocks are not supported"),
     (r"^roi_heads\.(densepose|decoder)", "DensePose is not supported"),
     (r"trident|\.conv2\.weight_offset", "TridentNet is not supported"),
@@ -99,8 +100,8 @@ def describe(
     What names and shapes do not tell is decided as the published configurations do: ResNeXt: ImageNet's standard
     deviation, stride in the 3x3; group norm: plain pixels, stride in the 3x3; any other ResNet: plain pixels, stride
     in the 1x1; RegNet: ImageNet's standard deviation. A file that holds `pixel_std` decides about the pixels itself.
-    A Swin Transformer and a ViT are as in projects/ViTDet: ImageNet's pixels in RGB, layer norms, images padded to a
-    square of 1024.
+    A Swin Transformer, an MViT and a ViT are as in projects/ViTDet: ImageNet's pixels in RGB, layer norms, images
+    padded to a square of 1024; without norms in the heads an MViT is as in projects/MViTv2, which pads no square.
 
     Args:
         arrays: anything with `shape`, by name.
@@ -115,7 +116,7 @@ def describe(
     network = infer(
         {name: tuple(arrays[theirs].shape) for name, theirs in _ours(arrays).items()}, DETECTRON2.background, source
     )
-    if network.overrides.get("backbone") in ("swin", "vit"):
+    if network.overrides.get("backbone") in ("swin", "mvit", "vit"):
         return _of_vitdet_project(network, arrays, source)
     norm = _residual_norm(network, arrays)
     own, kind, is_divided = (_resnet if network.is_resnet else _regnet)(network, norm)
@@ -179,7 +180,7 @@ def _stride_place(own: Mapping[str, Any]) -> str:
 
 
 def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str) -> Network:
-    """A Swin or Vision Transformer with what the configurations of projects/ViTDet have."""
+    """A Swin or Vision Transformer with what the configurations of projects/ViTDet, or projects/MViTv2, have."""
     if network.num_classes == _LVIS_CLASSES:
         raise WeightsError(
             f"{source}: {_LVIS_CLASSES} classes as LVIS v1 has, where projects/ViTDet takes sigmoids for class scores;"
@@ -195,18 +196,35 @@ def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str)
     if not anchors:
         expect_standard_anchors(network, source)
     classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
+    is_plain = network["backbone"] == "mvit" and not changes
     return network.changed(
-        {"backbone.pixel_norm": PixelNorm(), **_SQUARE, **changes, **anchors},
+        {"backbone.pixel_norm": PixelNorm(), **({} if is_plain else _SQUARE), **changes, **anchors},
         family="detectron2",
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=(
-            "pixels RGB, divided by ImageNet's deviation, and images padded to a square of 1024, as in projects/ViTDet",
-            "layer norm in pyramid and heads, as in projects/ViTDet",
+            *_assumed(network, is_plain),
             *(() if anchors else ("anchors as in the base configuration",)),
             "RoIAlign as in the base configuration",
         ),
     )
+
+
+def _assumed(network: Network, is_plain: bool) -> tuple[str, ...]:
+    """What is taken to be as in the published configurations; `is_plain`: of projects/MViTv2."""
+    project = "projects/MViTv2" if is_plain else "projects/ViTDet"
+    assumed = [f"pixels RGB, divided by ImageNet's deviation, as in {project}"]
+    if not is_plain:
+        assumed += [
+            f"images padded to a square of 1024, as in {project}",
+            f"layer norm in pyramid and heads, as in {project}",
+        ]
+    if network["backbone"] == "mvit":
+        assumed += mvit.ASSUMPTIONS
+    grid = network.overrides.get("backbone.position_grid")
+    if grid:
+        assumed.append(f"absolute positions of a grid of {grid} x {grid}, interpolated to the image's")
+    return tuple(assumed)
 
 
 def _simple_layer(level: str, number: int) -> str:
@@ -275,6 +293,8 @@ def _own_names(arrays: Mapping[str, Any]) -> dict[str, Callable[[str], str | Non
     names: dict[str, Callable[[str], str | None]] = {}
     if swin.has_swin(arrays, _BOTTOM_UP):
         names[_BOTTOM_UP] = swin.our_name
+    if mvit.has_mvit(arrays, _BOTTOM_UP):
+        names[_BOTTOM_UP] = mvit.namer([n.removeprefix(_BOTTOM_UP) for n in arrays if n.startswith(_BOTTOM_UP)])
     if regnet.has_regnet(arrays, _BOTTOM_UP):
         names[_BOTTOM_UP] = regnet.our_name
     if vit.has_vit(arrays, _VIT):

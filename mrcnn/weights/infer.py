@@ -13,7 +13,7 @@ from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.semantic_head import SemanticHeadConfig
-from mrcnn.weights import regnet, vit
+from mrcnn.weights import mvit, regnet, vit
 from mrcnn.weights.coco_classes import stuff_classes
 from mrcnn.weights.name_map import ROI_STAGE
 from mrcnn.weights.network import Network
@@ -132,6 +132,8 @@ def _expect_whole_layers(look: _Look) -> None:
 def _backbone(look: _Look) -> dict[str, Any]:
     if look.has("backbone/stem_block1_"):
         return _mobilenet(look)
+    if look.has("backbone/stage2_block1_attention/queries_depthwise/"):
+        return mvit.sizes_of(look)
     if look.has("backbone/stage2_block1_attention/"):
         return _swin(look)
     if look.has("backbone/stem_conv/") and look.has("backbone/stage2_block1_conv1/"):

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.mvit import MViTConfig
 from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.backbones.vit import ViTConfig
@@ -30,11 +31,11 @@ Overrides = Mapping[str, Any]
 
 Heads beside the box head are called by name, and exist if one of their fields is named: "mask_head.…",
 "keypoint_head.…"; so does a semantic branch, "semantic_head.…", whose classes "stuff_names" and "stuff_category_ids"
-name. "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is
-"resnet", also where there is no such entry, "convnext", "swin", "vit", "regnet" or "mobilenet_v3"; "neck" is "fpn" (a
-feature pyramid), "simple_fpn" (one of a single map), "c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5
-at stride 16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages"
-as many where each stage has masks of its own.
+name. "pool.…" is what all heads see their RoIs through. Three entries choose components: "backbone" is "resnet", also
+where there is no such entry, "convnext", "swin", "mvit", "vit", "regnet" or "mobilenet_v3"; "neck" is "fpn" (a feature
+pyramid), "simple_fpn" (one of a single map), "c4" (the map c4, res5 running on each RoI) or "dc5" (the map c5 at stride
+16, its 3x3 convolutions dilated); "box_head.num_stages" is 1, or 3 for a cascade, and "mask_head.num_stages" as many
+where each stage has masks of its own.
 """
 
 
@@ -108,6 +109,9 @@ class Network:
         elif get("backbone") == "swin":
             sizes = ("depths", "num_heads", "width", "window", "mlp_ratio")
             backbone = SwinConfig(**{name: self[f"backbone.{name}"] for name in sizes}).title
+        elif get("backbone") == "mvit":
+            of_mvit = ("depths", "width", "num_heads")
+            backbone = MViTConfig(**{name: self[f"backbone.{name}"] for name in of_mvit}).title
         elif get("backbone") == "vit":
             of_vit = ("depth", "width", "num_heads", "global_blocks")
             backbone = ViTConfig(**{name: self[f"backbone.{name}"] for name in of_vit}).title

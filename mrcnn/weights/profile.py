@@ -20,6 +20,7 @@ from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.mvit import MViTConfig
 from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
@@ -98,6 +99,7 @@ class Profile(BaseConfig):
             "convnext": ConvNeXtConfig,
             "swin": SwinConfig,
             "vit": ViTConfig,
+            "mvit": MViTConfig,
             "regnet": RegNetConfig,
             "mobilenet_v3": MobileNetV3Config,
         }

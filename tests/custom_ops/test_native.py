@@ -19,7 +19,7 @@ from tests.tolerances import tolerance_of
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-KERNELS = {"roi_align": 21, "deformable_conv": 18}
+KERNELS = {"roi_align": 21, "deformable_conv": 18, "rotated_roi_align": 12}
 """The folders with kernels, and how many CUDA kernels there are at least."""
 # Sums are float32 everywhere; only the result is rounded to its dtype.
 ROUNDING = {dtype: tolerance_of(dtype).rounding for dtype in (tf.float32, tf.float16, tf.bfloat16)}

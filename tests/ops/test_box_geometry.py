@@ -97,3 +97,19 @@ def test_suppression_is_that_of_all_overlaps(rng: np.random.Generator) -> None:
                 winners.append(i)
         index, valid = tf.function(lambda t=threshold: ROTATED.nms(boxes[None], scores[None], groups[None], t, 80))()
         assert index[0][valid[0]].numpy().tolist() == winners
+
+
+def test_what_decides_on_a_match_is_exact(rng: np.random.Generator) -> None:
+    anchors, objects = random_rotated(rng, 300, extent=40), random_rotated(rng, 6, extent=40)
+    exact = pairwise_rotated_iou(anchors, objects).numpy()
+    least = float(exact.max(0).min())
+    deciding = tf.function(ROTATED.matching_iou)(anchors, objects, least).numpy()
+    reached = exact >= least
+    np.testing.assert_array_equal(deciding[reached], exact[reached])
+    assert (deciding[~reached] < least).all() and (deciding[exact > 0] == 0).mean() > 0.3
+    # An object that nothing reaches; padding does not count.
+    np.testing.assert_allclose(ROTATED.matching_iou(anchors, objects, least + 0.01), exact, atol=1e-6)
+    padded = np.concatenate([objects, np.zeros_like(objects[:2])])
+    np.testing.assert_allclose(ROTATED.matching_iou(anchors, padded, least)[:, :6], deciding, atol=1e-6)
+    assert ROTATED.matching_iou(anchors[:0], objects, 0.5).shape == (0, 6)
+    assert ROTATED.matching_iou(anchors, objects[:0], 0.5).shape == (300, 0)

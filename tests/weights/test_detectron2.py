@@ -32,6 +32,7 @@ GOLDENS = {
     "d2_mask_r50_fpn_dconv": "detectron2 R-50-DCNv1-FPN, 80 classes, box + mask",
     "d2_mask_r50_fpn_dconv_v2": "detectron2 R-50-DCNv2-FPN, 80 classes, box + mask",
     "d2_cascade_r50_fpn": "detectron2 R-50-FPN, 80 classes, cascade box + mask",
+    "d2_mask_mvitv2_t_fpn": "detectron2 MViTv2 T-FPN, 80 classes, box + mask",
     "d2_mask_vitdet": "detectron2 ViT Ti-simple FPN, 80 classes, box + mask",
     "d2_cascade_vitdet": "detectron2 ViT Ti-simple FPN, 80 classes, cascade box + mask",
 }
@@ -219,7 +220,8 @@ def test_a_cascade_on_a_swin() -> None:
     ("name", "expected"),
     [
         ("backbone.bottom_up.absolute_pos_embed", "absolute positions"),
-        ("backbone.bottom_up.pos_embed", "only ResNet, ResNeXt, RegNet, Swin and plain ViT"),
+        ("backbone.bottom_up.pos_embed", "MViTs with absolute positions"),
+        ("backbone.bottom_up.net.blocks.0.norm1.weight", "only ResNet, ResNeXt, RegNet, Swin, MViTv2 and plain ViT"),
         ("backbone.net.blocks.2.residual.conv1.weight", "convolutional blocks"),
         ("roi_heads.densepose_head.body_conv_fcn1.weight", "DensePose"),
         ("roi_heads.decoder.scale_heads.0.0.weight", "DensePose"),

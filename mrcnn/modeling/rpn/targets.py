@@ -68,6 +68,7 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
         fraction = min(1.0, (max_positives + 0.5) / max(n, 1))
 
     anchors = in_target_frame(output.anchors, config)
+    least = config.bg_iou if config.crowd_iou is None else min(config.bg_iou, config.crowd_iou)
 
     def one_image(ground_truth: Batch) -> AnchorSample:
         inside, of_match = None, anchors
@@ -85,7 +86,7 @@ def sample_anchors(output: RPNOutput, batch: Batch, config: RPNConfig) -> Anchor
             crowd_iou=config.crowd_iou,
             low_quality_iou=config.low_quality_iou,
             best_belongs=config.best_belongs,
-            iou=geometry.iou,
+            iou=lambda a, b: geometry.matching_iou(a, b, least),
             coverage=geometry.coverage,
         )
         labels = matches.labels

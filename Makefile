@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test slow lint format notebooks bench house ops clean
+.PHONY: help demo test slow lint format notebooks bench docs house ops clean
 
 help:
 	@echo "make demo       find nuclei with the shipped model, fine-tune on nuts, export; writes demo_out/"
@@ -18,6 +18,7 @@ help:
 	@echo "make format     let ruff mend what it can"
 	@echo "make notebooks  run the notebooks and keep their output"
 	@echo "make bench      benchmarks; writes bench_out/*.json"
+	@echo "make docs       build the documentation site into site/"
 	@echo "make house      draw docs/images/house.svg, the layers and what imports what"
 	@echo "make ops        build the RoIAlign op (optional, needs a C++ compiler) into the user's cache"
 	@echo "make clean      remove what these targets wrote, the environment included"
@@ -56,6 +57,10 @@ bench: $(VENV)/.installed-dev
 		$(BIN)/python "$$script" --json "bench_out/$$(basename "$$script" .py).json" || exit 1; \
 	done
 
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "the site begins at site/index.html; with its search: python -m http.server -d site"
+
 house: $(VENV)/.installed-dev
 	$(BIN)/python docs/house.py
 
@@ -76,4 +81,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) demo_out bench_out build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache
+	rm -rf $(VENV) demo_out bench_out site build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache

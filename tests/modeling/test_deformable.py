@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
+from mrcnn.export import export_saved_model
+from mrcnn.export.served_check import served_instances
+from mrcnn.inference import detect
 from mrcnn.modeling.backbones.resnet import ResNetConfig, ResNetStage
 from mrcnn.modeling.deformable import DeformableConfig, DeformableConvNorm
+from mrcnn.modeling.folding import fold_batch_norm
+from mrcnn.modeling.mask_rcnn import MaskRCNN
+from tests.golden.case import input_batch
 from tests.reference import deformable_conv as reference
+from tests.tiny_model import noise_images, tiny_model
 
 
 def stage_of(config, x, **options):
@@ -101,3 +110,31 @@ def test_config_that_contradict_each_other():
         ResNetConfig(last_stage=4, deformable=DeformableConfig())
     with pytest.raises(ConfigError, match=r"deformable.groups: 3 groups do not divide the 8 channels"):
         stage_of(DeformableConfig(groups=3), keras.Input((8, 8, 4)))
+
+
+@pytest.mark.slow
+def test_a_model_is_folded_and_exported_with_stock_operations_alone(rng, tmp_path):
+    """Offsets of about a cell; the SavedModel's answers are the model's to 1e-4."""
+    config = tiny_model().config
+    backbone = ResNetConfig(width_per_group=4, norm="bn", deformable=DeformableConfig((4, 5), modulated=True))
+    model = MaskRCNN(dataclasses.replace(config, backbone=backbone), ["thing", "other"], [3, 8])
+    for variable in model.variables:
+        if "_conv2_offset/" in variable.path:
+            variable.assign(rng.normal(0, 0.3 if "kernel" in variable.path else 0.8, variable.shape))
+        elif variable.path.endswith("gamma"):
+            variable.assign(rng.uniform(0.7, 1.4, variable.shape))
+    logits = model.box_head.class_logits
+    logits.kernel.assign(logits.kernel * 10.0)
+    images = noise_images(1, sides=(96, 110))
+    batch = input_batch(images[0], model.config.input)
+    plain, folded = (m(batch, training=False) for m in (model, fold_batch_norm(model)))
+    np.testing.assert_allclose(folded["boxes"], plain["boxes"], rtol=1e-3, atol=2e-3)
+    path = export_saved_model(model, tmp_path / "served", images=images)
+    served = tf.saved_model.load(str(path)).signatures["serving_default"]
+    height, width = images[0].shape[:2]
+    answer = served(image=tf.constant(images[0][None]), shape=tf.constant([[height, width]]))
+    (expected,) = detect(model, images[0], score_threshold=None)
+    (result,) = served_instances({k: v.numpy() for k, v in answer.items()}, [(height, width)], "small")
+    assert len(result) > 0 and np.array_equal(result.class_ids, expected.class_ids)
+    np.testing.assert_allclose(result.scores, expected.scores, atol=1e-4)
+    np.testing.assert_allclose(result.boxes, expected.boxes, atol=1e-2)

@@ -121,6 +121,22 @@ def test_open_sizes_in_a_graph(rng):
     )
 
 
+@pytest.mark.slow
+def test_xla_compiles_it_with_its_gradient(rng):
+    inputs, offsets, kernel, mask, options = make(rng, *CASES["modulated"])
+
+    def both(*variables):
+        with tf.GradientTape() as tape:
+            tape.watch(variables)
+            outputs = deformable_conv2d(*variables, **options)
+            total = tf.reduce_sum(outputs**2)
+        return outputs, *tape.gradient(total, variables)
+
+    given = [tf.constant(x) for x in (inputs, offsets, kernel, mask)]
+    for compiled, plain in zip(tf.function(both, jit_compile=True)(*given), both(*given), strict=True):
+        np.testing.assert_allclose(compiled, plain, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("channels", "message"),
     [

@@ -23,6 +23,7 @@ from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.heads.point_rend import PointRendMaskHeadConfig
 from mrcnn.modeling.heads.rotated_box import RotatedBoxHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
@@ -90,6 +91,13 @@ def _mask_rcnn_gn() -> Recipe:
         box_head=BoxHeadConfig(conv_dims=(256,) * 4, conv_norm="gn", fc_dims=(1024,)),
         heads=(MaskHeadConfig(conv_norm="gn"),),
     )
+
+
+def _pointrend(backbone: ResNetConfig) -> Recipe:
+    """Masks refined point by point, trained at several scales. Ref: PointRend, arXiv 1912.08193, section 4."""
+    boxes = BoxHeadConfig(train_on_pred_boxes=True)
+    recipe = _paper(backbone=backbone, box_head=boxes, heads=(PointRendMaskHeadConfig(),))
+    return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, short_sides=tuple(range(640, 801, 32))))
 
 
 def _mask_rcnn_lsj(backbone: BackboneConfig) -> Recipe:
@@ -315,6 +323,9 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r101_c5": lambda: _mask_rcnn_c5(101),
     "mask_rcnn_r50_dc5": lambda: _mask_rcnn_c5(dilate=True),
     "mask_rcnn_r50_fpn_gn": _mask_rcnn_gn,
+    "pointrend_r50_fpn": lambda: _pointrend(ResNetConfig()),
+    "pointrend_r101_fpn": lambda: _pointrend(ResNetConfig(depth=101)),
+    "pointrend_x101_32x8d_fpn": lambda: _pointrend(ResNetConfig(depth=101, groups=32, width_per_group=8)),
     "mask_rcnn_r50_fpn_lsj": lambda: _mask_rcnn_lsj(_resnet_lsj(50)),
     "mask_rcnn_r101_fpn_lsj": lambda: _mask_rcnn_lsj(_resnet_lsj(101)),
     "mask_rcnn_regnetx_4gf_fpn_lsj": lambda: _mask_rcnn_lsj(RegNetConfig(norm="sync_bn")),

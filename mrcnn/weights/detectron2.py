@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mrcnn.modeling.normalize import NormKind, PixelNorm
-from mrcnn.weights import mvit, regnet, swin, vit
+from mrcnn.weights import mvit, point_rend, regnet, swin, vit
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.infer import expect_standard_anchors, infer
 from mrcnn.weights.name_map import (
@@ -71,7 +71,7 @@ _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 )
 _UNSUPPORTED = (
     (r"roi_heads\.res5\.\d+\.conv2_offset\.", "deformable convolutions on RoIs are not supported"),
-    (r"mask_head\.(point_head|coarse_head)\.", "PointRend is not supported"),
+    *point_rend.UNSUPPORTED,
     (r"^head\.(cls_subnet|cls_score|bbox_subnet)\.", "RetinaNet is not supported"),
     (
         r"backbone\.bottom_up\.net\.|\.bottom_up\.cls_token",
@@ -187,7 +187,7 @@ def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str)
             " not supported, expected softmax"
         )
     norms = {"neck": ("norm", "epsilon"), "box_head": ("conv_norm", "norm_epsilon")}
-    norms |= {"mask_head": norms["box_head"]} if network.has_head("mask_head") else {}
+    norms |= {"mask_head": norms["box_head"]} if "mask_head.conv_norm" in network.overrides else {}
     changes: dict[str, Any] = {}
     for component, (kind, epsilon) in norms.items():
         if network[f"{component}.{kind}"] == "gn":  # a scale and a shift only
@@ -283,9 +283,8 @@ def to_ours(arrays: Mapping[str, Any], network: Network) -> Converted:
         network: what `describe` gave.
     """
     ours = _ours(arrays)
-    return convert_all(
-        arrays, ours, network, DETECTRON2.background, _IGNORED, swin.first_steps(ours) | vit.first_steps(ours)
-    )
+    steps = swin.first_steps(ours) | vit.first_steps(ours) | point_rend.first_steps(ours, network.overrides)
+    return convert_all(arrays, ours, network, DETECTRON2.background, _IGNORED, steps)
 
 
 def _own_names(arrays: Mapping[str, Any]) -> dict[str, Callable[[str], str | None]]:
@@ -319,6 +318,10 @@ def _ours(arrays: Mapping[str, Any]) -> dict[str, str]:
         split = re.fullmatch(r"(.*?)\.(norm\.)?(\w+)", name)
         leaf = None if split is None else leaf_of(split[3], split[2] is not None)
         if split is None or leaf is None:
+            continue
+        of_points = point_rend.layer_of(split[1])
+        if of_points is not None:
+            ours[f"{of_points}/{leaf}"] = name
             continue
         for pattern, layer in _LAYERS:
             match = re.fullmatch(pattern, split[1])

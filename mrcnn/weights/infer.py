@@ -13,7 +13,7 @@ from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.semantic_head import SemanticHeadConfig
-from mrcnn.weights import mvit, regnet, vit
+from mrcnn.weights import mvit, point_rend, regnet, vit
 from mrcnn.weights.coco_classes import stuff_classes
 from mrcnn.weights.name_map import ROI_STAGE
 from mrcnn.weights.network import Network
@@ -47,7 +47,11 @@ def infer(shapes: Mapping[str, tuple[int, ...]], background: Literal["first", "l
         "rpn.num_convs": look.count("rpn/conv{}/kernel") or 1,
         **box_head,
     }
-    if look.has("mask_head/"):
+    if point_rend.has_point_rend(shapes):
+        overrides |= point_rend.sizes(look, look.widths, box_head["num_classes"], source)
+        if box_head["box_head.num_stages"] == 1:
+            overrides["box_head.train_on_pred_boxes"] = True  # as in the configurations of projects/PointRend
+    elif look.has("mask_head/"):
         overrides |= _mask_head(look, box_head["num_classes"], background)
         if overrides["mask_head.num_stages"] not in (1, box_head["box_head.num_stages"]):
             raise WeightsError(

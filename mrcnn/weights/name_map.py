@@ -174,7 +174,7 @@ def _conversion(
         ):  # (out, in, h, w) -> (h, w, in, out), and a transposed one's (in, out, h, w) -> (h, w, out, in)
             steps.append(lambda x: x.transpose(2, 3, 1, 0))
         elif len(shape) == 2 and layer.startswith("box_head") and layer.endswith("/fc1"):
-            steps.append(functools.partial(_first_dense, side=network["box_head.pool.size"]))
+            steps.append(functools.partial(first_dense, side=network["box_head.pool.size"]))
         elif len(shape) == 2:
             steps.append(np.transpose)
 
@@ -192,7 +192,7 @@ def _box_deltas(x: np.ndarray) -> np.ndarray:
     return rows.swapaxes(0, 1).reshape(x.shape)
 
 
-def _first_dense(x: np.ndarray, side: int) -> np.ndarray:
-    """(out, channels x side x side) to (side x side x channels, out)."""
+def first_dense(x: np.ndarray, side: int) -> np.ndarray:
+    """(out, channels x side x side) to (side x side x channels, out), as features are flattened here."""
     out, width = x.shape
     return x.reshape(out, width // side**2, side, side).transpose(2, 3, 1, 0).reshape(width, out)

@@ -122,7 +122,17 @@ class Network:
         norm = {"gn": " GN", "bn": " BN", "sync_bn": " SyncBN"}.get(get("backbone.norm", ""), "")
         heads = ["cascade box" if get("box_head.num_stages", 1) > 1 else "box"]
         is_cascade = get("mask_head.num_stages", 1) > 1
-        heads += ["cascade mask" if is_cascade else "mask"] if self.has_head("mask_head") else []
+        heads += (
+            [
+                "PointRend mask"
+                if "mask_head.coarse_side" in self.overrides
+                else "cascade mask"
+                if is_cascade
+                else "mask"
+            ]
+            if self.has_head("mask_head")
+            else []
+        )
         heads += [f"{get('keypoint_head.num_joints')} keypoints"] if self.has_head("keypoint_head") else []
         heads += ["semantic"] if self.has_head("semantic_head") else []
         classes = f"{self.num_classes} class{'es' if self.num_classes > 1 else ''}"

@@ -30,7 +30,8 @@ from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.cascade_mask import CascadeMaskHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
-from mrcnn.modeling.heads.mask import MaskHeadConfig
+from mrcnn.modeling.heads.mask import BaseMaskHeadConfig, MaskHeadConfig
+from mrcnn.modeling.heads.point_rend import PointRendMaskHeadConfig
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.base import NeckConfig
@@ -161,13 +162,22 @@ class Profile(BaseConfig):
         config = replace(self.box_head, **changes)
         return config if num_stages == 1 else replace(self.cascade_box_head, **vars(config) | of_cascade)
 
-    def _mask_head(self, pool: RoiPoolConfig, changes: dict[str, Any]) -> MaskHeadConfig:
+    def _mask_head(self, pool: RoiPoolConfig, changes: dict[str, Any]) -> BaseMaskHeadConfig:
         num_stages = changes.pop("num_stages", 1)
+        if "coarse_side" in changes:
+            return self._point_rend(pool, changes)
         of_cascade = _taken(changes, self.cascade_mask_head, self.mask_head)
         config = replace(self.mask_head, pool=pool, **changes)
         if num_stages == 1:
             return config
         return replace(self.cascade_mask_head, **vars(config) | of_cascade | {"stages": num_stages})
+
+    def _point_rend(self, pool: RoiPoolConfig, changes: dict[str, Any]) -> PointRendMaskHeadConfig:
+        """Of the family's mask head what all mask heads have; of the pyramid its finest map."""
+        shared = {f.name: getattr(self.mask_head, f.name) for f in dataclasses.fields(BaseMaskHeadConfig)}
+        own = {name: value for name, value in changes.items() if name not in ("conv_norm", "norm_epsilon")}
+        fine = replace(pool, size=own.pop("pool.size", 14), levels=("p2",))
+        return PointRendMaskHeadConfig(**shared | {"pool": fine} | own)
 
 
 def _taken(changes: dict[str, Any], config: BaseConfig, base: BaseConfig) -> dict[str, Any]:

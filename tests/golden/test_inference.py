@@ -141,6 +141,9 @@ def test_heads_on_probe_boxes(case):
         assert_class_logits(golden, pred.class_logits, f"box_logits{end}")
         assert_box_deltas(golden, pred.deltas, f"box_deltas{end}")
     for branch, end in (stage for head in model.heads for stage in _stages(golden, head, "mask_logits")):
+        if "coarse_mask_logits/index" in golden:
+            assert_points(golden, branch, features, boxes)
+            continue
         pred = np.asarray(branch(features, boxes, valid, window, training=False))[0]
         if f"mask_logits{end}/index" in golden:
             assert_mask_logits(golden, pred, f"mask_logits{end}")
@@ -191,6 +194,16 @@ def assert_mask_logits(golden: Golden, ours, key: str) -> None:
     things = np.unravel_index(index, full.shape)[1] >= first
     mine, theirs = full.ravel()[index[things]], golden[f"{key}/value"][things]
     assert np.linalg.norm(mine - theirs) <= 1e-4 * np.linalg.norm(theirs), key
+
+
+def assert_points(golden: Golden, head, features, boxes) -> None:
+    """PointRend's coarse masks, and what it sees and says at points; theirs have the channels before the points."""
+    coarse = head.coarse_masks(features, boxes)
+    golden.assert_tap("coarse_mask_logits", np.asarray(coarse)[0])
+    points = tf.constant(golden["probe_points"][None, ..., ::-1].copy())
+    seen = head.features_at(features, boxes, points, head.config.point_levels)
+    golden.assert_tap("point_features", np.asarray(seen)[0].transpose(0, 2, 1))
+    golden.assert_tap("point_logits", np.asarray(head.logits_at(features, boxes, coarse, points))[0].transpose(0, 2, 1))
 
 
 @pytest.fixture

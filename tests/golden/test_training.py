@@ -28,6 +28,7 @@ LOSSES = {
     "loss_cls": "roi_class",
     "loss_box_reg": "roi_box",
     "loss_mask": "roi_mask",
+    "loss_mask_point": "roi_mask_point",
     "loss_keypoint": "roi_keypoint",
     "loss_sem_seg": "semantic",
     "loss_rpn_bbox": "rpn_box",
@@ -103,6 +104,16 @@ def _ground_truth(golden: Golden, content: tuple[int, int], canvas: tuple[int, i
     return {key: tf.constant(value) for key, value in ground_truth.items()}
 
 
+def _give_points(model, points: np.ndarray) -> None:
+    """Every RoI's points are these, (x, y) in its box."""
+    ours = tf.constant(points[:, ::-1].copy(), tf.float32)
+
+    def draw_train_points(coarse, class_index, seed):
+        return tf.broadcast_to(ours, [*tf.unstack(tf.shape(class_index)), *ours.shape])
+
+    model.heads[0].draw_train_points = draw_train_points
+
+
 @pytest.fixture(autouse=True)
 def _free_memory():
     keras.utils.clear_session(free_memory=True)  # of the last file's forty million weights and their gradients
@@ -113,6 +124,8 @@ def test_losses_gradients_and_steps(name, tmp_path):
     golden = Golden(name)
     path = golden.write_checkpoint(tmp_path)
     model = mrcnn.load_pretrained(path, **golden.sizes(), **golden.overrides(), **_config(golden))
+    if "train_points" in golden:
+        _give_points(model, golden["train_points"])
     sources = read_foreign(path)[1].arrays
     image = golden.image()
     original = image.shape[:2]

@@ -463,3 +463,19 @@ def test_box_loss_as_the_mean_over_the_elements_of_foreground():
     pred = BoxPrediction(tf.zeros([1, 4, 2]), tf.zeros([1, 4, 4, 1]))
     result = values(head.loss(pred, BoxTarget(rois.class_ids, tf.constant([[[2.0, 0, 0, 0]] * 4])), rois))
     assert result["roi_box"] == pytest.approx((2.0 - 0.5) / 4) and result["roi_class"] == pytest.approx(math.log(2))
+
+
+def test_heads_behind_can_train_on_refined_boxes():
+    """The box of each RoI's class, by deltas of half a side; the gradient stops."""
+    config = BoxHeadConfig(train_on_pred_boxes=True, fc_dims=(4,), delta_weights=(1.0, 1.0, 1.0, 1.0))
+    head = config.build(2, RoiPooler(config.pool, {"p2": 4, "p3": 8, "p4": 16, "p5": 32}, 4))
+    fields = ([[[0, 0, 10, 20], [0, 0, 10, 20]]], [[1, 2]], [[0, 0]], [[True, True]], [[True, True]])
+    types = (tf.float32, tf.int32, tf.int32, tf.bool, tf.bool)
+    rois = RoiSample(*(tf.constant(field, dtype) for field, dtype in zip(fields, types, strict=True)))
+    deltas = np.zeros((1, 2, 4, 2), np.float32)
+    deltas[..., 0, 1] = 0.5  # class 2 moves down by half a height
+    pred = BoxPrediction(tf.zeros([1, 2, 3]), tf.constant(deltas))
+    (refined,) = head.next_rois(pred, rois, (rois,))
+    np.testing.assert_allclose(refined.boxes, [[[0, 0, 10, 20], [5, 0, 15, 20]]], atol=1e-5)
+    plain = BoxHeadConfig(fc_dims=(4,)).build(2, RoiPooler(config.pool, {"p2": 4, "p3": 8, "p4": 16, "p5": 32}, 4))
+    assert plain.next_rois(pred, rois, (rois,))[0] is rois

@@ -421,12 +421,21 @@ NAMED: dict[tuple[str, str], Any] = {
     ("CascadeMaskHeadConfig", "stage_loss_weights"): (1.0, 0.5, 0.25),
     ("MaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MLPMaskHeadConfig", "loss"): SquaredMaskLoss(),
+    ("PointRendMaskHeadConfig", "loss"): SquaredMaskLoss(),
     ("MaskRCNNConfig", "roi_stage"): Res5Config(),
     ("KeypointHeadConfig", "non_local"): NonLocalConfig(scaled=True),
     ("ResNetConfig", "non_local"): NonLocalConfig(reduction=4),
 }
-# A cascade refines one box for all classes, whatever its config says; a ConvNeXt and a Swin have layer norms.
-FIXED = {("CascadeBoxHeadConfig", "class_agnostic"), ("ConvNeXtConfig", "norm"), ("SwinConfig", "norm")}
+# A cascade refines one box for all classes, whatever its config says; PointRend has a mask of each class; a ConvNeXt
+# and a Swin have layer norms.
+FIXED = {
+    ("CascadeBoxHeadConfig", "class_agnostic"),
+    ("CascadeBoxHeadConfig", "train_on_pred_boxes"),
+    ("PointRendMaskHeadConfig", "activation"),
+    ("PointRendMaskHeadConfig", "class_agnostic"),
+    ("ConvNeXtConfig", "norm"),
+    ("SwinConfig", "norm"),
+}
 # How a config is made that has no defaults.
 ORDINARY: dict[str, Callable[[], BaseConfig]] = {
     "CallableConfig": lambda: CallableConfig(one_map),

@@ -23,6 +23,7 @@ GOLDENS = {
     "d2_mask_r50_fpn_gn": "detectron2 R-50-FPN GN, 80 classes, box + mask",
     "d2_mask_r50_fpn_lsj": "detectron2 R-50-FPN SyncBN, 80 classes, box + mask",
     "d2_mask_regnetx_4gf_fpn_lsj": "detectron2_imagenet_pixels RegNetX 4GF-FPN SyncBN, 80 classes, box + mask",
+    "d2_pointrend_r50_fpn": "detectron2 R-50-FPN, 80 classes, box + PointRend mask",
     "d2_mask_r50_c4": "detectron2 R-50-C4, 80 classes, box + mask",
     "d2_mask_r50_dc5": "detectron2 R-50-DC5, 80 classes, box + mask",
     "d2_mask_x50_32x4d_fpn": "detectron2_imagenet_pixels X-50-32x4d-FPN, 80 classes, box + mask",
@@ -319,7 +320,7 @@ def test_from_the_containers_of_the_zoo(tmp_path: Path, name: str, write) -> Non
     ("extra", "message"),
     [
         ("roi_heads.res5.0.conv2_offset.weight", "deformable convolutions on RoIs"),
-        ("roi_heads.mask_head.point_head.fc1.weight", "PointRend"),
+        ("roi_heads.mask_head.parameter_head.fc1.weight", "implicit PointRend"),
         ("head.cls_subnet.0.weight", "RetinaNet"),
         ("backbone.bottom_up.s1.b1.a.weight", "only RegNets of bottleneck"),
     ],

@@ -208,7 +208,17 @@ class RoiHead(keras.layers.Layer):
         targets = self.targets(own, batch)
         context = {"class_ids": own.class_ids, "seed": seed, "targets": targets}
         pred = self(features, own.boxes, own.valid, window, training=training, **context)
-        return self.loss(pred, targets, own), stages
+        return self.loss(pred, targets, own), self.next_rois(pred, own, stages)
+
+    def next_rois(self, pred: Any, rois: RoiSample, stages: Sequence[RoiSample]) -> Sequence[RoiSample]:
+        """What the heads behind this one train on; by default what it was given.
+
+        Args:
+            pred: of `call` on `rois`.
+            rois: those of the first of `stages` it trained on, without the padding at the end.
+            stages: see `loss_terms`.
+        """
+        return stages
 
     def predict(self, pred: Any, detections: Detections) -> dict[str, tf.Tensor]:
         """The declared outputs.

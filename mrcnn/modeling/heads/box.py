@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import keras
@@ -54,6 +54,8 @@ class BoxHeadConfig(RoiHeadConfig):
     # The box loss is divided by the number of sampled RoIs, or is the mean over its elements, four for each foreground
     # RoI (five of a rotated one).
     box_normalizer: Literal["rois", "elements"] = "rois"
+    # The heads behind this one train on the boxes it refines, as they see them in inference, not on the sampled RoIs.
+    train_on_pred_boxes: bool = False
 
     @property
     def layer_name(self) -> str:
@@ -178,6 +180,15 @@ class BoxHead(RoiHead):
         geometry, references = config.geometry, boxes[:, :, tf.newaxis]
         refined = geometry.decode(deltas, references, config.delta_weights, config.max_log_scale)
         return geometry.clip(refined, window[:, tf.newaxis])
+
+    def next_rois(self, pred: BoxPrediction, rois: RoiSample, stages: Sequence[RoiSample]) -> Sequence[RoiSample]:
+        """See `RoiHead.next_rois`: with `train_on_pred_boxes` the box of each RoI's class, not clipped; no gradient."""
+        if not self.config.train_on_pred_boxes:
+            return stages
+        config = self.config
+        deltas = select_class(pred.deltas, tf.maximum(rois.class_ids - 1, 0))  # [B, S, k]
+        refined = config.geometry.decode(deltas, rois.boxes, config.delta_weights, config.max_log_scale)
+        return (rois._replace(boxes=tf.stop_gradient(refined)), *stages[1:])
 
     def targets(self, rois: RoiSample, batch: Batch) -> BoxTarget:
         """Class of each RoI and the deltas to its object."""

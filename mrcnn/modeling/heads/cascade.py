@@ -56,6 +56,8 @@ class CascadeBoxHeadConfig(BoxHeadConfig):
         expect_weights("box_head", self.stage_loss_weights, self.num_stages)
         if not self.class_agnostic:
             raise ConfigError("box_head.class_agnostic: a cascade refines one box per RoI, expected true")
+        if self.train_on_pred_boxes:
+            raise ConfigError("box_head.train_on_pred_boxes: a cascade hands on the RoIs of its stages, expected false")
 
     @property
     def num_stages(self) -> int:

@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from mrcnn.native.build import build_ops as build_ops
     from mrcnn.quiet import quiet_start as quiet_start
     from mrcnn.recipes import Recipe as Recipe
+    from mrcnn.report.comparison import compare_reports as compare_reports
+    from mrcnn.report.evaluation_report import EvaluationReport as EvaluationReport
     from mrcnn.structures.instances import Instances as Instances
     from mrcnn.structures.panoptic import PanopticSegments as PanopticSegments
     from mrcnn.structures.records import Annotation as Annotation
@@ -103,6 +105,7 @@ _HOME = {
     "ConfigError": "mrcnn.base_config",
     "DataError": "mrcnn.data.errors",
     "Dataset": "mrcnn.data.dataset",
+    "EvaluationReport": "mrcnn.report.evaluation_report",
     "ExportError": "mrcnn.export.errors",
     "FileError": "mrcnn.errors",
     "InputError": "mrcnn.errors",
@@ -120,6 +123,7 @@ _HOME = {
     "VideoWriter": "mrcnn.data.video",
     "WeightsError": "mrcnn.weights.report",
     "build_ops": "mrcnn.native.build",
+    "compare_reports": "mrcnn.report.comparison",
     "dataset_splits": "mrcnn.data.formats.loading",
     "describe_weights": "mrcnn.weights.pretrained",
     "detect": "mrcnn.inference",

@@ -12,7 +12,21 @@ import typer
 from typer.core import TyperGroup
 
 import mrcnn
-from mrcnn.cli import data, datasets, detect, download, evaluate, export, machine, push, recipes, train, video, weights
+from mrcnn.cli import (
+    compare,
+    data,
+    datasets,
+    detect,
+    download,
+    evaluate,
+    export,
+    machine,
+    push,
+    recipes,
+    train,
+    video,
+    weights,
+)
 from mrcnn.cli.console import BAD_INPUT, STOPPED, begin, print_error
 from mrcnn.cli.options import Imports
 
@@ -101,6 +115,7 @@ def _common(
 for _command in (
     train.train,
     evaluate.evaluate,
+    compare.compare,
     detect.detect,
     video.video,
     export.export,

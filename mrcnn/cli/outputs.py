@@ -23,7 +23,17 @@ RESULTS_FILE = "detections.json"
 DRAWN_BY = "mrcnn detect"
 """Kept in each drawing under the key "Software", by which it is known when it may be replaced."""
 _LONGEST_STEM = 200  # bytes; file systems take 255, suffix and temporary names included
-_REPORT_KEYS = {"metrics.json": {"numbers", "per_class"}, "report.json": {"images", "objects", "per_class", "issues"}}
+PAGES = ("report.html", "report_data.json")
+"""The page of an evaluation, and its numbers."""
+COMPARISONS = ("compare.html", "compare.json")
+"""The same of a comparison."""
+_REPORT_KEYS = {
+    "metrics.json": {"numbers", "per_class"},
+    "report.json": {"images", "objects", "per_class", "issues"},
+    "report_data.json": {"written_by", "numbers", "image_results"},
+    "compare.json": {"written_by", "runs", "image_results"},
+}
+_PAGE_MARK = b'<meta name="generator" content="mrcnn '
 _RESULT_KEYS = {"image_id", "category_id", "bbox", "score"}
 
 
@@ -161,6 +171,8 @@ def is_ours(path: Path) -> bool:
         return False
     if path.suffix.lower() == ".png":
         return _is_our_png(path)
+    if path.suffix.lower() == ".html":
+        return _is_our_page(path)
     if path.name in _REPORT_KEYS or path.name == RESULTS_FILE:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -170,6 +182,14 @@ def is_ours(path: Path) -> bool:
             return isinstance(content, list) and all(isinstance(r, dict) and set(r) >= _RESULT_KEYS for r in content)
         return isinstance(content, dict) and set(content) >= _REPORT_KEYS[path.name]
     return False
+
+
+def _is_our_page(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _PAGE_MARK in file.read(1000)
+    except OSError:
+        return False
 
 
 def _is_our_png(path: Path) -> bool:

@@ -8,11 +8,12 @@ import cv2
 import numpy as np
 
 from mrcnn.data.images import as_rgb
-from mrcnn.drawing.colors import CROWD, class_color
+from mrcnn.drawing.colors import assign, class_color
 from mrcnn.drawing.image import MAX_ENLARGE, ImageLike
 from mrcnn.drawing.labels import LONG_SIDE, draw_labels
 from mrcnn.drawing.shapes import draw_mask
 from mrcnn.errors import InputError
+from mrcnn.structures.instances import Instances
 from mrcnn.structures.panoptic import PanopticSegments, Segment
 
 _THINGS, _STUFF = 0.5, 0.35  # strength of the filling: things stand out
@@ -63,10 +64,11 @@ def draw_panoptic(
     canvas = pixels.copy() if same else cv2.resize(pixels, size, interpolation=interpolation)
     unit = max(size) / LONG_SIDE
     shown = sorted(segments.segments, key=lambda segment: segment.is_thing)  # things over stuff
+    things = _thing_colors(segments)
     boxes, colors, texts = [], [], []
     for segment in shown:
         mask = segments.mask(segment.id)
-        color = _color(segment)
+        color = things[segment.id] if segment.is_thing else _muted(segment.class_id)
         line = max(1, round((2 if segment.is_thing else 1) * unit))
         draw_mask(canvas, (0, 0, mask), color, scale, line, _THINGS if segment.is_thing else _STUFF)
         boxes.append(_label_box(mask, segment.is_thing))
@@ -81,13 +83,20 @@ def draw_panoptic(
     )
 
 
-def _color(segment: Segment) -> np.ndarray:
-    if segment.is_crowd:
-        return CROWD
-    if segment.is_thing:
-        return class_color(segment.class_id)
-    # Between the color of its class and gray; stuff 1 differs from thing 1.
-    color = class_color(segment.class_id + 7).astype(np.float64)
+def _thing_colors(segments: PanopticSegments) -> dict[int, np.ndarray]:
+    """u8[3] of each thing by its id: the color of its class, of another lightness for each of its things."""
+    things = [segment for segment in segments.segments if segment.is_thing]
+    boxes = [_label_box(segments.mask(segment.id), is_thing=True) for segment in things]
+    is_crowd = np.array([segment.is_crowd for segment in things], bool)
+    class_ids = [segment.class_id for segment in things]
+    as_instances = Instances(np.array(boxes), np.array(class_ids), segments.ids.shape, is_crowd=is_crowd)
+    colors = assign(as_instances, "auto", several_classes=True)
+    return {segment.id: color for segment, color in zip(things, colors, strict=True)}
+
+
+def _muted(class_id: int) -> np.ndarray:
+    """u8[3] of a class of stuff: between a color and gray; that of stuff 1 differs from that of thing 1."""
+    color = class_color(class_id + 7).astype(np.float64)
     return np.round(0.6 * color + 0.4 * color.mean()).astype(np.uint8)
 
 

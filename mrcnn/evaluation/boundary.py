@@ -14,11 +14,12 @@ import dataclasses
 import cv2
 import numpy as np
 
+from mrcnn.data.rasterize import annotation_window
 from mrcnn.data.rle import window_to_rle
 from mrcnn.evaluation.overlap import mask_iou
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import WindowMasks
-from mrcnn.structures.records import RLE
+from mrcnn.structures.records import RLE, Annotation
 
 DILATION = 0.02
 """Of the image's diagonal: the paper's, for COCO."""
@@ -57,23 +58,22 @@ def mask_boundary(mask: np.ndarray, distance: int) -> np.ndarray:
 
 
 def boundary_rle(rle: RLE, dilation: float = DILATION) -> RLE:
-    """The boundary of a mask as compressed RLE, as pycocotools takes it.
+    """The boundary of a mask as compressed RLE.
 
-    Args:
-        rle: compressed, of the whole image.
-        dilation: d as a share of the image's diagonal.
+        Args:
+            rle: of the whole image.
+            dilation: d as a share of the image's diagonal.
 
-    Example:
-        >>> from mrcnn.data.rle import mask_to_rle
-        >>> boundary_rle(mask_to_rle(np.ones((3, 2), bool)))
-        {'size': [3, 2], 'counts': '06'}
+        Example:
+            >>> from mrcnn.data.rasterize import annotation_window
+    from mrcnn.data.rle import mask_to_rle
+            >>> boundary_rle(mask_to_rle(np.ones((3, 2), bool)))
+            {'size': [3, 2], 'counts': '06'}
     """
-    from pycocotools import mask as coco_mask
-
     height, width = rle["size"]
-    x, y, w, h = (int(v) for v in coco_mask.toBbox(rle))
-    bits = coco_mask.decode(rle)[y : y + h, x : x + w].astype(bool)
-    return window_to_rle(y, x, mask_boundary(bits, boundary_distance((height, width), dilation)), height, width)
+    top, left, bits = annotation_window(Annotation(1, (0, 0, 0, 0), rle), height, width)
+    boundary = mask_boundary(bits.astype(bool), boundary_distance((height, width), dilation))
+    return window_to_rle(top, left, boundary, height, width)
 
 
 def boundary_iou(a: Instances, b: Instances, dilation: float = DILATION) -> np.ndarray:

@@ -6,6 +6,7 @@ Ref: Lin et al., "Microsoft COCO: Common Objects in Context"; `COCOeval.evaluate
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,19 +38,20 @@ def match_detections(
         [0, -1]
     """
     ignored_objects = image.gt_crowd if gt_ignored is None else gt_ignored | image.gt_crowd
-    threshold = min(iou_threshold, 1 - 1e-10)
     matched = np.full(len(image.scores), -1)
-    allowed = (image.iou >= threshold) & (image.class_ids[:, None] == image.gt_class_ids[None])
-    free = np.ones(len(image.gt_class_ids), bool)
-    for d in np.flatnonzero(allowed.any(1)):
-        candidates = np.flatnonzero(allowed[d] & (free | image.gt_crowd))
-        counting = candidates[~ignored_objects[candidates]]
-        candidates = counting if len(counting) else candidates
-        if len(candidates):
-            overlaps = image.iou[d, candidates]
-            best = candidates[len(overlaps) - 1 - overlaps[::-1].argmax()]  # of equal ones the last, as pycocotools
-            matched[d] = best
-            free[best] = False
+    same_class = image.class_ids[:, None] == image.gt_class_ids[None]
+    detections, objects = np.nonzero((image.iou >= min(iou_threshold, 1 - 1e-10)) & same_class)
+    overlaps = image.iou[detections, objects].tolist()
+    secondary, crowd = ignored_objects.tolist(), image.gt_crowd.tolist()
+    pairs = zip(detections.tolist(), objects.tolist(), overlaps, strict=True)
+    taken: set[int] = set()
+    for d, candidates in itertools.groupby(pairs, key=lambda pair: pair[0]):
+        # An object that counts comes first, then the overlap; of equal ones pycocotools takes the last.
+        free = [(not secondary[g], iou, g) for _, g, iou in candidates if crowd[g] or g not in taken]
+        if free:
+            gt = max(free)[2]
+            matched[d] = gt
+            taken.add(gt)
     return matched, (matched >= 0) & ignored_objects[matched] if len(ignored_objects) else np.zeros(len(matched), bool)
 
 

@@ -97,7 +97,7 @@ def pair_image(
         raise InputError(
             f"image {image_id!r}: ground truth has shape {objects.image_shape}, prediction {prediction.image_shape}"
         )
-    prediction = prediction[_best_of_each_class(prediction, max_detections)]
+    prediction = prediction[best_of_each_class(prediction, max_detections)]
     crowd = objects.is_crowd if objects.is_crowd is not None else np.zeros(len(objects), bool)
     # Objects that are annotated by boxes only have these as masks.
     of_masks = objects.has_masks and prediction.has_masks
@@ -125,8 +125,8 @@ def _rounded_scores(instances: Instances) -> np.ndarray:
     return np.round(np.asarray(instances.scores, np.float64), 6)
 
 
-def _best_of_each_class(instances: Instances, number: int) -> np.ndarray:
-    """Indices, best score first; equal scores keep their order."""
+def best_of_each_class(instances: Instances, number: int = MAX_DETECTIONS) -> np.ndarray:
+    """i64[D], the instances of a prediction that `pair_image` keeps, in its order: best score first."""
     order = np.argsort(-_rounded_scores(instances), kind="stable")
     class_ids = instances.class_ids[order]
     keep = np.ones(len(order), bool)

@@ -147,6 +147,10 @@ def _check_arguments(model: MaskRCNN, train_data: Dataset, val_data: Dataset | N
         difference = compare_class_names(model.class_names, data.class_names, data=f"the {role} set")
         if difference is not None:
             raise InputError(f"train: {difference}")
+        if getattr(model, "semantic_head", None) is not None:
+            difference = compare_class_names(model.config.stuff_names, data.stuff_names, data=f"the {role} set")
+            if difference is not None:
+                raise InputError(f"train: stuff: {difference}")
     train_data.check_trainable()
     config = recipe.train
     if config.stop_after and val_data is None and config.best_by.lstrip("-").startswith("val_"):

@@ -50,6 +50,7 @@ def model_card(run: Path, repo: str, *, license_id: str = "unknown", last: bool 
     row = _row(run, recipe if isinstance(recipe, dict) else {}, is_best)
     scores = {title: float(row[key]) for key, title in _METRICS.items() if row.get(key)}
     heads = ["box", *(head.layer_name.removesuffix("_head") for head in stored.config.heads)]
+    heads += [] if stored.config.semantic_head is None else ["semantic"]
     data = _data(run)
     front = _front_matter(repo, license_id, heads, scores, data)
     name = repo.rsplit("/", 1)[-1]

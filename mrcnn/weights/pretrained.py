@@ -311,6 +311,7 @@ def describe_weights(path: str | os.PathLike[str]) -> WeightsDescription:
     if foreign is None:
         config, class_names, _ = checkpoint.stored_model(contents.metadata, str(path))
         heads = ["box", *(head.layer_name.removesuffix("_head") for head in config.heads)]
+        heads += [] if config.semantic_head is None else ["semantic"]
         title = f"mrcnn {config.backbone.title}, {config.num_classes} classes, {' + '.join(heads)}"
         return WeightsDescription(*shared, config.profile, title, len(contents.arrays), values, tuple(class_names))
     network = foreign.network

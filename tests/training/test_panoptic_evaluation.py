@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,10 +10,15 @@ import numpy as np
 import pytest
 
 import mrcnn
+from mrcnn.data.pipeline import DataConfig
 from mrcnn.errors import InputError
 from mrcnn.evaluation.panoptic import evaluate_panoptic_files
+from mrcnn.modeling.semantic_head import SemanticHeadConfig
+from mrcnn.recipes import Recipe
+from mrcnn.recipes.train_config import TrainConfig
 from tests.blob_finder import image
 from tests.inference.test_panoptic import SkyAbove
+from tests.tiny_model import tiny_config
 
 
 class Scene(mrcnn.Dataset):
@@ -60,3 +66,28 @@ def test_other_classes_are_refused() -> None:
     data.add_class("x", 9, "more")
     with pytest.raises(InputError, match="evaluate_panoptic: the model has 3 classes, the data set 4"):
         mrcnn.evaluate_panoptic(model, data)
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_kept_and_measured(tmp_path: Path) -> None:
+    data = Scene()
+    config = dataclasses.replace(
+        tiny_config(), semantic_head=SemanticHeadConfig(channels=16), stuff_names=data.stuff_names
+    )
+    train = TrainConfig(images=8, batch_size=2, warmup_images=0)
+    recipe = Recipe(config, DataConfig(mask_side=14, max_instances=4, semantic_maps=True), train)
+    other = recipe.build_model(data.class_names, data.category_ids, stuff_names=("earth", "sky"))
+    message = (
+        "train: stuff: 1 of 2 class names differs: class 1 is 'earth' in the model and 'ground' in the training set"
+    )
+    with pytest.raises(InputError, match=message):
+        mrcnn.train(other, data, recipe=recipe, out=tmp_path / "run")
+    model = recipe.build_model(data.class_names, data.category_ids, stuff_names=data.stuff_names)
+    history = mrcnn.train(model, data, recipe=recipe, out=tmp_path / "run")
+    losses = np.genfromtxt(tmp_path / "run/history.csv", delimiter=",", names=True)["semantic"]
+    assert losses[-1] < losses[0] and history is not None
+    again = mrcnn.load_model(tmp_path / "run/model.safetensors")
+    assert again.config.stuff_names == ("ground", "sky")
+    assert "mask + semantic" in str(mrcnn.describe_weights(tmp_path / "run/model.safetensors"))
+    pixels = data.load_image(0)
+    assert mrcnn.detect_panoptic(again, pixels) == mrcnn.detect_panoptic(model, pixels)

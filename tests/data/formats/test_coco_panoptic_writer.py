@@ -14,6 +14,7 @@ from mrcnn.data.formats.coco_panoptic_writer import free_stuff_ids, save_panopti
 from mrcnn.errors import InputError
 from mrcnn.evaluation.panoptic import evaluate_panoptic_files
 from mrcnn.structures.panoptic import PanopticSegments, Segment
+from mrcnn.weights.coco_classes import STUFF
 from tests.data.test_semantic import Striped
 
 SAMPLE = Path(__file__).parents[4] / "shared/data/formats/coco_panoptic_sample"
@@ -43,6 +44,7 @@ def test_a_data_set_is_read_back(target: str, tmp_path: Path) -> None:
 def test_the_sample_survives(tmp_path: Path) -> None:
     options = {"masks": SAMPLE / "panoptic_examples"}
     data = mrcnn.load_dataset(SAMPLE / "panoptic_examples.json", SAMPLE / "input_images", **options)
+    assert dict(zip(data.stuff_category_ids, data.stuff_names, strict=True)) == STUFF
     saved = data.save(tmp_path / "copy", "coco_panoptic", strict=True)
     again = mrcnn.load_dataset(saved.path)
     assert again.stuff_names == data.stuff_names and again.stuff_category_ids == data.stuff_category_ids

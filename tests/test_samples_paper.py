@@ -184,6 +184,10 @@ def test_an_interrupted_table_resumes_row_by_row(stubbed, tmp_path, capsys):
         (["--table", "7"], "table 7, row 'fine', seed 0: Cityscapes is not trained at scale \"laptop\""),
         (["--table", "2d", "--scale", "paper"], "expected COCO 2017: annotations/"),
         (["--table", "2d", "--set", "train.images"], "--set train.images: expected KEY=VALUE"),
+        (
+            ["--table", "2d", "--weights", "imgenet=a.pth"],
+            "--weights imgenet: expected one of imagenet, imagenet5k, coco",
+        ),
         (["--table", "2d", "--set", "train.imagse=3"], "table 2d, row 'RoIPool', seed 0"),
     ],
 )

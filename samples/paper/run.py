@@ -16,7 +16,7 @@ import rendering
 import running
 import yaml
 from running import Plan
-from scales import ROOT, SCALES, PaperError, Places
+from scales import ROOT, SCALES, STARTS, PaperError, Places
 from tables import GROUPS, TABLES, find
 
 import mrcnn
@@ -49,6 +49,9 @@ def plan_of(options: argparse.Namespace) -> Plan:
     """What all rows have in common."""
     changes = {key: yaml.safe_load(value) for key, value in (_pair(item, "--set") for item in options.changes)}
     weights = {start: Path(file) for start, file in (_pair(item, "--weights") for item in options.weights)}
+    unknown = set(weights) - set(STARTS)
+    if unknown:
+        raise PaperError(f"--weights {min(unknown)}: expected one of {', '.join(STARTS)}")
     places = Places(options.data, weights)
     return Plan(options.scale, options.out, places, changes, options.devices)
 

@@ -20,6 +20,7 @@ import mrcnn
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "samples/nuclei"
 SCALES = ("laptop", "gpu", "paper")
+STARTS = ("imagenet", "imagenet5k", "coco")
 NETWORKS = {  # at scales gpu and paper
     "r50_c4": "mask_rcnn_r50_c4",
     "r101_c4": "mask_rcnn_r101_c4",

@@ -26,7 +26,7 @@ def rotated_boxes(sample: Sample) -> np.ndarray:
     Example:
         >>> grid = 255 * np.eye(4, dtype=np.uint8)
         >>> box = np.array([[0, 0, 8, 8]], np.float32)
-        >>> rotated_boxes({"boxes": box, "windows": box, "masks": [grid]}).round(3).tolist()
+        >>> rotated_boxes({"boxes": box, "windows": box, "masks": [grid]}).astype(float).round(3).tolist()
         [[4.0, 4.0, 2.828, 11.314, -45.0]]
     """
     result = np.zeros((len(sample["boxes"]), 5), np.float32)

@@ -49,7 +49,7 @@ class Comparison:
         runs = self.numbers["runs"]
         width = max([4, *(len(printable(run["name"])) for run in runs)]) + 2
         share = f"{100 * CONFIDENCE:.0f} %"
-        lines = [f"{self.numbers['images']} images; AP of {self.numbers['overlaps_of']}es, intervals of {share}"]
+        lines = [f"{self.numbers['images']} images; AP of the {self.numbers['overlaps_of']}, intervals of {share}"]
         lines.append(f"{'run':{width}}{'AP':>7}{'':19}{'difference':>12}")
         for run in runs:
             value, difference = run["AP"]["value"], run["AP"]["difference"]

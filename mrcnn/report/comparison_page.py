@@ -24,7 +24,6 @@ def comparison_page(numbers: dict[str, Any], images: list[dict[str, Any]]) -> st
             f"In brackets where {share} of {numbers['samples']} bootstrap samples of the images lie. A difference "
             "whose interval holds 0 may be chance.",
         ),
-        "coco": ("COCO numbers", _coco(numbers), ""),
         "classes": (f"AP of each class, {numbers['overlaps_of']}", _classes(numbers), ""),
         "errors": (
             "Errors",
@@ -36,6 +35,7 @@ def comparison_page(numbers: dict[str, Any], images: list[dict[str, Any]]) -> st
             f'<p class="legend" id="kinds"></p><div id="gallery" class="wide"></div>{_rows(numbers)}',
             "By the panoptic quality of the image, at each run's own score threshold of the best F1.",
         ),
+        "coco": ("COCO numbers", _coco(numbers), ""),
     }
     links = "".join(f'<a href="#{name}">{text(title)}</a>' for name, (title, _, _) in parts.items())
     content = "".join(section(name, title, body, note) for name, (title, body, note) in parts.items())

@@ -45,6 +45,7 @@ OTHERS: dict[str, Any] = {
 # does change means nothing, and a softmax of classes without classes.
 KEPT = {
     "model.roi_stage",
+    "model.backbone.deformable",
     "model.backbone.non_local",
     "model.semantic_head",
     "model.stuff_names",

@@ -23,7 +23,7 @@ FOREGROUND, BACKGROUND = 0.5, 0.1
 
 
 @dataclasses.dataclass(frozen=True)
-class DetectionError:
+class Mistake:
     """One error: of `kind`, one of `ERRORS`; `image` is a place in the sequence, the others are places in the image.
 
     A missed object has no detection; errors of the kinds "both" and "background" concern no object.
@@ -47,7 +47,7 @@ class ErrorAnalysis:
     delta: dict[str, float]
     false_positives: float
     false_negatives: float
-    errors: tuple[DetectionError, ...]
+    errors: tuple[Mistake, ...]
 
     def count(self, kind: str) -> int:
         """Number of errors of a kind."""
@@ -93,8 +93,8 @@ def analyze_errors(
 
 def _find_errors(
     images: Sequence[ImagePairs], table: MatchTable, foreground: float, background: float
-) -> list[DetectionError]:
-    errors: list[DetectionError] = []
+) -> list[Mistake]:
+    errors: list[Mistake] = []
     for index, image in enumerate(images):
         rows = np.flatnonzero(table.image == index)
         matched = table.matched[rows]
@@ -115,15 +115,15 @@ def _find_errors(
                 kind = "background" if max(own_iou[d], other_iou[d]) <= background else "both"
             if gt is not None and kind != "duplicate":
                 claimed[gt] = True
-            errors.append(DetectionError(kind, index, d, gt, float(image.scores[d])))
-        errors += [DetectionError("missed", index, gt=int(g)) for g in np.flatnonzero(~claimed)]
+            errors.append(Mistake(kind, index, d, gt, float(image.scores[d])))
+        errors += [Mistake("missed", index, gt=int(g)) for g in np.flatnonzero(~claimed)]
     return errors
 
 
 def _corrected(
     images: Sequence[ImagePairs],
     table: MatchTable,
-    errors: Sequence[DetectionError],
+    errors: Sequence[Mistake],
     kind: str,
     objects: dict[int, int],
 ) -> float:
@@ -149,10 +149,10 @@ def _corrected(
     return _mean_ap(class_ids[keep], table.scores[keep], correct[keep], objects)
 
 
-def _claims(table: MatchTable, errors: Sequence[DetectionError]) -> dict[tuple[int, int], int]:
+def _claims(table: MatchTable, errors: Sequence[Mistake]) -> dict[tuple[int, int], int]:
     """Free object -> the detection of the highest score that is a localization or classification error of it."""
     taken = set(zip(table.image[table.correct].tolist(), table.matched[table.correct].tolist(), strict=True))
-    best: dict[tuple[int, int], DetectionError] = {}
+    best: dict[tuple[int, int], Mistake] = {}
     for error in errors:
         if error.kind in ("localization", "classification") and error.gt is not None:
             key = error.image, error.gt

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 import mrcnn
-from mrcnn.cli.console import console, start
+from mrcnn.cli.console import start
 from mrcnn.cli.options import Imports
 
 
@@ -23,10 +22,10 @@ def recipes(
     if name is not None:
         print(yaml.safe_dump(mrcnn.recipes.get(name).to_dict(), sort_keys=False), end="")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for column in ("recipe", "backbone", "short side", "images"):
-        table.add_column(column, no_wrap=True)
+    rows = [("recipe", "backbone", "short side", "images")]
     for key, recipe in mrcnn.recipes.named().items():
-        row = (key, recipe.model.backbone.title, str(recipe.model.input.short_side), f"{recipe.train.images:,}")
-        table.add_row(*row)
-    console.print(table)
+        sizes = str(recipe.model.input.short_side), f"{recipe.train.images:,}"
+        rows.append((key, recipe.model.backbone.title, *sizes))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # names are to be copied: none is cut where the terminal is narrow
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

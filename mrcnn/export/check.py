@@ -36,8 +36,8 @@ def expect_axis_aligned(model: Any) -> None:
     Raises:
         ExportError: names the field of the config.
     """
-    rpn = model.config.rpn
-    if rpn.geometry is not ALIGNED:
+    rpn = getattr(model.config, "rpn", None)  # what is like a model need not have one
+    if rpn is not None and rpn.geometry is not ALIGNED:
         raise ExportError(
             f"model.rpn is {type(rpn).__name__}: exported models give boxes (y1, x1, y2, x2) and masks in them,"
             " expected RPNConfig; call mrcnn.detect for rotated boxes"

@@ -12,7 +12,7 @@ from mrcnn.inference import to_instances
 from mrcnn.matterport.keras_model import KerasModel
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.tensors import batch_spec
-from mrcnn.weights.profile import MATTERPORT
+from mrcnn.weights.profiles import MATTERPORT
 
 
 class CanvasDetector:

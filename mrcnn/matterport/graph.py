@@ -25,7 +25,7 @@ from mrcnn.modeling.rpn import RPNConfig, proposals_of
 from mrcnn.ops import boxes as box_ops
 from mrcnn.ops.mask_crops import crop_masks_by_corners
 from mrcnn.structures.tensors import Proposals, RPNOutput
-from mrcnn.weights.profile import MATTERPORT
+from mrcnn.weights.profiles import MATTERPORT
 
 
 def native_rpn_config(config: Any, proposal_count: int | None = None, nms_threshold: float | None = None) -> RPNConfig:

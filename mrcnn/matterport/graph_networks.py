@@ -15,7 +15,7 @@ from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.modeling.rpn import AnchorConfig, RPNConfig
-from mrcnn.weights.profile import MATTERPORT
+from mrcnn.weights.profiles import MATTERPORT
 
 _STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32}
 

@@ -17,7 +17,7 @@ from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.recipes import REFERENCE_BATCH, Recipe, TrainConfig
 from mrcnn.weights.matterport import network_overrides
 from mrcnn.weights.network import Network
-from mrcnn.weights.profile import MATTERPORT
+from mrcnn.weights.profiles import MATTERPORT
 
 _log = logging.getLogger("mrcnn")
 

@@ -21,7 +21,7 @@ from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.recipes.train_config import REFERENCE_BATCH, TrainConfig
 from mrcnn.weights.matterport import network_overrides
-from mrcnn.weights.profile import MATTERPORT
+from mrcnn.weights.profiles import MATTERPORT
 
 logger = logging.getLogger("mrcnn")
 

@@ -19,7 +19,7 @@ from mrcnn.weights.name_map import (
     refuse_unsupported,
 )
 from mrcnn.weights.network import Network
-from mrcnn.weights.profile import DETECTRON
+from mrcnn.weights.profiles import DETECTRON
 
 _IGNORED = r"_momentum$|^lr$|^kps_score_[wb]$|^conv1_b$|^(fc1000|pred)_[wb]$"
 _LEAVES = {"w": "weight", "s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}

@@ -16,7 +16,7 @@ from mrcnn.modeling.backbones.resnet import BLOCKS
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.name_map import Conversion, Converted
 from mrcnn.weights.network import Network
-from mrcnn.weights.profile import MATTERPORT
+from mrcnn.weights.profiles import MATTERPORT
 from mrcnn.weights.report import WeightsError
 
 EPSILON = MATTERPORT.norm_epsilon

@@ -24,7 +24,7 @@ from mrcnn.weights.mmdet_config import entry, numbers, read_config
 from mrcnn.weights.mmdet_names import our_names
 from mrcnn.weights.name_map import Converted, convert_all, refuse_unsupported
 from mrcnn.weights.network import Network
-from mrcnn.weights.profile import MMDETECTION
+from mrcnn.weights.profiles import MMDETECTION
 
 _IGNORED = r"\.num_batches_tracked$|^data_preprocessor\.|\.relative_position_index$"
 _CLASSES_IN_META = ("meta.dataset_meta.classes", "meta.dataset_meta.CLASSES", "meta.CLASSES")

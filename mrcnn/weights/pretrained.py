@@ -22,7 +22,7 @@ from mrcnn.weights.download import local_file
 from mrcnn.weights.name_map import Converted
 from mrcnn.weights.network import Network
 from mrcnn.weights.open_file import FileContents, read_arrays
-from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.reading import reading
 from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
 from mrcnn.weights.vit_imagenet import is_vit

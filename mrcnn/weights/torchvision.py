@@ -23,7 +23,7 @@ from mrcnn.weights.name_map import (
     refuse_unsupported,
 )
 from mrcnn.weights.network import Network
-from mrcnn.weights.profile import TORCHVISION, TORCHVISION_V2
+from mrcnn.weights.profiles import TORCHVISION, TORCHVISION_V2
 from mrcnn.weights.report import WeightsError
 
 _IGNORED = r"\.num_batches_tracked$"

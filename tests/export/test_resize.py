@@ -9,7 +9,7 @@ import tensorflow as tf
 from mrcnn.export.resize import canvas_padding, resize_image, resized_shape
 from mrcnn.ops import resize as host
 from mrcnn.preprocessing import InputConfig, preprocess
-from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.profiles import PROFILES
 
 spec = tf.TensorSpec([], tf.int32)
 in_graph = tf.function(resize_image, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8), spec, spec])

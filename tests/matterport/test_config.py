@@ -8,7 +8,7 @@ import pytest
 from mrcnn import recipes
 from mrcnn.config import Config
 from mrcnn.matterport import native_config
-from mrcnn.weights.profile import MATTERPORT
+from mrcnn.weights.profiles import MATTERPORT
 from tests.modeling import backbone_functions
 
 

@@ -23,6 +23,7 @@ from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import MergeCells, PadToMultiple, SwinConfig, WindowAttention
+from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.drop_path import DropPath
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
@@ -32,6 +33,7 @@ from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.heads.mlp_mask import MLPMaskHeadConfig
 from mrcnn.modeling.layers import ConvNorm, ConvStack
 from mrcnn.modeling.losses.base import MaskLoss
+from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
 from mrcnn.modeling.necks.pass_through import PassThroughConfig
 from mrcnn.modeling.non_local import NonLocalBlock, NonLocalConfig
@@ -425,9 +427,10 @@ NAMED: dict[tuple[str, str], Any] = {
     ("MaskRCNNConfig", "roi_stage"): Res5Config(),
     ("KeypointHeadConfig", "non_local"): NonLocalConfig(scaled=True),
     ("ResNetConfig", "non_local"): NonLocalConfig(reduction=4),
+    ("ResNetConfig", "deformable"): DeformableConfig(modulated=True),
 }
 # A cascade refines one box for all classes, whatever its config says; PointRend has a mask of each class; a ConvNeXt
-# and a Swin have layer norms.
+# and transformers have layer norms; rotated anchors have no choices that reproduce other programs' aligned ones.
 FIXED = {
     ("CascadeBoxHeadConfig", "class_agnostic"),
     ("CascadeBoxHeadConfig", "train_on_pred_boxes"),
@@ -435,9 +438,16 @@ FIXED = {
     ("PointRendMaskHeadConfig", "class_agnostic"),
     ("ConvNeXtConfig", "norm"),
     ("SwinConfig", "norm"),
+    ("ViTConfig", "norm"),
+    ("MViTConfig", "norm"),
+    *(("RotatedAnchorConfig", name) for name in ("order", "rounding", "stride", "end_offset")),
+    *(("RotatedRPNConfig", name) for name in ("allowed_border", "match_edges")),
 }
-# How a config is made that has no defaults.
+# How a config is made that has no defaults, or whose fields differ from them together only.
 ORDINARY: dict[str, Callable[[], BaseConfig]] = {
+    "MaskRCNNConfig": lambda: MaskRCNNConfig(
+        semantic_head=SemanticHeadConfig(), stuff_names=("grass",), stuff_category_ids=(7,)
+    ),
     "CallableConfig": lambda: CallableConfig(one_map),
     "KerasHubConfig": lambda: KerasHubConfig(network="{}"),
 }

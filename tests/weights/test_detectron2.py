@@ -11,7 +11,7 @@ from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import detectron, detectron2, matterport, torchvision
 from mrcnn.weights.open_file import read_arrays
-from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.report import WeightsError
 from tests.reference.containers import write_torch_zip
 from tests.reference.state_dicts import Shape, golden_shapes, narrow

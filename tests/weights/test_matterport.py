@@ -8,7 +8,7 @@ import pytest
 
 from mrcnn.weights import matterport
 from mrcnn.weights.network import Network
-from mrcnn.weights.profile import MATTERPORT
+from mrcnn.weights.profiles import MATTERPORT
 from mrcnn.weights.report import WeightsError
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "data" / "mp_mask_r50.npz"

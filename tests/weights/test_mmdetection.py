@@ -10,7 +10,7 @@ from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import detectron, detectron2, matterport, mmdetection, torchvision
 from mrcnn.weights.coco_classes import CATEGORIES
 from mrcnn.weights.open_file import read_arrays
-from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.report import WeightsError
 from tests.conftest import ASSETS
 from tests.golden.case import Golden

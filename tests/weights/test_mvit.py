@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mrcnn.weights import detectron2, mvit
-from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.report import WeightsError
 from tests.reference.state_dicts import Shape, golden_shapes
 

@@ -7,7 +7,7 @@ import pytest
 
 from mrcnn.modeling.heads.point_rend import PointRendMaskHeadConfig
 from mrcnn.weights import detectron2
-from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.report import WeightsError
 from tests.reference.state_dicts import Shape, golden_shapes
 

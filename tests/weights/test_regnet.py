@@ -6,7 +6,7 @@ import pytest
 
 from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.weights import detectron2, regnet
-from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.report import WeightsError, named_variables
 from tests.reference.state_dicts import Shape, golden_shapes
 

@@ -8,7 +8,7 @@ import pytest
 
 from mrcnn.weights import detectron, detectron2, matterport, torchvision
 from mrcnn.weights.open_file import read_arrays
-from mrcnn.weights.profile import TORCHVISION
+from mrcnn.weights.profiles import TORCHVISION
 from mrcnn.weights.report import WeightsError
 from tests.reference.containers import write_torch_legacy, write_torch_zip
 from tests.reference.state_dicts import Shape, golden_shapes, narrow

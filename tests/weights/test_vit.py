@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrcnn.weights import detectron2, vit
-from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.report import WeightsError
 from tests.reference.state_dicts import Shape, golden_shapes
 

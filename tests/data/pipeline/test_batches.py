@@ -16,7 +16,7 @@ from mrcnn.modeling.input import content_window
 from mrcnn.ops.rotated_boxes import rotated_bounds
 from mrcnn.preprocessing import InputConfig, preprocess
 from mrcnn.structures.records import Annotation
-from mrcnn.weights.profile import PROFILES
+from mrcnn.weights.profiles import PROFILES
 from tests.data.pipeline.rectangles import CROP, INPUT, SMALL, Rectangles, arrays
 
 NOT_AUGMENTED = DataConfig(flip_horizontal=0.0)

@@ -34,6 +34,7 @@ def test_every_family_makes_a_model_of_a_pyramid(family):
 
 def test_what_arrays_say_lies_over_what_the_family_fixes():
     overrides = {**LEAST, "mask_head.class_agnostic": True, "box_head.num_stages": 3, "backbone.depth": 101}
+    overrides["box_head.class_agnostic"] = True  # as every cascade is
     config = DETECTRON2.model_config(overrides)
     assert isinstance(config.box_head, CascadeBoxHeadConfig) and config.backbone.depth == 101
     (mask,) = config.heads

@@ -23,7 +23,7 @@ from tests.data.formats.sample_sets import iou, masks
 
 NUTS = Path(__file__).parents[2] / "assets/nuts3/annotations.json"
 WRITABLE = [
-    "coco", "cvat", "geojson", "instance_map", "label_studio", "labelme",
+    "coco", "coco_panoptic", "cvat", "geojson", "instance_map", "label_studio", "labelme",
     "lvis", "object_masks", "tfrecord", "voc", "yolo",
 ]  # fmt: skip
 
@@ -136,7 +136,7 @@ def test_nothing_is_replaced_and_strict_writes_nothing(tmp_path: Path) -> None:
     assert not data.save(tmp_path / "out", "coco", strict=True).losses
     with pytest.raises(DataError, match="out: is there already"):
         data.save(tmp_path / "out", "coco")
-    with pytest.raises(DataError, match="cityscapes can be read only; formats that can be written: coco, cvat"):
+    with pytest.raises(DataError, match="cityscapes can be read only; formats that can be written: coco, coco_panoptic"):
         data.save(tmp_path / "other", "cityscapes")
     with pytest.raises(DataError, match="task='box'"):
         data.save(tmp_path / "other", "yolo", task="box")

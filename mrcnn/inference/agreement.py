@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from mrcnn.modeling.precision import is_unchecked, mark_checked, precision_of, set_precision
+from mrcnn.structures.boxes import box_iou
 
 _log = logging.getLogger(__name__)
 
@@ -97,11 +98,6 @@ def _matched(own: dict[str, np.ndarray], other: dict[str, np.ndarray], image: in
     """bool[n] of the confident detections of an image: whether the other side has them."""
     confident = own["valid"][image] & (own["scores"][image] >= CONFIDENT)
     boxes, others = own["boxes"][image][confident], other["boxes"][image]
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    common = np.prod(np.maximum(high - low, 0), axis=-1)
-    areas = [np.prod(b[:, 2:] - b[:, :2], axis=-1) for b in (boxes, others)]
-    iou = common / np.maximum(areas[0][:, None] + areas[1] - common, 1e-9)
     same = own["class_ids"][image][confident][:, None] == other["class_ids"][image]
     near = np.abs(own["scores"][image][confident][:, None] - other["scores"][image]) <= SAME_SCORE
-    return ((iou >= SAME_BOX) & same & near & other["valid"][image]).any(axis=1)
+    return ((box_iou(boxes, others) >= SAME_BOX) & same & near & other["valid"][image]).any(axis=1)

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from mrcnn.errors import InputError
+from mrcnn.structures.boxes import box_iou
 from mrcnn.structures.instances import Instances
 
 
@@ -85,13 +86,9 @@ class Tracker:
         if not self._tracks or not len(boxes):
             return []
         last = np.stack([track.box for track in self._tracks])
-        low = np.maximum(last[:, None, :2], boxes[None, :, :2])
-        high = np.minimum(last[:, None, 2:], boxes[None, :, 2:])
-        common = np.clip(high - low, 0, None).prod(axis=2)
-        areas = [(b[:, 2:] - b[:, :2]).prod(axis=1) for b in (last, boxes)]
-        iou = common / np.maximum(areas[0][:, None] + areas[1] - common, 1e-9)
+        iou = box_iou(last, boxes)
         same = np.array([track.class_id for track in self._tracks])[:, None] == np.array(classes)
-        iou[~same | (common <= 0)] = -1.0
+        iou[~same | (iou <= 0)] = -1.0
         order = np.argsort(-iou, axis=None, kind="stable")
         enough = order[iou.ravel()[order] >= self._min_iou]
         return [(int(k) // len(boxes), int(k) % len(boxes)) for k in enough]

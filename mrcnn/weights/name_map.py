@@ -36,6 +36,20 @@ def leaf_of(theirs: str, is_norm: bool) -> str | None:
     return (_NORM_LEAVES if is_norm else _LEAVES).get(theirs)
 
 
+Rows = tuple[tuple[str, Callable[[re.Match[str]], str], Mapping[str, str]], ...]
+"""Pattern of a module's name, our layer of a match, our leaf by theirs."""
+
+
+def name_by_rows(rows: Rows, theirs: str) -> str | None:
+    """Our name of an array by the first row that knows its module and its leaf; None: no row does."""
+    module, _, leaf = theirs.rpartition(".")
+    for pattern, layer, leaves in rows:
+        match = re.fullmatch(pattern, module)
+        if match and leaf in leaves:
+            return f"{layer(match)}/{leaves[leaf]}"
+    return None
+
+
 def refuse_unsupported(names: Iterable[str], signs: Iterable[tuple[str, str]], source: str) -> None:
     """Raise WeightsError if a name belongs to a network this package does not have.
 

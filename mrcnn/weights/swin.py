@@ -17,13 +17,15 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from mrcnn.weights.name_map import Rows, name_by_rows
+
 _STAGE = r"(?:stages|layers)\.([0-3])"
 _BLOCK = rf"{_STAGE}\.blocks\.(\d+)"
 _DENSE = {"weight": "kernel", "bias": "bias"}
 _NORM = {"weight": "gamma", "bias": "beta"}
 _ATTENTION = {"qkv": "qkv", "proj": "project"}
 _MLP = {"mlp.fc1": "expand", "mlp.fc2": "project", "ffn.layers.0.0": "expand", "ffn.layers.1": "project"}
-_ROWS: tuple[tuple[str, Callable[[re.Match[str]], str], Mapping[str, str]], ...] = (
+_ROWS: Rows = (
     (r"patch_embed\.proj(?:ection)?", lambda m: "stem_conv", _DENSE),
     (r"patch_embed\.norm", lambda m: "stem_norm", _NORM),
     (rf"{_BLOCK}\.(norm[12])", lambda m: f"{_block(m)}_{m[3]}", _NORM),
@@ -65,12 +67,7 @@ def our_name(theirs: str) -> str | None:
         >>> our_name("stages.0.downsample.norm.bias")
         'stage3_down_norm/beta'
     """
-    module, _, leaf = theirs.rpartition(".")
-    for pattern, layer, leaves in _ROWS:
-        match = re.fullmatch(pattern, module)
-        if match and leaf in leaves:
-            return f"{layer(match)}/{leaves[leaf]}"
-    return None
+    return name_by_rows(_ROWS, theirs)
 
 
 def first_steps(ours: Mapping[str, str]) -> dict[str, Callable[[np.ndarray], np.ndarray]]:

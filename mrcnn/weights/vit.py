@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from mrcnn.modeling.backbones.vit import PATCH
+from mrcnn.weights.name_map import Rows, name_by_rows
 from mrcnn.weights.report import WeightsError
 
 POSITIONS = "backbone/stem_positions/embedding"
@@ -24,7 +25,7 @@ _DENSE = {"weight": "kernel", "bias": "bias"}
 _NORM = {"weight": "gamma", "bias": "beta"}
 _ATTENTION = {"qkv": "qkv", "proj": "project"}
 _MLP = {"fc1": "expand", "fc2": "project"}
-_ROWS: tuple[tuple[str, Callable[[re.Match[str]], str], Mapping[str, str]], ...] = (
+_ROWS: Rows = (
     ("", lambda m: "stem_positions", {"pos_embed": "embedding"}),
     (r"patch_embed\.proj", lambda m: "stem_patches", _DENSE),
     (r"blocks\.(\d+)\.(norm[12])", lambda m: f"{_block(m)}_{m[2]}", _NORM),
@@ -59,12 +60,7 @@ def our_name(theirs: str) -> str | None:
         >>> our_name("pos_embed")
         'stem_positions/embedding'
     """
-    module, _, leaf = theirs.rpartition(".")
-    for pattern, layer, leaves in _ROWS:
-        match = re.fullmatch(pattern, module)
-        if match and leaf in leaves:
-            return f"{layer(match)}/{leaves[leaf]}"
-    return None
+    return name_by_rows(_ROWS, theirs)
 
 
 def positions_on_grid(x: np.ndarray) -> np.ndarray:

@@ -81,8 +81,11 @@ def video(
 def _write_counts(path: Path, class_names: Sequence[str], rows: Sequence[Sequence[int]], fps: float) -> None:
     """A line a frame: its number from 0, its time in seconds, instances of each class."""
     part = path.with_name(f".{path.name}.part")
-    with open(part, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["frame", "seconds", *class_names])
-        table.writerows([number, f"{number / fps:.3f}", *row] for number, row in enumerate(rows))
-    os.replace(part, path)
+    try:
+        with open(part, "w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["frame", "seconds", *class_names])
+            table.writerows([number, f"{number / fps:.3f}", *row] for number, row in enumerate(rows))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from mrcnn.drawing.labels import LONG_SIDE, draw_labels, with_header
 from mrcnn.drawing.shapes import draw_box, draw_keypoints, draw_mask, draw_rotated_box
 from mrcnn.errors import InputError
 from mrcnn.files import atomic_write
+from mrcnn.structures.boxes import box_iou
 from mrcnn.structures.instances import Instances, mask_windows
 
 ImageLike = Union[np.ndarray, Image.Image, str, "os.PathLike[str]"]
@@ -167,11 +168,7 @@ def _like(boxes: np.ndarray, own: np.ndarray, other_boxes: np.ndarray, others: n
     """Own colors, but that of the other side's box wherever the two overlap by half."""
     if not len(boxes) or not len(other_boxes):
         return own
-    low = np.maximum(boxes[:, None, :2], other_boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], other_boxes[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)[:, None] + (other_boxes[:, 2:] - other_boxes[:, :2]).prod(1)
-    overlap = common / np.maximum(areas - common, 1e-6)  # [n, m]
+    overlap = box_iou(boxes, other_boxes)  # [n, m]
     best = overlap.argmax(1)
     return np.where((overlap.max(1) >= 0.5)[:, None], others[best], own)
 

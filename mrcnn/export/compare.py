@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from mrcnn.structures.boxes import box_iou
 from mrcnn.structures.instances import Instances
 
 _SAME_OBJECT = 0.5  # least IoU of the boxes of one object in both results
@@ -130,11 +131,7 @@ def _pairs(here: Instances, there: Instances) -> tuple[np.ndarray, np.ndarray]:
     """Indices i64[n] into both of the same objects: same class, and boxes that no other pair fits better."""
     if not len(here) or not len(there):
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    low = np.maximum(here.boxes[:, None, :2], there.boxes[None, :, :2])
-    high = np.minimum(here.boxes[:, None, 2:], there.boxes[None, :, 2:])
-    overlap = np.prod(np.maximum(high - low, 0.0), axis=-1)
-    area = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1) for boxes in (here.boxes, there.boxes)]
-    iou = overlap / np.maximum(area[0][:, None] + area[1][None] - overlap, 1e-9)
+    iou = box_iou(here.boxes, there.boxes)
     iou[here.class_ids[:, None] != there.class_ids[None]] = 0.0
     pairs = []
     for place in np.argsort(-iou, axis=None, kind="stable"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from mrcnn.structures.tensors import Tensor
@@ -109,14 +111,30 @@ def batched_nms(
     Returns:
         index i32[B, max_outputs] into N, best score first; keep_valid bool[B, max_outputs].
     """
-    inputs = {"boxes": boxes, "scores": scores}
-    if groups is not None:
-        inputs["groups"] = groups
-    if valid is not None:
-        inputs["valid"] = valid
+    return for_each_image(nms, boxes, scores, groups, iou_threshold, max_outputs, score_threshold, valid)
+
+
+def for_each_image(
+    of_one: Callable[..., tuple[Tensor, Tensor]],
+    boxes: Tensor,
+    scores: Tensor,
+    groups: Tensor | None,
+    iou_threshold: float,
+    max_outputs: int,
+    score_threshold: float,
+    valid: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Suppression image by image, whatever the boxes are.
+
+    Args:
+        of_one: of one image; takes what follows, without the batch axis, and gives what `nms` gives.
+        boxes, scores, groups, iou_threshold, max_outputs, score_threshold, valid: see `batched_nms`.
+    """
+    given = {"groups": groups, "valid": valid}
+    inputs = {"boxes": boxes, "scores": scores} | {name: value for name, value in given.items() if value is not None}
 
     def one(x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return nms(
+        return of_one(
             x["boxes"], x["scores"], x.get("groups"), iou_threshold, max_outputs, score_threshold, x.get("valid")
         )
 

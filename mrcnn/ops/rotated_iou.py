@@ -12,7 +12,7 @@ import math
 
 import tensorflow as tf
 
-from mrcnn.ops.nms import usable_entries
+from mrcnn.ops.nms import for_each_image, usable_entries
 from mrcnn.ops.rotated_boxes import rotated_area, rotated_bounds, rotated_corners
 from mrcnn.structures.tensors import Tensor
 
@@ -273,16 +273,7 @@ def batched_rotated_nms(
     Returns:
         index i32[B, max_outputs] into N, best score first; keep_valid bool[B, max_outputs].
     """
-    given = {"groups": groups, "valid": valid}
-    inputs = {"boxes": boxes, "scores": scores} | {name: value for name, value in given.items() if value is not None}
-
-    def one(x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        return rotated_nms(
-            x["boxes"], x["scores"], x.get("groups"), iou_threshold, max_outputs, score_threshold, x.get("valid")
-        )
-
-    signature = (tf.TensorSpec([max_outputs], tf.int32), tf.TensorSpec([max_outputs], tf.bool))
-    return tf.map_fn(one, inputs, fn_output_signature=signature)
+    return for_each_image(rotated_nms, boxes, scores, groups, iou_threshold, max_outputs, score_threshold, valid)
 
 
 def _overlaps_above(boxes: Tensor, threshold: float) -> Tensor:

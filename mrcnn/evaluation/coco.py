@@ -25,10 +25,11 @@ from mrcnn.evaluation.result import EvaluationResult
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.records import Annotation, ImageRecord
 
-KINDS = {"box": "bbox", "mask": "segm", "keypoints": "keypoints", "boundary": "boundary"}
-"""Our name of each kind of evaluation -> pycocotools' iouType. Both are accepted wherever a kind is asked for."""
 ROTATED = "rotated"
-"""The kind of evaluation that pycocotools does not have: as "box", with the overlap of rotated boxes."""
+KINDS = {"box": "bbox", "mask": "segm", "keypoints": "keypoints", "boundary": "boundary", ROTATED: ROTATED}
+"""Our name of each kind of evaluation -> pycocotools' iouType. Both are accepted wherever a kind is asked for.
+
+pycocotools has no boundaries and no rotated boxes, which are as "mask" and "box" with another overlap."""
 MAX_DETS = (1, 10, 100)
 KEYPOINT_MAX_DETS = (20,)
 COCO_JOINTS = 17
@@ -74,7 +75,7 @@ class CocoMetric(Metric):
         self.category_ids = tuple(category_ids) if category_ids else tuple(range(1, len(self.class_names) + 1))
         if len(self.category_ids) != len(self.class_names):
             raise InputError(f"{len(self.class_names)} class names but {len(self.category_ids)} category ids")
-        self.kinds = None if kinds is None else tuple(k if k == ROTATED else find_kind(k) for k in kinds)
+        self.kinds = None if kinds is None else tuple(find_kind(k) for k in kinds)
         self.max_dets = check_max_dets(max_dets)
         self.keypoint_sigmas = keypoint_sigmas
         self._images: dict[int | str, tuple[int, int]] = {}
@@ -157,7 +158,7 @@ class CocoMetric(Metric):
         from mrcnn.evaluation import coco_eval  # imports pycocotools
 
         ground_truth, results = self._coco_form()
-        kinds = self.kinds if self.kinds is not None else [k for k in (*KINDS, ROTATED) if k in self._seen]
+        kinds = self.kinds if self.kinds is not None else [k for k in KINDS if k in self._seen]
         labels = distinct_labels(self.class_names, self.category_ids)
         places = self._class_places()
         per_class: dict[str, dict[str, Any]] = {}
@@ -171,7 +172,7 @@ class CocoMetric(Metric):
         curves: dict[str, dict[str, Any]] = {}
         for kind in kinds:
             evaluation = coco_eval.run(
-                ground_truth, results, KINDS.get(kind, ROTATED), self._kind_max_dets(kind), self._sigmas(kind)
+                ground_truth, results, KINDS[kind], self._kind_max_dets(kind), self._sigmas(kind)
             )
             numbers |= {f"{kind}/{k}": v for k, v in coco_eval.summary(evaluation, kind).items()}
             by_class = {

@@ -26,7 +26,7 @@ from mrcnn.evaluation.coco import (
 from mrcnn.text import printable
 
 _MAX_PIXELS = 2**32 - 1  # run lengths of pycocotools have 32 bits
-_REQUIRED = {"box": "bbox", "mask": "segmentation", "keypoints": "keypoints"}
+_REQUIRED = {"box": "bbox", "mask": "segmentation", "keypoints": "keypoints", "rotated": "rotated_bbox"}
 logger = logging.getLogger("mrcnn")
 
 
@@ -43,7 +43,9 @@ def evaluate_coco_files(
     Args:
         annotations: path of an instances or keypoints JSON, or its content.
         results: path of a results JSON, or its content. Empty: allowed, all numbers are 0.
-        kind: "box", "mask", "keypoints" (or pycocotools' "bbox", "segm") or "boundary", boundary AP.
+        kind: "box", "mask", "keypoints" (or pycocotools' "bbox", "segm"), "boundary", boundary AP, or "rotated", the overlap
+            of rotated boxes: `rotated_bbox` [center x, center y, width, height, degrees counterclockwise] of results and
+            annotations; of annotations without, the rectangle of least area around the mask.
         max_dets: cuts of detections an image and class, default COCO's (1, 10, 100), for keypoints (20,).
         keypoint_sigmas: f[J], for other joints than COCO's 17.
 
@@ -171,6 +173,8 @@ class _Reader:
                 "keypoints": joints,
                 "num_keypoints": count if isinstance(count, int) else sum(v > 0 for v in joints[2::3]),
             }
+        if self.kind == "rotated" and entry.get("rotated_bbox") is not None:
+            annotation["rotated_bbox"] = self._box(entry, where, "rotated_bbox")
         image_id = as_id(entry["image_id"])
         if entry.get("segmentation") and (self._sizes[image_id] is not None or self.kind == "mask"):
             annotation["segmentation"] = self._rle(entry["segmentation"], image_id, where)
@@ -185,8 +189,9 @@ class _Reader:
     def _fields(self, result: dict[str, Any], where: str) -> dict[str, Any]:
         image_id = as_id(result["image_id"])
         fields: dict[str, Any] = {"image_id": self._image_ids[image_id]}
-        if self.kind == "box":
-            return {**fields, "bbox": self._box(result, where)}
+        if self.kind in ("box", "rotated"):
+            name = _REQUIRED[self.kind]
+            return {**fields, name: self._box(result, where, name)}
         if self.kind == "keypoints":
             return {**fields, "keypoints": self._keypoints(result["keypoints"], where)}
         return {**fields, "segmentation": self._rle(result["segmentation"], image_id, where)}
@@ -215,10 +220,10 @@ class _Reader:
         return [float(v) for v in value]
 
     @staticmethod
-    def _box(entry: Mapping[str, Any], where: str) -> list[float]:
-        box = entry["bbox"]
-        if not isinstance(box, list) or len(box) != 4 or any(as_number(v) is None for v in box):
-            raise DataError(f"{where}: bbox {short(box)} is not four finite numbers")
+    def _box(entry: Mapping[str, Any], where: str, name: str = "bbox") -> list[float]:
+        box, (count, word) = entry[name], {"bbox": (4, "four"), "rotated_bbox": (5, "five")}[name]
+        if not isinstance(box, list) or len(box) != count or any(as_number(v) is None for v in box):
+            raise DataError(f"{where}: {name} {short(box)} is not {word} finite numbers")
         return [float(v) for v in box]
 
     @staticmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcnn.errors import InputError
+from mrcnn.data.errors import DataError
 from mrcnn.evaluation import CocoMetric, evaluate_coco_files
 from mrcnn.evaluation.coco_eval import rotated_bbox
 from mrcnn.evaluation.coco_results import to_coco_results
@@ -87,12 +87,33 @@ def test_boxes_of_objects_without_a_mask() -> None:
     assert numbers_of(objects, one)["rotated/AP"] == pytest.approx(1)
 
 
-def test_results_hold_them_and_files_are_not_evaluated_by_them() -> None:
-    result = to_coco_results(3, answer(BARS[:1], [0.9]))[0]
-    assert result["rotated_bbox"] == [50, 40, 60, 12, 40]
-    empty = {"images": [], "annotations": [], "categories": []}
-    with pytest.raises(InputError, match="kind 'rotated' is not one of box, mask, keypoints"):
-        evaluate_coco_files(empty, [], "rotated")
+def test_files_hold_them_and_give_the_same_numbers() -> None:
+    objects = bars(BARS[:2], rotated_boxes=BARS[:2])
+    found = answer(np.float32([[40, 52, 12, 58, 44], [71, 80, 11, 30, -50]]), [0.9, 0.7])
+    results = to_coco_results(3, found)
+    assert to_coco_results(3, answer(BARS[:1], [0.9]))[0]["rotated_bbox"] == [50, 40, 60, 12, 40]
+    annotations = {
+        "images": [{"id": 3, "height": SHAPE[0], "width": SHAPE[1]}],
+        "categories": [{"id": 1, "name": "bar"}],
+        "annotations": [
+            {"id": i, "image_id": 3, "category_id": 1, "bbox": [0, 0, 1, 1], "rotated_bbox": [x, y, w, h, angle]}
+            for i, (y, x, h, w, angle) in enumerate(BARS[:2].tolist())
+        ],
+    }
+    for annotation, mask in zip(annotations["annotations"], objects.masks, strict=True):
+        annotation["area"] = int(mask.sum())
+    numbers, expected = evaluate_coco_files(annotations, results, "rotated"), numbers_of(objects, found)
+    assert numbers == {name: pytest.approx(expected[f"rotated/{name}"], abs=1e-6) for name in numbers}
+    assert 0.5 < numbers["AP50"] and len(numbers) == 12
+
+    with pytest.raises(DataError, match="result 0 has no 'rotated_bbox'"):
+        evaluate_coco_files(annotations, [{"image_id": 3, "category_id": 1, "score": 1, "bbox": [0, 0, 1, 1]}], "rotated")
+    annotations["annotations"][1]["rotated_bbox"] = [1, 2, 3, 4]
+    with pytest.raises(DataError, match=r"annotation 1: rotated_bbox .* is not five finite numbers"):
+        evaluate_coco_files(annotations, results, "rotated")
+
+
+def test_only_them_where_only_they_are_asked_for() -> None:
     assert set(CocoMetric(["bar"], kinds=["rotated"]).compute()) == {
         f"rotated/{name}"
         for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")

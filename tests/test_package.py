@@ -73,6 +73,7 @@ PUBLIC_NAMES = [
     "inspect_batch",
     "iter_detect",
     "join_workers",
+    "launch_app",
     "list_formats",
     "list_images",
     "load_coco",

@@ -238,6 +238,7 @@ def test_run_time_dependencies_are_ranges_that_cover_what_is_imported():
     assert {distributions.get(name, name) for name in outside} <= declared | {
         "IPython",
         "albumentations",
+        "gradio",
         "imgaug",
         "huggingface_hub",
         "keras_hub",

@@ -47,7 +47,9 @@ def draw_view(view: View, class_names: Sequence[str], layers: Sequence[str] = LA
         class_names=class_names,
         colors=colors[numbers],
         long_side=drawn_side(*view.pixels.shape[:2]),
-        **{layer: layer in layers for layer in LAYERS},
+        masks="masks" in layers,
+        boxes="boxes" in layers,
+        labels="labels" in layers,
     )
 
 

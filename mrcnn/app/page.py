@@ -145,11 +145,11 @@ class Page:
         if actions.files:
             self._on(blocks.load, lambda s: actions.go_to(s, 0) if s.view is None else s, **once)
 
-        def select(state: Session, drawn: Sequence[str], event: gr.SelectData) -> list[Any]:
+        def select(state: Session, drawn: Sequence[str], event: Any) -> list[Any]:
             x, y = event.index
             return self._shown(_on_view(state, lambda view: _selected(view, float(x), float(y))), drawn)
 
-        select.__annotations__["event"] = gr.SelectData  # the name is of this call; gradio looks it up in the module
+        select.__annotations__["event"] = gr.SelectData  # by which gradio knows what to pass
         self._image.select(select, [session, layers], self._outputs, show_progress="hidden", api_visibility="private")
         self._save.click(self._saved, [session, self._format], [self._file, self._status], api_visibility="private")
 

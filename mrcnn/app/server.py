@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def _import_gradio() -> Any:
 
 
 @contextlib.contextmanager
-def _environment(**values: str) -> Any:
+def _environment(**values: str) -> Iterator[None]:
     """Variables of the environment, as they were before afterwards."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

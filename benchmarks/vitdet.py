@@ -15,6 +15,7 @@ the fastest way to write attention counts (see vit_block.py). "mean" is of the m
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import pickle
 import re
@@ -95,7 +96,7 @@ def ours(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]
             seconds, cpu = time.perf_counter() - begin[0], time.process_time() - begin[1]
             return {"seconds": seconds, "cpu": cpu, "note": f"{len(result)} detections"}
     else:
-        mrcnn.set_precision(model, precision or "float32")
+        mrcnn.set_precision(model, "bfloat16" if precision else "float32")
         backbone, given = tf.function(model.backbone, autograph=False), tf.constant(normalized())
 
         def run() -> harness.Answer:
@@ -158,7 +159,7 @@ def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
     with torch.inference_mode():
         for block in (blocks[0], blocks[-1]):
             side = (len(block["attention/rows"]) + 1) // 2
-            ways[side] = vit_block.fastest(lambda way, b=block, s=side: vit_block.torch_block(b, way, s, x))
+            ways[side] = vit_block.fastest(functools.partial(vit_block.torch_block, block, side=side, x=x))
 
     def run() -> harness.Answer:
         begin = time.perf_counter(), time.process_time()

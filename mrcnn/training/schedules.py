@@ -173,5 +173,5 @@ def make_optimizer(config: TrainConfig, global_batch: int, total_steps: int) -> 
         return SGDWithL2(schedule, momentum=config.momentum, l2=decay, **common)
     optimizer = AdamW(schedule, weight_decay=config.weight_decay, **common)
     # "embedding": absolute positions. Ref: ViTDet, arXiv 2203.16527, appendix A.2
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", "^embedding$"])
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", r"^embedding\b"])
     return optimizer

@@ -34,7 +34,7 @@ def test_several_levels_of_equal_channels() -> None:
     "levels, message",
     [
         (("c4", "p6"), r"neck\.levels and backbone: p6; the backbone has c2, c3, c4, c5"),
-        ((), r"neck\.levels: empty"),
+        ((), r"neck\.levels and backbone: empty"),
         (("c3", "c4"), r"equal channels, got c3 6, c4 8"),
     ],
 )

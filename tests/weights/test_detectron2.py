@@ -256,7 +256,7 @@ def test_a_tensor_mask_is_no_retinanet() -> None:
         detectron2.describe({name: Shape(1) for name in ("backbone.fpn_lateral3.weight", *names)})
 
 
-def test_what_cannot_be_told_from_a_plain_network_is_said() -> None:
+def test_what_arrays_do_not_tell_is_said() -> None:
     """The branches of a TridentNet share their kernels: its arrays are those of a C4 network."""
     network = detectron2.describe(golden_shapes("d2_mask_r50_c4"))
     assert any("TridentNet" in sentence for sentence in network.assumptions)

@@ -11,7 +11,7 @@ from mrcnn.export.compare import compare
 from mrcnn.export.served_check import pixel_inputs, served_instances
 from tests.export.conftest import FORMATS
 from tests.export.test_saved_model import answers, expect_same
-from tests.families import BACKBONES, family_config, family_model
+from tests.families import family_config, family_model
 from tests.tiny_model import noise_images
 
 LOADERS = {"onnx": mrcnn.load_onnx, "openvino": mrcnn.load_openvino, "tflite": mrcnn.load_tflite}

@@ -59,6 +59,15 @@ NAMES = (
     "cascade_vitdet_b",
     "cascade_vitdet_l",
     "cascade_vitdet_h",
+    "lvis_mask_rcnn_r50_fpn",
+    "lvis_mask_rcnn_r101_fpn",
+    "lvis_mask_rcnn_x101_32x8d_fpn",
+    "lvis_vitdet_b",
+    "lvis_vitdet_l",
+    "lvis_vitdet_h",
+    "lvis_cascade_vitdet_b",
+    "lvis_cascade_vitdet_l",
+    "lvis_cascade_vitdet_h",
 )
 
 

@@ -53,7 +53,7 @@ def test_every_candidate_is_equally_likely():
 
 
 def test_classes_in_every_mode():
-    """The second class is never drawn, the third is present and stays, though there is no room for it."""
+    """The second class is never drawn, the third is present and stays, though it is one too many."""
     present = np.array([[False, False, True, False], [True, True, True, False], [False] * 4])
     weights = np.array([1.0, 0.0, 2.0, 5.0], np.float32)
     num, seeds = np.array([0, 2, 4], np.int32), np.array([[1, 2], [1, 3], [1, 4]], np.int32)

@@ -57,9 +57,9 @@ def federated_classes(class_ids, counts, num, power, uniforms):
     Each class waits -log(u) / weight, an exponential time of its own; the next one drawn is the one that waits least.
     """
     counted = {k for k in class_ids if k > 0}
-    room = num - len(set(class_ids))  # background is one of them
+    left = num - len(set(class_ids))  # background is one of them
     waits = {k: -math.log(u) / n**power for k, (n, u) in enumerate(zip(counts, uniforms, strict=True), 1) if n > 0}
-    while room > 0 and waits.keys() - counted:
+    while left > 0 and waits.keys() - counted:
         counted.add(min(waits.keys() - counted, key=waits.get))
-        room -= 1
+        left -= 1
     return counted

@@ -46,7 +46,7 @@ def vitdet_lvis(size: Literal["b", "l", "h"], is_cascade: bool = False) -> Recip
     head = dataclasses.replace(
         model.box_head, activation="sigmoid", class_loss=loss, max_detections=300, score_threshold=0.02
     )
-    backbone = dataclasses.replace(model.backbone, drop_path=0.4) if size == "h" else model.backbone
+    backbone = model.backbone.override({"drop_path": 0.4}) if size == "h" else model.backbone
     train = dataclasses.replace(recipe.train, images=_VITDET_IMAGES, learning_rate=_VITDET_RATES[size])
     return dataclasses.replace(recipe, model=dataclasses.replace(model, backbone=backbone, box_head=head), train=train)
 

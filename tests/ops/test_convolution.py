@@ -183,9 +183,9 @@ def test_pointwise_in_half_precision_has_the_gradients_of_float32(stride: int) -
             tape.watch([inputs, kernel])
             y = conv2d(inputs, kernel, stride)
             total = tf.reduce_sum(tf.cast(y, tf.float32) * np.arange(1, 4, dtype=np.float32))
-        found = [y, *tape.gradient(total, [inputs, kernel])]
-        assert all(g.dtype == dtype for g in found)
-        return [tf.cast(g, tf.float32).numpy() for g in found]
+        results = [y, *tape.gradient(total, [inputs, kernel])]
+        assert all(g.dtype == dtype for g in results)
+        return [tf.cast(g, tf.float32).numpy() for g in results]
 
     for half, full in zip(gradients("bfloat16"), gradients("float32"), strict=True):
         np.testing.assert_allclose(half, full, rtol=0.03, atol=0.1)

@@ -49,7 +49,7 @@ def ours(precision: str, case: str, options: argparse.Namespace) -> Callable[[],
     return run
 
 
-def build(case: str, precision: str) -> tuple[Any, dict[str, Any]]:
+def build(case: str, precision: Any) -> tuple[Any, dict[str, Any]]:
     """Our model, ready to train, and a batch."""
     import tensorflow as tf
 

@@ -440,9 +440,11 @@ NAMED: dict[tuple[str, str], Any] = {
     ("ResNetConfig", "non_local"): NonLocalConfig(reduction=4),
     ("ResNetConfig", "deformable"): DeformableConfig(modulated=True),
 }
-# A cascade refines one box for all classes, whatever its config says; PointRend has a mask of each class; a ConvNeXt
+# A box head's activation goes with its class loss (tests/modeling/losses/test_sigmoid.py has both changed). A cascade
+# refines one box for all classes, whatever its config says; PointRend has a mask of each class; a ConvNeXt
 # and transformers have layer norms; rotated anchors have no choices that reproduce other programs' aligned ones.
 FIXED = {
+    *((f"{kind}BoxHeadConfig", "activation") for kind in ("", "Cascade", "Rotated")),
     ("CascadeBoxHeadConfig", "class_agnostic"),
     ("CascadeBoxHeadConfig", "train_on_pred_boxes"),
     ("PointRendMaskHeadConfig", "activation"),

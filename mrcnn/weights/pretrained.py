@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.base_config import ConfigError
+from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.modeling.precision import Precision, set_precision
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, mmdetection, torchvision
@@ -164,7 +165,7 @@ def load_pretrained(
         unused: tuple[str, ...] = ()
     else:
         network = foreign.network
-        config = PROFILES[network.family].model_config(network.overrides)
+        config = _config_of(network, path)
         names, ids, arrays, unused = network.class_names, network.category_ids, foreign.arrays, foreign.arrays.unused
     in_file = config.num_classes
     config = config.override(changes | ({} if num_classes is None else {"num_classes": num_classes}))
@@ -190,6 +191,14 @@ def load_pretrained(
     if precision != "float32":
         set_precision(model, precision)
     return model
+
+
+def _config_of(network: Network, path: str | os.PathLike[str]) -> MaskRCNNConfig:
+    """The config of a model of a network; sizes that no model here has are the file's fault, which is named."""
+    try:
+        return PROFILES[network.family].model_config(network.overrides)
+    except ConfigError as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def _allowed_values(arrays: Mapping[str, Any], more_classes: float) -> int:

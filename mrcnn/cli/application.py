@@ -20,6 +20,7 @@ from mrcnn.cli import (
     download,
     evaluate,
     export,
+    labels,
     machine,
     push,
     recipes,
@@ -120,6 +121,7 @@ for _command in (
     video.video,
     export.export,
     data.inspect,
+    labels.propose,
     weights.convert,
     weights.weights,
     download.download,
@@ -127,6 +129,7 @@ for _command in (
 ):
     app.command(no_args_is_help=True)(_command)
 app.add_typer(datasets.commands, name="data")
+app.command("serve-labels", no_args_is_help=True)(labels.serve_labels)
 app.command()(recipes.recipes)
 app.command("build-ops")(machine.build_ops)
 app.command()(machine.doctor)

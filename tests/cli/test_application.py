@@ -13,6 +13,8 @@ COMMANDS = {
     "detect": ["--model", "--out", "IMAGE|DIR|GLOB", "--tile", "--augment", "--threads"],
     "video": ["IN", "OUT", "--model", "--score", "--batch-size", "--threads"],
     "export": ["--model", "--out"],
+    "propose": ["--model", "--data", "--budget", "--labeled", "--out", "--save-as"],
+    "serve-labels": ["--model", "--port", "--host", "--files", "--label-studio-url"],
     "inspect": ["--data", "--images", "--out"],
     "convert": ["FILE", "OUT", "--half"],
     "weights": ["FILE", "--recipe"],

@@ -20,7 +20,7 @@ from typing import Any
 
 from mrcnn.errors import InputError, MrcnnError
 from mrcnn.inference import SCORE_THRESHOLD, detect
-from mrcnn.labeling.label_config import read_label_config
+from mrcnn.labeling.label_config import LabelConfig, read_label_config
 from mrcnn.labeling.predictions import task_prediction
 from mrcnn.labeling.task_images import MAX_BYTES, TaskImages
 from mrcnn.text import printable
@@ -168,17 +168,28 @@ class LabelServer:
         tasks = request.get("tasks")
         if not isinstance(tasks, list) or len(tasks) > _MAX_TASKS:
             raise InputError(f'"tasks" is {_shown(tasks)}, expected a list of up to {_MAX_TASKS}')
-        results = []
+        results: list[Any] = []
+        errors: list[MrcnnError] = []
         for number, task in enumerate(tasks):
-            data = task.get("data") if isinstance(task, dict) else None
-            address = data.get(config.key) if isinstance(data, dict) else None
-            if not isinstance(address, str) or not address:
-                raise InputError(f"task {number}: data.{config.key} is {_shown(address)}, expected an image's address")
-            pixels = self._images.read(address)
-            with self._one_at_a_time:
-                (instances,) = detect(self._model, pixels, score_threshold=self._score)
-            results.append(task_prediction(instances, self._class_names, config, self._version, self._tolerance))
+            try:
+                results.append(self._predict_task(number, task, config))
+            except MrcnnError as error:
+                self._log(f"task {number}: {printable(error)}")
+                errors.append(error)
+                results.append([])  # no prediction: one bad image costs the others nothing
+        if tasks and len(errors) == len(tasks):
+            raise errors[0]
         return {"results": results}
+
+    def _predict_task(self, number: int, task: Any, config: LabelConfig) -> dict[str, Any]:
+        data = task.get("data") if isinstance(task, dict) else None
+        address = data.get(config.key) if isinstance(data, dict) else None
+        if not isinstance(address, str) or not address:
+            raise InputError(f"task {number}: data.{config.key} is {_shown(address)}, expected an image's address")
+        pixels = self._images.read(address)
+        with self._one_at_a_time:
+            (instances,) = detect(self._model, pixels, score_threshold=self._score)
+        return task_prediction(instances, self._class_names, config, self._version, self._tolerance)
 
     def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
         served = self

@@ -135,7 +135,7 @@ class TaskImages:
             return {"Authorization": f"Token {key}"}
         import requests
 
-        exchange = f"{self.url.rstrip('/')}/api/token/refresh"
+        exchange = f"{self.url.rstrip('/')}/api/token/refresh/"
         try:
             answer = requests.post(exchange, json={"refresh": key}, timeout=_TIMEOUT, allow_redirects=False)
             token = answer.json()["access"] if answer.ok else None

@@ -68,6 +68,13 @@ def test_predictions(server: LabelServer) -> None:
     assert second == {"model_version": "mrcnn", "result": []}
 
 
+def test_one_bad_image_costs_the_others_nothing(server: LabelServer, lines: list[str]) -> None:
+    tasks = [{"data": {"image": address}} for address in ("data:x", embedded(image(64, 128)))]
+    answer = post(server, "/predict", {"tasks": tasks, "label_config": CONFIG})
+    assert answer.json()["results"] == [[], {"model_version": "mrcnn", "result": []}]
+    assert any(line.startswith("task 0: data:x: expected") for line in lines)
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

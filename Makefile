@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo label-studio test slow lint format notebooks bench docs house ops clean
+.PHONY: help demo test slow lint format notebooks bench docs house ops clean
 
 help:
 	@echo "make demo       find nuclei with the shipped model, fine-tune on nuts, export; writes demo_out/"
@@ -20,7 +20,6 @@ help:
 	@echo "make bench      benchmarks; writes bench_out/*.json"
 	@echo "make docs       build the documentation site into site/"
 	@echo "make house      draw docs/images/house.svg, the layers and what imports what"
-	@echo "make label-studio  test against a real Label Studio, installed into .label_studio"
 	@echo "make ops        build the RoIAlign op (optional, needs a C++ compiler) into the user's cache"
 	@echo "make clean      remove what these targets wrote, the environment included"
 
@@ -65,14 +64,6 @@ docs: $(VENV)/.installed-dev
 house: $(VENV)/.installed-dev
 	$(BIN)/python docs/house.py
 
-# An environment of its own: Label Studio pins more than a hundred packages.
-label-studio: $(VENV)/.installed-dev | .label_studio/bin/label-studio
-	LABEL_STUDIO=.label_studio/bin/label-studio $(BIN)/python -m pytest -q -m slow tests/labeling/test_label_studio.py
-
-.label_studio/bin/label-studio: | $(BIN)/python
-	$(PYTHON) -m venv .label_studio
-	.label_studio/bin/python -m pip install --quiet --disable-pip-version-check label-studio
-
 ops: $(VENV)/.installed
 	$(BIN)/python -m mrcnn.native.build
 
@@ -90,4 +81,4 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) .label_studio demo_out bench_out site build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache
+	rm -rf $(VENV) demo_out bench_out site build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .mypy_cache

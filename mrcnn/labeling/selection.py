@@ -56,13 +56,18 @@ class ImageSelection:
     random_radius: float
 
     def __str__(self) -> str:
-        rows = [("", "proposed", "random"), ("images", str(len(self.chosen)), str(len(self.random)))]
-        for label, value in (
-            ("mean uncertainty", lambda c: np.mean([one.uncertainty for one in c])),
-            ("expected objects", lambda c: np.sum([one.num_objects for one in c])),
-        ):
-            rows.append((label, f"{value(self.chosen):.2f}", f"{value(self.random):.2f}"))
-        rows.append(("farthest image", f"{self.chosen_radius:.2f}", f"{self.random_radius:.2f}"))
+        sides = (self.chosen, self.chosen_radius), (self.random, self.random_radius)
+        columns = [
+            (
+                str(len(choices)),
+                f"{sum(one.uncertainty for one in choices) / max(len(choices), 1):.2f}",
+                f"{sum(one.num_objects for one in choices):.2f}",
+                f"{radius:.2f}",
+            )
+            for choices, radius in sides
+        ]
+        names = ("images", "mean uncertainty", "expected objects", "farthest image")
+        rows = [("", "proposed", "random"), *zip(names, *columns, strict=True)]
         return "\n".join(f"{name:<16}  {a:>8}  {b:>8}" for name, a, b in rows)
 
 

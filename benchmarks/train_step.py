@@ -61,7 +61,7 @@ def ours(precision: Any, case: str, options: argparse.Namespace) -> Callable[[],
     return run
 
 
-def build(case: str, precision: str) -> tuple[Any, dict[str, Any]]:
+def build(case: str, precision: Any) -> tuple[Any, dict[str, Any]]:
     """Our model, ready to train, and a batch."""
     import keras
     import tensorflow as tf

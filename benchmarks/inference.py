@@ -164,7 +164,8 @@ def ours(engine: str, case: str, options: argparse.Namespace) -> Callable[[], ha
     if engine not in ("plain", "openvino"):
         model = mrcnn.fold_batch_norm(model)
     if engine.startswith(("bfloat16", "float16")):
-        mrcnn.set_precision(model, engine.removesuffix(", XLA"))
+        precision: Any = engine.removesuffix(", XLA")
+        mrcnn.set_precision(model, precision)
     if engine == "frozen":
         model = Frozen(model)
     shape, batch, _ = parse(case)

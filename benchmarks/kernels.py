@@ -55,7 +55,7 @@ def prepare(case: str, side: int) -> Compute:
         inputs = [normal(BATCH, side, side, CHANNELS)]
 
         def forward(method: str, tensors: list[Any]) -> Any:
-            return rotated_roi_align(*tensors, turned, 4, 7, 2, method="op" if method == "op" else "sparse")
+            return rotated_roi_align(tensors[0], turned, 4, 7, 2, method="op" if method == "op" else "sparse")
 
     else:
         inputs = [
@@ -66,7 +66,8 @@ def prepare(case: str, side: int) -> Compute:
         ]
 
         def forward(method: str, tensors: list[Any]) -> Any:
-            return deformable_conv2d(*tensors, method="op" if method == "op" else "gather")
+            features, offsets, kernel, mask = tensors
+            return deformable_conv2d(features, offsets, kernel, mask, method="op" if method == "op" else "gather")
 
     @tf.function(autograph=False)
     def compute(method: str) -> list[Any]:

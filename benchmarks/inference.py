@@ -247,25 +247,33 @@ def count_flops(graph: Any) -> float:
             total += 2.0 * shapes[2].num_elements() * shapes[1][:3].num_elements()
         elif op.type == "MatMul":
             total += 2.0 * op.outputs[0].shape.num_elements() * shapes[0][0 if op.get_attr("transpose_a") else 1]
+        elif op.type == "BatchMatMulV2":
+            total += 2.0 * op.outputs[0].shape.num_elements() * shapes[0][-2 if op.get_attr("adj_x") else -1]
+        elif op.type.endswith("PartitionedCall"):
+            total += count_flops(graph._get_function(op.get_attr("f").name).graph)
     return total
 
 
 def stages(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
     """One image: each part as a graph of its own, on what the part before gives."""
     model = load_ours(options.folder, case)
+    import mrcnn
+
+    return stages_of(mrcnn.fold_batch_norm(model), image(parse(case)[0]))
+
+
+def stages_of(model: MaskRCNN, pixels: np.ndarray) -> Callable[[], harness.Answer]:
+    """`stages` of any model with one mask head, on an image u8[height, width, 3]."""
     import numpy as np
     import tensorflow as tf
     from PIL import Image
 
-    import mrcnn
     from mrcnn.inference import prepare_image, to_instances
     from mrcnn.inference.prepare import make_batch
     from mrcnn.modeling.input import content_window, proposal_window
     from mrcnn.structures.tensors import Proposals, RPNOutput
 
-    model = mrcnn.fold_batch_norm(model)
-    shape = parse(case)[0]
-    pixels = image(shape)
+    shape = pixels.shape
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=95)
     parts: dict[str, Callable[[], Any]] = {}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import os
+import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +35,9 @@ class RunningApp:
         url: where browsers find it.
     """
 
-    def __init__(self, blocks: Any, url: str, folder: tempfile.TemporaryDirectory[str]) -> None:
+    def __init__(self, blocks: Any, url: str, labels: Path) -> None:
         self.url = url
-        self._blocks, self._folder, self._closed = blocks, folder, threading.Event()
+        self._blocks, self._labels, self._closed = blocks, labels, threading.Event()
 
     def wait(self) -> None:
         """Serve until `close` is called by another thread, or Ctrl+C is pressed."""
@@ -43,11 +46,11 @@ class RunningApp:
         self.close()
 
     def close(self) -> None:
-        """Stop serving, and remove the uploads and all that was drawn of them."""
+        """Stop serving; uploads and drawings are removed when the process ends at the latest."""
         if not self._closed.is_set():
             self._closed.set()
             self._blocks.close(verbose=False)
-            self._folder.cleanup()
+            shutil.rmtree(self._labels, ignore_errors=True)
 
     def __enter__(self) -> RunningApp:
         return self
@@ -97,36 +100,35 @@ def launch_app(
     seconds = detector.warm_up()
     if log is not None:
         log(f"the model is warm after {seconds:.1f} s")
-    folder = tempfile.TemporaryDirectory(prefix="mrcnn_app.")
-    labels = Path(folder.name, "labels")
-    labels.mkdir()
-    with _environment(GRADIO_TEMP_DIR=folder.name):  # read while the components are made
-        page = Page(gradio, Actions(detector, files), model.class_names, getattr(model, "category_ids", None), labels)
-        blocks = page.build()
-        try:
-            _, url, _ = blocks.launch(
-                server_name=host,
-                server_port=port,
-                inbrowser=open_browser,
-                theme=gradio.themes.Base(font=_FONT, font_mono=_MONO),
-                css=CSS,
-                head=PASTE,
-                max_file_size=MAX_MEGABYTES * 1_000_000,
-                state_session_capacity=_BROWSERS,
-                footer_links=[],
-                prevent_thread_lock=True,
-                quiet=True,
-                share=False,
-                run_history=False,
-                enable_monitoring=False,
-                mcp_server=False,
-                ssr_mode=False,
-                pwa=False,
-            )
-        except OSError as error:
-            folder.cleanup()
-            raise InputError(f"port {port} of {host or '127.0.0.1'}: cannot be listened at ({error})") from error
-    return RunningApp(blocks, url, folder)
+    # Asked for again at each upload, so it stays in the environment.
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(_own_folder()))
+    labels = Path(tempfile.mkdtemp(prefix="labels.", dir=_own_folder()))
+    page = Page(gradio, Actions(detector, files), model.class_names, getattr(model, "category_ids", None), labels)
+    blocks = page.build()
+    try:
+        _, url, _ = blocks.launch(
+            server_name=host,
+            server_port=port,
+            inbrowser=open_browser,
+            theme=gradio.themes.Base(font=_FONT, font_mono=_MONO),
+            css=CSS,
+            head=PASTE,
+            max_file_size=MAX_MEGABYTES * 1_000_000,
+            state_session_capacity=_BROWSERS,
+            footer_links=[],
+            prevent_thread_lock=True,
+            quiet=True,
+            share=False,
+            run_history=False,
+            enable_monitoring=False,
+            mcp_server=False,
+            ssr_mode=False,
+            pwa=False,
+        )
+    except OSError as error:
+        shutil.rmtree(labels, ignore_errors=True)
+        raise InputError(f"port {port} of {host or '127.0.0.1'}: cannot be listened at ({error})") from error
+    return RunningApp(blocks, url, labels)
 
 
 def _import_gradio() -> Any:
@@ -139,15 +141,9 @@ def _import_gradio() -> Any:
     return gradio
 
 
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Variables of the environment, as they were before afterwards."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+@functools.cache
+def _own_folder() -> Path:
+    """Of this process, for what is uploaded, drawn and saved; removed when the process ends."""
+    folder = tempfile.mkdtemp(prefix="mrcnn_app.")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

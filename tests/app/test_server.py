@@ -8,6 +8,7 @@ import os
 import pytest
 
 import mrcnn
+from mrcnn.app import server
 from mrcnn.app.server import INSTALL
 from mrcnn.errors import DependencyError
 from tests.blob_finder import BlobFinder
@@ -34,12 +35,11 @@ def test_a_folder_without_images_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_taken_port_is_named_and_closing_removes_what_was_kept(tmp_path, monkeypatch):
+def test_a_taken_port_is_named_and_closing_removes_saved_labels():
     pytest.importorskip("gradio", reason="needs the extra app")
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with mrcnn.launch_app(BlobFinder()) as page:
         port = int(page.url.rstrip("/").rpartition(":")[2])
-        assert page.url.startswith("http://127.0.0.1:") and list(tmp_path.glob("mrcnn_app.*"))
+        assert page.url.startswith("http://127.0.0.1:") and len(list(server._own_folder().glob("labels.*"))) == 1
         with pytest.raises(mrcnn.InputError, match=rf"port {port} of 127\.0\.0\.1: cannot be listened at"):
             mrcnn.launch_app(BlobFinder(), port=port)
-    assert not list(tmp_path.glob("mrcnn_app.*"))
+    assert not list(server._own_folder().glob("labels.*"))

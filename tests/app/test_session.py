@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mrcnn.app.figure import draw_view
 from mrcnn.app.session import Actions, Session
 from mrcnn.app.view import Edits, edited, filtered
 from mrcnn.errors import InputError
@@ -104,3 +105,22 @@ def test_a_way_that_the_model_cannot_take_leaves_the_image(actions):
 def test_without_a_folder():
     session = Actions(Counting()).step(Session(), 1)
     assert session.view is None and "--data" in session.message
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_images_stepped_through(tmp_path):
+    """2,000 images with a correction in each tenth, all drawn; what stays of an image are its corrections."""
+    psutil = pytest.importorskip("psutil")
+    files = [tmp_path / f"{n}.png" for n in range(2000)]
+    Image.new("RGB", (96, 64)).save(files[0])
+    for file in files[1:]:
+        file.hardlink_to(files[0])
+    actions, session, held = Actions(Counting(), files), Session(), []
+    for n in range(len(files)):
+        session = actions.step(session, 1)
+        draw_view(session.view, ["thing"])
+        if n % 10 == 0:
+            session = dataclasses.replace(session, view=edited(session.view, Edits().with_deleted(n % 60)))
+        if n in (500, 1999):
+            held.append(psutil.Process().memory_info().rss)
+    assert len(session.kept) == 200 and held[1] - held[0] < 10e6, held

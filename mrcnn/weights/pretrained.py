@@ -178,7 +178,7 @@ def load_pretrained(
         unused: tuple[str, ...] = ()
     else:
         network = foreign.network
-        config = PROFILES[network.family].model_config(network.overrides)
+        config = _config_of(network, path)
         names, ids, arrays, unused = network.class_names, network.category_ids, foreign.arrays, foreign.arrays.unused
     in_file = config.num_classes
     if class_scores is not None:
@@ -208,6 +208,14 @@ def load_pretrained(
     if precision != "float32":
         set_precision(model, precision)
     return model
+
+
+def _config_of(network: Network, path: str | os.PathLike[str]) -> MaskRCNNConfig:
+    """The config of a model of a network; sizes that no model here has are the file's fault, which is named."""
+    try:
+        return PROFILES[network.family].model_config(network.overrides)
+    except ConfigError as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def _allowed_values(arrays: Mapping[str, Any], more_classes: float) -> int:

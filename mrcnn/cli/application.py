@@ -20,7 +20,9 @@ from mrcnn.cli import (
     download,
     evaluate,
     export,
+    labels,
     machine,
+    page,
     push,
     recipes,
     train,
@@ -118,8 +120,10 @@ for _command in (
     compare.compare,
     detect.detect,
     video.video,
+    page.app,
     export.export,
     data.inspect,
+    labels.propose,
     weights.convert,
     weights.weights,
     download.download,
@@ -127,6 +131,7 @@ for _command in (
 ):
     app.command(no_args_is_help=True)(_command)
 app.add_typer(datasets.commands, name="data")
+app.command("serve-labels", no_args_is_help=True)(labels.serve_labels)
 app.command()(recipes.recipes)
 app.command("build-ops")(machine.build_ops)
 app.command()(machine.doctor)

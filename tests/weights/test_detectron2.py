@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from mrcnn.modeling.deformable import DeformableConfig
+from mrcnn.modeling.losses.sigmoid import ClassFederated
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import detectron, detectron2, matterport, torchvision
 from mrcnn.weights.open_file import read_arrays
 from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.report import WeightsError
 from tests.reference.containers import write_torch_zip
-from tests.reference.state_dicts import Shape, golden_shapes, narrow
+from tests.reference.state_dicts import Shape, golden_shapes, narrow, of_classes
 
 GOLDENS = {
     "d2_mask_r50_fpn": "detectron2 R-50-FPN, 80 classes, box + mask",
@@ -125,6 +126,19 @@ def test_panoptic_has_names_of_stuff() -> None:
     assert config.semantic_head.loss_weight == 0.5 and len(config.stuff_names) == 53
 
 
+def test_a_panoptic_cascade_with_group_norm_and_deformable_convolutions() -> None:
+    """As configs/Misc/panoptic_fpn_R_101_dconv_cascade_gn_3x has them, with fewer blocks."""
+    arrays = {k: v for k, v in golden_shapes("d2_mask_r50_fpn_gn").items() if not k.startswith("roi_heads.box")}
+    arrays |= {k: v for k, v in golden_shapes("d2_cascade_r50_fpn").items() if k.startswith("roi_heads.box")}
+    arrays |= {k: v for k, v in golden_shapes("d2_panoptic_r50_fpn").items() if k.startswith("sem_seg_head")}
+    arrays |= {k: v for k, v in deformable_shapes().items() if ".conv2_offset." in k}
+    network = detectron2.describe(arrays)
+    assert detectron2.to_ours(arrays, network).unused == ()
+    config = PROFILES[network.family].model_config(network.overrides)
+    assert (config.box_head.num_stages, config.neck.norm, config.semantic_head.norm) == (3, "gn", "gn")
+    assert (config.backbone.deformable, config.backbone.stride_in_1x1) == (DeformableConfig(), False)
+
+
 def test_another_semantic_branch() -> None:
     whole = golden_shapes("d2_panoptic_r50_fpn")
     arrays = {name: array for name, array in whole.items() if not name.startswith("sem_seg_head.")}
@@ -227,12 +241,26 @@ def test_a_cascade_on_a_swin() -> None:
         ("roi_heads.densepose_head.body_conv_fcn1.weight", "DensePose"),
         ("roi_heads.decoder.scale_heads.0.0.weight", "DensePose"),
         ("backbone.trident.conv.weight", "TridentNet"),
-        ("head.bbox_tower.0.weight", "TensorMask"),
+        ("head.mask_subnet.0.weight", "TensorMask"),
+        ("ins_embed_head.center_predictor.weight", "Panoptic-DeepLab"),
     ],
 )
 def test_other_projects_are_refused(name: str, expected: str) -> None:
     with pytest.raises(WeightsError, match=expected):
         detectron2.describe(golden_shapes("d2_mask_swin_t_fpn") | {name: Shape(1)})
+
+
+def test_a_tensor_mask_is_no_retinanet() -> None:
+    """Ref: detectron2, projects/TensorMask: its head has RetinaNet's names and more."""
+    names = [f"head.{part}.weight" for part in ("cls_subnet.0", "bbox_subnet.0", "bbox_pred", "mask_pred_15")]
+    with pytest.raises(WeightsError, match="TensorMask is not supported"):
+        detectron2.describe({name: Shape(1) for name in ("backbone.fpn_lateral3.weight", *names)})
+
+
+def test_what_arrays_do_not_tell_is_said() -> None:
+    """The branches of a TridentNet share their kernels: its arrays are those of a C4 network."""
+    network = detectron2.describe(golden_shapes("d2_mask_r50_c4"))
+    assert any("TridentNet" in sentence for sentence in network.assumptions)
 
 
 def test_a_semantic_branch_without_its_convolutions() -> None:
@@ -322,6 +350,7 @@ def test_from_the_containers_of_the_zoo(tmp_path: Path, name: str, write) -> Non
         ("roi_heads.res5.0.conv2_offset.weight", "deformable convolutions on RoIs"),
         ("roi_heads.mask_head.parameter_head.fc1.weight", "implicit PointRend"),
         ("head.cls_subnet.0.weight", "RetinaNet"),
+        ("head.bbox_pred.weight", "RetinaNet"),
         ("backbone.bottom_up.s1.b1.a.weight", "only RegNets of bottleneck"),
     ],
 )
@@ -421,12 +450,22 @@ def test_another_depth_is_refused() -> None:
         detectron2.describe(arrays)
 
 
-@pytest.mark.parametrize("classes", [1203, 1230])
-def test_networks_of_lvis_give_as_many_detections_as_it_counts(classes: int) -> None:
-    arrays = golden_shapes("d2_mask_r50_fpn")
-    arrays |= {f"roi_heads.box_predictor.cls_score.{leaf}": Shape(classes + 1, 1024) for leaf in ("weight", "bias")}
-    arrays |= {f"roi_heads.box_predictor.bbox_pred.{leaf}": Shape(4 * classes, 1024) for leaf in ("weight", "bias")}
-    arrays |= {"roi_heads.mask_head.predictor.weight": Shape(classes, 256, 1, 1)}
-    network = detectron2.describe(arrays)
+@pytest.mark.parametrize(("classes", "first"), [(1203, "aerosol_can"), (1230, "acorn")])
+def test_networks_of_lvis_give_as_many_detections_as_it_counts(classes: int, first: str) -> None:
+    network = detectron2.describe(of_classes(golden_shapes("d2_mask_r50_fpn"), classes))
     head = PROFILES[network.family].model_config(network.overrides).box_head
-    assert (head.max_detections, head.score_threshold, network.class_names) == (300, 1e-4, None)
+    assert (head.max_detections, head.score_threshold, head.activation) == (300, 1e-4, "softmax")
+    assert (network.class_names[0], network.class_names[-1]) == (first, "zucchini")
+    assert network.category_ids == tuple(range(1, classes + 1))
+    assert "class scores by softmax, as in the published models of LVIS" in network.assumptions
+
+
+@pytest.mark.parametrize("name", ["d2_mask_vitdet", "d2_mask_swin_t_fpn", "d2_cascade_vitdet"])
+def test_the_vitdet_project_has_sigmoids_for_lvis(name: str) -> None:
+    network = detectron2.describe(of_classes(golden_shapes(name), 1203))
+    head = PROFILES[network.family].model_config(network.overrides).box_head
+    assert (head.activation, head.class_loss) == ("sigmoid", ClassFederated(image_counts="lvis_v1"))
+    assert (head.max_detections, head.score_threshold, network.class_names[0]) == (300, 0.02, "aerosol_can")
+    assert "class scores by sigmoid, as in projects/ViTDet/configs/LVIS" in network.assumptions
+    of_coco = detectron2.describe(golden_shapes(name))
+    assert PROFILES[of_coco.family].model_config(of_coco.overrides).box_head.activation == "softmax"

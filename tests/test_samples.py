@@ -215,3 +215,13 @@ def test_shapes_curves_are_drawn_side_by_side(monkeypatch, tmp_path):
     runpy.run_path(str(SAMPLES / "shapes/compare.py"))
     height, width = cv2.imread(str(tmp_path / "both.png")).shape[:2]
     assert width > 2 * height
+
+
+def test_boxes_on_nuts_differ_in_nothing_but_their_kind():
+    recipe = runpy.run_path(str(SAMPLES / "nuts/rotated.py"))["recipe"]
+    aligned, rotated = (recipe(kind, 480) for kind in (False, True))
+    assert rotated.data.rotated_boxes and rotated.model.heads[0].pool.op == "align_rotated"
+    assert aligned.train == rotated.train and aligned.model.backbone == rotated.model.backbone
+    for field in ("pre_nms_train", "pre_nms_test", "post_nms_train", "post_nms_test"):
+        assert getattr(aligned.model.rpn, field) == getattr(rotated.model.rpn, field) <= 300
+    assert aligned.model.box_head.fc_dims == rotated.model.box_head.fc_dims

@@ -8,11 +8,11 @@ import keras
 import mrcnn
 
 HERE = Path(__file__).parent
+PROPOSALS = {"pre_nms_train": 300, "pre_nms_test": 300, "post_nms_train": 200, "post_nms_test": 200}
 ALIGNED = {
     "model.input.short_side": 256,
     "model.input.long_side": 352,
-    "model.rpn.post_nms_train": 300,
-    "model.rpn.post_nms_test": 300,
+    **{f"model.rpn.{name}": number for name, number in PROPOSALS.items()},
     "model.roi_sampler.num_rois": 64,
     "model.box_head.fc_dims": [128, 128],
     "model.heads.0.num_foreground": 16,
@@ -29,7 +29,7 @@ ALIGNED = {
     "train.keep_checkpoints": 1,
 }
 ROTATED = {
-    "model.rpn": {"kind": "RotatedRPNConfig", "post_nms_train": 300, "post_nms_test": 300},
+    "model.rpn": {"kind": "RotatedRPNConfig", **PROPOSALS},
     "model.box_head": {"kind": "RotatedBoxHeadConfig", "fc_dims": [128, 128]},
     "model.heads.0.pool.op": "align_rotated",
     "data.rotated_boxes": True,
@@ -47,7 +47,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", nargs="?", type=Path, default=Path("runs/nuts_rotated"))
     parser.add_argument("--data", type=Path, help="folder with annotations_train.json and annotations_val.json")
-    parser.add_argument("--images", type=int, default=960, help="seen in each training, in steps of 4")
+    parser.add_argument("--images", type=int, default=480, help="seen in each training, in steps of 4")
     parser.add_argument("--seeds", type=int, default=3, help="trainings with each kind of boxes")
     options = parser.parse_args()
     images, files = HERE / "images", (HERE / "images/train.json", HERE / "images/val.json")

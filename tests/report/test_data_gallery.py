@@ -31,10 +31,10 @@ def test_holds_every_object_of_the_images_shown():
 
 def test_keeps_to_its_size_and_shows_rare_classes(monkeypatch):
     dataset = Scenes(12)
-    monkeypatch.setattr(module, "MAX_IMAGES", 4)
+    monkeypatch.setattr(module, "MAX_IMAGES", 6)
     images = gallery_of(dataset).images
-    assert len(images) == 4
-    every = {row[0] for i in range(12) for row in [[a.class_id] for a in dataset.annotations(i)]}
+    assert len(images) == 6
+    every = {a.class_id for i in range(12) for a in dataset.annotations(i)}
     assert {row[0] for image in images for row in image["gt"]} == every
     monkeypatch.setattr(module, "MAX_BYTES", 1)
     assert len(gallery_of(dataset).images) == 1
@@ -43,7 +43,6 @@ def test_keeps_to_its_size_and_shows_rare_classes(monkeypatch):
 def test_an_issue_shows_its_object(monkeypatch):
     dataset = Scenes(2)
     annotation = dataset.annotations(1)[0]
-    assert annotation.annotation_id is None  # derived ones have none
     monkeypatch.setattr(dataset, "_get_image", lambda *_: pytest.fail("only `read` decodes"))
     issues = [
         DatasetIssue("of an object", "m", 1, 5),
@@ -59,7 +58,7 @@ def test_an_issue_shows_its_object(monkeypatch):
     own = entries["of an object"]
     assert own["cls"] == named.class_id and own["path"].startswith("M") and own["file"] == "1.png"
     y1, x1, y2, x2 = named.box
-    assert own["h"] / own["w"] == pytest.approx(1, abs=0.5) and own["src"].startswith("data:image/jpeg")
+    assert min(own["h"], own["w"]) > 300 and own["src"].startswith("data:image/jpeg")
     assert max(y2 - y1, x2 - x1) < 100
     assert "path" not in entries["of an image"] and len(entries["of an image"]["message"]) == 300
     assert "src" not in entries["of the set"] and "src" not in entries["of a stranger"]
@@ -77,7 +76,7 @@ def test_a_damaged_mask_is_its_box(monkeypatch):
     dataset = Scenes(1)
     monkeypatch.setattr(module, "to_instances", lambda annotations, shape: _refuse_masks(annotations, shape))
     first = gallery_of(dataset).images[0]["gt"][0][1]
-    assert "H" in first and "V" in first
+    assert first.count("L") == 3  # four corners
 
 
 def _refuse_masks(annotations, shape):

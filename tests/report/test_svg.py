@@ -39,7 +39,7 @@ def test_columns_stand_on_each_other_and_marks_where_their_value_is():
     bars = [bar for bar in chart.iter("rect") if bar.find("title") is not None]
     tops = [(float(bar.get("y")), float(bar.get("height"))) for bar in bars]
     np.testing.assert_allclose(tops, [(72, 186), (134, 124), (10, 62)])  # of 248 pixels, the highest is 4
-    assert [path.get("d") for path in chart.iter("path") if path.get("class") == "mark"] == ["M230.0 258.0V10.0"]
+    assert [path.get("d") for path in chart.iter("path") if path.get("class") == "mark"] == ["M230.0 258V10"]
     assert [e.text for e in chart.iter("text")][:5] == ["1", "2", "4", "8", "16"]
 
 

@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test slow lint format notebooks bench docs house ops clean
+.PHONY: help demo test slow page lint format notebooks bench docs house ops clean
 
 help:
 	@echo "make demo       find nuclei with the shipped model, fine-tune on nuts, export; writes demo_out/"
@@ -16,6 +16,7 @@ help:
 	@echo "make slow       the tests that take minutes, training included"
 	@echo "make lint       ruff, formatting, import layers, types"
 	@echo "make format     let ruff mend what it can"
+	@echo "make page       the tests of the page of mrcnn app, in Chromium; installs gradio and playwright"
 	@echo "make notebooks  run the notebooks and keep their output"
 	@echo "make bench      benchmarks; writes bench_out/*.json"
 	@echo "make docs       build the documentation site into site/"
@@ -37,6 +38,11 @@ test: $(VENV)/.installed-dev
 slow: $(VENV)/.installed-dev
 	$(PYTEST) -m "slow or overfit" $(LARGE)
 	$(PYTEST) -m "slow or overfit" $(LARGE:%=--ignore=%)
+
+# Not among `dev`: gradio takes Pillow below 13 only.
+page: $(VENV)/.installed-dev
+	$(PIP) --editable ".[app]" playwright
+	$(BIN)/python -m pytest -q -m "slow or not slow" tests/app
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ from mrcnn.distribution import warn_of_other
 
 if TYPE_CHECKING:
     from mrcnn import recipes as recipes
+    from mrcnn.app.server import launch_app as launch_app
     from mrcnn.base_config import ConfigError as ConfigError
     from mrcnn.data.dataset import Dataset as Dataset
     from mrcnn.data.errors import DataError as DataError
@@ -151,6 +152,7 @@ _HOME = {
     "inspect_batch": "mrcnn.inspection",
     "iter_detect": "mrcnn.inference",
     "join_workers": "mrcnn.training.devices",
+    "launch_app": "mrcnn.app.server",
     "list_images": "mrcnn.data.image_list",
     "list_formats": "mrcnn.data.formats.registry",
     "load_coco": "mrcnn.data.formats.coco",

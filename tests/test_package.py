@@ -73,6 +73,7 @@ PUBLIC_NAMES = [
     "inspect_batch",
     "iter_detect",
     "join_workers",
+    "launch_app",
     "list_formats",
     "list_images",
     "load_coco",
@@ -237,6 +238,7 @@ def test_run_time_dependencies_are_ranges_that_cover_what_is_imported():
     assert {distributions.get(name, name) for name in outside} <= declared | {
         "IPython",
         "albumentations",
+        "gradio",
         "imgaug",
         "huggingface_hub",
         "keras_hub",

@@ -126,7 +126,7 @@ def _convert(model: Any) -> Any:
                 input_names=list(portable.inputs.values()),
                 output_names=list(portable.outputs.values()),
                 opset=OPSET,
-                custom_op_handlers={STAND_IN: (_roi_align, [])},
+                custom_op_handlers={STAND_IN: (_roi_align, []), "Erfc": (_erfc, [])},
             )
     except Exception as error:
         raise ExportError(f"tf2onnx cannot convert the model: {reason(error)}") from error
@@ -144,6 +144,18 @@ def _rename(graph: Any, new: dict[str, str]) -> None:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _rename(attribute.g, new)
+
+
+def _erfc(context: Any, node: Any, name: str, args: list[Any]) -> None:
+    """1 - erf(x) in place of erfc(x), which ONNX has not; the exact GELU of Transformers and ConvNeXt has it."""
+    shape, dtype = context.get_shape(node.output[0]), context.get_dtype(node.output[0])
+    (x,) = node.input
+    context.remove_node(node.name)
+    one = context.make_const(f"{name}_one", np.array(1.0, np.float32))
+    erf = context.make_node("Erf", [x])
+    context.make_node(
+        "Sub", [one.output[0], erf.output[0]], name=name, outputs=[node.output[0]], shapes=[shape], dtypes=[dtype]
+    )
 
 
 def _roi_align(context: Any, node: Any, name: str, args: list[Any]) -> None:

@@ -3,7 +3,7 @@
 Nothing here is needed for a result: `mrcnn.ops.roi_align`, `ops.deformable_conv` and `ops.rotated_roi_align` ask
 `choose()` for the loaded ops and compute the same numbers without them. What decides, in this order:
 
-    replaced_by(f)              inside it, neither: f pools from each level, as a format to export to can
+    replaced_by(f)              inside it, f pools from each level, as a format to export to can; the others' pure path
     stock_ops()                 inside it, the pure path: what is exported must run without this package
     XLA                         the pure path: XLA compiles no custom op
     MRCNN_ROI_ALIGN=python      the pure path
@@ -203,7 +203,7 @@ def choose(features: Sequence[Tensor], what: str = "RoIAlign") -> Any | None:
     wanted = os.environ.get(VARIABLE, "")
     if wanted not in ("", "op", "python"):
         raise InputError(f'{VARIABLE}: expected "op" or "python", got {wanted!r}')
-    if wanted == "python" or _stock_depth > 0 or _in_xla():
+    if wanted == "python" or _stock_depth > 0 or replacement() is not None or _in_xla():
         return None
     if len(features) > MAX_LEVELS or tf.as_dtype(features[0].dtype) not in (tf.float32, tf.float16, tf.bfloat16):
         return None

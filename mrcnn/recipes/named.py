@@ -15,7 +15,7 @@ from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.non_local import NonLocalConfig
 from mrcnn.recipes import other_backbones, paper
 from mrcnn.recipes.recipe import Recipe, load
-from mrcnn.recipes.vitdet import vitdet
+from mrcnn.recipes.vitdet import hierarchical, vitdet
 
 _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_r50_fpn": paper.paper,
@@ -61,7 +61,12 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "mask_rcnn_efficientnet_lite0_fpn": other_backbones.mask_rcnn_efficientnet_lite0,
     "mask_rcnn_mobilenetv3_fpn": other_backbones.mask_rcnn_mobilenetv3,
     "mask_rcnn_convnext_tiny_fpn": other_backbones.mask_rcnn_convnext_tiny,
+    "mask_rcnn_convnext_t_fpn": other_backbones.mask_rcnn_convnext_t,
     "mask_rcnn_swin_t_fpn": other_backbones.mask_rcnn_swin_t,
+    "mask_rcnn_mvitv2_t_fpn": lambda: other_backbones.mvitv2("t", is_cascade=False),
+    "cascade_mask_rcnn_mvitv2_t_fpn": lambda: other_backbones.mvitv2("t"),
+    "cascade_mask_rcnn_mvitv2_s_fpn": lambda: other_backbones.mvitv2("s"),
+    "cascade_mask_rcnn_mvitv2_b_fpn": lambda: other_backbones.mvitv2("b"),
     "mask_rcnn_efficientnetv2_s_fpn": other_backbones.mask_rcnn_efficientnetv2_s,
     "vitdet_b": lambda: vitdet("b"),
     "vitdet_l": lambda: vitdet("l"),
@@ -69,6 +74,11 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "cascade_vitdet_b": lambda: vitdet("b", is_cascade=True),
     "cascade_vitdet_l": lambda: vitdet("l", is_cascade=True),
     "cascade_vitdet_h": lambda: vitdet("h", is_cascade=True),
+    "cascade_mask_rcnn_swin_b_fpn_lsj": lambda: hierarchical("swin_b"),
+    "cascade_mask_rcnn_swin_l_fpn_lsj": lambda: hierarchical("swin_l"),
+    "cascade_mask_rcnn_mvitv2_b_fpn_lsj": lambda: hierarchical("mvitv2_b"),
+    "cascade_mask_rcnn_mvitv2_l_fpn_lsj": lambda: hierarchical("mvitv2_l"),
+    "cascade_mask_rcnn_mvitv2_h_fpn_lsj": lambda: hierarchical("mvitv2_h"),
 }
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 from mrcnn.data.pipeline import DataConfig
 from mrcnn.modeling.backbones.base import BackboneConfig
+from mrcnn.modeling.backbones.convnext import ConvNeXtConfig
 from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.mvit import MViTConfig
 from mrcnn.modeling.backbones.regnet import RegNetConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.heads.box import BoxHeadConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
@@ -126,16 +129,65 @@ def _with_adamw(name: str, learning_rate: float, weight_decay: float) -> Recipe:
     pyramid is group-normalized.
     """
     recipe = paper(backbone=KerasApplicationsConfig(name=name), neck=FPNConfig(norm="gn"))
-    return dataclasses.replace(
-        recipe,
-        data=dataclasses.replace(recipe.data, short_sides=tuple(range(480, 801, 32))),
-        train=TrainConfig(optimizer="adamw", learning_rate=learning_rate, weight_decay=weight_decay),
-    )
+    return _at_several_scales(recipe, learning_rate=learning_rate, weight_decay=weight_decay)
+
+
+def _at_several_scales(recipe: Recipe, **train: Any) -> Recipe:
+    """Short sides of 480 to 800 pixels, and AdamW."""
+    data = dataclasses.replace(recipe.data, short_sides=tuple(range(480, 801, 32)))
+    return dataclasses.replace(recipe, data=data, train=TrainConfig(optimizer="adamw", **train))
 
 
 def mask_rcnn_convnext_tiny() -> Recipe:
-    """ConvNeXt-T, its rate, decay and scales. Ref: A ConvNet for the 2020s, arXiv 2201.03545, appendix A.3."""
+    """ConvNeXt-T of `keras.applications`, its rate, decay and scales. Ref: arXiv 2201.03545, appendix A.3."""
     return _with_adamw("ConvNeXtTiny", 1e-4, 0.05)
+
+
+def mask_rcnn_convnext_t() -> Recipe:
+    """ConvNeXt-T as its authors fine-tune it, with stochastic depth and rates that fall from layer to layer.
+
+    Ref: arXiv 2201.03545, appendix A.3; github.com/facebookresearch/ConvNeXt, object_detection.
+    """
+    backbone = ConvNeXtConfig(drop_path=0.4, layer_scale=1.0)
+    return _at_several_scales(
+        paper(backbone=backbone),
+        learning_rate=1e-4,
+        weight_decay=0.05,
+        warmup_images=8_000,
+        layer_rates=backbone.layer_rates(0.95),
+    )
+
+
+def mvitv2(size: Literal["t", "s", "b"], is_cascade: bool = True) -> Recipe:
+    """MViTv2-T, -S or -B under a plain pyramid, 36 epochs at several scales; the published rate is 1.6e-4 at 64 images.
+
+    A cascade has four convolutions in each stage, synchronized batch norm in the heads and two convolutions in the RPN.
+    As published but for random crops before the resize in half of the images. Weight decay does not leave out relative
+    positions.
+
+    Ref: MViTv2, arXiv 2112.01526, appendix B.2; detectron2, projects/MViTv2/configs.
+
+    Example:
+        >>> mvitv2("b").model.backbone.title
+        'MViTv2 B'
+    """
+    depths, drop_path = {"t": ((1, 2, 5, 2), 0.2), "s": ((1, 2, 11, 2), 0.2), "b": ((2, 3, 16, 3), 0.4)}[size]
+    heads: dict[str, Any] = {}
+    if is_cascade:
+        norm: dict[str, Any] = {"conv_dims": (256,) * 4, "conv_norm": "sync_bn"}
+        heads = {
+            "box_head": CascadeBoxHeadConfig(fc_dims=(1024,), **norm),
+            "heads": (MaskHeadConfig(**norm),),
+            "rpn": RPNConfig(num_convs=2),
+        }
+    return _at_several_scales(
+        paper(backbone=MViTConfig(depths=depths, drop_path=drop_path), **heads),
+        images=4_320_000,
+        learning_rate=4e-5,
+        weight_decay=0.1,
+        warmup_images=16_000,
+        milestones=(7 / 9, 25 / 27),
+    )
 
 
 def mask_rcnn_efficientnetv2_s() -> Recipe:
@@ -150,8 +202,4 @@ def mask_rcnn_swin_t() -> Recipe:
     as there, and here the other biases, too.
     """
     recipe = paper(backbone=SwinConfig(drop_path=0.2))
-    return dataclasses.replace(
-        recipe,
-        data=dataclasses.replace(recipe.data, short_sides=tuple(range(480, 801, 32))),
-        train=TrainConfig(optimizer="adamw", learning_rate=1e-4, weight_decay=0.05, warmup_images=16_000),
-    )
+    return _at_several_scales(recipe, learning_rate=1e-4, weight_decay=0.05, warmup_images=16_000)

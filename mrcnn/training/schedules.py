@@ -172,5 +172,6 @@ def make_optimizer(config: TrainConfig, global_batch: int, total_steps: int) -> 
         decay = config.weight_decay if config.decay == "l2" else 0.0  # else it is a part of the loss
         return SGDWithL2(schedule, momentum=config.momentum, l2=decay, **common)
     optimizer = AdamW(schedule, weight_decay=config.weight_decay, **common)
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    # "embedding": absolute positions. Ref: ViTDet, arXiv 2203.16527, appendix A.2
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias", r"^embedding\b"])
     return optimizer

@@ -73,7 +73,13 @@ _LAYERS: tuple[tuple[str, Callable[[re.Match[str]], str]], ...] = (
 _UNSUPPORTED = (
     (r"roi_heads\.res5\.\d+\.conv2_offset\.", "deformable convolutions on RoIs are not supported"),
     *point_rend.UNSUPPORTED,
-    (r"^head\.(cls_subnet|cls_score|bbox_subnet)\.", "RetinaNet is not supported"),
+    (r"^ins_embed_head\.", "Panoptic-DeepLab is not supported"),
+    # Before RetinaNet, whose names it has too.
+    (
+        r"^head\.(mask_subnet|mask_fuse|mask_pred_\d+|align2nat_\d+|bbox_tower|mask_tower)\.|tensor_mask",
+        "TensorMask is not supported",
+    ),
+    (r"^head\.(cls_subnet|cls_score|bbox_subnet|bbox_pred)\.", "RetinaNet is not supported"),
     (
         r"backbone\.bottom_up\.net\.|\.bottom_up\.cls_token",
         "only ResNet, ResNeXt, RegNet, Swin, MViTv2 and plain ViT backbones are supported",
@@ -83,8 +89,7 @@ _UNSUPPORTED = (
     (r"bottom_up\.pos_embed$", "MViTs with absolute positions are not supported"),
     (r"backbone\.net\.blocks\.\d+\.residual\.", "ViT backbones with convolutional blocks are not supported"),
     (r"^roi_heads\.(densepose|decoder)", "DensePose is not supported"),
-    (r"trident|\.conv2\.weight_offset", "TridentNet is not supported"),
-    (r"tensor_mask|^head\.(bbox_tower|mask_tower|mask_\w+|bbox_pred)\.", "TensorMask is not supported"),
+    (r"trident", "TridentNet is not supported"),
 )
 
 
@@ -133,16 +138,21 @@ def describe(
         expect_standard_anchors(network, source)
         assumptions.append("anchors as in the base configuration")
     classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
-    # Batch norm outside the backbone is the synchronized one in all published models.
-    norms = ("neck.norm", "box_head.conv_norm", "mask_head.conv_norm", "semantic_head.norm")
-    live = {path: "sync_bn" for path in norms if network.overrides.get(path) == "bn"}
+    if network["neck"] == "c4":
+        assumptions.append("res4 without dilated branches; TridentNet, whose arrays are the same, is not supported")
     return network.changed(
-        {"backbone.norm": norm, **own, **live, **anchors, **_of_lvis(network)},
+        {"backbone.norm": norm, **own, **_live(network), **anchors, **_of_lvis(network)},
         family="detectron2_imagenet_pixels" if is_divided else "detectron2",
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=(*assumptions, "RoIAlign as in the base configuration"),
     )
+
+
+def _live(network: Network) -> dict[str, NormKind]:
+    """Batch norm outside the backbone is the synchronized one in all published models."""
+    norms = ("neck.norm", "box_head.conv_norm", "mask_head.conv_norm", "semantic_head.norm")
+    return {path: "sync_bn" for path in norms if network.overrides.get(path) == "bn"}
 
 
 def _residual_norm(network: Network, arrays: Mapping[str, Any]) -> NormKind:
@@ -206,7 +216,7 @@ def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str)
     classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
     is_plain = network["backbone"] == "mvit" and not changes
     return network.changed(
-        {"backbone.pixel_norm": PixelNorm(), **({} if is_plain else _SQUARE), **changes, **anchors},
+        {"backbone.pixel_norm": PixelNorm(), **({} if is_plain else _SQUARE), **changes, **_live(network), **anchors},
         family="detectron2",
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
@@ -229,6 +239,8 @@ def _assumed(network: Network, is_plain: bool) -> tuple[str, ...]:
         ]
     if network["backbone"] == "mvit":
         assumed += mvit.ASSUMPTIONS
+    if network["backbone"] == "vit":
+        assumed += vit.assumptions(network.overrides)
     grid = network.overrides.get("backbone.position_grid")
     if grid:
         assumed.append(f"absolute positions of a grid of {grid} x {grid}, interpolated to the image's")

@@ -12,6 +12,7 @@ from mrcnn.modeling.backbones.efficientnet_lite import EfficientNetLiteConfig
 from mrcnn.modeling.backbones.keras_applications import KerasApplicationsConfig
 from mrcnn.modeling.backbones.keras_hub import KerasHubConfig
 from mrcnn.modeling.backbones.mobilenet_v3 import MobileNetV3Config
+from mrcnn.modeling.backbones.mvit import MViTConfig
 from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.backbones.vit import ViTConfig
@@ -20,6 +21,7 @@ from mrcnn.weights import (
     keras_applications,
     keras_hub,
     mobilenet_imagenet,
+    mvit_imagenet,
     resnet_imagenet,
     swin_imagenet,
     vit_imagenet,
@@ -44,7 +46,7 @@ def load_imagenet(
     For a ResNet the file is one of torchvision, timm, Detectron, detectron2 (see `weights.resnet_imagenet`) or
     keras.applications (see `weights.keras_applications`); its content decides. For a Swin Transformer it is one of its
     authors, torchvision or timm (see `weights.swin_imagenet`), for a ViT one of MAE, torchvision or timm (see
-    `weights.vit_imagenet`). For a network of KerasHub it is a preset.
+    `weights.vit_imagenet`), for an MViTv2 one of its authors. For a network of KerasHub it is a preset.
 
     Args:
         backbone: what `config.build()` made.
@@ -102,6 +104,13 @@ def load_imagenet(
                 "`mrcnn weights --list --task backbone`, such as detectron2/imagenet_mae_vit_b"
             )
         return vit_imagenet.load_vit(backbone, config, path)
+    if isinstance(config, MViTConfig):
+        if path is None:
+            raise WeightsError(
+                "ImageNet weights of MViTv2: give the path of a file of its authors, or a name of "
+                "`mrcnn weights --list --task backbone`, such as detectron2/imagenet_mvitv2_t"
+            )
+        return mvit_imagenet.load_mvit(backbone, config, path)
     raise WeightsError(f"no ImageNet weights known for {type(config).__name__}")
 
 

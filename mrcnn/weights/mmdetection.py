@@ -161,7 +161,8 @@ def _stated(config: Any, network: Network) -> dict[str, Any]:
         is_convnext = network.overrides.get("backbone") == "convnext"  # whose stem is frozen with the first stage only
         changes["backbone.freeze_at"] = 0 if is_convnext and frozen < 1 else frozen + 1
     drop_path = entry(model, "backbone", "drop_path_rate")
-    if network.overrides.get("backbone") == "swin" and isinstance(drop_path, float) and 0 <= drop_path < 1:
+    has_depth = network.overrides.get("backbone") in ("swin", "convnext")
+    if has_depth and isinstance(drop_path, float) and 0 <= drop_path < 1:
         changes["backbone.drop_path"] = drop_path
     if entry(model, "backbone", "norm_cfg", "requires_grad") is False and network["backbone.norm"] == "bn":
         changes["backbone.norm"] = "frozen_bn"

@@ -18,7 +18,7 @@ from mrcnn.weights.torch_file import open_torch_file
 Container = Literal["torch", "numpy_pickle", "keras_h5", "safetensors", "mrcnn"]
 # Under which entry writers put the weights when other things lie beside them: detectron2 and many training scripts,
 # PyTorch's tutorials, Lightning and mmdetection, Detectron.
-_WRAPPERS = ("model", "model_state_dict", "state_dict", "blobs")
+_WRAPPERS = ("model", "model_state_dict", "model_state", "state_dict", "blobs")
 _PARALLEL = "module."  # torch.nn.DataParallel puts it before every name
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -19,12 +19,15 @@ from mrcnn.modeling.precision import Precision, set_precision
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, mmdetection, torchvision
 from mrcnn.weights.coco_classes import NOT_A_CLASS
 from mrcnn.weights.download import local_file
+from mrcnn.weights.mvit_imagenet import is_mvit
 from mrcnn.weights.name_map import Converted
 from mrcnn.weights.network import Network
 from mrcnn.weights.open_file import FileContents, read_arrays
 from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.reading import reading
 from mrcnn.weights.report import LoadReport, WeightsError, assign, by_stable_names, named_variables
+from mrcnn.weights.resnet_imagenet import is_resnet
+from mrcnn.weights.swin_imagenet import is_swin
 from mrcnn.weights.vit_imagenet import is_vit
 from mrcnn.weights.zoo import ZooEntry, recognize
 
@@ -42,6 +45,13 @@ _SHORT_NAMES = {
 }
 
 
+_BACKBONES: tuple[tuple[str, str, Callable[[Iterable[str]], bool]], ...] = (
+    ("an MViTv2", "MViTConfig", is_mvit),
+    ("a Vision Transformer", "ViTConfig", is_vit),
+    ("a Swin Transformer", "SwinConfig", is_swin),
+    ("a ResNet", "ResNetConfig", is_resnet),
+)
+"""What a classifier's file may hold, the config of such a backbone, and whether names are of one."""
 _SPARE_VALUES = 1 << 24  # that a model with other classes may have beyond those of its file
 
 
@@ -83,11 +93,12 @@ def _foreign(contents: FileContents, path: str | os.PathLike[str]) -> Foreign | 
 
 
 def _unknown(contents: FileContents, path: str | os.PathLike[str], also: str = "") -> UnknownNetworkError:
-    if not also and is_vit(contents.arrays):
-        return UnknownNetworkError(
-            f"{path}: a Vision Transformer without a detector; as a backbone, a model with ViTConfig starts from it by"
-            " load_imagenet(model.backbone, model.config.backbone, path) or `mrcnn train --weights FILE`"
-        )
+    for kind, config, is_kind in _BACKBONES if not also else ():
+        if is_kind(contents.arrays):
+            return UnknownNetworkError(
+                f"{path}: {kind} without a detector; as a backbone, a model with {config} starts from it by"
+                " load_imagenet(model.backbone, model.config.backbone, path) or `mrcnn train --weights FILE`"
+            )
     names = ", ".join(name[:80] for name in list(contents.arrays)[:3])
     if writer := mmdetection.writer(contents.metadata):
         classes = ", ".join(mmdetection.first_classes(contents.metadata))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -47,6 +47,12 @@ _SOURCES = (
     _Source("detectron2", "res2.0.conv1.weight", "backbone.bottom_up.", detectron2.to_ours),
     _Source("Detectron", "res2_0_branch2a_w", "", detectron.to_ours),
 )
+
+
+def is_resnet(names: Iterable[str]) -> bool:
+    """Whether a file has a ResNet or ResNeXt, of which a detector is known otherwise."""
+    known = set(names)
+    return any(source.sign in known for source in _SOURCES)
 
 
 def load_resnet(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import keras
@@ -31,6 +31,13 @@ _IGNORED = r"\.relative_position_index$|\.attn_mask$"
 _TORCHVISION = {"0.0": "patch_embed.proj", "0.2": "patch_embed.norm"}
 _MLP = {"mlp.0": "mlp.fc1", "mlp.3": "mlp.fc2"}
 _VERSION_2 = re.compile(r"\.(logit_scale|cpb_mlp\.\d\.weight)$")
+
+
+def is_swin(names: Iterable[str]) -> bool:
+    """Whether a file has a Swin Transformer and no detector."""
+    known = dict.fromkeys(names)
+    sign = "layers.0.blocks.0.attn.relative_position_bias_table"
+    return any(name.endswith("position_bias_table") and authors_name(name, known) == sign for name in known)
 
 
 def load_swin(backbone: keras.Model, config: SwinConfig, path: str | os.PathLike[str]) -> LoadReport:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,8 @@ def sizes_of(look: Any) -> dict[str, Any]:
     """What names and shapes tell of a Vision Transformer, as overrides of a config.
 
     Heads are as wide as the tables of relative positions, which also tell the sides of windows and of the whole map;
-    the blocks with the larger of two sides are global ones.
+    the blocks with the larger of two sides are global ones. Without such tables all this is as published, see
+    `assumptions`.
 
     Args:
         look: shapes by our name as in `infer`, absolute positions still as in the file.
@@ -124,11 +125,42 @@ def _position_grid(look: Any, width: int) -> int:
     return side
 
 
-def _attention(look: Any, depth: int, width: int) -> dict[str, Any]:
-    if not look.has("backbone/block1_attention/rows"):
-        raise WeightsError(
-            f"{look.source}: a ViT without relative positions (rel_pos_h), from which its heads and windows are read"
+def assumptions(overrides: Mapping[str, Any]) -> tuple[str, ...]:
+    """What neither names nor shapes say of a Vision Transformer, one sentence each.
+
+    Args:
+        overrides: of its network, see `sizes_of`.
+    """
+    get = {name: overrides[f"backbone.{name}"] for name in ("num_heads", "window", "global_blocks", "grid")}
+    if not get["grid"]:
+        blocks = ", ".join(map(str, get["global_blocks"]))
+        return (
+            f"{get['num_heads']} heads (backbone.num_heads), windows of {get['window']} cells (backbone.window), blocks"
+            f" {blocks} global (backbone.global_blocks), as in projects/ViTDet, for it has no relative positions",
         )
+    if not get["window"]:
+        return ("all blocks global, for their relative positions are of one size",)
+    return ()
+
+
+def _as_published(depth: int, width: int) -> dict[str, Any]:
+    """Attention without relative positions, of which nothing can be read.
+
+    Heads of 64 channels as in ViT-B and -L, of 80 in ViT-H's width; windows of 14; the last block of each quarter is
+    global. Ref: ViTDet, arXiv 2203.16527, section 3.
+    """
+    head = 80 if width == 1280 else 64
+    return {
+        "backbone.num_heads": max(1, width // head) if width % head == 0 else 1,
+        "backbone.grid": 0,
+        "backbone.window": 14,
+        "backbone.global_blocks": tuple(sorted({max(0, depth * quarter // 4 - 1) for quarter in (1, 2, 3, 4)})),
+    }
+
+
+def _attention(look: Any, depth: int, width: int) -> dict[str, Any]:
+    if not any(name.endswith("_attention/rows") for name in look.shapes):
+        return _as_published(depth, width)
     grids, head = [], look("backbone/block1_attention/rows")[1]
     for block in range(1, depth + 1):
         name = f"backbone/block{block}_attention"

@@ -11,6 +11,7 @@ COMMANDS = {
     "train": ["--recipe", "--train", "--train-images", "--val", "--val-images", "--out", "--set", "--weights"],
     "evaluate": ["--model", "--data", "--images", "--out"],
     "detect": ["--model", "--out", "IMAGE|DIR|GLOB", "--tile", "--augment", "--threads"],
+    "app": ["--model", "--data", "--host", "--port", "--open", "--threads", "--precision"],
     "video": ["IN", "OUT", "--model", "--score", "--batch-size", "--threads"],
     "export": ["--model", "--out"],
     "inspect": ["--data", "--images", "--out"],

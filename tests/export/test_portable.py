@@ -249,3 +249,20 @@ def test_openvino_counts_the_anchors_of_the_coarsest_level(model, tmp_path):
     path = openvino.export_openvino(resnet, tmp_path / "model.xml")
     (result,) = detect(openvino.load_openvino(path), noise_images(1), score_threshold=None)
     assert result.scores.ndim == 1
+
+
+def test_erfc_becomes_erf_in_onnx():
+    convert = pytest.importorskip("tf2onnx.convert")
+    runtime = pytest.importorskip("onnxruntime")
+    function = tf.function(tf.math.erfc).get_concrete_function(tf.TensorSpec([None], name="x"))
+    written, _ = convert._convert_common(
+        function.graph.as_graph_def(),
+        input_names=["x:0"],
+        output_names=[function.outputs[0].name],
+        opset=onnx.OPSET,
+        custom_op_handlers={"Erfc": (onnx._erfc, [])},
+    )
+    session = runtime.InferenceSession(written.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = np.linspace(-4, 4, 33, dtype=np.float32)
+    (values,) = session.run(None, {"x:0": x})
+    np.testing.assert_allclose(values, tf.math.erfc(x), atol=1e-6)

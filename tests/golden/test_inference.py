@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import mrcnn
+from mrcnn.export.served_check import pixel_inputs, served_instances
 from mrcnn.inference.panoptic import class_logits, semantic_map
 from mrcnn.modeling.input import content_window, proposal_window
 from tests.golden.case import DATA, Golden, input_batch, pairwise_iou, xyxy
@@ -25,6 +26,7 @@ QUICK = (
 )
 """What `make test` looks at, something of each program; the slow tests look at all."""
 IN_A_GRAPH = ("tv_mask_r50_fpn", "d2_mask_r50_fpn", "mp_mask_r50")
+SERVED = ("d2_mask_vitdet",)
 LEAST_MATCHED = 0.98  # of the reference's detections: near ties at the cut-off may swap
 
 
@@ -231,8 +233,28 @@ def test_detections_in_a_graph(case):
     assert_detections(golden, model)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVED)
+def test_detections_of_a_saved_model(name, tmp_path):
+    """Those of the reference, from a graph of stock operations that knows nothing of the package."""
+    golden = Golden(name)
+    path = golden.write_checkpoint(tmp_path)
+    model = mrcnn.load_pretrained(path, score_threshold=0.05, **golden.sizes(), **golden.overrides())
+    image = golden.image()
+    folder = mrcnn.export_saved_model(model, tmp_path / "model", images=[image])
+    serve = tf.saved_model.load(str(folder)).signatures["serving_default"]
+    inputs = {key: tf.constant(value) for key, value in pixel_inputs([image]).items()}
+    outputs = {key: value.numpy() for key, value in serve(**inputs).items()}
+    (ours,) = served_instances(outputs, [image.shape[:2]], declared=model.config.outputs)
+    assert_same_detections(golden, ours)
+
+
 def assert_detections(golden: Golden, model) -> None:
     (ours,) = mrcnn.detect(model, [golden.image()], score_threshold=None)
+    assert_same_detections(golden, ours)
+
+
+def assert_same_detections(golden: Golden, ours) -> None:
     boxes, classes, scores = _their_detections(golden)
     partner = match(boxes, classes, scores, ours)
     missed = np.flatnonzero(partner < 0)

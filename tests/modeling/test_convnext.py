@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.convnext import ConvNeXtConfig, LayerScale
+from mrcnn.modeling.drop_path import drop_paths
 
 SMALL = ConvNeXtConfig(depths=(1, 1, 2, 1), widths=(2, 3, 4, 5), layer_scale=0.5)
 
@@ -64,6 +66,31 @@ def test_equals_plain_loops(rng):
         np.testing.assert_allclose(ours[f"c{stage}"], expected, rtol=1e-3, atol=1e-3)
 
 
+def test_rates_of_stochastic_depth_rise_from_block_to_block():
+    model = dataclasses.replace(SMALL, drop_path=0.4).build()
+    assert [layer.rate for layer in drop_paths(model)] == pytest.approx([0.1, 0.2, 0.3, 0.4])  # the first has 0: none
+    names = [{v.path for v in dataclasses.replace(SMALL, drop_path=rate).build().variables} for rate in (0.0, 0.4)]
+    assert names[0] == names[1]
+
+
+def test_every_weight_has_the_rate_of_its_group():
+    """Stem, first stage, second, third's groups of three blocks, fourth; the norms of the maps as the heads."""
+    config = dataclasses.replace(SMALL, depths=(1, 1, 4, 1))
+    rates = config.layer_rates(0.5)
+    for name, power in {
+        "stem_norm": 6,
+        "stage2_block1_scale": 5,
+        "stage3_down_conv": 4,
+        "stage4_down_norm": 3,
+        "stage4_block3_project": 3,
+        "stage4_block4_project": 2,
+        "stage5_down_conv": 1,
+        "stage4_out_norm": 0,
+    }.items():
+        fits = [(len(start), rate) for start, rate in rates if f"backbone/{name}".startswith(start)]
+        assert max(fits)[1] == 0.5**power, name
+
+
 def test_stages_freeze():
     model = ConvNeXtConfig(depths=(1, 1, 1, 1), widths=(2, 2, 2, 2), freeze_at=3).build()
     trains = {layer.name.split("_")[0] for layer in model.layers if layer.trainable_weights}
@@ -84,7 +111,8 @@ def test_titles_and_channels():
 
 
 @pytest.mark.parametrize(
-    "change", [{"depths": (1, 1)}, {"widths": (1, 1, 1, 10**6)}, {"depths": (0, 1, 1, 1)}, {"norm": "bn"}]
+    "change",
+    [{"depths": (1, 1)}, {"widths": (1, 1, 1, 10**6)}, {"depths": (0, 1, 1, 1)}, {"norm": "bn"}, {"drop_path": 1.0}],
 )
 def test_impossible_configs_are_refused(change):
     with pytest.raises(ConfigError, match="backbone"):

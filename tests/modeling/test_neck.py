@@ -33,8 +33,8 @@ def test_several_levels_of_equal_channels() -> None:
 @pytest.mark.parametrize(
     "levels, message",
     [
-        (("c4", "p6"), r"neck\.levels: p6; the backbone has c2, c3, c4, c5"),
-        ((), r"neck\.levels: empty"),
+        (("c4", "p6"), r"neck\.levels and backbone: p6; the backbone has c2, c3, c4, c5"),
+        ((), r"neck\.levels and backbone: empty"),
         (("c3", "c4"), r"equal channels, got c3 6, c4 8"),
     ],
 )
@@ -45,7 +45,7 @@ def test_levels_that_do_not_fit(levels: tuple[str, ...], message: str) -> None:
 
 def test_a_pyramid_refuses_maps_that_it_cannot_add() -> None:
     small = ResNetConfig(last_stage=4)
-    with pytest.raises(ConfigError, match=r"neck: c5; the backbone has c2, c3, c4"):
+    with pytest.raises(ConfigError, match=r"neck and backbone: c5; the backbone has c2, c3, c4"):
         FPNConfig().build(small.channels, small.strides)
     with pytest.raises(ConfigError, match=r"at the stride of the one before or at twice it, got .*c4 16, c5 64"):
         FPNConfig().build(CHANNELS, {"c2": 4, "c3": 8, "c4": 16, "c5": 64})
@@ -59,7 +59,7 @@ def test_a_pyramid_over_two_maps_of_one_stride() -> None:
 
 def test_levels_are_those_of_the_backbone() -> None:
     check_levels(("c4", "c2"), CHANNELS, "field")
-    with pytest.raises(ConfigError, match=r"^field: c9, p2; the backbone has c2, c3, c4, c5$"):
+    with pytest.raises(ConfigError, match=r"^field and backbone: c9, p2; the backbone has c2, c3, c4, c5$"):
         check_levels(("c4", "c9", "p2"), CHANNELS, "field")
-    with pytest.raises(ConfigError, match=r"^field: c4; the backbone has no map$"):
+    with pytest.raises(ConfigError, match=r"^field and backbone: c4; the backbone has no map$"):
         check_levels(("c4",), {}, "field")

@@ -51,7 +51,12 @@ NAMES = (
     "mask_rcnn_efficientnet_lite0_fpn",
     "mask_rcnn_mobilenetv3_fpn",
     "mask_rcnn_convnext_tiny_fpn",
+    "mask_rcnn_convnext_t_fpn",
     "mask_rcnn_swin_t_fpn",
+    "mask_rcnn_mvitv2_t_fpn",
+    "cascade_mask_rcnn_mvitv2_t_fpn",
+    "cascade_mask_rcnn_mvitv2_s_fpn",
+    "cascade_mask_rcnn_mvitv2_b_fpn",
     "mask_rcnn_efficientnetv2_s_fpn",
     "vitdet_b",
     "vitdet_l",
@@ -59,6 +64,11 @@ NAMES = (
     "cascade_vitdet_b",
     "cascade_vitdet_l",
     "cascade_vitdet_h",
+    "cascade_mask_rcnn_swin_b_fpn_lsj",
+    "cascade_mask_rcnn_swin_l_fpn_lsj",
+    "cascade_mask_rcnn_mvitv2_b_fpn_lsj",
+    "cascade_mask_rcnn_mvitv2_l_fpn_lsj",
+    "cascade_mask_rcnn_mvitv2_h_fpn_lsj",
 )
 
 

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 from mrcnn import recipes
 from mrcnn.modeling.backbones.swin import SwinConfig
+from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 
 
 def test_other_networks_are_trained_by_adamw_at_several_scales():
@@ -36,3 +39,42 @@ def test_large_scale_jitter():
     assert [one.model.backbone.title for one in regnets] == ["RegNetX 4GF", "RegNetY 4GF"]
     assert all((one.data, one.train, one.model.heads) == (data, train, model.heads) for one in regnets)
     assert [round(part * 184_375) for part in long.train.milestones] == [163_889, 177_546]
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "drop_path"),
+    [
+        ("mask_rcnn_mvitv2_t_fpn", "MViTv2 T", 0.2),
+        ("cascade_mask_rcnn_mvitv2_t_fpn", "MViTv2 T", 0.2),
+        ("cascade_mask_rcnn_mvitv2_s_fpn", "MViTv2 S", 0.2),
+        ("cascade_mask_rcnn_mvitv2_b_fpn", "MViTv2 B", 0.4),
+    ],
+)
+def test_mvitv2(name: str, title: str, drop_path: float) -> None:
+    """Ref: detectron2, projects/MViTv2: 67,500 steps of 64 at 1.6e-4, down at 52,500 and 62,500."""
+    recipe = recipes.get(name)
+    model, train = recipe.model, recipe.train
+    assert (model.backbone.title, model.backbone.drop_path, model.neck.norm) == (title, drop_path, "none")
+    assert (train.images, train.learning_rate * 4, train.warmup_images) == (67_500 * 64, 1.6e-4, 250 * 64)
+    assert [round(part * 67_500) for part in train.milestones] == [52_500, 62_500]
+    assert (train.optimizer, train.weight_decay) == ("adamw", 0.1)
+    assert (recipe.data.short_sides[0], recipe.data.short_sides[-1], model.input.short_side) == (480, 800, 800)
+    if name.startswith("cascade"):
+        assert isinstance(model.box_head, CascadeBoxHeadConfig)
+        assert (model.box_head.conv_norm, model.heads[0].conv_norm, model.rpn.num_convs) == ("sync_bn", "sync_bn", 2)
+    else:
+        assert (model.box_head, model.heads, model.rpn) == (
+            (plain := recipes.get("mask_rcnn_r50_fpn").model).box_head,
+            plain.heads,
+            plain.rpn,
+        )
+
+
+def test_convnext_has_rates_that_fall_from_layer_to_layer() -> None:
+    """Ref: github.com/facebookresearch/ConvNeXt, object_detection: 0.95 from group to group, of six."""
+    recipe = recipes.get("mask_rcnn_convnext_t_fpn")
+    rates = dict(recipe.train.layer_rates)
+    assert recipe.model.backbone.drop_path == 0.4
+    numbers = {"stem_": 7, "stage2_": 6, "stage3_": 5, "stage4_": 4, "stage4_block4_": 3, "stage4_block9_": 2}
+    for start, power in {**numbers, "stage5_": 1, "stage2_out_norm": 0}.items():
+        assert rates[f"backbone/{start}"] == pytest.approx(0.95**power)

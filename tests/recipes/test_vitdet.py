@@ -6,7 +6,7 @@ import pytest
 
 from mrcnn import recipes
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
-from mrcnn.recipes.vitdet import vitdet
+from mrcnn.recipes.vitdet import hierarchical, vitdet
 
 
 def test_sizes_and_schedules():
@@ -32,3 +32,27 @@ def test_heads_and_input():
     assert (recipe.data.crop, recipe.data.scale_jitter) == ((1024, 1024), (0.1, 2.0))
     assert isinstance(cascade.model.box_head, CascadeBoxHeadConfig)
     assert (cascade.model.heads, cascade.data, cascade.train) == (model.heads, recipe.data, recipe.train)
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "drop_path", "rate", "steps"),
+    [
+        ("swin_b", "Swin B", 0.4, 4e-5, 184_375 / 2),
+        ("swin_l", "Swin L", 0.4, 4e-5, 184_375 / 2),
+        ("mvitv2_b", "MViTv2 B", 0.4, 8e-5, 184_375),
+        ("mvitv2_l", "MViTv2 L", 0.5, 8e-5, 184_375 / 2),
+        ("mvitv2_h", "MViTv2 H", 0.6, 1.6e-4, 67_500),
+    ],
+)
+def test_hierarchical_networks(name, title, drop_path, rate, steps):
+    """Ref: detectron2, projects/ViTDet/configs/COCO, cascade_mask_rcnn_swin_* and _mvitv2_*."""
+    recipe, plain = hierarchical(name), vitdet("b", is_cascade=True)
+    model, train = recipe.model, recipe.train
+    assert recipes.get(f"cascade_mask_rcnn_{name}_fpn_lsj") == recipe
+    assert (model.backbone.title, model.backbone.drop_path) == (title, drop_path)
+    assert (model.neck.norm, model.neck.epsilon) == ("ln", 1e-6)
+    for part in ("rpn", "box_head", "heads", "input"):
+        assert getattr(model, part) == getattr(plain.model, part)
+    assert recipe.data == plain.data
+    assert train.learning_rate * 4 == pytest.approx(rate) and train.images == pytest.approx(steps * 64, rel=1e-4)
+    assert train.weight_decay == (0.05 if name.startswith("swin") else 0.1)

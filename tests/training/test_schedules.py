@@ -151,6 +151,14 @@ def test_adamw_decays_kernels_only(weight_decay: float):
         np.testing.assert_allclose(variable.numpy(), old * factor, rtol=1e-6, err_msg=variable.path)
 
 
+def test_adamw_leaves_absolute_positions_alone():
+    """Ref: ViTDet, arXiv 2203.16527, appendix A.2. Names that only begin alike are decayed."""
+    variables = [keras.Variable(np.ones((2, 2)), name=name) for name in ("embedding", "embeddings")]
+    config = TrainConfig(optimizer="adamw", weight_decay=0.5, learning_rate=0.1, schedule="constant", warmup_images=0)
+    make_optimizer(config, 16, 10).apply([tf.zeros((2, 2))] * 2, variables)
+    assert [float(v.numpy()[0, 0]) for v in variables] == pytest.approx([1.0, 0.95])
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_clipping_limits_the_global_norm(optimizer: str):
     made = make_optimizer(TrainConfig(optimizer=optimizer, clip_norm=5.0), 16, 10)

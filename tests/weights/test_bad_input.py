@@ -13,7 +13,7 @@ import mrcnn
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.weights import pretrained
 from mrcnn.weights.open_file import FileContents
-from mrcnn.weights.pretrained import load_pretrained, load_weights
+from mrcnn.weights.pretrained import UnknownNetworkError, load_pretrained, load_weights
 from mrcnn.weights.report import WeightsError, named_variables
 from tests.reference.state_dicts import golden_shapes
 
@@ -69,6 +69,13 @@ def test_another_network(holds: Callable) -> None:
     with pytest.raises(
         WeightsError, match=r"fasterrcnn\.pth: torch weights of an unknown network; expected .*features\.0"
     ):
+        load_pretrained(PATH)
+
+
+@pytest.mark.parametrize("name", ["layer1.0.conv1.weight", "res2.0.conv1.weight"])
+def test_a_resnet_that_classifies_is_named_a_backbone(holds: Callable, name: str) -> None:
+    holds({name: np.zeros((64, 64, 1, 1)), "fc.weight": np.zeros((1000, 2048))})
+    with pytest.raises(UnknownNetworkError, match=r"a ResNet without a detector; .* with ResNetConfig starts"):
         load_pretrained(PATH)
 
 

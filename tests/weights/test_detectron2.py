@@ -125,6 +125,19 @@ def test_panoptic_has_names_of_stuff() -> None:
     assert config.semantic_head.loss_weight == 0.5 and len(config.stuff_names) == 53
 
 
+def test_a_panoptic_cascade_with_group_norm_and_deformable_convolutions() -> None:
+    """As configs/Misc/panoptic_fpn_R_101_dconv_cascade_gn_3x has them, with fewer blocks."""
+    arrays = {k: v for k, v in golden_shapes("d2_mask_r50_fpn_gn").items() if not k.startswith("roi_heads.box")}
+    arrays |= {k: v for k, v in golden_shapes("d2_cascade_r50_fpn").items() if k.startswith("roi_heads.box")}
+    arrays |= {k: v for k, v in golden_shapes("d2_panoptic_r50_fpn").items() if k.startswith("sem_seg_head")}
+    arrays |= {k: v for k, v in deformable_shapes().items() if ".conv2_offset." in k}
+    network = detectron2.describe(arrays)
+    assert detectron2.to_ours(arrays, network).unused == ()
+    config = PROFILES[network.family].model_config(network.overrides)
+    assert (config.box_head.num_stages, config.neck.norm, config.semantic_head.norm) == (3, "gn", "gn")
+    assert (config.backbone.deformable, config.backbone.stride_in_1x1) == (DeformableConfig(), False)
+
+
 def test_another_semantic_branch() -> None:
     whole = golden_shapes("d2_panoptic_r50_fpn")
     arrays = {name: array for name, array in whole.items() if not name.startswith("sem_seg_head.")}
@@ -227,12 +240,26 @@ def test_a_cascade_on_a_swin() -> None:
         ("roi_heads.densepose_head.body_conv_fcn1.weight", "DensePose"),
         ("roi_heads.decoder.scale_heads.0.0.weight", "DensePose"),
         ("backbone.trident.conv.weight", "TridentNet"),
-        ("head.bbox_tower.0.weight", "TensorMask"),
+        ("head.mask_subnet.0.weight", "TensorMask"),
+        ("ins_embed_head.center_predictor.weight", "Panoptic-DeepLab"),
     ],
 )
 def test_other_projects_are_refused(name: str, expected: str) -> None:
     with pytest.raises(WeightsError, match=expected):
         detectron2.describe(golden_shapes("d2_mask_swin_t_fpn") | {name: Shape(1)})
+
+
+def test_a_tensor_mask_is_no_retinanet() -> None:
+    """Ref: detectron2, projects/TensorMask: its head has RetinaNet's names and more."""
+    names = [f"head.{part}.weight" for part in ("cls_subnet.0", "bbox_subnet.0", "bbox_pred", "mask_pred_15")]
+    with pytest.raises(WeightsError, match="TensorMask is not supported"):
+        detectron2.describe({name: Shape(1) for name in ("backbone.fpn_lateral3.weight", *names)})
+
+
+def test_what_arrays_do_not_tell_is_said() -> None:
+    """The branches of a TridentNet share their kernels: its arrays are those of a C4 network."""
+    network = detectron2.describe(golden_shapes("d2_mask_r50_c4"))
+    assert any("TridentNet" in sentence for sentence in network.assumptions)
 
 
 def test_a_semantic_branch_without_its_convolutions() -> None:
@@ -322,6 +349,7 @@ def test_from_the_containers_of_the_zoo(tmp_path: Path, name: str, write) -> Non
         ("roi_heads.res5.0.conv2_offset.weight", "deformable convolutions on RoIs"),
         ("roi_heads.mask_head.parameter_head.fc1.weight", "implicit PointRend"),
         ("head.cls_subnet.0.weight", "RetinaNet"),
+        ("head.bbox_pred.weight", "RetinaNet"),
         ("backbone.bottom_up.s1.b1.a.weight", "only RegNets of bottleneck"),
     ],
 )

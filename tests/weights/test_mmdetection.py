@@ -138,6 +138,12 @@ def test_a_swins_configuration_states_its_stochastic_depth() -> None:
     assert (backbone.drop_path, backbone.freeze_at) == (0.2, 0)
 
 
+def test_so_does_that_of_a_convnext() -> None:
+    text = "model = dict(backbone=dict(type='mmpretrain.ConvNeXt', drop_path_rate=0.4))"
+    network = mmdetection.describe(arrays_of("mm_mask_convnext_t_fpn"), {"meta.config": text})
+    assert PROFILES["mmdetection"].model_config(network.overrides).backbone.drop_path == 0.4
+
+
 def test_version_2_states_pixels_beside_the_model() -> None:
     text = "img_norm_cfg = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], to_rgb=True)\nmodel = dict(backbone=dict())"
     network = mmdetection.describe(arrays_of("mm_mask_r50_fpn"), {"meta.config": text})

@@ -51,6 +51,30 @@ def test_other_sizes():
     assert detectron2.to_ours(arrays, network).unused == ()
 
 
+def test_a_cascade_has_synchronized_batch_norm_in_its_heads_and_no_square():
+    """Ref: detectron2, projects/MViTv2/configs/cascade_mask_rcnn_mvitv2_t_3x.py."""
+    arrays = {k: v for k, v in golden_shapes(NAME).items() if not k.startswith("roi_heads.box")}
+    arrays |= {k: v for k, v in golden_shapes("d2_cascade_r50_fpn").items() if k.startswith("roi_heads.box_predictor")}
+    convs = [f"roi_heads.mask_head.mask_fcn{i}" for i in (1, 2, 3, 4)]
+    for stage in range(3):
+        head = f"roi_heads.box_head.{stage}"
+        arrays |= {f"{head}.fc1.weight": Shape(1024, 256 * 49), f"{head}.fc1.bias": Shape(1024)}
+        convs += [f"{head}.conv{i}" for i in (1, 2, 3, 4)]
+    for conv in convs:
+        arrays.pop(f"{conv}.bias", None)
+        arrays[f"{conv}.weight"] = Shape(256, 256, 3, 3)
+        arrays |= {f"{conv}.norm.{leaf}": Shape(256) for leaf in ("weight", "bias", "running_mean", "running_var")}
+    network = detectron2.describe(arrays)
+    assert detectron2.to_ours(arrays, network).unused == ()
+    config = PROFILES["detectron2"].model_config(network.overrides)
+    assert (config.box_head.num_stages, config.box_head.conv_norm, config.heads[0].conv_norm) == (
+        3,
+        "sync_bn",
+        "sync_bn",
+    )
+    assert (config.input.canvas, config.neck.norm) == ("divisor", "none")
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "message"),
     [

@@ -70,7 +70,7 @@ def test_keras_files(tmp_path: Path) -> None:
     assert contents.container == "keras_h5" and list(contents.arrays) == ["fc/kernel"]
 
 
-@pytest.mark.parametrize("wrapper", ["model", "model_state_dict", "state_dict", "blobs"])
+@pytest.mark.parametrize("wrapper", ["model", "model_state_dict", "model_state", "state_dict", "blobs"])
 def test_what_lies_beside_the_weights_is_left_out(tmp_path: Path, wrapper: str) -> None:
     root = {
         "optimizer": {"state": [{"momentum_buffer": STATE["fc.bias"]}]},

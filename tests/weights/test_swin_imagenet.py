@@ -12,6 +12,7 @@ import safetensors.numpy
 from mrcnn.modeling.backbones.swin import SwinConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import WeightsError, load_imagenet
+from mrcnn.weights.pretrained import UnknownNetworkError, load_pretrained
 from tests.reference.containers import write_torch_zip
 
 SMALL = SwinConfig(depths=(2, 1, 1, 1), num_heads=(1, 2, 2, 4), width=4, window=3, mlp_ratio=2)
@@ -127,3 +128,9 @@ def test_other_pixels_are_warned_of(tmp_path, backbone, caplog):
     config = SwinConfig(**{**SMALL.__dict__, "pixel_norm": PixelNorm(bgr=True)})
     load_imagenet(backbone, config, write(tmp_path, "timm"))
     assert "other pixels" in caplog.text
+
+
+@pytest.mark.parametrize("program", ["authors", "torchvision", "timm"])
+def test_as_a_detector_it_is_named_a_backbone(tmp_path, program):
+    with pytest.raises(UnknownNetworkError, match=r"a Swin Transformer without a detector; .* with SwinConfig starts"):
+        load_pretrained(write(tmp_path, program))

@@ -59,6 +59,7 @@ def test_a_class_token_may_be_there_or_not():
 def test_blocks_of_one_size_are_all_global():
     network = detectron2.describe(of_other_sizes(window=24))
     assert (network["backbone.window"], network["backbone.global_blocks"]) == (0, tuple(range(7)))
+    assert "all blocks global, for their relative positions are of one size" in network.assumptions
 
 
 def test_positions_on_their_grid():
@@ -101,7 +102,31 @@ def test_sigmoids_of_lvis_are_refused():
         detectron2.describe(arrays)
 
 
-def test_a_vit_without_relative_positions_is_refused():
-    arrays = {name: shape for name, shape in of_other_sizes().items() if "rel_pos" not in name}
-    with pytest.raises(WeightsError, match="without relative positions"):
+def test_without_relative_positions_attention_is_as_published_and_this_is_said():
+    arrays = {name: shape for name, shape in of_other_sizes(8, 192).items() if "rel_pos" not in name}
+    network = detectron2.describe(arrays)
+    backbone = PROFILES["detectron2"].model_config(network.overrides).backbone
+    assert (backbone.num_heads, backbone.window, backbone.grid, backbone.global_blocks) == (3, 14, 0, (1, 3, 5, 7))
+    (said,) = [sentence for sentence in network.assumptions if "no relative positions" in sentence]
+    assert said.startswith(
+        "3 heads (backbone.num_heads), windows of 14 cells (backbone.window), blocks 1, 3, 5, 7 global"
+    )
+    assert detectron2.to_ours(arrays, network).unused == ()
+
+
+def test_heads_of_a_width_that_no_published_one_has():
+    for width, heads in ((768, 12), (1024, 16), (1280, 16), (160, 1), (48, 1)):
+        assert vit._as_published(4, width)["backbone.num_heads"] == heads
+    assert vit._as_published(2, 64)["backbone.global_blocks"] == (0, 1)
+
+
+def test_a_missing_table_of_relative_positions_is_named():
+    arrays = of_other_sizes()
+    del arrays["backbone.net.blocks.0.attn.rel_pos_h"]
+    with pytest.raises(WeightsError, match="nothing in it is backbone/block1_attention/rows"):
         detectron2.describe(arrays)
+
+
+def test_the_grid_of_absolute_positions_is_said():
+    assumptions = detectron2.describe(of_other_sizes(positions=50)).assumptions
+    assert "absolute positions of a grid of 7 x 7, interpolated to the image's" in assumptions

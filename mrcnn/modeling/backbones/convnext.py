@@ -10,10 +10,12 @@ import dataclasses
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import LEVELS, BackboneConfig, freeze_stages
+from mrcnn.modeling.drop_path import add_residual
 from mrcnn.modeling.layers import exact_gelu
 from mrcnn.modeling.normalize import NormKind
 
@@ -34,6 +36,8 @@ class ConvNeXtConfig(BackboneConfig):
     depths: tuple[int, ...] = (3, 3, 9, 3)  # blocks of each of the four stages
     widths: tuple[int, ...] = (96, 192, 384, 768)  # channels of each
     layer_scale: float = 1e-6  # initial factor of what a block adds
+    # Probability that what the last block adds is left out of an image in training; of earlier ones in proportion.
+    drop_path: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.depths) != 4 or len(self.widths) != 4:
@@ -43,6 +47,8 @@ class ConvNeXtConfig(BackboneConfig):
                 f"backbone: expected depths from 1 to {_MAX_BLOCKS} and widths from 1 to {_MAX_WIDTH}, got"
                 f" {self.depths} and {self.widths}"
             )
+        if not 0 <= self.drop_path < 1:
+            raise ConfigError(f"backbone.drop_path: expected a number from 0 to below 1, got {self.drop_path}")
         if self.norm != "none":
             raise ConfigError(f'backbone.norm: a ConvNeXt has layer norms, expected "none", got {self.norm!r}')
 
@@ -65,6 +71,33 @@ class ConvNeXtConfig(BackboneConfig):
         """Channels of each feature map, by name c2..c5."""
         return dict(zip(LEVELS, self.widths, strict=True))
 
+    def layer_rates(self, decay: float) -> tuple[tuple[str, float], ...]:
+        """Factors on the learning rate, for `train.layer_rates`: the further from the end, the smaller.
+
+        The first two stages are a group of layers each, the third has groups of three blocks, the fourth is the last;
+        what joins two stages goes with the one that follows, but before stage 4 with its first group. Norms of the
+        feature maps have the whole rate.
+
+        Args:
+            decay: the factor from one group to the one before.
+
+        Returns:
+            (start of a path, factor).
+
+        Ref: arXiv 2201.03545, appendix A.3; github.com/facebookresearch/ConvNeXt, object_detection.
+
+        Example:
+            >>> dict(ConvNeXtConfig().layer_rates(0.5))["backbone/stage4_block9_"]
+            0.25
+        """
+        groups = -(-self.depths[2] // 3)
+        last = 3 + groups  # number of the last group, 0 being the stem
+        numbers = {"stem_": 0, "stage2_": 1, "stage3_": 2, "stage4_": 3, "stage5_": last}
+        numbers |= {f"stage4_block{block + 1}_": 3 + block // 3 for block in range(self.depths[2])}
+        rates = {start: decay ** (last + 1 - number) for start, number in numbers.items()}
+        rates |= {f"stage{stage}_out_norm": 1.0 for stage in (2, 3, 4, 5)}
+        return tuple((f"backbone/{start}", rate) for start, rate in rates.items())
+
     def build(self, name: str = "backbone") -> keras.Model:
         """The network: images [B, H, W, 3] -> {"c2": ..., "c5": ...}; see `BackboneConfig.build`.
 
@@ -74,12 +107,13 @@ class ConvNeXtConfig(BackboneConfig):
         x = _conv(self.widths[0], 4, "stem_conv")(image)
         x = self._norm("stem_norm")(x)
         features = {}
+        rates = iter(np.linspace(0.0, self.drop_path, sum(self.depths)).tolist())
         for stage, (depth, width) in enumerate(zip(self.depths, self.widths, strict=True), start=2):
             if stage > 2:
                 x = self._norm(f"stage{stage}_down_norm")(x)
                 x = _conv(width, 2, f"stage{stage}_down_conv")(x)
             for block in range(1, depth + 1):
-                x = self._block(x, width, f"stage{stage}_block{block}")
+                x = self._block(x, width, next(rates), f"stage{stage}_block{block}")
             features[f"c{stage}"] = self._norm(f"stage{stage}_out_norm")(x)
         model = keras.Model(image, features, name=name)
         freeze_stages(model, self)
@@ -88,7 +122,7 @@ class ConvNeXtConfig(BackboneConfig):
     def _norm(self, name: str) -> keras.layers.Layer:
         return keras.layers.LayerNormalization(epsilon=self.epsilon, name=name)
 
-    def _block(self, x: Any, width: int, name: str) -> Any:
+    def _block(self, x: Any, width: int, rate: float, name: str) -> Any:
         """7x7 per channel, norm, 1x1 to four times the channels, GELU, 1x1 back, scale, plus the input."""
         y = keras.layers.DepthwiseConv2D(7, padding="same", name=f"{name}_depthwise")(x)
         y = self._norm(f"{name}_norm")(y)
@@ -97,7 +131,7 @@ class ConvNeXtConfig(BackboneConfig):
         y = keras.layers.Activation(exact_gelu, name=f"{name}_gelu")(y)
         y = keras.layers.Dense(width, kernel_initializer=initializer[1], name=f"{name}_project")(y)
         y = LayerScale(self.layer_scale, name=f"{name}_scale")(y)
-        return keras.layers.Add(name=f"{name}_add")([x, y])
+        return add_residual(x, y, rate, name)
 
 
 def _conv(filters: int, side: int, name: str) -> keras.layers.Layer:

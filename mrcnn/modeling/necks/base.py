@@ -57,5 +57,5 @@ def check_levels(levels: tuple[str, ...], available: Mapping[str, int], field: s
     absent = [level for level in levels if level not in available]
     if absent or not levels:
         raise ConfigError(
-            f"{field}: {', '.join(absent) or 'empty'}; the backbone has {', '.join(available) or 'no map'}"
+            f"{field} and backbone: {', '.join(absent) or 'empty'}; the backbone has {', '.join(available) or 'no map'}"
         )

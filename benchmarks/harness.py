@@ -18,6 +18,7 @@ Every benchmark understands
 
     --case NAME ...   some of its cases
     --rounds N        rounds that count, after one that warms up
+    --only NAME ...   some of its engines and peers
     --engine NAME=MODULE:FUNCTION ...   engines of your own; FUNCTION is a `start` as above
     --peers [PYTHON]  also the other programs, by a Python that has them; default: this one
     --json FILE       the numbers of every round, and the machine they are from
@@ -43,6 +44,8 @@ from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 MAX_COLUMNS = 5
+INSTRUCTIONS = {"avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}
+"""Of the kernel's flags of a CPU those that decide how fast networks are."""
 sys.path.insert(0, str(ROOT))  # for mrcnn where it is not installed, and for tests.reference and custom_ops
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -261,11 +264,14 @@ def table(case: str, measured: Mapping[str, Measured], base: str | None) -> str:
 
 def describe_machine() -> dict[str, Any]:
     """Where the numbers are from."""
+    from mrcnn.hardware import cpu_flags
+
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.platform(),
         "cpus": os.cpu_count(),
+        "instructions": sorted(cpu_flags() & INSTRUCTIONS),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
     }
 
@@ -302,6 +308,7 @@ def make_parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     """The arguments of a benchmark: those that all have, and its own."""
     parser = argparse.ArgumentParser(description=benchmark.doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", nargs="+", default=list(benchmark.cases), help="default: all of them")
+    parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="engines and peers; default: all of them")
     parser.add_argument("--rounds", type=int, default=benchmark.rounds)
     parser.add_argument("--peers", nargs="?", const=sys.executable, metavar="PYTHON", help="also the other programs")
     parser.add_argument("--engine", nargs="+", default=[], metavar="NAME=MODULE:FUNCTION", help="engines of your own")
@@ -337,6 +344,9 @@ def run(benchmark: Benchmark, arguments: Sequence[str] | None = None, script: st
         for case in options.case:
             engines = list(benchmark.engines) if benchmark.choose is None else benchmark.choose(case, options)
             names = [*(benchmark.peers if options.peers else ()), *engines, *options.engine]
+            if options.only:
+                check_names(options.only, names)
+                names = [name for name in names if name in options.only]
             command = [script or sys.argv[0], *given, "--folder", folder]
             workers = {
                 name: _starter([options.peers if name in benchmark.peers else sys.executable, *command], name, case)
@@ -350,6 +360,17 @@ def run(benchmark: Benchmark, arguments: Sequence[str] | None = None, script: st
     if options.json:
         name = Path(script or sys.argv[0]).stem
         write_json(options.json, {"benchmark": name, "machine": describe_machine(), "cases": results})
+
+
+def check_names(given: Sequence[str], known: Sequence[str]) -> None:
+    """That engines which are asked for exist.
+
+    Raises:
+        SystemExit: one does not; says which there are.
+    """
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise SystemExit(f"--only {unknown[0]}: expected one of {'; '.join(known)}")
 
 
 def _starter(command: Sequence[str], name: str, case: str) -> Callable[[], Worker]:

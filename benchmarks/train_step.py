@@ -1,17 +1,19 @@
 """A training step against torchvision's Mask R-CNN R50-FPN: seconds, peak memory, and where the time goes.
 
-Both networks get the same images, boxes, masks and numbers of RoIs, in float32 on two threads. Only the ratios mean
-anything on a machine that does other work. Where TensorFlow and PyTorch see a GPU, both use it, with their own config
-for TensorFloat-32, and memory is the most they held there.
+All engines get the same images, boxes, masks and numbers of RoIs, on two threads: ours in float32 and in bfloat16,
+torchvision's as it comes, with channels last, and that under bfloat16 autocast. Only the ratios mean anything on a
+machine that does other work. Where TensorFlow and PyTorch see a GPU, both use it, with their own config for
+TensorFloat-32, and memory is the most they held there.
 
     python benchmarks/train_step.py [--peers [PYTHON]] [--case small large gpu] [--rounds N] [--stages]
 
---peers takes a Python with torch and torchvision. --stages adds the seconds of each part of our step.
+--peers takes a Python with torch and torchvision. --stages measures the parts of our step instead, in both precisions.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,11 +23,12 @@ from training_data import draw, fill_masks, make_batch
 
 CASES = {"large": (512, 2, 512), "small": (128, 8, 32), "gpu": (1024, 4, 512)}  # side, images, RoIs an image
 OBJECTS, CLASSES, THREADS = 6, 80, 2
+OURS = ("float32", "bfloat16")
 
 
-def ours(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
+def ours(precision: str, case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
     """One step of our model."""
-    model, batch = build(case)
+    model, batch = build(case, precision)
     import tensorflow as tf
 
     from mrcnn.native import loading
@@ -46,13 +49,13 @@ def ours(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]
     return run
 
 
-def build(case: str) -> tuple[Any, dict[str, Any]]:
+def build(case: str, precision: Any) -> tuple[Any, dict[str, Any]]:
     """Our model, ready to train, and a batch."""
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
-    from mrcnn import recipes
+    from mrcnn import recipes, set_precision
     from mrcnn.training.schedules import SGDWithL2
 
     side, num, rois = CASES[case]
@@ -63,14 +66,15 @@ def build(case: str) -> tuple[Any, dict[str, Any]]:
     for layer in model.backbone.layers:  # the stem and the first stage, as torchvision trains by default
         if layer.name.startswith(("stem_", "stage2_")):
             layer.trainable = False
+    set_precision(model, precision)
     model.compile(SGDWithL2(1e-5, momentum=0.9))
     model.optimizer.build(model.trainable_variables)
     return model, make_batch(draw((side, side), num, OBJECTS, CLASSES), 28)
 
 
-def stages(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
+def stages(precision: str, case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
     """Loss and gradient of our network up to each of its parts; the differences are the parts."""
-    model, batch = build(case)
+    model, batch = build(case, precision)
     import tensorflow as tf
 
     from mrcnn.modeling.input import proposal_window
@@ -127,7 +131,9 @@ def stages(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
     return run
 
 
-def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
+def theirs(
+    case: str, options: argparse.Namespace, *, channels_last: bool = False, bfloat16: bool = False
+) -> Callable[[], harness.Answer]:
     """One step of torchvision's."""
     import torch
     import torchvision
@@ -151,6 +157,8 @@ def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
     for module in model.backbone.body.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
     images, boxes, classes = draw((side, side), num, OBJECTS, CLASSES)
     inputs = [torch.from_numpy(p).permute(2, 0, 1).to(device).float() / 255 for p in images]
     targets = [
@@ -166,7 +174,8 @@ def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
     def run() -> harness.Answer:
         begin = time.perf_counter()
         optimizer.zero_grad()
-        loss = sum(model(inputs, targets).values())
+        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+            loss = sum(model(inputs, targets).values())
         loss.backward()
         optimizer.step()
         float(loss)
@@ -180,12 +189,19 @@ def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
 
 BENCHMARK = harness.Benchmark(
     __doc__,
-    engines={"ours": ours, "stages": stages},
-    peers={"torchvision": theirs},
+    engines={
+        **{name: functools.partial(ours, name) for name in OURS},
+        **{f"stages, {name}": functools.partial(stages, name) for name in OURS},
+    },
+    peers={
+        "torchvision": theirs,
+        "torchvision, channels last": functools.partial(theirs, channels_last=True),
+        "torchvision, channels last, bfloat16": functools.partial(theirs, channels_last=True, bfloat16=True),
+    },
     cases=("large", "small"),
     rounds=8,
     arguments=lambda parser: parser.add_argument("--stages", action="store_true"),
-    choose=lambda case, options: ("ours", "stages") if options.stages else ("ours",),
+    choose=lambda case, options: [f"stages, {name}" for name in OURS] if options.stages else OURS,
 )
 
 if __name__ == "__main__":

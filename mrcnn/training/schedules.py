@@ -125,8 +125,30 @@ class AdamW(LayerRates, keras.optimizers.AdamW):
             self.weight_decay = common
 
 
+class FusedSGD(keras.optimizers.SGD):
+    """Keras' SGD with the update of a weight and its momentum as the one operation that TensorFlow has for it.
+
+    Keras puts it together from five, which read and write all weights more than twice as often.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One variable's update."""
+        if not self.momentums:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        momentum = self.momentums[self._get_variable_index(variable)].value
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=momentum.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
+
+
 @keras.saving.register_keras_serializable("mrcnn")
-class SGDWithL2(LayerRates, keras.optimizers.SGD):
+class SGDWithL2(LayerRates, FusedSGD):
     """SGD whose weight decay is the gradient of an L2 penalty, as in the published detectors.
 
     Keras' own `weight_decay` is decoupled: it bypasses momentum and so decays ten times less at momentum 0.9.

@@ -161,3 +161,51 @@ def test_half_precision_trains(groups: int, dilation: int) -> None:
         rtol=0.02,
         atol=0.05,
     )
+
+
+@pytest.mark.parametrize("stride, before", [(1, 1), (2, 1)])
+@pytest.mark.parametrize("is_native", [True, False])
+def test_dense_against_loops(monkeypatch: pytest.MonkeyPatch, is_native: bool, stride: int, before: int) -> None:
+    monkeypatch.setattr(convolution, "has_gradient", lambda *_: is_native)
+    x, k = _draw(5, 7, 4, 3, 1)
+    padding = "SAME" if stride == 1 else SYMMETRIC
+    _check(lambda x, k: conv2d(x, k, stride, padding), lambda x, k: slow_conv2d(x, k, stride, before), x, k)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pointwise_in_half_precision_has_the_gradients_of_float32(stride: int) -> None:
+    x, k = _draw(5, 6, 4, 3, 1)
+    k = k[1:2, 1:2]
+
+    def gradients(dtype: str) -> list[np.ndarray]:
+        inputs, kernel = tf.cast(x, dtype), tf.cast(k, dtype)
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, kernel])
+            y = conv2d(inputs, kernel, stride)
+            total = tf.reduce_sum(tf.cast(y, tf.float32) * np.arange(1, 4, dtype=np.float32))
+        results = [y, *tape.gradient(total, [inputs, kernel])]
+        assert all(g.dtype == dtype for g in results)
+        return [tf.cast(g, tf.float32).numpy() for g in results]
+
+    for half, full in zip(gradients("bfloat16"), gradients("float32"), strict=True):
+        np.testing.assert_allclose(half, full, rtol=0.03, atol=0.1)
+
+
+def test_gradients_of_half_precision_are_in_the_graph_that_trains_fast() -> None:
+    """No padding stated in an operation that oneDNN cannot take, and a matrix product for the 1x1 kernel."""
+
+    @tf.function(autograph=False)
+    def run(x: tf.Tensor, wide: tf.Tensor, narrow: tf.Tensor) -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch([wide, narrow])
+            y = conv2d(conv2d(x, wide, 2, SYMMETRIC), narrow)
+        return tape.gradient(y, [wide, narrow])
+
+    x, k = (tf.cast(v, tf.bfloat16) for v in _draw(6, 6, 4, 4, 1))
+    graph = run.get_concrete_function(x, k, k[1:2, 1:2]).graph
+    functions = [graph, *(graph._get_function(name).graph for name in graph._functions)]
+    ops = [op for function in functions for op in function.get_operations()]
+    gradients = [op for op in ops if op.type.startswith("Conv2DBackprop")]
+    assert gradients and all(op.get_attr("padding") != b"EXPLICIT" for op in gradients)
+    kernels = [op for op in gradients if op.type == "Conv2DBackpropFilter"]
+    assert len(kernels) == 1 and any(op.type == "MatMul" for op in ops)

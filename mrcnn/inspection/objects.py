@@ -60,7 +60,7 @@ def read_objects(dataset: Dataset, recipe: Recipe, progress: Progress) -> Object
     Args:
         dataset: may hold what training refuses.
         recipe: whose resize is applied, and whose anchors may be rotated.
-        progress: told the number of images.
+        progress: called with the number of images.
     """
     rotated = recipe.model.rpn.geometry is ROTATED
     indices, shapes, splits, num_crowd = [], [], [], 0

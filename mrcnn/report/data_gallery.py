@@ -60,7 +60,7 @@ class DataGallery:
             issues: all; `MAX_ISSUES` of them are shown, in turn of each kind. May grow while images are read.
             name_of: file name of an image.
             read: u8[h, w, 3 or more] of an image; None: it cannot be decoded.
-            progress: told the number of images read.
+            progress: called with the number of images read.
         """
         index_of = {image_id: index for index, image_id in enumerate(dataset.image_ids)}
         crops = _Crops(dataset, index_of, name_of)
@@ -124,19 +124,19 @@ class _Crops:
 
 def _crop(pixels: np.ndarray, annotation: Annotation | None, shape: tuple[int, int]) -> dict[str, Any]:
     height, width = shape
-    part, found = (0, 0, height, width), None
+    part, shown = (0, 0, height, width), None
     if annotation is not None and np.isfinite(annotation.box).all():
         y1, x1, y2, x2 = np.clip(annotation.box, 0, [height, width, height, width]).tolist()
         half = max(max(y2 - y1, x2 - x1) * _CONTEXT, _SMALLEST) / 2
         middle_y, middle_x = (y1 + y2) / 2, (x1 + x2) / 2
         top, left = max(0, int(middle_y - half)), max(0, int(middle_x - half))
         bottom, right = min(height, int(middle_y + half) + 1), min(width, int(middle_x + half) + 1)
-        part, found = (top, left, bottom, right), annotation
+        part, shown = (top, left, bottom, right), annotation
     seen = np.ascontiguousarray(pixels[part[0] : part[2], part[1] : part[3], :3])
     frame = frame_size((part[2] - part[0], part[3] - part[1]))
     entry = {"src": jpeg_uri(seen, _CROP_SIDE, _CROP_BYTES), "w": frame[0], "h": frame[1]}
-    if found is not None:
-        entry["path"] = outline_paths(_drawable([found], shape), part)[0]
+    if shown is not None:
+        entry["path"] = outline_paths(_drawable([shown], shape), part)[0]
     return entry
 
 

@@ -51,8 +51,8 @@ def test_rotated_anchors_are_held_against_rotated_boxes(angle: float) -> None:
     """A bar of ratio 0.1 fits the anchor of its own angle, though its upright box fits none, and no other angle."""
     recipe = rotated(angle)
     table = read_objects(dataset_of(bar(angle)), recipe, Progress("", shown=False))
-    h, w, found = table.sides[0]
-    assert (found - angle + 90) % 180 - 90 == pytest.approx(0, abs=3)
+    h, w, turned = table.sides[0]
+    assert (turned - angle + 90) % 180 - 90 == pytest.approx(0, abs=3)
     assert h / w == pytest.approx(0.12, abs=0.04)
     assert anchor_fit(table, recipe)[0] > 0.5
     assert anchor_fit(table, rotated(angle + 90))[0] < 0.2

@@ -44,10 +44,10 @@ def test_of_a_part_of_the_image():
     """A mask and a box in a part of 20 x 10 pixels: 50 units a pixel from its corner on."""
     mask = np.zeros((1, 60, 80), bool)
     mask[0, 22:26, 44:48] = True
-    found = Instances([[22, 44, 26, 48]], [1], (60, 80), masks=mask)
-    assert outline_paths(found[:0], (20, 40, 40, 50)) == []
-    (box,) = outline_paths(Instances(found.boxes, [1], (60, 80)), (20, 40, 40, 50))
+    instance = Instances([[22, 44, 26, 48]], [1], (60, 80), masks=mask)
+    assert outline_paths(instance[:0], (20, 40, 40, 50)) == []
+    (box,) = outline_paths(Instances(instance.boxes, [1], (60, 80)), (20, 40, 40, 50))
     assert box == "M200 100H400V300H200Z"
-    (outline,) = outline_paths(found, (20, 40, 40, 50))
+    (outline,) = outline_paths(instance, (20, 40, 40, 50))
     numbers = np.array(re.findall(r"\d+", outline), int).reshape(-1, 2)
     assert (abs(numbers.min(0) - (200, 100)) <= 30).all() and (abs(numbers.max(0) - (400, 300)) <= 30).all()

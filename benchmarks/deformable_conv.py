@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -67,21 +66,6 @@ def inputs(case: str) -> Inputs:
     )
 
 
-def timed(forward: Callable[[], Any], both: Callable[[], Any], **numbers: float) -> Callable[[], harness.Answer]:
-    """Both functions, by both clocks."""
-
-    def run() -> harness.Answer:
-        answer = dict(numbers)
-        for name, function in (("", forward), ("both", both)):
-            wall, processor = time.perf_counter(), time.process_time()
-            function()
-            answer[name or "seconds"] = time.perf_counter() - wall
-            answer[f"{name} cpu".strip()] = time.process_time() - processor
-        return answer
-
-    return run
-
-
 def ours(method: Literal["op", "gather"], case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
     """One way with TensorFlow."""
     import tensorflow as tf
@@ -112,7 +96,7 @@ def ours(method: Literal["op", "gather"], case: str, options: argparse.Namespace
 
     outputs, gradients = both(*variables)
     mean, slope = (float(tf.reduce_mean(tf.abs(tf.cast(x, tf.float32)))) for x in (outputs, gradients[1]))
-    return timed(lambda: forward(*variables), lambda: both(*variables), mean=mean, slope=slope)
+    return harness.timed(lambda: forward(*variables), lambda: both(*variables), mean=mean, slope=slope)
 
 
 def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
@@ -145,7 +129,7 @@ def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
 
     both()
     mean, slope = float(forward().abs().mean()), float(offsets.grad.abs().mean())
-    return timed(forward, both, mean=mean, slope=slope)
+    return harness.timed(forward, both, mean=mean, slope=slope)
 
 
 BENCHMARK = harness.Benchmark(

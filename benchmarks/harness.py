@@ -125,6 +125,21 @@ def serve(run: Callable[[], Answer], lines: Iterator[str] | IO[str], out: IO[str
         print(json.dumps(first | answer), file=out, flush=True)
 
 
+def timed(forward: Callable[[], Any], both: Callable[[], Any], **numbers: float) -> Callable[[], Answer]:
+    """What a `Start` returns for two functions; both are timed by the clock on the wall and by processor time."""
+
+    def run() -> Answer:
+        answer = dict(numbers)
+        for name, function in (("", forward), ("both", both)):
+            wall, processor = time.perf_counter(), time.process_time()
+            function()
+            answer[name or "seconds"] = time.perf_counter() - wall
+            answer[f"{name} cpu".strip()] = time.process_time() - processor
+        return answer
+
+    return run
+
+
 class Worker:
     """The process of one engine."""
 

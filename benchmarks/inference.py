@@ -3,14 +3,20 @@
 All engines have the same random weights from a fixed seed, get the same image and return masks of its size, on two
 threads. Only the ratios mean anything.
 
-    python benchmarks/inference.py [--peers [PYTHON]] [--case SIZE:BATCH:DETECTIONS ...] [--rounds N] [--stages]
+    python benchmarks/inference.py [--peers [PYTHON]] [--case SIZE:BATCH:DETECTIONS[:r101] ...] [--rounds N]
+        [--stages] [--exact]
     python benchmarks/inference.py --engine NAME=MODULE:FUNCTION ...
+
+SIZE is `large`, `small` or HEIGHTxWIDTH; with r101 the backbone is a ResNet-101, whose further blocks add zeros. Where
+TensorFlow and PyTorch see a GPU, both use it, with their own config for TensorFloat-32 (--exact: without), and memory
+is the most they held there; float16, XLA and `torch.compile` are measured there only.
 
 `plain` is the model as it is loaded, `folded` what `fold_batch_norm` makes of it, `bfloat16` that in bfloat16,
 `frozen` the folded one with its weights as constants of the graph; `openvino`, with --openvino, is what
 `export_openvino` writes, run by `detect`. --peers takes a Python with torch and torchvision, which also runs with
-channels last, and those under bfloat16 autocast. --stages measures the parts of our model instead, each as a graph of
-its own, on what the one before gives. An engine of your own finds the weights in `options.folder / "weights.pth"`.
+channels last, and those under autocast. --stages measures the parts of our model instead, each as a graph of its own,
+on what the one before gives. An engine of your own finds the weights in `options.folder`, as `weights.pth` or
+`weights_r101.pth`.
 """
 
 from __future__ import annotations
@@ -36,15 +42,33 @@ if TYPE_CHECKING:
 SIZES = {"large": (800, 1088), "small": (320, 427)}
 CASES = [f"{size}:{batch}:{detections}" for size in SIZES for batch in (1, 4) for detections in (100, 5)]
 GOLDEN = "tv_mask_r50_fpn"
-OURS = ("plain", "folded", "bfloat16", "frozen")
+OURS = ("plain", "folded", "bfloat16", "frozen", "float16", "bfloat16, XLA")
+ON_GPU = ("float16", "bfloat16, XLA")  # not worth their time elsewhere
 WEIGHTS = "weights.pth"
+WEIGHTS_101 = "weights_r101.pth"
 THREADS = 2
 
 
 def parse(case: str) -> tuple[tuple[int, int], int, int]:
-    """((height, width), images, detections) of "large:1:100"."""
-    size, batch, detections = case.split(":")
-    return SIZES[size], int(batch), int(detections)
+    """((height, width), images, detections) of "large:1:100" or "800x1088:1:100:r101"."""
+    size, batch, detections = case.split(":")[:3]
+    if size in SIZES:
+        return SIZES[size], int(batch), int(detections)
+    height, width = (int(side) for side in size.split("x"))
+    return (height, width), int(batch), int(detections)
+
+
+def weights_of(case: str) -> str:
+    """The file of weights of a case."""
+    return WEIGHTS_101 if case.endswith(":r101") else WEIGHTS
+
+
+def deepen(state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of a ResNet-101 that computes what this ResNet-50 does: the further blocks add zeros."""
+    start = "backbone.body.layer3.5."
+    last = {name.removeprefix(start): array for name, array in state.items() if name.startswith(start)}
+    further = {f"backbone.body.layer3.{i}.{name}": array for i in range(6, 23) for name, array in last.items()}
+    return state | {name: array * (not name.endswith("bn3.weight")) for name, array in further.items()}
 
 
 def image(shape: tuple[int, int]) -> np.ndarray:
@@ -60,8 +84,11 @@ def image(shape: tuple[int, int]) -> np.ndarray:
 def write_weights(options: argparse.Namespace, folder: Path) -> None:
     """Write the weights that all engines load, and what `export_openvino` makes of them."""
     from tests.golden.case import Golden
+    from tests.reference.containers import write_torch_zip
 
     Golden(GOLDEN).write_checkpoint(folder).replace(folder / WEIGHTS)
+    if any(weights_of(case) == WEIGHTS_101 for case in options.case):
+        write_torch_zip(folder / WEIGHTS_101, deepen(Golden(GOLDEN).state()))
     if options.openvino:
         for case in options.case:  # in processes of their own, which leave nothing in the memory that is measured
             code = f"import inference; inference.export({str(folder)!r}, {case!r})"
@@ -92,7 +119,7 @@ def load_ours(folder: Path, case: str) -> MaskRCNN:
         "short_side": min(shape),
         "box_head.max_detections": detections,
     }
-    return mrcnn.load_pretrained(folder / WEIGHTS, **overrides)
+    return mrcnn.load_pretrained(folder / weights_of(case), **overrides)
 
 
 class Frozen:
@@ -117,19 +144,28 @@ class Frozen:
 def ours(engine: str, case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
     """Detects one batch; says how many detections there are and the best score."""
     import numpy as np
+    import tensorflow as tf
 
     import mrcnn
 
+    gpu = bool(tf.config.list_physical_devices("GPU"))
+    if engine in ON_GPU and not gpu:
+        raise harness.NotHere("it is measured on GPUs")
+    if options.exact:
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+    if engine.endswith("XLA"):
+        tf.config.optimizer.set_jit("autoclustering")
     model: Any
     if engine == "openvino":
         mrcnn.set_threads(THREADS)
         model = mrcnn.load_openvino(openvino_file(options.folder, case), threads=THREADS)
     else:
         model = load_ours(options.folder, case)
-    if engine in ("folded", "bfloat16", "frozen"):
+    if engine not in ("plain", "openvino"):
         model = mrcnn.fold_batch_norm(model)
-    if engine == "bfloat16":
-        mrcnn.set_precision(model, "bfloat16")
+    if engine.startswith(("bfloat16", "float16")):
+        precision: Any = engine.removesuffix(", XLA")
+        mrcnn.set_precision(model, precision)
     if engine == "frozen":
         model = Frozen(model)
     shape, batch, _ = parse(case)
@@ -142,45 +178,58 @@ def ours(engine: str, case: str, options: argparse.Namespace) -> Callable[[], ha
             masks = result.masks  # pasted now
             assert masks is not None and masks.shape[1:] == shape
         seconds = time.perf_counter() - begin
-        return answer(seconds, len(results[0]), float(np.max(np.asarray(results[0].scores))))
+        held = tf.config.experimental.get_memory_info("GPU:0")["peak"] if gpu else None
+        return answer(seconds, len(results[0]), float(np.max(np.asarray(results[0].scores))), held)
 
     return run
 
 
-def answer(seconds: float, number: int, score: float) -> harness.Answer:
-    """What every engine says of a round."""
-    return {"seconds": seconds, "note": f"{number} detections, best score {score:.4f}"}
+def answer(seconds: float, number: int, score: float, held: int | None) -> dict[str, Any]:
+    """What every engine says of a round; `held` bytes on a GPU."""
+    memory = {} if held is None else {"peak_mb": held / 2**20}
+    return {"seconds": seconds, **memory, "note": f"{number} detections, best score {score:.4f}"}
 
 
 def theirs(
-    case: str, options: argparse.Namespace, *, channels_last: bool = False, bfloat16: bool = False
+    case: str, options: argparse.Namespace, *, channels_last: bool = False, half: str = "", compiled: bool = False
 ) -> Callable[[], harness.Answer]:
     """The same with torchvision."""
     import torch
     import torchvision
 
     torch.set_num_threads(THREADS)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and (half == "float16" or compiled):
+        raise harness.NotHere("it is measured on GPUs")
+    if options.exact:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     shape, batch, detections = parse(case)
-    model = torchvision.models.detection.maskrcnn_resnet50_fpn(
-        weights=None,
-        weights_backbone=None,
+    name = "resnet101" if weights_of(case) == WEIGHTS_101 else "resnet50"
+    model = torchvision.models.detection.MaskRCNN(
+        torchvision.models.detection.backbone_utils.resnet_fpn_backbone(
+            backbone_name=name, weights=None, norm_layer=torch.nn.BatchNorm2d
+        ),
+        num_classes=91,
         min_size=min(shape),
         box_score_thresh=0.05,
         box_detections_per_img=detections,
     )
-    model.load_state_dict(torch.load(options.folder / WEIGHTS))
-    model.eval()
+    model.load_state_dict(torch.load(options.folder / weights_of(case)))
+    model.eval().to(device)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
+    if compiled:  # the rest has shapes that change with what is found
+        model.backbone = torch.compile(model.backbone)
     pixels = torch.from_numpy(image(shape).copy())
 
     def run() -> harness.Answer:
         begin = time.perf_counter()
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            inputs = [pixels.permute(2, 0, 1).float() / 255] * batch
-            results = [r | {"masks": r["masks"] > 0.5} for r in model(inputs)]
+        with torch.inference_mode(), torch.autocast(device, getattr(torch, half or "bfloat16"), enabled=bool(half)):
+            inputs = [pixels.to(device).permute(2, 0, 1).float() / 255] * batch
+            results = [{**r, "masks": (r["masks"] > 0.5).cpu()} for r in model(inputs)]
         seconds = time.perf_counter() - begin
-        return answer(seconds, len(results[0]["scores"]), float(results[0]["scores"][0]))
+        held = torch.cuda.max_memory_allocated() if device == "cuda" else None
+        return answer(seconds, len(results[0]["scores"]), float(results[0]["scores"][0]), held)
 
     return run
 
@@ -198,25 +247,33 @@ def count_flops(graph: Any) -> float:
             total += 2.0 * shapes[2].num_elements() * shapes[1][:3].num_elements()
         elif op.type == "MatMul":
             total += 2.0 * op.outputs[0].shape.num_elements() * shapes[0][0 if op.get_attr("transpose_a") else 1]
+        elif op.type == "BatchMatMulV2":
+            total += 2.0 * op.outputs[0].shape.num_elements() * shapes[0][-2 if op.get_attr("adj_x") else -1]
+        elif op.type.endswith("PartitionedCall"):
+            total += count_flops(graph._get_function(op.get_attr("f").name).graph)
     return total
 
 
 def stages(case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
     """One image: each part as a graph of its own, on what the part before gives."""
     model = load_ours(options.folder, case)
+    import mrcnn
+
+    return stages_of(mrcnn.fold_batch_norm(model), image(parse(case)[0]))
+
+
+def stages_of(model: MaskRCNN, pixels: np.ndarray) -> Callable[[], harness.Answer]:
+    """`stages` of any model with one mask head, on an image u8[height, width, 3]."""
     import numpy as np
     import tensorflow as tf
     from PIL import Image
 
-    import mrcnn
     from mrcnn.inference import prepare_image, to_instances
     from mrcnn.inference.prepare import make_batch
     from mrcnn.modeling.input import content_window, proposal_window
     from mrcnn.structures.tensors import Proposals, RPNOutput
 
-    model = mrcnn.fold_batch_norm(model)
-    shape = parse(case)[0]
-    pixels = image(shape)
+    shape = pixels.shape
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=95)
     parts: dict[str, Callable[[], Any]] = {}
@@ -300,6 +357,7 @@ def arguments(parser: argparse.ArgumentParser) -> Any:
     """The script's own."""
     parser.add_argument("--openvino", action="store_true", help="also OpenVINO")
     parser.add_argument("--stages", action="store_true", help="only the parts of our model")
+    parser.add_argument("--exact", action="store_true", help="on a GPU float32 without TensorFloat-32")
 
 
 def choose(case: str, options: argparse.Namespace) -> list[str]:
@@ -313,7 +371,11 @@ BENCHMARK = harness.Benchmark(
     peers={
         "torchvision": theirs,
         "torchvision, channels last": functools.partial(theirs, channels_last=True),
-        "torchvision, channels last, bfloat16": functools.partial(theirs, channels_last=True, bfloat16=True),
+        **{
+            f"torchvision, channels last, {half}": functools.partial(theirs, channels_last=True, half=half)
+            for half in ("bfloat16", "float16")
+        },
+        "torchvision, compiled": functools.partial(theirs, channels_last=True, half="bfloat16", compiled=True),
     },
     cases=CASES,
     arguments=arguments,

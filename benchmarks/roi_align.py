@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -52,21 +51,6 @@ def inputs(case: str) -> tuple[np.ndarray, int, list[np.ndarray], np.ndarray]:
     boxes = draw_boxes(rng, batch, num_rois)
     features = [rng.standard_normal((batch, HEIGHT // s, WIDTH // s, CHANNELS), np.float32) for s in STRIDES]
     return boxes, size, features, rng.standard_normal((batch, num_rois, size, size, CHANNELS), np.float32)
-
-
-def timed(forward: Callable[[], Any], both: Callable[[], Any], **numbers: float) -> Callable[[], harness.Answer]:
-    """Both functions, by both clocks."""
-
-    def run() -> harness.Answer:
-        answer = dict(numbers)
-        for name, function in (("", forward), ("both", both)):
-            wall, processor = time.perf_counter(), time.process_time()
-            function()
-            answer[name or "seconds"] = time.perf_counter() - wall
-            answer[f"{name} cpu".strip()] = time.process_time() - processor
-        return answer
-
-    return run
 
 
 def ours(way: str, case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
@@ -101,7 +85,7 @@ def ours(way: str, case: str, options: argparse.Namespace) -> Callable[[], harne
         return pooled, tape.gradient(pooled, features, output_gradients=upstream)
 
     numbers = {} if way == "crop_and_resize" else {"mean": float(tf.reduce_mean(tf.abs(forward(*features))))}
-    return timed(lambda: forward(*features), lambda: both(*features), **numbers)
+    return harness.timed(lambda: forward(*features), lambda: both(*features), **numbers)
 
 
 def crop_and_resize(boxes: np.ndarray, size: int) -> Pool:
@@ -154,7 +138,7 @@ def theirs(case: str, options: argparse.Namespace) -> Callable[[], harness.Answe
             level.grad = None
         pooler(maps, per_image, images).backward(gradient)
 
-    return timed(forward, both, mean=float(forward().abs().mean()))
+    return harness.timed(forward, both, mean=float(forward().abs().mean()))
 
 
 BENCHMARK = harness.Benchmark(

@@ -3,9 +3,10 @@
 All engines get the same images, boxes, masks and numbers of RoIs, on two threads: ours in float32 and in bfloat16,
 torchvision's as it comes, with channels last, and that under bfloat16 autocast. Only the ratios mean anything on a
 machine that does other work. Where TensorFlow and PyTorch see a GPU, both use it, with their own config for
-TensorFloat-32, and memory is the most they held there.
+TensorFloat-32 (--exact: without), and memory is the most they held there; float16 and `torch.compile` are measured
+there only. A case is a name or HEIGHTxWIDTH:IMAGES:ROIS.
 
-    python benchmarks/train_step.py [--peers [PYTHON]] [--case small large gpu] [--rounds N] [--stages]
+    python benchmarks/train_step.py [--peers [PYTHON]] [--case small large gpu] [--rounds N] [--stages] [--exact]
 
 --peers takes a Python with torch and torchvision. --stages measures the parts of our step instead, in both precisions.
 """
@@ -21,12 +22,19 @@ from typing import Any
 import harness
 from training_data import draw, fill_masks, make_batch
 
-CASES = {"large": (512, 2, 512), "small": (128, 8, 32), "gpu": (1024, 4, 512)}  # side, images, RoIs an image
+CASES = {"large": "512x512:2:512", "small": "128x128:8:32", "gpu": "1024x1024:4:512"}
 OBJECTS, CLASSES, THREADS = 6, 80, 2
-OURS = ("float32", "bfloat16")
+OURS = ("float32", "bfloat16", "float16")
 
 
-def ours(precision: str, case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
+def parse(case: str) -> tuple[tuple[int, int], int, int]:
+    """((height, width), images, RoIs an image) of a name or of "512x512:2:512"."""
+    size, num, rois = CASES.get(case, case).split(":")
+    height, width = (int(side) for side in size.split("x"))
+    return (height, width), int(num), int(rois)
+
+
+def ours(precision: Any, case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
     """One step of our model."""
     model, batch = build(case, precision)
     import tensorflow as tf
@@ -35,6 +43,10 @@ def ours(precision: str, case: str, options: argparse.Namespace) -> Callable[[],
 
     train = tf.function(model.train_step, autograph=False)
     gpu = bool(tf.config.list_physical_devices("GPU"))
+    if precision == "float16" and not gpu:
+        raise harness.NotHere("float16 is for GPUs")
+    if options.exact:
+        tf.config.experimental.enable_tensor_float_32_execution(False)
     path = "RoIAlign by the op" if loading.choose([tf.zeros([])]) else "RoIAlign by pure TensorFlow"
 
     def run() -> harness.Answer:
@@ -51,6 +63,7 @@ def ours(precision: str, case: str, options: argparse.Namespace) -> Callable[[],
 
 def build(case: str, precision: Any) -> tuple[Any, dict[str, Any]]:
     """Our model, ready to train, and a batch."""
+    import keras
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
@@ -58,7 +71,7 @@ def build(case: str, precision: Any) -> tuple[Any, dict[str, Any]]:
     from mrcnn import recipes, set_precision
     from mrcnn.training.schedules import SGDWithL2
 
-    side, num, rois = CASES[case]
+    shape, num, rois = parse(case)
     recipe = recipes.get("mask_rcnn_r50_fpn").override(
         {"model.backbone.freeze_at": 2, "model.roi_sampler.num_rois": rois, "model.heads.0.num_foreground": rois // 4}
     )
@@ -67,12 +80,15 @@ def build(case: str, precision: Any) -> tuple[Any, dict[str, Any]]:
         if layer.name.startswith(("stem_", "stage2_")):
             layer.trainable = False
     set_precision(model, precision)
-    model.compile(SGDWithL2(1e-5, momentum=0.9))
+    optimizer: Any = SGDWithL2(1e-5, momentum=0.9)
+    if precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(optimizer)
     model.optimizer.build(model.trainable_variables)
-    return model, make_batch(draw((side, side), num, OBJECTS, CLASSES), 28)
+    return model, make_batch(draw(shape, num, OBJECTS, CLASSES), 28)
 
 
-def stages(precision: str, case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
+def stages(precision: Any, case: str, options: argparse.Namespace) -> Callable[[], harness.Answer]:
     """Loss and gradient of our network up to each of its parts; the differences are the parts."""
     model, batch = build(case, precision)
     import tensorflow as tf
@@ -132,7 +148,7 @@ def stages(precision: str, case: str, options: argparse.Namespace) -> Callable[[
 
 
 def theirs(
-    case: str, options: argparse.Namespace, *, channels_last: bool = False, bfloat16: bool = False
+    case: str, options: argparse.Namespace, *, channels_last: bool = False, half: str = "", compiled: bool = False
 ) -> Callable[[], harness.Answer]:
     """One step of torchvision's."""
     import torch
@@ -140,13 +156,17 @@ def theirs(
 
     torch.set_num_threads(THREADS)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    side, num, rois = CASES[case]
+    if device == "cpu" and (half == "float16" or compiled):
+        raise harness.NotHere("it is measured on GPUs")
+    if options.exact:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    shape, num, rois = parse(case)
     model = torchvision.models.detection.maskrcnn_resnet50_fpn(
         weights=None,
         weights_backbone=None,
         num_classes=CLASSES + 1,
-        min_size=side,
-        max_size=side,
+        min_size=min(shape),
+        max_size=max(shape),
         box_batch_size_per_image=rois,
         trainable_backbone_layers=3,
     )
@@ -159,13 +179,16 @@ def theirs(
             module.eval()
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
-    images, boxes, classes = draw((side, side), num, OBJECTS, CLASSES)
+    if compiled:  # the rest has shapes that change with what is found
+        model.backbone = torch.compile(model.backbone)
+    scaler = torch.amp.GradScaler(device, enabled=half == "float16")
+    images, boxes, classes = draw(shape, num, OBJECTS, CLASSES)
     inputs = [torch.from_numpy(p).permute(2, 0, 1).to(device).float() / 255 for p in images]
     targets = [
         {
             "boxes": torch.from_numpy(image_boxes[:, [1, 0, 3, 2]].copy()).to(device),
             "labels": torch.from_numpy(ids).long().to(device),
-            "masks": torch.from_numpy(fill_masks(image_boxes, side)).to(device),
+            "masks": torch.from_numpy(fill_masks(image_boxes, shape)).to(device),
         }
         for image_boxes, ids in zip(boxes, classes, strict=True)
     ]
@@ -174,10 +197,11 @@ def theirs(
     def run() -> harness.Answer:
         begin = time.perf_counter()
         optimizer.zero_grad()
-        with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
+        with torch.autocast(device, getattr(torch, half or "bfloat16"), enabled=bool(half)):
             loss = sum(model(inputs, targets).values())
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         float(loss)
         seconds = time.perf_counter() - begin
         if device == "cpu":
@@ -187,21 +211,31 @@ def theirs(
     return run
 
 
+def arguments(parser: argparse.ArgumentParser) -> Any:
+    """The script's own."""
+    parser.add_argument("--stages", action="store_true", help="the parts of our step")
+    parser.add_argument("--exact", action="store_true", help="on a GPU float32 without TensorFloat-32")
+
+
 BENCHMARK = harness.Benchmark(
     __doc__,
     engines={
         **{name: functools.partial(ours, name) for name in OURS},
-        **{f"stages, {name}": functools.partial(stages, name) for name in OURS},
+        **{f"stages, {name}": functools.partial(stages, name) for name in OURS[:2]},
     },
     peers={
         "torchvision": theirs,
         "torchvision, channels last": functools.partial(theirs, channels_last=True),
-        "torchvision, channels last, bfloat16": functools.partial(theirs, channels_last=True, bfloat16=True),
+        **{
+            f"torchvision, channels last, {half}": functools.partial(theirs, channels_last=True, half=half)
+            for half in ("bfloat16", "float16")
+        },
+        "torchvision, compiled": functools.partial(theirs, channels_last=True, half="bfloat16", compiled=True),
     },
     cases=("large", "small"),
     rounds=8,
-    arguments=lambda parser: parser.add_argument("--stages", action="store_true"),
-    choose=lambda case, options: [f"stages, {name}" for name in OURS] if options.stages else OURS,
+    arguments=arguments,
+    choose=lambda case, options: [f"stages, {name}" for name in OURS[:2]] if options.stages else OURS,
 )
 
 if __name__ == "__main__":

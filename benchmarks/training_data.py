@@ -44,9 +44,9 @@ def make_batch(drawn: Draw, mask_side: int, num_joints: int = 0) -> dict[str, An
     return {key: tf.constant(value) for key, value in batch.items()}
 
 
-def fill_masks(boxes: np.ndarray, side: int) -> np.ndarray:
-    """u8[n, side, side]: every mask fills its box, cut to whole pixels."""
-    masks = np.zeros((len(boxes), side, side), np.uint8)
+def fill_masks(boxes: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """u8[n, height, width]: every mask fills its box, cut to whole pixels."""
+    masks = np.zeros((len(boxes), *shape), np.uint8)
     for mask, (y1, x1, y2, x2) in zip(masks, boxes.astype(int), strict=True):
         mask[y1:y2, x1:x2] = 1
     return masks

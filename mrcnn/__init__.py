@@ -63,6 +63,9 @@ if TYPE_CHECKING:
     from mrcnn.inference import set_threads as set_threads
     from mrcnn.inspection import inspect as inspect
     from mrcnn.inspection import inspect_batch as inspect_batch
+    from mrcnn.labeling.selection import ImageSelection as ImageSelection
+    from mrcnn.labeling.selection import select_images as select_images
+    from mrcnn.labeling.server import LabelServer as LabelServer
     from mrcnn.modeling.folding import fold_batch_norm as fold_batch_norm
     from mrcnn.modeling.mask_rcnn import MaskRCNN as MaskRCNN
     from mrcnn.modeling.mask_rcnn import MaskRCNNConfig as MaskRCNNConfig
@@ -109,8 +112,10 @@ _HOME = {
     "EvaluationReport": "mrcnn.report.evaluation_report",
     "ExportError": "mrcnn.export.errors",
     "FileError": "mrcnn.errors",
+    "ImageSelection": "mrcnn.labeling.selection",
     "InputError": "mrcnn.errors",
     "Instances": "mrcnn.structures.instances",
+    "LabelServer": "mrcnn.labeling.server",
     "MaskRCNN": "mrcnn.modeling.mask_rcnn",
     "MaskRCNNConfig": "mrcnn.modeling.mask_rcnn",
     "MrcnnError": "mrcnn.errors",
@@ -178,6 +183,7 @@ _HOME = {
     "save_image": "mrcnn.drawing",
     "save_panoptic": "mrcnn.data.formats.coco_panoptic_writer",
     "save_json": "mrcnn.data.formats.coco_writer",
+    "select_images": "mrcnn.labeling.selection",
     "set_precision": "mrcnn.modeling.precision",
     "set_threads": "mrcnn.inference",
     "set_trainable": "mrcnn.training.freezing",

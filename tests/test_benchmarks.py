@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-SHARED = {"harness", "rois", "training_data"}
+SHARED = {"gpu", "harness", "rois", "training_data"}  # no benchmarks of their own
 SCRIPTS = sorted(path for path in BENCHMARKS.glob("*.py") if path.stem not in SHARED)
 
 SCRIPT = '''

@@ -20,6 +20,7 @@ from mrcnn.cli import (
     download,
     evaluate,
     export,
+    labels,
     machine,
     page,
     push,
@@ -122,6 +123,7 @@ for _command in (
     page.app,
     export.export,
     data.inspect,
+    labels.propose,
     weights.convert,
     weights.weights,
     download.download,
@@ -129,6 +131,7 @@ for _command in (
 ):
     app.command(no_args_is_help=True)(_command)
 app.add_typer(datasets.commands, name="data")
+app.command("serve-labels", no_args_is_help=True)(labels.serve_labels)
 app.command()(recipes.recipes)
 app.command("build-ops")(machine.build_ops)
 app.command()(machine.doctor)

@@ -29,6 +29,8 @@ INSPECTION = ("report.json", "inspect.html")
 """What is known of a data set, and its page."""
 COMPARISONS = ("compare.html", "compare.json")
 """The same of a comparison."""
+PROPOSED_FILE = "proposed.csv"
+PROPOSED_COLUMNS = ("rank", "file", "uncertainty", "distance", "objects")
 _REPORT_KEYS = {
     "metrics.json": {"numbers", "per_class"},
     "report.json": {"images", "objects", "per_class", "issues"},
@@ -175,6 +177,8 @@ def is_ours(path: Path) -> bool:
         return _is_our_png(path)
     if path.suffix.lower() == ".html":
         return _is_our_page(path)
+    if path.name == PROPOSED_FILE:
+        return _has_our_columns(path)
     if path.name in _REPORT_KEYS or path.name == RESULTS_FILE:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -184,6 +188,14 @@ def is_ours(path: Path) -> bool:
             return isinstance(content, list) and all(isinstance(r, dict) and set(r) >= _RESULT_KEYS for r in content)
         return isinstance(content, dict) and set(content) >= _REPORT_KEYS[path.name]
     return False
+
+
+def _has_our_columns(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.readline(100).strip() == ",".join(PROPOSED_COLUMNS).encode()
+    except OSError:
+        return False
 
 
 def _is_our_page(path: Path) -> bool:

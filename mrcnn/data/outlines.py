@@ -111,6 +111,24 @@ def _overlap(loops: Sequence[Loop]) -> bool:
     return False
 
 
+def simplified(loop: Loop, tolerance: float) -> Loop:
+    """An outline with fewer points, none of whose old points lies farther than `tolerance` pixels from it.
+
+    Where less than a triangle would be left, and with tolerance 0, it stays as it is.
+
+    Ref: Douglas and Peucker, "Algorithms for the reduction of the number of points", Cartographica 1973.
+
+    Example:
+        >>> loop = np.array([(0, 0), (4, 0.5), (8, 0), (8, 8), (0, 8)])
+        >>> simplified(loop, 1.0).tolist()
+        [[0.0, 0.0], [8.0, 0.0], [8.0, 8.0], [0.0, 8.0]]
+    """
+    if tolerance <= 0:
+        return loop
+    fewer = cv2.approxPolyDP(np.asarray(loop, np.float32)[:, None], tolerance, True)[:, 0]
+    return fewer.astype(np.float64) if len(fewer) >= 3 else loop
+
+
 def has_holes(loops: Sequence[Loop]) -> bool:
     """Whether some outline is that of a hole, as `trace` gives them."""
     return len(loops) > 1 and any(signed_area(loop) < 0 for loop in loops) and any(signed_area(p) > 0 for p in loops)

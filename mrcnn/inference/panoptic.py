@@ -110,7 +110,7 @@ def _iter_panoptic(
         raise InputError(f'on_error {on_error!r}: expected "raise", "skip" or a function')
     reading = Reading(model.config.input, max_pixels, read_options, on_error)
     finish: Callable[..., PanopticSegments] = functools.partial(_segments, model.config, joining)
-    return run_stream(graph_of(model, semantic=True), single_images(images), batch_size, reading, finish, progress)
+    return run_stream(graph_of(model, SEMANTIC_LOGITS), single_images(images), batch_size, reading, finish, progress)
 
 
 def _expect_panoptic(model: Any) -> None:

@@ -186,6 +186,12 @@ class MaskRCNN(TrainStep):
         if GROUND_TRUTH_KEY in batch:
             terms = self.loss_terms(features, self.rpn(features, training=training), batch, training)
             return loss_shares(terms, batch.get(COUNTS_KEY))
+        return self.detect_in(features, batch, training) | self._semantic_output(features, training)
+
+    def detect_in(
+        self, features: dict[str, tf.Tensor], batch: Batch, training: bool | None = None
+    ) -> dict[str, tf.Tensor]:
+        """Detections of a batch without ground truth, by name, in the features that were extracted of it."""
         padded = self.find_boxes(features, batch, training)
         window = self.detection_window(batch)
         # A deliberate exception to static shapes: padded entries in a mask head are a fifth of all arithmetic.
@@ -194,7 +200,7 @@ class MaskRCNN(TrainStep):
             pooled_from = (features, detections.rois, detections.valid, window)
             pred = head(*pooled_from, training=training, class_ids=detections.class_ids)
             detections = head.attach(detections, pred)
-        return pad_to(detections, padded).to_dict() | self._semantic_output(features, training)
+        return pad_to(detections, padded).to_dict()
 
     def _semantic_output(self, features: dict[str, tf.Tensor], training: bool | None) -> dict[str, tf.Tensor]:
         """What the semantic branch says, where there is one."""

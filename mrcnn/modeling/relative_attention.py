@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from mrcnn.modeling.initializers import first_kernel
-from mrcnn.modeling.layers import ConvNorm
+from mrcnn.modeling.layers import CellDense, ConvNorm
 from mrcnn.ops.classes import known_shape
 from mrcnn.ops.map_attention import attend_map
 from mrcnn.ops.positions import relative_positions
@@ -80,7 +80,7 @@ class RelativeAttention(keras.layers.Layer):
             setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros", autocast=False))
 
     def _dense(self, width: int, name: str) -> keras.layers.Layer:
-        layer = keras.layers.Dense(width, kernel_initializer=transformer_kernel(), name=name, dtype=self.dtype_policy)
+        layer = CellDense(width, kernel_initializer=transformer_kernel(), name=name, dtype=self.dtype_policy)
         layer.build((None, None, None, self.channels))
         return layer
 
@@ -181,7 +181,7 @@ class PoolingAttention(keras.layers.Layer):
             setattr(self, name, self.add_weight(name=name, shape=shape, initializer="zeros", autocast=False))
 
     def _dense(self, channels: int, width: int, name: str) -> keras.layers.Layer:
-        layer = keras.layers.Dense(width, kernel_initializer=transformer_kernel(), name=name, dtype=self.dtype_policy)
+        layer = CellDense(width, kernel_initializer=transformer_kernel(), name=name, dtype=self.dtype_policy)
         layer.build((None, None, None, channels))
         return layer
 

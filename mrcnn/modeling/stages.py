@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from mrcnn.modeling.heads.box import class_probs
 from mrcnn.modeling.input import detection_window, proposal_window
 from mrcnn.modeling.mask_rcnn import MaskRCNN
 from mrcnn.modeling.roi_sampler import sample_rois
@@ -20,7 +21,7 @@ class Stages(NamedTuple):
     rpn: RPNOutput
     anchors_refined: tf.Tensor  # f32[B, A, 4], anchors moved by the RPN's deltas, not clipped
     proposals: Proposals
-    class_probs: tf.Tensor  # f32[B, P, C + 1], background first
+    class_probs: tf.Tensor  # f32[B, P, C + 1], background first; 0 for it where each class has a sigmoid
     proposals_refined: tf.Tensor  # f32[B, P, 4], each proposal moved as the box head says for its best class
     detections: dict[str, tf.Tensor]  # as the model returns them
 
@@ -49,7 +50,7 @@ def run_stages(model: MaskRCNN, batch: Batch) -> Stages:
     proposals = model.rpn.propose(output, window, for_training=False)
     window = detection_window(side, batch["content_shape"], model.config.input)
     pred = model.box_head(features, proposals.boxes, proposals.valid, window, training=False)
-    probs = tf.nn.softmax(pred.class_logits)
+    probs = class_probs(pred.class_logits, model.box_head.config.activation)
     best = tf.argmax(probs[..., 1:], axis=-1, output_type=tf.int32)
     boxes = model.box_head.refine(pred, proposals.boxes, window)  # [B, P, C or 1, 4]
     refined = tf.gather(boxes, tf.minimum(best, boxes.shape[2] - 1), batch_dims=2)

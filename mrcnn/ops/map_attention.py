@@ -26,8 +26,9 @@ def attend_map(
 ) -> tf.Tensor:
     """For every query the mean of the values, weighted by the softmax of queries x keys + rows + columns.
 
-    Products are of the dtype that comes in, the softmax is float32. `chunk` queries are worked off at a time and again
-    for the gradient, so that the largest array is f32[B, chunk, h * w].
+    Products, softmax and sums over keys are of the dtype that comes in, as TensorFlow computes them in it; sums over
+    chunks are float32. `chunk` queries are worked off at a time and again for the gradient, so that the largest array
+    is [B, chunk, h * w].
 
     Args:
         queries: [B, N, D], scaled.
@@ -62,44 +63,54 @@ def _attend(
     """`asked` is [B, N, D + h + w], what belongs to each query side by side; the gradient is, too."""
     whole = asked.shape[1] is not None and asked.shape[1] <= chunk
     depth, height = keys.shape[2], size[0]
+    in_product = _adds_in_product(keys, size)
 
-    def weights_of(part: tf.Tensor) -> tf.Tensor:
+    def with_places() -> tf.Tensor:
+        """The keys, and behind each a one at its row and a one at its column."""
+        return tf.concat([keys, tf.broadcast_to(_places(size, keys.dtype), [*known_shape(keys)[:2], sum(size)])], 2)
+
+    def weights_of(part: tf.Tensor, placed: tf.Tensor | None) -> tf.Tensor:
+        if placed is not None:
+            return tf.nn.softmax(tf.matmul(part, placed, transpose_b=True))  # [B, n, h * w]
         products = tf.matmul(part[..., :depth], keys, transpose_b=True)
         shape = known_shape(products)
         rows, columns = part[..., depth : depth + height], part[..., depth + height :]
-        scores = tf.reshape(tf.cast(products, tf.float32), [*shape[:2], *size])
-        scores += tf.cast(rows, tf.float32)[..., tf.newaxis] + tf.cast(columns, tf.float32)[:, :, tf.newaxis]
-        return tf.nn.softmax(tf.reshape(scores, shape))  # f32[B, n, h * w]
+        scores = tf.reshape(products, [*shape[:2], *size]) + (rows[..., tf.newaxis] + columns[:, :, tf.newaxis])
+        return tf.nn.softmax(tf.reshape(scores, shape))
 
-    def outputs_of(part: tf.Tensor) -> tf.Tensor:
-        return tf.matmul(tf.cast(weights_of(part), values.dtype), values)
+    def outputs_of(part: tf.Tensor, placed: tf.Tensor | None) -> tf.Tensor:
+        return tf.matmul(weights_of(part, placed), values)
 
-    def gradient_of(part: tf.Tensor, upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        weights = weights_of(part)
-        to_weights = tf.cast(tf.matmul(upstream, values, transpose_b=True), tf.float32)
-        to_scores = weights * (to_weights - tf.reduce_sum(weights * to_weights, -1, keepdims=True))
-        on_map = tf.reshape(to_scores, [*known_shape(to_scores)[:2], *size])
-        to_positions = tf.concat([tf.reduce_sum(on_map, 3), tf.reduce_sum(on_map, 2)], 2)
-        to_products = tf.cast(to_scores, part.dtype)
-        to_keys = tf.matmul(to_products, part[..., :depth], transpose_a=True)
-        to_values = tf.matmul(tf.cast(weights, upstream.dtype), upstream, transpose_a=True)
-        return (
-            tf.concat([tf.matmul(to_products, keys), tf.cast(to_positions, part.dtype)], 2),
-            tf.cast(to_keys, tf.float32),
-            tf.cast(to_values, tf.float32),
-        )
+    def gradient_of(
+        part: tf.Tensor, upstream: tf.Tensor, placed: tf.Tensor | None, with_ones: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        weights = weights_of(part, placed)
+        means = _float(upstream) * _float(tf.matmul(weights, values))
+        means = tf.reduce_sum(means, -1, keepdims=True)  # of the gradient of each query's weights, by them
+        near = tf.cast(means, upstream.dtype)
+        rest = tf.cast(means - _float(near), upstream.dtype)
+        to_scores = weights * tf.matmul(tf.concat([upstream, -near, -rest], 2), with_ones, transpose_b=True)
+        if placed is not None:
+            to_part = tf.matmul(to_scores, placed)
+        else:
+            on_map = tf.reshape(to_scores, [*known_shape(to_scores)[:2], *size])
+            to_part = tf.concat([tf.matmul(to_scores, keys), tf.reduce_sum(on_map, 3), tf.reduce_sum(on_map, 2)], 2)
+        to_keys = tf.matmul(to_scores, part[..., :depth], transpose_a=True)
+        return to_part, _float(to_keys), _float(tf.matmul(weights, upstream, transpose_a=True))
 
     def in_chunks() -> tf.Tensor:
         parts = split(asked, chunk)
-        return join(for_each(lambda i: (outputs_of(parts[i]),), parts, (values.shape[2],), ())[0], asked)
+        return join(for_each(lambda i: (outputs_of(parts[i], placed),), parts, (values.shape[2],), ())[0], asked)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        placed = with_places() if in_product else None  # made again, not kept
+        with_ones = tf.concat([values, tf.ones([*known_shape(values)[:2], 2], values.dtype)], 2)
         if whole:
-            to_asked, to_keys, to_values = gradient_of(asked, upstream)
+            to_asked, to_keys, to_values = gradient_of(asked, upstream, placed, with_ones)
         else:
             parts, upstreams = split(asked, chunk), split(upstream, chunk)
             to_parts, to_keys, to_values = for_each(
-                lambda i: gradient_of(parts[i], upstreams[i]),
+                lambda i: gradient_of(parts[i], upstreams[i], placed, with_ones),
                 parts,
                 (asked.shape[2],),
                 tuple(tf.zeros_like(x, tf.float32) for x in (keys, values)),
@@ -107,4 +118,27 @@ def _attend(
             to_asked = join(to_parts, asked)
         return to_asked, tf.cast(to_keys, keys.dtype), tf.cast(to_values, values.dtype)
 
-    return outputs_of(asked) if whole else in_chunks(), gradient
+    placed = with_places() if in_product else None
+    return outputs_of(asked, placed) if whole else in_chunks(), gradient
+
+
+def _adds_in_product(keys: tf.Tensor, size: tuple[Any, Any]) -> bool:
+    """Whether rows and columns are added as channels of the product, which has that many more, or to its result.
+
+    In half precision products cost less than passes over their results.
+    """
+    is_small = all(isinstance(side, int) for side in size) and sum(size) <= keys.shape[2]
+    return is_small or keys.dtype != tf.float32
+
+
+def _places(size: tuple[Any, Any], dtype: tf.DType) -> tf.Tensor:
+    """[h * w, h + w], where each cell of a map has a one: at its row, and at its column."""
+    height, width = size
+    cells = tf.range(height * width)
+    return tf.concat(
+        [tf.one_hot(cells // width, height, dtype=dtype), tf.one_hot(cells % width, width, dtype=dtype)], 1
+    )
+
+
+def _float(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tf.float32)

@@ -1,4 +1,4 @@
-"""Sampling: which of the labeled boxes enter the losses."""
+"""Sampling: which of the labeled boxes, and which classes, enter the losses."""
 
 from __future__ import annotations
 
@@ -55,3 +55,38 @@ def sample_labels(labels: Tensor, num: int, positive_fraction: float, seed: Tens
     positives = tf.pad(positives, [[0, num - max_positives]])
     index = tf.where(foreground, positives, tf.gather(negatives, tf.maximum(entry - num_positives, 0)))
     return SampledIndices(tf.where(valid, index, 0), foreground, valid)
+
+
+def sample_classes(present: Tensor, weights: Tensor, num: Tensor, seed: Tensor) -> Tensor:
+    """The classes that are present in each image, and others drawn at random, without replacement, up to a number.
+
+    Each draw takes one of the classes that are left with a probability proportional to its weight: those with the
+    largest log(weight) + Gumbel noise. Compiles under XLA.
+
+    Args:
+        present: bool[B, C].
+        weights: f32[C], from 0; a class of weight 0 is never drawn.
+        num: i32[B], classes in all; an image in which more are present keeps these.
+        seed: i32[B, 2], stateless seed of each image.
+
+    Returns:
+        bool[B, C].
+
+    Ref: Efraimidis and Spirakis, Weighted random sampling with a reservoir, 2006.
+
+    Example:
+        >>> weights, seed = tf.constant([1.0, 0.0, 2.0]), tf.constant([[1, 2]])
+        >>> sample_classes(tf.constant([[False, False, False]]), weights, tf.constant([2]), seed).numpy().tolist()
+        [[True, False, True]]
+    """
+
+    def draw(of_image: Tensor) -> Tensor:
+        return tf.random.stateless_uniform(tf.shape(weights), of_image, None, None, tf.int32, alg="philox")
+
+    bits = tf.map_fn(draw, seed, fn_output_signature=tf.TensorSpec([None], tf.int32))
+    # 23 of them, so that the middle of each step is exact in float32 and strictly between 0 and 1.
+    uniform = (tf.cast(tf.bitwise.bitwise_and(bits, 0x7FFFFF), tf.float32) + 0.5) / float(1 << 23)
+    keys = tf.where(present, float("inf"), tf.math.log(weights) - tf.math.log(-tf.math.log(uniform)))  # [B, C]
+    order = tf.argsort(keys, axis=-1, direction="DESCENDING", stable=True)
+    rank = tf.argsort(order, axis=-1)
+    return present | ((rank < num[:, tf.newaxis]) & (keys > float("-inf")))

@@ -13,7 +13,7 @@ from mrcnn.modeling.backbones.resnet import ResNetConfig
 from mrcnn.modeling.deformable import DeformableConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig
 from mrcnn.modeling.non_local import NonLocalConfig
-from mrcnn.recipes import other_backbones, paper
+from mrcnn.recipes import lvis, other_backbones, paper
 from mrcnn.recipes.recipe import Recipe, load
 from mrcnn.recipes.vitdet import hierarchical, vitdet
 
@@ -79,6 +79,15 @@ _NAMED: dict[str, Callable[[], Recipe]] = {
     "cascade_mask_rcnn_mvitv2_b_fpn_lsj": lambda: hierarchical("mvitv2_b"),
     "cascade_mask_rcnn_mvitv2_l_fpn_lsj": lambda: hierarchical("mvitv2_l"),
     "cascade_mask_rcnn_mvitv2_h_fpn_lsj": lambda: hierarchical("mvitv2_h"),
+    "lvis_mask_rcnn_r50_fpn": lambda: lvis.mask_rcnn_lvis(ResNetConfig()),
+    "lvis_mask_rcnn_r101_fpn": lambda: lvis.mask_rcnn_lvis(ResNetConfig(depth=101)),
+    "lvis_mask_rcnn_x101_32x8d_fpn": lambda: lvis.mask_rcnn_lvis(ResNetConfig(depth=101, groups=32, width_per_group=8)),
+    "lvis_vitdet_b": lambda: lvis.vitdet_lvis("b"),
+    "lvis_vitdet_l": lambda: lvis.vitdet_lvis("l"),
+    "lvis_vitdet_h": lambda: lvis.vitdet_lvis("h"),
+    "lvis_cascade_vitdet_b": lambda: lvis.vitdet_lvis("b", is_cascade=True),
+    "lvis_cascade_vitdet_l": lambda: lvis.vitdet_lvis("l", is_cascade=True),
+    "lvis_cascade_vitdet_h": lambda: lvis.vitdet_lvis("h", is_cascade=True),
 }
 
 

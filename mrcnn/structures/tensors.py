@@ -41,6 +41,9 @@ SEMANTIC_KEY = "gt_semantic"
 SEMANTIC_LOGITS = "semantic_logits"
 """Key of what a semantic branch says in the outputs of a model: one map an image, not one value a detection."""
 
+POOLED_FEATURES = "pooled_features"
+"""Key of the features of whole images, one vector an image, where they are asked for beside the detections."""
+
 
 class RPNOutput(NamedTuple):
     """What the region proposal network predicts for every anchor, levels concatenated fine to coarse."""

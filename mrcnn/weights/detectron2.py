@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn.modeling.losses.sigmoid import ClassFederated
 from mrcnn.modeling.normalize import NormKind, PixelNorm
 from mrcnn.weights import mvit, point_rend, regnet, swin, vit
 from mrcnn.weights.coco_classes import coco_classes
 from mrcnn.weights.infer import expect_standard_anchors, infer
+from mrcnn.weights.lvis_classes import NUM_CLASSES as LVIS_CLASSES
+from mrcnn.weights.lvis_classes import lvis_classes
 from mrcnn.weights.name_map import (
     ROI_STAGE,
     Converted,
@@ -32,8 +35,6 @@ _BOTTOM_UP = "backbone.bottom_up."
 _VIT = "backbone.net."
 _SIMPLE_PYRAMID = re.compile(r"backbone\.simfp_([2-5])\.(\d)\.(norm\.)?(weight|bias)")
 _SQUARE = {"input.short_side": 1024, "input.long_side": 1024, "input.canvas": "square", "input.square_side": 1024}
-_LVIS_CLASSES = 1203
-_LVIS_V05_CLASSES = 1230
 _LAYER_NORM_EPSILON = 1e-6  # of detectron2's own, over channels
 _PREDICTORS = {"cls_score": "class_logits", "bbox_pred": "deltas"}
 _RPN = {"objectness_logits": "objectness", "anchor_deltas": "deltas"}
@@ -108,6 +109,7 @@ def describe(
     in the 1x1; RegNet: ImageNet's standard deviation. A file that holds `pixel_std` decides about the pixels itself.
     A Swin Transformer, an MViT and a ViT are as in projects/ViTDet: ImageNet's pixels in RGB, layer norms, images
     padded to a square of 1024; without norms in the heads an MViT is as in projects/MViTv2, which pads no square.
+    Class scores are by softmax, but by sigmoid in a network of projects/ViTDet with the 1,203 classes of LVIS v1.
 
     Args:
         arrays: anything with `shape`, by name.
@@ -137,15 +139,16 @@ def describe(
     if not anchors:
         expect_standard_anchors(network, source)
         assumptions.append("anchors as in the base configuration")
-    classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
+    classes = _classes(network)
     if network["neck"] == "c4":
         assumptions.append("res4 without dilated branches; TridentNet, whose arrays are the same, is not supported")
+    lvis, of_lvis = _of_lvis(network, is_sigmoid=False)
     return network.changed(
-        {"backbone.norm": norm, **own, **_live(network), **anchors, **_of_lvis(network)},
+        {"backbone.norm": norm, **own, **_live(network), **anchors, **lvis},
         family="detectron2_imagenet_pixels" if is_divided else "detectron2",
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
-        assumptions=(*assumptions, "RoIAlign as in the base configuration"),
+        assumptions=(*assumptions, *of_lvis, "RoIAlign as in the base configuration"),
     )
 
 
@@ -186,11 +189,31 @@ def _from_scratch(network: Network) -> dict[str, Any]:
     return {"backbone.freeze_at": 0} if network["neck.norm"] == "bn" else {}
 
 
-def _of_lvis(network: Network) -> dict[str, Any]:
-    """Networks of LVIS' classes give 300 detections an image, which its evaluation counts, of any score."""
-    if network.num_classes not in (_LVIS_CLASSES, _LVIS_V05_CLASSES):
-        return {}
-    return {"box_head.max_detections": 300, "box_head.score_threshold": 1e-4}
+def _classes(network: Network) -> tuple[tuple[str, ...], tuple[int, ...]] | None:
+    """Names and ids of the classes, if their number is that of a known data set."""
+    return coco_classes(network.num_classes, network.has_head("keypoint_head")) or lvis_classes(network.num_classes)
+
+
+def _of_lvis(network: Network, is_sigmoid: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Fields of networks of LVIS' classes, and what is assumed: as published, 300 detections an image, of any score.
+
+    Args:
+        network: as its arrays tell it.
+        is_sigmoid: where the published ones of LVIS v1 have sigmoids for class scores and a federated loss.
+    """
+    if lvis_classes(network.num_classes) is None:
+        return {}, ()
+    if not is_sigmoid or network.num_classes != LVIS_CLASSES:
+        return {"box_head.max_detections": 300, "box_head.score_threshold": 1e-4}, (
+            "class scores by softmax, as in the published models of LVIS",
+        )
+    fields = {
+        "box_head.max_detections": 300,
+        "box_head.score_threshold": 0.02,
+        "box_head.activation": "sigmoid",
+        "box_head.class_loss": ClassFederated(image_counts="lvis_v1"),
+    }
+    return fields, ("class scores by sigmoid, as in projects/ViTDet/configs/LVIS",)
 
 
 def _stride_place(own: Mapping[str, Any]) -> str:
@@ -199,11 +222,6 @@ def _stride_place(own: Mapping[str, Any]) -> str:
 
 def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str) -> Network:
     """A Swin or Vision Transformer with what the configurations of projects/ViTDet, or projects/MViTv2, have."""
-    if network.num_classes == _LVIS_CLASSES:
-        raise WeightsError(
-            f"{source}: {_LVIS_CLASSES} classes as LVIS v1 has, where projects/ViTDet takes sigmoids for class scores;"
-            " not supported, expected softmax"
-        )
     norms = {"neck": ("norm", "epsilon"), "box_head": ("conv_norm", "norm_epsilon")}
     norms |= {"mask_head": norms["box_head"]} if "mask_head.conv_norm" in network.overrides else {}
     changes: dict[str, Any] = {}
@@ -213,15 +231,24 @@ def _of_vitdet_project(network: Network, arrays: Mapping[str, Any], source: str)
     anchors = _anchors(network.anchors_per_cell, arrays, source)
     if not anchors:
         expect_standard_anchors(network, source)
-    classes = coco_classes(network.num_classes, network.has_head("keypoint_head"))
+    classes = _classes(network)
     is_plain = network["backbone"] == "mvit" and not changes
+    lvis, of_lvis = _of_lvis(network, is_sigmoid=not is_plain)
     return network.changed(
-        {"backbone.pixel_norm": PixelNorm(), **({} if is_plain else _SQUARE), **changes, **_live(network), **anchors},
+        {
+            "backbone.pixel_norm": PixelNorm(),
+            **({} if is_plain else _SQUARE),
+            **changes,
+            **_live(network),
+            **anchors,
+            **lvis,
+        },
         family="detectron2",
         class_names=classes and classes[0],
         category_ids=classes and classes[1],
         assumptions=(
             *_assumed(network, is_plain),
+            *of_lvis,
             *(() if anchors else ("anchors as in the base configuration",)),
             "RoIAlign as in the base configuration",
         ),

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mrcnn.modeling.mask_rcnn import MaskRCNN
+from mrcnn.base_config import ConfigError
+from mrcnn.modeling.mask_rcnn import MaskRCNN, MaskRCNNConfig
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.modeling.precision import Precision, set_precision
 from mrcnn.weights import checkpoint, detectron, detectron2, matterport, mmdetection, torchvision
@@ -43,7 +44,7 @@ _SHORT_NAMES = {
     "nms_iou": "box_head.nms_iou",
     "max_detections": "box_head.max_detections",
 }
-
+_CLASS_LOSSES = {"softmax": "ClassCrossEntropy", "sigmoid": "ClassSigmoidCrossEntropy"}
 
 _BACKBONES: tuple[tuple[str, str, Callable[[Iterable[str]], bool]], ...] = (
     ("an MViTv2", "MViTConfig", is_mvit),
@@ -119,6 +120,17 @@ def _squared(overrides: Mapping[str, Any]) -> dict[str, Any]:
     return {"input.canvas": "square" if side else "divisor", "input.square_side": side or None, **changes}
 
 
+def _with_scores(config: MaskRCNNConfig, class_scores: Any) -> MaskRCNNConfig:
+    """The config with other class scores, and with a loss that goes with them; as it is where it has them."""
+    if class_scores not in _CLASS_LOSSES:
+        raise ConfigError(f'class_scores: expected "softmax" or "sigmoid", got {class_scores!r}')
+    if config.box_head.activation == class_scores:
+        return config
+    return config.override(
+        {"box_head.activation": class_scores, "box_head.class_loss": {"kind": _CLASS_LOSSES[class_scores]}}
+    )
+
+
 def load_pretrained(
     path: str | os.PathLike[str],
     *,
@@ -142,7 +154,8 @@ def load_pretrained(
         precision: what it computes in, see `mrcnn.set_precision`.
         overrides: fields of the model's config to replace: `short_side`, `long_side`, `score_threshold`, `nms_iou`,
             `max_detections`, `square_pad` (the side of the square that images are padded to; 0: just as far as
-            needed), or any field by its path, `**{"rpn.post_nms_test": 300}`.
+            needed), `class_scores` ("softmax" or "sigmoid", which no array tells), or any field by its path,
+            `**{"rpn.post_nms_test": 300}`.
 
     Returns:
         The model, ready for `mrcnn.detect` or, with other classes, `mrcnn.train`. `model.config.profile` names the
@@ -154,6 +167,7 @@ def load_pretrained(
         ValueError: `class_names` are not as many as the classes.
     """
     changes = {_SHORT_NAMES.get(name, name): value for name, value in _squared(overrides).items()}
+    class_scores = changes.pop("class_scores", None)
     path = local_file(path)
     contents, foreign = read_foreign(path)
     names: Sequence[str] | None
@@ -164,13 +178,17 @@ def load_pretrained(
         unused: tuple[str, ...] = ()
     else:
         network = foreign.network
-        config = PROFILES[network.family].model_config(network.overrides)
+        config = _config_of(network, path)
         names, ids, arrays, unused = network.class_names, network.category_ids, foreign.arrays, foreign.arrays.unused
     in_file = config.num_classes
+    if class_scores is not None:
+        config = _with_scores(config, class_scores)
     config = config.override(changes | ({} if num_classes is None else {"num_classes": num_classes}))
     is_same = config.num_classes == in_file
     if not is_same:
         names = ids = None
+        loss = config.box_head.class_loss.for_classes(config.num_classes)
+        config = dataclasses.replace(config, box_head=dataclasses.replace(config.box_head, class_loss=loss))
     model = checkpoint.build_model(
         config,
         names if class_names is None else class_names,
@@ -179,7 +197,7 @@ def load_pretrained(
         str(path),
         num_values=None if is_same else _allowed_values(arrays, config.num_classes / in_file),
         is_blank=is_same,
-        is_changed=foreign is not None or class_names is not None or bool(changes),
+        is_changed=foreign is not None or class_names is not None or class_scores is not None or bool(changes),
     )
     if foreign is None:
         arrays = by_stable_names(arrays, model)
@@ -190,6 +208,14 @@ def load_pretrained(
     if precision != "float32":
         set_precision(model, precision)
     return model
+
+
+def _config_of(network: Network, path: str | os.PathLike[str]) -> MaskRCNNConfig:
+    """The config of a model of a network; sizes that no model here has are the file's fault, which is named."""
+    try:
+        return PROFILES[network.family].model_config(network.overrides)
+    except ConfigError as error:
+        raise WeightsError(f"{path}: {error}") from error
 
 
 def _allowed_values(arrays: Mapping[str, Any], more_classes: float) -> int:

@@ -14,6 +14,8 @@ COMMANDS = {
     "app": ["--model", "--data", "--host", "--port", "--open", "--threads", "--precision"],
     "video": ["IN", "OUT", "--model", "--score", "--batch-size", "--threads"],
     "export": ["--model", "--out"],
+    "propose": ["--model", "--data", "--budget", "--labeled", "--out", "--save-as"],
+    "serve-labels": ["--model", "--port", "--host", "--files", "--label-studio-url"],
     "inspect": ["--data", "--images", "--out"],
     "convert": ["FILE", "OUT", "--half"],
     "weights": ["FILE", "--recipe"],

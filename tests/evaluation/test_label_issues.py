@@ -31,7 +31,19 @@ def test_each_kind_by_hand():
         ("unfound", None, 3),
     ]
     issues = find_label_issues([pair_image(1, ground_truth, prediction)])
-    assert [i.suspicion for i in issues] == pytest.approx([0.9, 0.7, 0.8 * 0.65, 1 / 3], abs=1e-6)
+    # One of five detections is right, one of four objects is detected; the outlines overlap by 0.35 of 0.5.
+    absence = 0.8 * 0.25 / 3
+    expected = [0.9, 0.7 * 0.2, 0.6 * (1 - (1 - 0.8 * 0.2) * (1 - absence)), absence]
+    assert [i.suspicion for i in issues] == pytest.approx(expected, abs=1e-6)
+
+
+def test_images_on_which_model_and_labels_agree_are_trusted():
+    boxes = [[y, x, y + 9, x + 9] for y in (0, 20, 40) for x in (0, 20, 40)]
+    good = instances(boxes[:8], [1] * 8), instances(boxes, [1] * 9, [0.9] * 9)
+    poor = instances(boxes[:2], [1] * 2), instances(boxes, [1] * 9, [0.9] * 9)
+    issues = find_label_issues([pair_image(k, *pair) for k, pair in enumerate((poor, good))])
+    assert issues[0].image == 1 and issues[0].suspicion == pytest.approx(0.9 * (8 + 2 * 10 / 18) / 11, abs=1e-6)
+    assert all(issue.image == 0 for issue in issues[1:])
 
 
 def test_a_detection_of_the_objects_own_class_speaks_for_the_label():

@@ -84,7 +84,7 @@ def test_instances_alone_do_not_compute_stuff() -> None:
     model = SkyAbove()
     (instances,) = mrcnn.detect(model, image(60, 90, (0, 5, 5, 25, 25)))
     assert len(instances) == 1 and not instances.extra
-    assert graph.graph_of(model) is not graph.graph_of(model, semantic=True)
+    assert graph.graph_of(model) is not graph.graph_of(model, SEMANTIC_LOGITS)
 
 
 def test_what_cannot_be_used() -> None:

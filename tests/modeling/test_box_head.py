@@ -14,6 +14,7 @@ from mrcnn.modeling.heads.base import select_class
 from mrcnn.modeling.heads.box import BoxHeadConfig, BoxPrediction, BoxTarget
 from mrcnn.modeling.layers import norm_of_rois
 from mrcnn.modeling.losses.cross_entropy import ClassCrossEntropy
+from mrcnn.modeling.losses.sigmoid import ClassSigmoidCrossEntropy
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.normalize import make_norm
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
@@ -479,3 +480,17 @@ def test_heads_behind_can_train_on_refined_boxes():
     np.testing.assert_allclose(refined.boxes, [[[0, 0, 10, 20], [5, 0, 15, 20]]], atol=1e-5)
     plain = BoxHeadConfig(fc_dims=(4,)).build(2, RoiPooler(config.pool, {"p2": 4, "p3": 8, "p4": 16, "p5": 32}, 4))
     assert plain.next_rois(pred, rois, (rois,))[0] is rois
+
+
+def test_sigmoid_scores_by_hand():
+    """Each class by itself: a RoI may be of two, and background's logit takes nothing from them."""
+    logits = np.array([[[50.0, 0.0, 2.0, -9.0], [-50.0, -9.0, -1.0, 1.0]]], np.float32)
+    boxes = tf.constant([[[0, 0, 10, 10], [20, 20, 40, 40]]], tf.float32)
+    head = head_of(activation="sigmoid", class_loss=ClassSigmoidCrossEntropy(), score_threshold=0.2, max_detections=6)
+    pred = BoxPrediction(tf.constant(logits), tf.zeros([1, 2, 4, 3]))
+    detections = head.detect(pred, Proposals(boxes, tf.ones([1, 2]), tf.ones([1, 2], tf.bool)), WINDOW[:1])
+    expected = [(2, 2.0, 0), (3, 1.0, 1), (1, 0.0, 0), (2, -1.0, 1)]
+    np.testing.assert_array_equal(detections.class_ids[0], [k for k, *_ in expected] + [0, 0])
+    scores = [1 / (1 + math.exp(-x)) for _, x, _ in expected]
+    np.testing.assert_allclose(detections.scores[0], [*scores, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(detections.boxes[0, :4], [boxes[0, i] for *_, i in expected], atol=1e-4)

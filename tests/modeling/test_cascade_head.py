@@ -9,6 +9,7 @@ import tensorflow as tf
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.box import BoxHeadConfig
 from mrcnn.modeling.heads.cascade import CascadeBoxHeadConfig, label_rois
+from mrcnn.modeling.losses.sigmoid import ClassFederated
 from mrcnn.modeling.roi_pooling import RoiPoolConfig, RoiPooler
 from mrcnn.modeling.roi_sampler import RoiSamplerConfig
 from mrcnn.structures.tensors import Proposals, RoiSample
@@ -230,3 +231,16 @@ def test_stages_that_draw_let_the_true_boxes_leave_and_join_again(rng):
         index, labels, _ = reference.match(there, gt_boxes, [True] * 3, [False] * 3, iou, iou, False)
         classes = np.where(np.array(labels) == 1, np.array(index) + 1, 0)
         np.testing.assert_array_equal(own.class_ids.numpy()[0][own.valid.numpy()[0]], classes)
+
+
+@pytest.mark.parametrize("scores", ["probs", "logits"])
+def test_sigmoids_of_the_stages_are_averaged(rng, scores):
+    loss = ClassFederated(num_classes=2)
+    head = head_of(activation="sigmoid", class_loss=loss, scores=scores, score_threshold=0.0, max_detections=3)
+    boxes, valid = tf.constant([[[8.0, 8.0, 40.0, 40.0]]]), tf.ones([1, 1], tf.bool)
+    pred = head({k: v[:1] for k, v in features_of(rng).items()}, boxes, valid, WINDOW[:1])
+    detections = head.detect(pred, Proposals(boxes, tf.ones([1, 1]), valid), WINDOW[:1])
+    logits = np.array([stage.pred.class_logits[0, 0, 1:] for stage in pred])
+    one_by_one = 1 / (1 + np.exp(-logits))
+    expected = one_by_one.mean(0) if scores == "probs" else 1 / (1 + np.exp(-logits.mean(0)))
+    np.testing.assert_allclose(detections.scores[0], np.sort(expected)[::-1], rtol=1e-5)

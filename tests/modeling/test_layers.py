@@ -31,7 +31,7 @@ from mrcnn.modeling.heads.cascade_mask import CascadeMaskHeadConfig
 from mrcnn.modeling.heads.keypoint import KeypointHeadConfig
 from mrcnn.modeling.heads.mask import MaskHeadConfig
 from mrcnn.modeling.heads.mlp_mask import MLPMaskHeadConfig
-from mrcnn.modeling.layers import ConvNorm, ConvStack
+from mrcnn.modeling.layers import CellDense, ConvNorm, ConvStack, exact_gelu
 from mrcnn.modeling.losses.base import MaskLoss
 from mrcnn.modeling.mask_rcnn import MaskRCNNConfig
 from mrcnn.modeling.necks.fpn import FPNConfig
@@ -99,6 +99,7 @@ MAPS = {
     "sync_bn": norm("sync_bn", MOVING),
     "gn": norm("gn"),
     "ln": norm("ln"),
+    "CellDense": own_layer(lambda: CellDense(5, exact_gelu), (2, 7, 6, 5)),
     "DropPath": own_layer(lambda: DropPath(0.5), (2, 7, 6, 8)),
     "PadToMultiple": own_layer(lambda: PadToMultiple(4), (2, 8, 8, 8)),
     "MergeCells": own_layer(MergeCells, (2, 4, 3, 32)),
@@ -361,6 +362,16 @@ def test_keras_writes_and_reads_it(case: LayerCase, tmp_path: Path) -> None:
     harness.check_saved(case, tmp_path)
 
 
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_a_dense_layer_of_cells_is_that_of_keras(use_bias: bool) -> None:
+    arguments = {"activation": exact_gelu, "use_bias": use_bias}
+    mine, theirs = (built(make(3, **arguments), (None, None, None, 8)) for make in (CellDense, keras.layers.Dense))
+    theirs.set_weights([normal(*weight.shape) for weight in theirs.weights])
+    mine.set_weights(theirs.get_weights())
+    x = normal(2, 4, 5, 8)
+    np.testing.assert_allclose(mine(x), theirs(x), atol=1e-5)
+
+
 def test_every_argument_of_a_convolution_is_in_its_config() -> None:
     plain, grouped = {"filters": 8, "kernel_size": 3}, {"filters": 8, "kernel_size": 3, "stride": 1}
     changes = {
@@ -429,9 +440,11 @@ NAMED: dict[tuple[str, str], Any] = {
     ("ResNetConfig", "non_local"): NonLocalConfig(reduction=4),
     ("ResNetConfig", "deformable"): DeformableConfig(modulated=True),
 }
-# A cascade refines one box for all classes, whatever its config says; PointRend has a mask of each class; a ConvNeXt
+# A box head's activation goes with its class loss (tests/modeling/losses/test_sigmoid.py has both changed). A cascade
+# refines one box for all classes, whatever its config says; PointRend has a mask of each class; a ConvNeXt
 # and transformers have layer norms; rotated anchors have no choices that reproduce other programs' aligned ones.
 FIXED = {
+    *((f"{kind}BoxHeadConfig", "activation") for kind in ("", "Cascade", "Rotated")),
     ("CascadeBoxHeadConfig", "class_agnostic"),
     ("CascadeBoxHeadConfig", "train_on_pred_boxes"),
     ("PointRendMaskHeadConfig", "activation"),

@@ -31,8 +31,9 @@ def open_spec(arrays):
     return [tf.TensorSpec([None, None, None if i > 2 else x.shape[2]]) for i, x in enumerate(arrays)]
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 7, 100])
-def test_equals_the_slow_one(rng, chunk):
+@pytest.mark.parametrize("chunk, in_product", [(1, False), (3, False), (3, True), (7, True), (100, False), (100, True)])
+def test_equals_the_slow_one(rng, monkeypatch, chunk, in_product):
+    monkeypatch.setattr(map_attention, "_adds_in_product", lambda keys, size: in_product)
     arrays = arrays_of(rng)
     traced = tf.function(lambda *a: attend_map(*a, chunk=chunk), input_signature=open_spec(arrays))
     known = tf.function(lambda *a: attend_map(*a, chunk=chunk))
@@ -44,7 +45,10 @@ def test_equals_the_slow_one(rng, chunk):
 
 
 @pytest.mark.parametrize("chunk", [3, 100])
-def test_gradient_is_that_of_plain_operations(rng, chunk):
+@pytest.mark.parametrize("in_product", [False, True])
+def test_gradient_is_that_of_plain_operations(rng, monkeypatch, chunk, in_product):
+    """Rows and columns are added by the product, or after it."""
+    monkeypatch.setattr(map_attention, "_adds_in_product", lambda keys, size: in_product)
     arrays = [tf.constant(x) for x in arrays_of(rng)]
     upstream = tf.constant(rng.normal(size=(2, 7, 4)), tf.float32)
 
@@ -91,7 +95,16 @@ def test_of_nothing_there_is_nothing(rng, batch, num, chunk):
 
 
 def test_half_precision_stays_near(rng):
-    arrays = arrays_of(rng)
-    half = attend_map(*(tf.cast(x, tf.bfloat16) for x in arrays), chunk=3)
+    arrays = [tf.constant(x) for x in arrays_of(rng)]
+    results, slopes = [], []
+    for dtype in (tf.bfloat16, tf.float32):
+        with tf.GradientTape() as tape:
+            tape.watch(arrays)
+            results.append(attend_map(*(tf.cast(x, dtype) for x in arrays), chunk=3))
+            loss = tf.reduce_sum(tf.cast(results[-1], tf.float32) ** 2)
+        slopes.append(tape.gradient(loss, arrays))
+    half, full = results
     assert half.dtype == tf.bfloat16
-    np.testing.assert_allclose(tf.cast(half, tf.float32), attend_map(*arrays), atol=0.06)
+    np.testing.assert_allclose(tf.cast(half, tf.float32), full, atol=0.06)
+    for mine, expected in zip(*slopes, strict=True):
+        assert np.linalg.norm(mine - expected) < 0.05 * np.linalg.norm(expected)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from mrcnn.ops.sampling import sample_labels
+from mrcnn.ops.sampling import sample_classes, sample_labels
 from tests.ops.execution import in_every_mode
 
 
@@ -49,3 +50,22 @@ def test_every_candidate_is_equally_likely():
         hits[sample_labels(labels, 4, 0.5, [7, seed]).index.numpy()] += 1
     # 2 of 10 in each of 400 draws: 80 expected, standard deviation 8.
     assert (np.abs(hits - 80) < 40).all()
+
+
+def test_classes_in_every_mode():
+    """The second class is never drawn, the third is present and stays, though it is one too many."""
+    present = np.array([[False, False, True, False], [True, True, True, False], [False] * 4])
+    weights = np.array([1.0, 0.0, 2.0, 5.0], np.float32)
+    num, seeds = np.array([0, 2, 4], np.int32), np.array([[1, 2], [1, 3], [1, 4]], np.int32)
+    drawn = in_every_mode(sample_classes, present, weights, num, seeds)
+    np.testing.assert_array_equal(drawn, [present[0], present[1], [True, False, True, True]])
+
+
+def test_classes_are_drawn_by_their_weights():
+    weights, times = tf.constant([1.0, 2.0, 3.0]), 3000
+    seeds = tf.stack([tf.range(times), tf.zeros([times], tf.int32)], 1)
+    drawn = tf.function(sample_classes)(tf.zeros([times, 3], tf.bool), weights, tf.fill([times], 2), seeds).numpy()
+    assert (drawn.sum(1) == 2).all()
+    # Left out is the one drawn last: P(1 last) = 2/6 x 3/4 + 3/6 x 2/3, and so on.
+    left_out = [2 / 6 * 3 / 4 + 3 / 6 * 2 / 3, 1 / 6 * 3 / 5 + 3 / 6 * 1 / 3, 1 / 6 * 2 / 5 + 2 / 6 * 1 / 4]
+    np.testing.assert_allclose((~drawn).mean(0), left_out, atol=0.03)

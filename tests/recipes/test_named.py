@@ -69,6 +69,15 @@ NAMES = (
     "cascade_mask_rcnn_mvitv2_b_fpn_lsj",
     "cascade_mask_rcnn_mvitv2_l_fpn_lsj",
     "cascade_mask_rcnn_mvitv2_h_fpn_lsj",
+    "lvis_mask_rcnn_r50_fpn",
+    "lvis_mask_rcnn_r101_fpn",
+    "lvis_mask_rcnn_x101_32x8d_fpn",
+    "lvis_vitdet_b",
+    "lvis_vitdet_l",
+    "lvis_vitdet_h",
+    "lvis_cascade_vitdet_b",
+    "lvis_cascade_vitdet_l",
+    "lvis_cascade_vitdet_h",
 )
 
 

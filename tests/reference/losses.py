@@ -43,3 +43,23 @@ def dice(probs, targets, smooth):
             above += 2 * float(p) * float(t)
             below += float(p) ** 2 + float(t) ** 2
     return 1 - above / below
+
+
+def sigmoid_cross_entropy_of_classes(logits, class_id, counted=None):
+    """The sum over the things of logits (background first), or over those counted, ids from 1."""
+    things = range(1, len(logits)) if counted is None else sorted(counted)
+    return sum(sigmoid_cross_entropy(logits[k], 1 if k == class_id else 0) for k in things)
+
+
+def federated_classes(class_ids, counts, num, power, uniforms):
+    """Ids from 1 of the classes that count in an image: those of its RoIs, then one after the other of the rest.
+
+    Each class waits -log(u) / weight, an exponential time of its own; the next one drawn is the one that waits least.
+    """
+    counted = {k for k in class_ids if k > 0}
+    left = num - len(set(class_ids))  # background is one of them
+    waits = {k: -math.log(u) / n**power for k, (n, u) in enumerate(zip(counts, uniforms, strict=True), 1) if n > 0}
+    while left > 0 and waits.keys() - counted:
+        counted.add(min(waits.keys() - counted, key=waits.get))
+        left -= 1
+    return counted

@@ -28,6 +28,17 @@ def golden_shapes(name: str) -> dict[str, Shape]:
     return {key: Shape(*shape) for key, shape in state.items()}
 
 
+def of_classes(shapes: Mapping[str, Shape], num_classes: int) -> dict[str, Shape]:
+    """The state dict of one of detectron2's detectors, for another number of things."""
+    outputs = {"cls_score": num_classes + 1, "bbox_pred": 4 * num_classes, "mask_head.predictor": num_classes}
+    changed = dict(shapes)
+    for name, shape in shapes.items():
+        for layer, size in outputs.items():
+            if f"{layer}." in name and shape.shape[0] != 4:  # 4: one box for all classes
+                changed[name] = Shape(size, *shape.shape[1:])
+    return changed
+
+
 def narrow(shapes: Mapping[str, Shape]) -> dict[str, np.ndarray]:
     """Drawn arrays of the same names with few channels; stem, classes, anchors and joints keep their numbers."""
     drawn = {}

@@ -15,6 +15,7 @@ from mrcnn.weights import pretrained
 from mrcnn.weights.open_file import FileContents
 from mrcnn.weights.pretrained import UnknownNetworkError, load_pretrained, load_weights
 from mrcnn.weights.report import WeightsError, named_variables
+from tests.reference import detectron2_states as states
 from tests.reference.state_dicts import golden_shapes
 
 PATH = "fasterrcnn.pth"
@@ -76,6 +77,13 @@ def test_another_network(holds: Callable) -> None:
 def test_a_resnet_that_classifies_is_named_a_backbone(holds: Callable, name: str) -> None:
     holds({name: np.zeros((64, 64, 1, 1)), "fc.weight": np.zeros((1000, 2048))})
     with pytest.raises(UnknownNetworkError, match=r"a ResNet without a detector; .* with ResNetConfig starts"):
+        load_pretrained(PATH)
+
+
+def test_sizes_that_no_model_has_are_those_of_the_file(holds: Callable) -> None:
+    shapes = states.mvit((1, 1, 1, 1), 8, 1, grid=60) | states.heads(5, states.mask_head(5))
+    holds({name: np.broadcast_to(np.float32(0.5), shape.shape) for name, shape in shapes.items()})
+    with pytest.raises(WeightsError, match=r"fasterrcnn\.pth: backbone: expected multiples of 8 .* got 56 and 60"):
         load_pretrained(PATH)
 
 

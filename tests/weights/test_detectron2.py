@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from mrcnn.modeling.deformable import DeformableConfig
+from mrcnn.modeling.losses.sigmoid import ClassFederated
 from mrcnn.modeling.normalize import PixelNorm
 from mrcnn.weights import detectron, detectron2, matterport, torchvision
 from mrcnn.weights.open_file import read_arrays
 from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.report import WeightsError
 from tests.reference.containers import write_torch_zip
-from tests.reference.state_dicts import Shape, golden_shapes, narrow
+from tests.reference.state_dicts import Shape, golden_shapes, narrow, of_classes
 
 GOLDENS = {
     "d2_mask_r50_fpn": "detectron2 R-50-FPN, 80 classes, box + mask",
@@ -449,12 +450,22 @@ def test_another_depth_is_refused() -> None:
         detectron2.describe(arrays)
 
 
-@pytest.mark.parametrize("classes", [1203, 1230])
-def test_networks_of_lvis_give_as_many_detections_as_it_counts(classes: int) -> None:
-    arrays = golden_shapes("d2_mask_r50_fpn")
-    arrays |= {f"roi_heads.box_predictor.cls_score.{leaf}": Shape(classes + 1, 1024) for leaf in ("weight", "bias")}
-    arrays |= {f"roi_heads.box_predictor.bbox_pred.{leaf}": Shape(4 * classes, 1024) for leaf in ("weight", "bias")}
-    arrays |= {"roi_heads.mask_head.predictor.weight": Shape(classes, 256, 1, 1)}
-    network = detectron2.describe(arrays)
+@pytest.mark.parametrize(("classes", "first"), [(1203, "aerosol_can"), (1230, "acorn")])
+def test_networks_of_lvis_give_as_many_detections_as_it_counts(classes: int, first: str) -> None:
+    network = detectron2.describe(of_classes(golden_shapes("d2_mask_r50_fpn"), classes))
     head = PROFILES[network.family].model_config(network.overrides).box_head
-    assert (head.max_detections, head.score_threshold, network.class_names) == (300, 1e-4, None)
+    assert (head.max_detections, head.score_threshold, head.activation) == (300, 1e-4, "softmax")
+    assert (network.class_names[0], network.class_names[-1]) == (first, "zucchini")
+    assert network.category_ids == tuple(range(1, classes + 1))
+    assert "class scores by softmax, as in the published models of LVIS" in network.assumptions
+
+
+@pytest.mark.parametrize("name", ["d2_mask_vitdet", "d2_mask_swin_t_fpn", "d2_cascade_vitdet"])
+def test_the_vitdet_project_has_sigmoids_for_lvis(name: str) -> None:
+    network = detectron2.describe(of_classes(golden_shapes(name), 1203))
+    head = PROFILES[network.family].model_config(network.overrides).box_head
+    assert (head.activation, head.class_loss) == ("sigmoid", ClassFederated(image_counts="lvis_v1"))
+    assert (head.max_detections, head.score_threshold, network.class_names[0]) == (300, 0.02, "aerosol_can")
+    assert "class scores by sigmoid, as in projects/ViTDet/configs/LVIS" in network.assumptions
+    of_coco = detectron2.describe(golden_shapes(name))
+    assert PROFILES[of_coco.family].model_config(of_coco.overrides).box_head.activation == "softmax"

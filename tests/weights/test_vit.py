@@ -5,10 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mrcnn.base_config import ConfigError
+from mrcnn.inference import detect
+from mrcnn.modeling.losses.cross_entropy import ClassCrossEntropy
+from mrcnn.modeling.losses.sigmoid import ClassFederated
 from mrcnn.weights import detectron2, vit
+from mrcnn.weights.pretrained import load_pretrained
 from mrcnn.weights.profiles import PROFILES
 from mrcnn.weights.report import WeightsError
-from tests.reference.state_dicts import Shape, golden_shapes
+from tests.reference.containers import write_torch_zip
+from tests.reference.state_dicts import Shape, golden_shapes, narrow, of_classes
 
 NAME = "d2_mask_vitdet"
 
@@ -91,15 +97,26 @@ def test_windows_of_several_sizes_are_refused():
         detectron2.describe(arrays)
 
 
-def test_sigmoids_of_lvis_are_refused():
-    arrays = of_other_sizes()
-    changed = {"cls_score": 1204, "bbox_pred": 4 * 1203, "mask_head.predictor": 1203}
-    for name, shape in arrays.items():
-        for layer, size in changed.items():
-            if layer in name:
-                arrays[name] = Shape(size, *shape.shape[1:])
-    with pytest.raises(WeightsError, match=r"1203 classes as LVIS v1 has, .* sigmoids"):
-        detectron2.describe(arrays)
+def test_a_network_of_lvis_loads_with_names_and_scores(tmp_path):
+    shapes = of_other_sizes(depth=2, width=24, head=12, window=4, grid=8, whole=(1,), positions=17)
+    state = narrow(of_classes(shapes, 1203))
+    write_torch_zip(tmp_path / "model.pth", state)
+    sizes = {"short_side": 64, "long_side": 64, "square_pad": 64, "rpn.post_nms_test": 20}
+    model = load_pretrained(tmp_path / "model.pth", **sizes, score_threshold=0.0)
+    assert (model.config.num_classes, model.class_names[1202]) == (1203, "zucchini")
+    assert model.load_report.is_complete and not model.load_report.unused
+    assert model.config.box_head.class_loss == ClassFederated(image_counts="lvis_v1")
+    score = state["roi_heads.box_predictor.cls_score.bias"]  # background last
+    np.testing.assert_array_equal(model.box_head.class_logits.bias[1:], score[:-1])
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    [result] = detect(model, [image])
+    assert len(result) == 300 and len(set(result.class_ids.tolist())) > 10  # a RoI may be of many classes
+    head = load_pretrained(tmp_path / "model.pth", **sizes, class_scores="softmax").config.box_head
+    assert (head.activation, head.class_loss, head.max_detections) == ("softmax", ClassCrossEntropy(), 300)
+    same = load_pretrained(tmp_path / "model.pth", **sizes, class_scores="sigmoid", num_classes=3)
+    assert same.config.box_head.class_loss == ClassFederated()
+    with pytest.raises(ConfigError, match=r"class_scores: expected .softmax. or .sigmoid., got 'tanh'"):
+        load_pretrained(tmp_path / "model.pth", class_scores="tanh")
 
 
 def test_without_relative_positions_attention_is_as_published_and_this_is_said():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from mrcnn.data.formats.brush import encode_brush
 from mrcnn.data.formats.coco_writer import save_json
 from mrcnn.data.formats.saving import Saver
-from mrcnn.data.outlines import outlines
+from mrcnn.data.outlines import bridged, outlines, simplified
 from mrcnn.data.rasterize import annotation_mask
 from mrcnn.structures.records import Annotation, ImageRecord
 
@@ -46,8 +47,8 @@ def _joints(
     joints = np.asarray(annotation.keypoints, np.float64)
     for k, (name, (x, y, visibility)) in enumerate(zip(saver.dataset.keypoint_names, joints.tolist(), strict=False)):
         if visibility > 0:
-            value = {"x": 100 * x / width, "y": 100 * y / height, "width": 0.5, "keypointlabels": [name]}
-            regions.append(_region("keypoint", value, height, width, f"{region_id}_{k}") | {"parentID": region_id})
+            regions.append(label_studio_joint(name, x, y, height, width, f"{region_id}_{k}", "keypoint", "image"))
+            regions[-1]["parentID"] = region_id
     if (joints[:, 2] == 1).any():
         saver.lost("keypoints", "its hidden keypoints are written as visible", record, annotation)
     return regions
@@ -69,29 +70,81 @@ def label_studio_region(
 
     Ref: Label Studio's documentation, "Export annotations", units of annotations: percentages of the image.
     """
-    if annotation.segmentation is None:
-        y1, x1, y2, x2 = np.clip(annotation.box, 0, [height, width, height, width]).tolist()
-        sides = {"x": x1 / width, "y": y1 / height, "width": (x2 - x1) / width, "height": (y2 - y1) / height}
-        kind, value = "rectangle", {**{key: 100 * v for key, v in sides.items()}, "rotation": 0}
-    else:
-        loops = outlines(annotation, height, width)
-        if not loops:
-            return None
-        if len(loops) == 1:
-            points = (np.asarray(loops[0], np.float64) / (width, height) * 100).tolist()
-            kind, value = "polygon", {"points": points, "closed": True}
-        else:
-            pixels = np.repeat(annotation_mask(annotation, height, width).ravel().astype(np.uint8) * 255, 4)
-            kind, value = "brush", {"format": "rle", "rle": encode_brush(pixels)}
+    shape = label_studio_shape(annotation, height, width)
+    if shape is None:
+        return None
+    kind, value = shape
     return _region(kind, {**value, f"{kind}labels": [label]}, height, width, region_id)
 
 
+KINDS = ("polygon", "brush", "rectangle")
+"""The kinds of regions that hold an area, by the names of their tags."""
+
+
+def label_studio_shape(
+    annotation: Annotation, height: int, width: int, kinds: Collection[str] = KINDS, tolerance: float = 0.0
+) -> tuple[str, dict[str, Any]] | None:
+    """The kind of region that holds an object best, and its value without the label.
+
+    A box is a rectangle, one outline a polygon, anything else a brush mask. Without that tag: a box becomes its
+    outline; what has several parts or holes becomes one outline whose parts are joined by bridges of no width, or its
+    box.
+
+    Args:
+        annotation: the object.
+        height, width: of the image.
+        kinds: of `KINDS`, those there are tags for.
+        tolerance: pixels by which a polygon may leave the outline, to have fewer points.
+
+    Returns:
+        None: a mask without a pixel, or no kind that there is a tag for.
+    """
+    has_mask = annotation.segmentation is not None
+    loops = outlines(annotation, height, width) if has_mask or "rectangle" not in kinds else []
+    if has_mask and not loops:
+        return None
+    if "polygon" in kinds and loops and (len(loops) == 1 or "brush" not in kinds):
+        loop = bridged(loops) if len(loops) > 1 else simplified(loops[0], tolerance)
+        return "polygon", {"points": (np.asarray(loop, np.float64) / (width, height) * 100).tolist(), "closed": True}
+    if "brush" in kinds and loops:
+        pixels = np.repeat(annotation_mask(annotation, height, width).ravel().astype(np.uint8) * 255, 4)
+        return "brush", {"format": "rle", "rle": encode_brush(pixels)}
+    if "rectangle" not in kinds:
+        return None
+    y1, x1, y2, x2 = np.clip(annotation.box, 0, [height, width, height, width]).tolist()
+    sides = {"x": x1 / width, "y": y1 / height, "width": (x2 - x1) / width, "height": (y2 - y1) / height}
+    return "rectangle", {**{key: 100 * v for key, v in sides.items()}, "rotation": 0}
+
+
+def label_studio_joint(
+    label: str, x: float, y: float, height: int, width: int, region_id: str, from_name: str, to_name: str
+) -> dict[str, Any]:
+    """A keypoint at (x, y) pixels as an entry of "result"; arguments as for `label_studio_entry`."""
+    value = {"x": 100 * x / width, "y": 100 * y / height, "width": 0.5, "keypointlabels": [label]}
+    return label_studio_entry("keypoint", value, height, width, region_id, from_name, to_name)
+
+
 def _region(kind: str, value: dict[str, Any], height: int, width: int, region_id: str) -> dict[str, Any]:
+    return label_studio_entry(kind, value, height, width, region_id, kind, "image")
+
+
+def label_studio_entry(
+    kind: str, value: dict[str, Any], height: int, width: int, region_id: str, from_name: str, to_name: str
+) -> dict[str, Any]:
+    """An entry of "result".
+
+    Args:
+        kind: of region, such as "polygon".
+        value: with the label.
+        height, width: of the image.
+        region_id: unique in the task.
+        from_name, to_name: the names of the tag with the labels and of the image's tag in the label config.
+    """
     return {
         "id": region_id,
         "type": f"{kind}labels",
-        "from_name": kind,
-        "to_name": "image",
+        "from_name": from_name,
+        "to_name": to_name,
         "original_width": width,
         "original_height": height,
         "image_rotation": 0,

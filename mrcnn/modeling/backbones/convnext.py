@@ -16,7 +16,7 @@ import tensorflow as tf
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import LEVELS, BackboneConfig, freeze_stages
 from mrcnn.modeling.drop_path import add_residual
-from mrcnn.modeling.layers import exact_gelu
+from mrcnn.modeling.layers import CellDense, exact_gelu
 from mrcnn.modeling.normalize import NormKind
 
 _MAX_BLOCKS, _MAX_WIDTH = 64, 4096  # a config comes from a file as well
@@ -127,9 +127,8 @@ class ConvNeXtConfig(BackboneConfig):
         y = keras.layers.DepthwiseConv2D(7, padding="same", name=f"{name}_depthwise")(x)
         y = self._norm(f"{name}_norm")(y)
         initializer = [keras.initializers.TruncatedNormal(stddev=0.02) for _ in range(2)]
-        y = keras.layers.Dense(4 * width, kernel_initializer=initializer[0], name=f"{name}_expand")(y)
-        y = keras.layers.Activation(exact_gelu, name=f"{name}_gelu")(y)
-        y = keras.layers.Dense(width, kernel_initializer=initializer[1], name=f"{name}_project")(y)
+        y = CellDense(4 * width, exact_gelu, kernel_initializer=initializer[0], name=f"{name}_expand")(y)
+        y = CellDense(width, kernel_initializer=initializer[1], name=f"{name}_project")(y)
         y = LayerScale(self.layer_scale, name=f"{name}_scale")(y)
         return add_residual(x, y, rate, name)
 

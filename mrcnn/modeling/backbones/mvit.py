@@ -17,7 +17,7 @@ import tensorflow as tf
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import LEVELS, BackboneConfig, freeze_stages
 from mrcnn.modeling.drop_path import add_residual
-from mrcnn.modeling.layers import ConvNorm, exact_gelu
+from mrcnn.modeling.layers import CellDense, ConvNorm, exact_gelu
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.relative_attention import PoolingAttention, transformer_kernel
 from mrcnn.structures.tensors import Shape, Tensor
@@ -132,20 +132,19 @@ class MViTConfig(BackboneConfig):
         name, width = f"stage{stage + 2}_block{block + 1}", self.width << stage
         normed = self._norm(f"{name}_norm1")(x)
         if stage and block == 0:
-            x = keras.layers.Dense(width, kernel_initializer=transformer_kernel(), name=f"{name}_skip")(normed)
+            x = _dense(width, f"{name}_skip")(normed)
             x = HalveMap(name=f"{name}_skip_pool")(x)
         x = add_residual(x, self.attention(stage, block, name)(normed), rate, f"{name}_attention")
         y = self._norm(f"{name}_norm2")(x)
-        y = _dense(self.mlp_ratio * width, f"{name}_expand")(y)
-        y = keras.layers.Activation(exact_gelu, name=f"{name}_gelu")(y)
+        y = _dense(self.mlp_ratio * width, f"{name}_expand", exact_gelu)(y)
         return add_residual(x, _dense(width, f"{name}_project")(y), rate, f"{name}_mlp")
 
     def _norm(self, name: str) -> keras.layers.Layer:
         return keras.layers.LayerNormalization(epsilon=self.epsilon, name=name)
 
 
-def _dense(width: int, name: str) -> keras.layers.Layer:
-    return keras.layers.Dense(width, kernel_initializer=transformer_kernel(), name=name)
+def _dense(width: int, name: str, activation: Any = None) -> keras.layers.Layer:
+    return CellDense(width, activation, kernel_initializer=transformer_kernel(), name=name)
 
 
 @keras.saving.register_keras_serializable("mrcnn")

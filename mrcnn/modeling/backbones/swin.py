@@ -17,7 +17,7 @@ from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import LEVELS, BackboneConfig, freeze_stages
 from mrcnn.modeling.drop_path import add_residual
 from mrcnn.modeling.initializers import first_kernel
-from mrcnn.modeling.layers import exact_gelu
+from mrcnn.modeling.layers import CellDense, exact_gelu
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.ops.windows import from_windows, pad_to_multiple, to_windows
 from mrcnn.structures.tensors import Shape, Tensor, known_sizes
@@ -118,8 +118,7 @@ class SwinConfig(BackboneConfig):
         y = WindowAttention(num_heads, self.window, shift, name=f"{name}_attention")(y)
         x = add_residual(x, y, rate, f"{name}_attention")
         y = self._norm(f"{name}_norm2")(x)
-        y = _dense(self.mlp_ratio * width, f"{name}_expand")(y)
-        y = keras.layers.Activation(exact_gelu, name=f"{name}_gelu")(y)
+        y = _dense(self.mlp_ratio * width, f"{name}_expand", activation=exact_gelu)(y)
         y = _dense(width, f"{name}_project")(y)
         return add_residual(x, y, rate, f"{name}_mlp")
 
@@ -129,7 +128,7 @@ def _kernel() -> keras.initializers.Initializer:
 
 
 def _dense(width: int, name: str, **arguments: Any) -> keras.layers.Layer:
-    return keras.layers.Dense(width, kernel_initializer=_kernel(), name=name, **arguments)
+    return CellDense(width, kernel_initializer=_kernel(), name=name, **arguments)
 
 
 @keras.saving.register_keras_serializable("mrcnn")
@@ -208,13 +207,8 @@ class WindowAttention(keras.layers.Layer):
         if channels % self.num_heads:
             raise ValueError(f"WindowAttention: {self.num_heads} heads do not divide the {channels} channels")
         self.channels = channels
-        initializers = [_kernel(), _kernel()]
-        self.qkv = keras.layers.Dense(
-            3 * channels, kernel_initializer=initializers[0], name="qkv", dtype=self.dtype_policy
-        )
-        self.project = keras.layers.Dense(
-            channels, kernel_initializer=initializers[1], name="project", dtype=self.dtype_policy
-        )
+        self.qkv = _dense(3 * channels, "qkv", dtype=self.dtype_policy)
+        self.project = _dense(channels, "project", dtype=self.dtype_policy)
         for layer in (self.qkv, self.project):
             layer.build((None, None, channels))
         rows = (2 * self.window - 1) ** 2

@@ -18,7 +18,7 @@ from mrcnn.base_config import ConfigError
 from mrcnn.modeling.backbones.base import BackboneConfig, freeze_stages
 from mrcnn.modeling.backbones.swin import PadToMultiple
 from mrcnn.modeling.drop_path import add_residual
-from mrcnn.modeling.layers import ConvNorm, exact_gelu
+from mrcnn.modeling.layers import CellDense, ConvNorm, exact_gelu
 from mrcnn.modeling.normalize import NormKind
 from mrcnn.modeling.relative_attention import RelativeAttention, transformer_kernel
 from mrcnn.ops.classes import known_shape
@@ -145,8 +145,7 @@ class ViTConfig(BackboneConfig):
         y = RelativeAttention(self.num_heads, window, grid, name=f"{name}_attention")(y)
         x = add_residual(x, y, rate, f"{name}_attention")
         y = self._norm(f"{name}_norm2")(x)
-        y = _dense(self.mlp_ratio * self.width, f"{name}_expand")(y)
-        y = keras.layers.Activation(exact_gelu, name=f"{name}_gelu")(y)
+        y = _dense(self.mlp_ratio * self.width, f"{name}_expand", exact_gelu)(y)
         return add_residual(x, _dense(self.width, f"{name}_project")(y), rate, f"{name}_mlp")
 
     def _norm(self, name: str) -> keras.layers.Layer:
@@ -156,8 +155,8 @@ class ViTConfig(BackboneConfig):
 _kernel = transformer_kernel
 
 
-def _dense(width: int, name: str) -> keras.layers.Layer:
-    return keras.layers.Dense(width, kernel_initializer=_kernel(), name=name)
+def _dense(width: int, name: str, activation: Any = None) -> keras.layers.Layer:
+    return CellDense(width, activation, kernel_initializer=_kernel(), name=name)
 
 
 @keras.saving.register_keras_serializable("mrcnn")

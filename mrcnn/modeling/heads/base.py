@@ -177,7 +177,12 @@ class RoiHead(keras.layers.Layer):
         return rois
 
     def targets(self, rois: RoiSample, batch: Batch) -> Any:
-        """What the head should predict for `rois`."""
+        """What the head should predict for `rois`.
+
+        Args:
+            rois: of `rois_for`, without the padding at the end.
+            batch: with ground truth; in a training step its `seed` is the head's own.
+        """
         raise NotImplementedError
 
     def loss(self, pred: Any, targets: Any, rois: RoiSample) -> dict[str, LossTerm]:
@@ -205,7 +210,7 @@ class RoiHead(keras.layers.Layer):
             The terms by the names that `config.losses` declares, and `stages` for the heads behind this one.
         """
         own = trim_rois(self.rois_for(stages[0]))
-        targets = self.targets(own, batch)
+        targets = self.targets(own, {**batch, "seed": seed})
         context = {"class_ids": own.class_ids, "seed": seed, "targets": targets}
         pred = self(features, own.boxes, own.valid, window, training=training, **context)
         return self.loss(pred, targets, own), self.next_rois(pred, own, stages)

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import keras
 import tensorflow as tf
 
+from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.base import HeadLoss, RoiHead, RoiHeadConfig, merge_rois, select_class, split_rois
 from mrcnn.modeling.initializers import first_kernel, normal_initializer
 from mrcnn.modeling.layers import ConvStack, float32_output, norm_of_rois
-from mrcnn.modeling.losses.base import BoxLoss, ClassLoss
+from mrcnn.modeling.losses.base import Activation, BoxLoss, ClassLoss
 from mrcnn.modeling.losses.cross_entropy import ClassCrossEntropy
 from mrcnn.modeling.losses.smooth_l1 import SmoothL1
 from mrcnn.modeling.normalize import NormKind, make_norm
@@ -41,6 +42,9 @@ class BoxHeadConfig(RoiHeadConfig):
     class_agnostic: bool = False  # one box per RoI instead of one per class
     delta_weights: tuple[float, float, float, float] = (10.0, 10.0, 5.0, 5.0)  # (dy, dx, dh, dw)
     max_log_scale: float | None = box_ops.MAX_LOG_SCALE  # bound of log dh and log dw; None: no bound
+    # What makes class scores of logits. "softmax": classes and background compete; "sigmoid": each class by itself, and
+    # the logit of background means nothing.
+    activation: Activation = "softmax"
     class_loss: ClassLoss = ClassCrossEntropy()
     box_loss: BoxLoss = SmoothL1()
     # "per_class": every class whose score is above the threshold may give a detection; "best_class": only the most
@@ -56,6 +60,20 @@ class BoxHeadConfig(RoiHeadConfig):
     box_normalizer: Literal["rois", "elements"] = "rois"
     # The heads behind this one train on the boxes it refines, as they see them in inference, not on the sampled RoIs.
     train_on_pred_boxes: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.activation not in self.class_loss.activations:
+            kinds = " or ".join(f'"{kind}"' for kind in self.class_loss.activations)
+            raise ConfigError(
+                f"box_head.activation and class_loss: {type(self.class_loss).__name__} is made for {kinds}, got"
+                f' activation "{self.activation}"'
+            )
+        if self.activation == "sigmoid" and self.detection_rule == "best_class":
+            raise ConfigError(
+                'box_head.activation and detection_rule: "best_class" asks whether background is the most probable, of'
+                ' which "sigmoid" says nothing; expected activation "softmax" or detection_rule "per_class"'
+            )
 
     @property
     def layer_name(self) -> str:
@@ -86,6 +104,7 @@ class BoxTarget(NamedTuple):
 
     class_ids: tf.Tensor  # i32[B, S], 0 for background
     deltas: tf.Tensor  # f32[B, S, k]
+    seed: tf.Tensor | None = None  # i32[B, 2], for losses that draw
 
 
 class BoxHead(RoiHead):
@@ -194,7 +213,10 @@ class BoxHead(RoiHead):
         """Class of each RoI and the deltas to its object."""
         geometry = self.config.geometry
         gt_boxes = tf.gather(batch[geometry.ground_truth], rois.gt_index, batch_dims=1)  # [B, S, k]
-        return BoxTarget(rois.class_ids, geometry.encode(gt_boxes, rois.boxes, self.config.delta_weights))
+        deltas = geometry.encode(gt_boxes, rois.boxes, self.config.delta_weights)
+        seed = batch.get("seed")
+        # Far from the streams of the other heads, which begin at seeds nearby.
+        return BoxTarget(rois.class_ids, deltas, None if seed is None else seed + tf.constant([0, 500]))
 
     def loss(self, pred: BoxPrediction, targets: BoxTarget, rois: RoiSample) -> dict[str, LossTerm]:
         """The terms, each divided by the number of sampled RoIs unless `box_normalizer` says otherwise.
@@ -204,7 +226,7 @@ class BoxHead(RoiHead):
         count = tf.reduce_sum(tf.cast(rois.valid, tf.float32))
         deltas = select_class(pred.deltas, tf.maximum(targets.class_ids - 1, 0))  # [B, S, k]
         box = self.config.box_loss(deltas, targets.deltas)
-        classes = self.config.class_loss(pred.class_logits, targets.class_ids)
+        classes = self.config.class_loss.of_images(pred.class_logits, targets.class_ids, rois.valid, targets.seed)
         weight = self.config.loss_weight
         box_weight = weight if self.config.box_loss_weight is None else self.config.box_loss_weight
         box_count = count
@@ -226,8 +248,24 @@ class BoxHead(RoiHead):
         Returns:
             Detections with D = max_detections entries, padded ones included.
         """
-        probs = tf.nn.softmax(pred.class_logits)
+        probs = class_probs(pred.class_logits, self.config.activation)
         return detections_of(probs, self.refine(pred, proposals.boxes, window), proposals.valid, self.config)
+
+
+def class_probs(logits: tf.Tensor, activation: Activation) -> tf.Tensor:
+    """Class probabilities of logits.
+
+    Args:
+        logits: f32[..., C + 1], background first.
+        activation: see `BoxHeadConfig.activation`.
+
+    Returns:
+        f32[..., C + 1]; with "sigmoid" 0 for background, of which it says nothing.
+    """
+    if activation == "softmax":
+        return tf.nn.softmax(logits)
+    probs = tf.sigmoid(logits)
+    return tf.concat([tf.zeros_like(probs[..., :1]), probs[..., 1:]], -1)
 
 
 def detections_of(probs: tf.Tensor, boxes: tf.Tensor, valid: tf.Tensor, config: BoxHeadConfig) -> Detections:

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from mrcnn.base_config import ConfigError
 from mrcnn.modeling.heads.base import HeadLoss, RoiHead
-from mrcnn.modeling.heads.box import BoxHead, BoxHeadConfig, BoxPrediction, detections_of
+from mrcnn.modeling.heads.box import BoxHead, BoxHeadConfig, BoxPrediction, class_probs, detections_of
 from mrcnn.modeling.padding import trim_rois
 from mrcnn.modeling.roi_pooling import RoiPooler
 from mrcnn.modeling.roi_sampler import sample_rois
@@ -187,14 +187,14 @@ class CascadeBoxHead(StagedHead):
     def _sample(self, boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, seed: tf.Tensor, stage: int) -> RoiSample:
         """The RoIs of a later stage, of the boxes it was handed and the true ones."""
         sampler = dataclasses.replace(self.sampler, fg_iou=self.config.stage_ious[stage])
-        own = seed + tf.constant([0, 1000 * stage])  # far from the streams of the other heads
+        own = seed + _stream(stage)
         return trim_rois(
             sample_rois(Proposals(boxes, tf.cast(valid, tf.float32), valid), batch | {"seed": own}, sampler)
         )
 
     def targets(self, rois: RoiSample, batch: Batch) -> Batch:
         """The ground truth itself: which object a refined box belongs to is known only when the box is."""
-        return {key: batch[key] for key in ("gt_boxes", "gt_class_ids", "gt_valid", "gt_crowd")}
+        return {key: batch[key] for key in ("gt_boxes", "gt_class_ids", "gt_valid", "gt_crowd", "seed") if key in batch}
 
     def loss(self, pred: list[StagePrediction], targets: Batch, rois: RoiSample) -> dict[str, LossTerm]:
         """The terms of a box head for each stage, its RoIs matched at the stage's own IoU."""
@@ -203,7 +203,8 @@ class CascadeBoxHead(StagedHead):
     def _loss(self, pred: list[StagePrediction], targets: Batch, stages: Sequence[RoiSample]) -> dict[str, LossTerm]:
         terms: dict[str, LossTerm] = {}
         for k, (stage, of_stage, rois) in enumerate(zip(self.stages, pred, stages, strict=True)):
-            own = stage.loss(of_stage.pred, stage.targets(rois, targets), rois)
+            own_seed = {"seed": targets["seed"] + _stream(k)} if "seed" in targets else {}
+            own = stage.loss(of_stage.pred, stage.targets(rois, targets | own_seed), rois)
             terms |= {f"{name}_{k + 1}": term for name, term in own.items()}
         return terms
 
@@ -230,7 +231,7 @@ class CascadeBoxHead(StagedHead):
     ) -> tuple[dict[str, LossTerm], Sequence[RoiSample]]:
         """See `RoiHead.loss_terms`; the RoIs of all stages are for the heads behind this one."""
         own = trim_rois(self.rois_for(stages[0]))
-        targets = self.targets(own, batch)
+        targets = self.targets(own, {**batch, "seed": seed})
         context = {"class_ids": own.class_ids, "seed": seed, "targets": targets}
         pred = self(features, own.boxes, own.valid, window, training=training, **context)
         of_stages = self.rois_of_stages(pred, targets, own)
@@ -238,13 +239,19 @@ class CascadeBoxHead(StagedHead):
 
     def detect(self, pred: list[StagePrediction], proposals: Proposals, window: tf.Tensor) -> Detections:
         """As `BoxHead.detect`, from the mean of the stages' class scores and the last stage's boxes."""
+        logits, activation = [of_stage.pred.class_logits for of_stage in pred], self.config.activation
         if self.config.scores == "logits":
-            probs = tf.nn.softmax(tf.add_n([of_stage.pred.class_logits for of_stage in pred]) / len(pred))
+            probs = class_probs(tf.add_n(logits) / len(pred), activation)
         else:
-            probs = tf.add_n([tf.nn.softmax(of_stage.pred.class_logits) for of_stage in pred]) / len(pred)
+            probs = tf.add_n([class_probs(of_stage, activation) for of_stage in logits]) / len(pred)
         last = pred[-1]
         boxes = self.stages[-1].refine(last.pred, last.boxes, window)
         return detections_of(probs, boxes, proposals.valid, self.config)
+
+
+def _stream(stage: int) -> tf.Tensor:
+    """What is added to the head's seed for the draws of a stage, far from the streams of the other heads."""
+    return tf.constant([0, 1000 * stage])
 
 
 def label_rois(boxes: tf.Tensor, valid: tf.Tensor, batch: Batch, fg_iou: float) -> RoiSample:

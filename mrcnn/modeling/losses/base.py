@@ -75,9 +75,14 @@ class ClassLoss(BaseConfig):
 
     components: ClassVar[str | None] = PACKAGE
     abstract: ClassVar[bool] = True
+    activations: ClassVar[tuple[Activation, ...]] = ("softmax",)  # of the head, that the loss is made for
 
     def check(self, num_classes: int) -> None:
         """Refuses parameters that do not fit the number of classes C, with a `ConfigError`; by default none."""
+
+    def for_classes(self, num_classes: int) -> ClassLoss:
+        """The loss of a model that is given other classes, C of them, than it was trained on; by default as it is."""
+        return self
 
     def __call__(self, logits: tf.Tensor, class_ids: tf.Tensor) -> tf.Tensor:
         """The loss of each RoI's class.
@@ -90,6 +95,18 @@ class ClassLoss(BaseConfig):
             f32[B, S]. Padding does not count, whatever it is.
         """
         raise NotImplementedError
+
+    def of_images(
+        self, logits: tf.Tensor, class_ids: tf.Tensor, valid: tf.Tensor, seed: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """As `__call__`, for a loss that depends on an image's other RoIs or draws; by default neither.
+
+        Args:
+            logits, class_ids: as of `__call__`.
+            valid: bool[B, S]; the others are padding.
+            seed: i32[B, 2], stateless seed of each image; None: there is none, as outside of training.
+        """
+        return self(logits, class_ids)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from mrcnn.inspection.details import details, file_name
 from mrcnn.inspection.figures import draw_box_sizes, draw_samples, note_damage
 from mrcnn.inspection.objects import ObjectTable, anchor_fit, read_objects, tall_ratios
 from mrcnn.inspection.report import Inspection
-from mrcnn.ops.box_geometry import ROTATED
+from mrcnn.modeling.rpn.rotated import RotatedAnchorConfig
 from mrcnn.progress import Progress
 from mrcnn.recipes import Recipe
 from mrcnn.report.data_gallery import DataGallery
@@ -66,9 +67,12 @@ def inspect(
     sides = table.sides[sized]
     sizes = Counter(f"{width} x {height}" for height, width in table.shapes.tolist())
     anchors = recipe.model.rpn.anchors
-    rotated = recipe.model.rpn.geometry is ROTATED
-    marks = {"side": sorted({size for level in anchors.sizes for size in level}), "ratio": tall_ratios(recipe)}
-    if rotated:
+    sizes_of_anchors = sorted({size for level in anchors.sizes for size in level})
+    marks: dict[str, Sequence[float]] = {"side": sizes_of_anchors, "ratio": tall_ratios(recipe)}
+        "side": sorted({size for level in anchors.sizes for size in level}),
+        "ratio": tall_ratios(recipe),
+    }
+    if isinstance(anchors, RotatedAnchorConfig):
         marks["angle"] = anchors.angles
     doubtful = suspicions(dataset) + (near_duplicates({"": dataset}) if pixels else [])
     known = {(issue.kind, issue.image_id, issue.annotation_id) for issue in issues}
@@ -90,7 +94,7 @@ def inspect(
         issues=issues,
         nothing_to_train_on=dataset.nothing_to_train_on(),
         suspicions=[i for i in doubtful if (i.kind, i.image_id, i.annotation_id) not in known],
-        rotated_anchors=rotated,
+        rotated_anchors="angle" in marks,
         details=facts,
     )
     if out is not None:

@@ -63,8 +63,14 @@ def read_objects(dataset: Dataset, recipe: Recipe, progress: Progress) -> Object
         progress: called with the number of images.
     """
     rotated = recipe.model.rpn.geometry is ROTATED
-    indices, shapes, splits, num_crowd = [], [], [], 0
-    image, class_ids, boxes, sides = [], [], [], []
+    num_crowd = 0
+    indices: list[int] = []
+    shapes: list[tuple[int, int]] = []
+    splits: list[str | None] = []
+    image: list[int] = []
+    class_ids: list[int] = []
+    boxes: list[tuple[float, ...]] = []
+    sides: list[tuple[float, ...]] = []
     for index in range(len(dataset)):
         progress.update(index + 1)
         try:

@@ -67,8 +67,7 @@ def inspect(
     sides = table.sides[sized]
     sizes = Counter(f"{width} x {height}" for height, width in table.shapes.tolist())
     anchors = recipe.model.rpn.anchors
-    sizes_of_anchors = sorted({size for level in anchors.sizes for size in level})
-    marks: dict[str, Sequence[float]] = {"side": sizes_of_anchors, "ratio": tall_ratios(recipe)}
+    marks: dict[str, Sequence[float]] = {
         "side": sorted({size for level in anchors.sizes for size in level}),
         "ratio": tall_ratios(recipe),
     }

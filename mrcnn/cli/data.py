@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 import mrcnn
-from mrcnn.cli.console import console, plain, print_result, print_written, start
+from mrcnn.cli.console import console, is_quiet, plain, print_result, print_written, start
 from mrcnn.cli.options import Annotations, Images, Imports, Out
-from mrcnn.cli.outputs import staged
+from mrcnn.cli.outputs import INSPECTION, staged
 
 _LISTED = 10
 
@@ -27,6 +27,8 @@ def inspect(
 ) -> None:
     """Inspect a data set: counts, box sizes against the anchors, sample images, issues.
 
+    inspect.html shows all of it in any browser, images and issues by class; report.json holds the numbers.
+
     --data may also be a batch (nonfinite_step....npz) that a training run kept because its loss was not finite.
     """
     start()
@@ -38,8 +40,10 @@ def inspect(
         return
     config = mrcnn.recipes.get(recipe)
     dataset = mrcnn.load_dataset(data, images, validate=False)
-    with staged(out, "report.json") as files:
-        report = mrcnn.inspect(dataset, config, out=files.folder, num_samples=samples, pixels=pixels)
+    with staged(out, *INSPECTION) as files:
+        report = mrcnn.inspect(
+            dataset, config, out=files.folder, num_samples=samples, pixels=pixels, progress=not is_quiet()
+        )
     print_result(report)
     for issue in report.issues[:_LISTED]:
         console.print(f"  {plain(issue)}", style="yellow" if issue.fatal else None)

@@ -25,6 +25,8 @@ DRAWN_BY = "mrcnn detect"
 _LONGEST_STEM = 200  # bytes; file systems take 255, suffix and temporary names included
 PAGES = ("report.html", "report_data.json")
 """The page of an evaluation, and its numbers."""
+INSPECTION = ("report.json", "inspect.html")
+"""What is known of a data set, and its page."""
 COMPARISONS = ("compare.html", "compare.json")
 """The same of a comparison."""
 PROPOSED_FILE = "proposed.csv"

@@ -47,8 +47,7 @@ def check(
     issues: list[DatasetIssue] = []
     for part in sets.values():
         issues += part.validate()
-        issues += _objects(part)
-        issues += _classes(part)
+        issues += suspicions(part)
     first = dataset.class_names
     for key, part in sets.items():
         if part.class_names != first:
@@ -57,6 +56,14 @@ def check(
     if pixels:
         issues += near_duplicates(sets)
     return issues
+
+
+def suspicions(dataset: Dataset) -> list[DatasetIssue]:
+    """What looks wrong in one data set beyond what `Dataset.validate` lists: its objects, then its classes.
+
+    Images are not decoded; see `near_duplicates` for them.
+    """
+    return _objects(dataset) + _classes(dataset)
 
 
 def _objects(dataset: Dataset) -> list[DatasetIssue]:

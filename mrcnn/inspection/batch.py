@@ -11,7 +11,7 @@ import numpy as np
 
 from mrcnn.data.errors import DataError
 from mrcnn.drawing import draw_array, save_image
-from mrcnn.inspection.figures import SOFTWARE
+from mrcnn.inspection.report import SOFTWARE
 from mrcnn.structures.instances import Instances
 from mrcnn.structures.masks import paste_masks
 from mrcnn.text import file_stem

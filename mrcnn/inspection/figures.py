@@ -12,11 +12,9 @@ from mrcnn.data.errors import DataError, DatasetIssue
 from mrcnn.drawing import draw_array, save_image
 from mrcnn.files import atomic_write
 from mrcnn.inspection.anchors import POOR_FIT
-from mrcnn.inspection.report import Inspection
+from mrcnn.inspection.details import log_bins
+from mrcnn.inspection.report import SOFTWARE, Inspection
 from mrcnn.text import file_stem
-
-SOFTWARE = "mrcnn inspect"
-"""Kept in each PNG under the key "Software": a later inspection may replace such a file."""
 
 
 def draw_box_sizes(report: Inspection, path: Path) -> Path:
@@ -29,9 +27,7 @@ def draw_box_sizes(report: Inspection, path: Path) -> Path:
         (left, report.sides, report.anchor_sizes, "sqrt(box area) after resizing, pixels"),
         (right, report.ratios, report.anchor_ratios, "box height / width"),
     ):
-        logs = np.log2(np.concatenate([values, np.asarray(marks, np.float32)]))
-        bins = 2.0 ** np.linspace(np.floor(logs.min()), np.ceil(logs.max() + 1e-6), 49)
-        axis.hist(values, bins, color="#4477aa")
+        axis.hist(values, log_bins(values, marks), color="#4477aa")
         axis.set_xscale("log", base=2)
         axis.xaxis.set_major_formatter("{x:g}")
         for mark in marks:
@@ -68,8 +64,7 @@ def draw_samples(
         try:
             image, ground_truth = dataset.load_image(index), dataset.instances(index)
         except DataError as error:
-            if not any(issue.image_id == image_id and issue.fatal for issue in issues):
-                issues.append(DatasetIssue("image", str(error), image_id=image_id, fatal=True))
+            note_damage(issues, image_id, error)
             continue
         name = stem = file_stem(image_id)
         while name.casefold() in taken:  # another id may give the same name
@@ -78,3 +73,11 @@ def draw_samples(
         drawing = draw_array(image, ground_truth, class_names=dataset.class_names)
         files.append(save_image(folder / f"sample_{name}.png", drawing, software=SOFTWARE))
     return files
+
+
+def note_damage(issues: list[DatasetIssue], image_id: int | str, error: DataError) -> list[DatasetIssue]:
+    """Append that an image cannot be decoded, unless it is there already; returns what was appended."""
+    if any(issue.image_id == image_id and issue.fatal for issue in issues):
+        return []
+    issues.append(DatasetIssue("image", str(error), image_id=image_id, fatal=True))
+    return issues[-1:]

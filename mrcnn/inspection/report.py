@@ -9,10 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from mrcnn._version import __version__
 from mrcnn.data.errors import DatasetIssue
 from mrcnn.inspection.anchors import POOR_FIT
 from mrcnn.text import printable
 
+SOFTWARE = "mrcnn inspect"
+"""What wrote a file, as it says itself; a later inspection may replace such a file."""
 _PERCENTILES = (5, 25, 50, 75, 95)
 _LONGEST_NAME = 40  # of a class, in the table
 
@@ -28,9 +31,13 @@ class Inspection:
         image_sizes: "width x height" -> number of images, the most frequent sizes.
         largest_count: objects in the fullest image.
         sides: f32[n], sqrt(box area). ratios: f32[n], height / width. anchor_iou: f32[n], overlap with the best anchor
-            when both have the same center. Crowd regions are in none of the three.
+            when both have the same center. Crowd regions are in none of the three. Where the recipe's anchors are
+            rotated, the boxes are rectangles of least area around the masks, width the longer side.
         anchor_sizes, anchor_ratios, max_instances: of the recipe.
+        rotated_anchors: whether they are.
         issues: see `Dataset.validate`.
+        suspicions: what looks wrong, but training takes; see `Dataset.check`.
+        details: classes by split, coverage by anchors, histograms, positions, crowding, as plain data.
         nothing_to_train_on: why training refuses the whole set; None where it does not.
         files: what was written.
     """
@@ -50,6 +57,9 @@ class Inspection:
     max_instances: int
     issues: list[DatasetIssue]
     nothing_to_train_on: str | None = None
+    suspicions: list[DatasetIssue] = dataclasses.field(default_factory=list)
+    rotated_anchors: bool = False
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
     files: list[Path] = dataclasses.field(default_factory=list)
 
     @property
@@ -61,6 +71,7 @@ class Inspection:
         """Plain data; this is what report.json holds."""
         names = map(str, _PERCENTILES)
         return {
+            "written_by": f"{SOFTWARE} {__version__}",
             "images": self.num_images,
             "images_without_objects": self.num_empty,
             "objects": self.num_objects,
@@ -72,7 +83,11 @@ class Inspection:
             "anchor_sizes": list(self.anchor_sizes),
             "share_no_anchor_fits": round(self.poor_fit, 4),
             "nothing_to_train_on": self.nothing_to_train_on,
+            "rotated_anchors": self.rotated_anchors,
+            "max_instances": self.max_instances,
+            **self.details,
             "issues": [dataclasses.asdict(issue) for issue in self.issues],
+            "suspicions": [dataclasses.asdict(issue) for issue in self.suspicions],
         }
 
     def _percentiles(self) -> list[float | None]:
@@ -103,7 +118,12 @@ class Inspection:
                 f"anchor sizes {anchors}: {self.poor_fit:.1%} of the objects overlap their best anchor less than "
                 f"{POOR_FIT:g}",
             ]
-        return "\n".join([*lines, "", *self._issue_lines()])
+        return "\n".join([*lines, "", *self._issue_lines(), *self._suspicion_line()])
+
+    def _suspicion_line(self) -> list[str]:
+        counts = Counter(issue.kind for issue in self.suspicions).most_common()
+        listed = ", ".join(f"{count} x {printable(kind)}" for kind, count in counts)
+        return [f"suspicious, but taken: {listed}"] if listed else []
 
     def _issue_lines(self) -> list[str]:
         if not self.issues:

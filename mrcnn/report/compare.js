@@ -1,15 +1,10 @@
 "use strict";
 // The images on which runs differ: ground truth, then the detections of each run.
 const LEAST = 0.3;
-const className = (id) => data.classes[id - 1] || String(id);
 
-for (const [kind, color] of Object.entries(COLORS)) {
-  const entry = html("span", null, document.getElementById("kinds"));
-  html("i", null, entry).style.background = color;
-  entry.append(kind);
-}
+showLegend();
 for (const image of data.images) {
-  const figure = html("figure", null, document.getElementById("gallery"), "card");
+  const figure = html("figure", null, byName("gallery"), "card");
   html("b", image.file, html("figcaption", null, figure)).title = image.file;
   const row = html("div", null, figure, "pair many");
   const side = (title) => {

@@ -1,9 +1,7 @@
 "use strict";
-// The gallery with its filters, the crops of likely label mistakes, and tables that sort.
+// The gallery with its filters, and the crops of likely label mistakes.
 const STEP = 12;
 const view = { threshold: data.threshold, cls: 0, kind: "", order: "worst", file: null, shown: STEP };
-const byName = (id) => document.getElementById(id);
-const className = (id) => data.classes[id - 1] || String(id);
 
 function stateOf(image) {
   // Of an image at the threshold: each object's and each detection's status, those of other classes left out.
@@ -54,11 +52,7 @@ function change(values) {
   draw();
 }
 
-for (const [kind, color] of Object.entries(COLORS)) {
-  const entry = html("span", null, byName("kinds"));
-  html("i", null, entry).style.background = color;
-  entry.append(kind);
-}
+showLegend();
 byName("by-class").addEventListener("change", (event) => change({ cls: Number(event.target.value), file: null }));
 byName("by-error").addEventListener("change", (event) => change({ kind: event.target.value, file: null }));
 byName("order").addEventListener("change", (event) => change({ order: event.target.value }));
@@ -90,14 +84,4 @@ for (const place of document.querySelectorAll(".issue")) {
   if (detection) shape(root, detection[1], "#3fd0ff", `${className(detection[0])} ${detection[2].toFixed(2)}`, true);
 }
 
-for (const table of document.querySelectorAll("table.sortable"))
-  table.tHead.addEventListener("click", (event) => {
-    const column = event.target.cellIndex, body = table.tBodies[0];
-    if (column === undefined) return;
-    const direction = table.dataset.column === String(column) ? -1 : 1;
-    const key = (row) => row.cells[column].textContent;
-    const compare = (a, b) => column ? (parseFloat(key(b)) || -1) - (parseFloat(key(a)) || -1) : key(a).localeCompare(key(b));
-    body.append(...[...body.rows].sort((a, b) => direction * compare(a, b)));
-    table.dataset.column = direction > 0 ? column : "";
-  });
 draw();

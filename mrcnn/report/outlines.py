@@ -23,23 +23,30 @@ def frame_size(image_shape: tuple[int, int]) -> tuple[int, int]:
     return max(1, round(image_shape[1] * scale)), max(1, round(image_shape[0] * scale))
 
 
-def outline_paths(instances: Instances) -> list[str]:
+def outline_paths(instances: Instances, part: tuple[int, int, int, int] | None = None) -> list[str]:
     """The outline of each instance, of its mask or else of its box, as the "d" of a path. Empty: [].
 
     An instance whose mask has no pixel has its box.
+
+    Args:
+        instances: of one image.
+        part: (y1, x1, y2, x2) of the image that the frame shows; None: all of it.
 
     Example:
         >>> outline_paths(Instances([[10, 20, 30, 60]], [1], (100, 100)))
         ['M200 100H600V300H200Z']
     """
-    scale = FRAME / max(*instances.image_shape, 1)
+    top_edge, left_edge, bottom, right = part or (0, 0, *instances.image_shape)
+    scale = FRAME / max(bottom - top_edge, right - left_edge, 1)
     windows = list(instances.mask_windows()) if instances.has_masks else []
-    enlarge = 2 if max(instances.image_shape) <= _FINE else 1
+    enlarge = 2 if max(bottom - top_edge, right - left_edge) <= _FINE else 1
     paths = []
     for i, box in enumerate(instances.boxes.astype(np.float64)):
-        path = _trace(*windows[i], scale, enlarge) if windows else ""
+        top, left, bits = windows[i] if windows else (0, 0, np.zeros((0, 0), bool))
+        path = _trace(top - top_edge, left - left_edge, bits, scale, enlarge)
         if not path:
-            y1, x1, y2, x2 = (round(v * scale) for v in np.nan_to_num(box, posinf=0, neginf=0))
+            corners = np.nan_to_num(box, posinf=0, neginf=0) - (top_edge, left_edge, top_edge, left_edge)
+            y1, x1, y2, x2 = (round(v * scale) for v in corners.tolist())
             path = f"M{x1} {y1}H{x2}V{y2}H{x1}Z"
         paths.append(path)
     return paths

@@ -119,6 +119,6 @@ def _controls(numbers: dict[str, Any]) -> str:
         f'<input id="score" type="range" min="0" max="1" step="0.01" value="{threshold:.2f}"></label>'
         '<button type="button" id="every" hidden>all images</button></form>'
         '<p class="legend" id="kinds"></p><p id="count" class="note"></p><div id="gallery"></div>'
-        '<button type="button" id="more" hidden>more images</button>'
+        '<button type="button" class="more" id="more" hidden>more images</button>'
         "<noscript>The images are drawn by a script, which is switched off.</noscript>"
     )

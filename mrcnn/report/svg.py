@@ -10,6 +10,11 @@ import numpy as np
 
 WIDTH, HEIGHT = 420, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 42
+_MOST_TICKS = 7
+
+Ticks = Sequence[tuple[float, str]]
+"""Places on an axis, from 0 to 1, and what is written there."""
+_UNIT: Ticks = [(value, f"{value:g}") for value in (0, 0.2, 0.4, 0.6, 0.8, 1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +63,25 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str, title: str) ->
     return _figure("".join(parts), title, f'<figcaption class="legend">{legend}</figcaption>')
 
 
-def histogram_chart(counts: np.ndarray, x_label: str, y_label: str, title: str, diagonal: bool = True) -> str:
+def histogram_chart(
+    counts: np.ndarray, x_label: str, y_label: str, title: str, diagonal: bool = True, y_down: bool = False
+) -> str:
     """Counts i[B, B] on a grid over the unit square, darker where there are more; the first index is x.
+
+    Args:
+        counts: of the cells.
+        x_label, y_label: of the axes.
+        title: read by screen readers and shown where the pointer rests.
+        diagonal: draw it.
+        y_down: the second index runs downwards, as the rows of an image do.
 
     Example:
         >>> histogram_chart(np.eye(2), "score", "IoU", "Score and IoU").count("<rect")
         3
     """
     parts = []
+    if y_down:
+        counts = counts[:, ::-1]
     size = len(counts)
     high = float(counts.max(initial=0)) or 1.0
     for i, k in zip(*np.nonzero(counts), strict=True):
@@ -78,7 +94,78 @@ def histogram_chart(counts: np.ndarray, x_label: str, y_label: str, title: str, 
         )
     if diagonal:
         parts.append(f'<line x1="{_x(0)}" y1="{_y(0)}" x2="{_x(1)}" y2="{_y(1)}" class="diagonal"/>')
-    return _figure(_frame(x_label, y_label) + "".join(parts), title)
+    y_ticks = [(1 - place, text) for place, text in _UNIT] if y_down else _UNIT
+    return _figure(_frame(x_label, y_label, y_ticks=y_ticks) + "".join(parts), title)
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """How many there are in each bin, i[B], of one part of what is counted: its name, in the legend where there are
+    several parts, and its color."""
+
+    name: str
+    counts: Sequence[int]
+    color: int | str = 0
+
+
+def column_chart(
+    edges: Sequence[float],
+    parts: Sequence[Columns],
+    x_label: str,
+    y_label: str,
+    title: str,
+    *,
+    marks: Sequence[float] = (),
+    marks_name: str = "",
+    log: bool = False,
+) -> str:
+    """Columns over the bins of a histogram, parts on top of each other, with dashed lines at marks of the x axis.
+
+    Args:
+        edges: f[B + 1] of the bins, ascending.
+        parts: drawn from the axis upwards.
+        x_label, y_label: of the axes.
+        title: read by screen readers and shown where the pointer rests.
+        marks: values of x; those outside the edges are left out.
+        marks_name: in the legend.
+        log: a logarithmic x axis; the edges are then positive.
+
+    Example:
+        >>> chart = column_chart([1, 2, 4], [Columns("objects", [3, 1])], "pixels", "objects", "Sizes", log=True)
+        >>> chart.count("<rect"), ">4<" in chart
+        (3, True)
+    """
+    low, high = edges[0], edges[-1]
+
+    def place(value: float) -> float:
+        if log:
+            return float(np.log2(value / low) / max(np.log2(high / low), 1e-9))
+        return (value - low) / max(high - low, 1e-9)
+
+    most = max([1, *np.sum([part.counts for part in parts], axis=0).tolist()]) if parts else 1
+    x_ticks = [(place(v), f"{v:g}") for v in (_powers_of_two(low, high) if log else _round_numbers(low, high))]
+    y_ticks = [(v / most, _short(v)) for v in _round_numbers(0, most) if v == int(v)]
+    drawn = [_frame(x_label, y_label, x_ticks, y_ticks)]
+    below = np.zeros(len(edges) - 1)
+    for part in parts:
+        for i in np.flatnonzero(part.counts).tolist():
+            left, right = _x(place(edges[i])), _x(place(edges[i + 1]))
+            top, bottom = _y((below[i] + part.counts[i]) / most), _y(below[i] / most)
+            tip = f"{part.name}: {part.counts[i]}, {edges[i]:.4g} to {edges[i + 1]:.4g}"
+            drawn.append(
+                f'<rect x="{left:.1f}" y="{top:.1f}" width="{max(right - left - 0.6, 0.6):.2f}" '
+                f'height="{bottom - top:.2f}" fill="{_color(part.color)}"><title>{escape(tip)}</title></rect>'
+            )
+        below += np.asarray(part.counts)
+    drawn += [
+        f'<path d="M{_x(place(mark)):.1f} {_y(0)}V{_y(1)}" class="mark"/>' for mark in marks if low <= mark <= high
+    ]
+    names = []
+    if len(parts) > 1:
+        names = [f'<span><i style="background:{_color(p.color)}"></i>{escape(p.name)}</span>' for p in parts]
+    if marks_name:
+        names.append(f'<span><i class="mark"></i>{escape(marks_name)}</span>')
+    return _figure("".join(drawn), title, f'<figcaption class="legend">{"".join(names)}</figcaption>')
 
 
 def bar_chart(rows: Sequence[tuple[str, float, str, int | str]], title: str) -> str:
@@ -116,15 +203,39 @@ def _y(value: float) -> float:
     return HEIGHT - _BOTTOM - value * (HEIGHT - _TOP - _BOTTOM)
 
 
-def _frame(x_label: str, y_label: str) -> str:
+def _powers_of_two(low: float, high: float) -> list[float]:
+    exponents = np.arange(np.ceil(np.log2(low) - 1e-9), np.floor(np.log2(high) + 1e-9) + 1)
+    return (2.0 ** exponents[:: max(1, -(-len(exponents) // _MOST_TICKS))]).tolist()
+
+
+def _short(value: float) -> str:
+    """A whole number that fits beside an axis: 3000 is 3k."""
+    for least, letter in ((1e6, "M"), (1e3, "k")):
+        if value >= least:
+            return f"{value / least:g}{letter}"
+    return f"{value:g}"
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Multiples of 1, 2 or 5 times a power of ten, a few of them."""
+    raw = max(high - low, 1e-9) / _MOST_TICKS
+    power = 10.0 ** np.floor(np.log10(raw))
+    step = next(power * m for m in (1, 2, 5, 10) if power * m >= raw * (1 - 1e-9))
+    return [float(f"{k * step:.6g}") for k in range(int(np.ceil(low / step - 1e-9)), int(high / step + 1e-9) + 1)]
+
+
+def _frame(x_label: str, y_label: str, x_ticks: Ticks = _UNIT, y_ticks: Ticks = _UNIT) -> str:
     parts = [
         f'<rect x="{_x(0)}" y="{_y(1)}" width="{_x(1) - _x(0)}" height="{_y(0) - _y(1)}" class="frame" fill="none"/>'
     ]
-    for value in (0, 0.2, 0.4, 0.6, 0.8, 1):
-        if 0 < value < 1:
-            parts.append(f'<path d="M{_x(value):.1f} {_y(0)}V{_y(1)}M{_x(0)} {_y(value):.1f}H{_x(1)}" class="grid"/>')
-        parts.append(f'<text x="{_x(value):.1f}" y="{_y(0) + 16}" text-anchor="middle">{value:g}</text>')
-        parts.append(f'<text x="{_x(0) - 7}" y="{_y(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
+    for at, shown in x_ticks:
+        if 0 < at < 1:
+            parts.append(f'<path d="M{_x(at):.1f} {_y(0)}V{_y(1)}" class="grid"/>')
+        parts.append(f'<text x="{_x(at):.1f}" y="{_y(0) + 16}" text-anchor="middle">{shown}</text>')
+    for at, shown in y_ticks:
+        if 0 < at < 1:
+            parts.append(f'<path d="M{_x(0)} {_y(at):.1f}H{_x(1)}" class="grid"/>')
+        parts.append(f'<text x="{_x(0) - 7}" y="{_y(at) + 4:.1f}" text-anchor="end">{shown}</text>')
     middle = (_y(0) + _y(1)) / 2
     parts.append(f'<text x="{(_x(0) + _x(1)) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     parts.append(

@@ -22,7 +22,7 @@ def test_counts_sizes_and_drawings(tmp_path: Path) -> None:
     assert report.per_class == {"cat": 4, "dog": 0} and report.largest_count == 4
     assert report.image_sizes == {"120 x 100": 1, "60 x 50": 1}
     np.testing.assert_allclose(report.sides, 80)  # 10 pixels, resized from 100 to 800
-    assert sorted(file.name for file in report.files) == ["boxes.png", "report.json", "sample_7.png"]
+    assert sorted(file.name for file in report.files) == ["boxes.png", "inspect.html", "report.json", "sample_7.png"]
     saved = json.loads((tmp_path / "out/report.json").read_text())
     assert saved == json.loads(json.dumps(report.to_dict()))
     text = str(report)

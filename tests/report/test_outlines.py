@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from mrcnn.report.outlines import FRAME, frame_size, outline_paths
+from mrcnn.structures.instances import Instances
 from tests.evaluation.scene import ellipses, instances
 
 
@@ -37,3 +38,16 @@ def test_a_hole_is_a_loop_of_its_own_and_a_pixel_is_seen():
 
 def test_frame():
     assert frame_size((50, 100)) == (1000, 500) and frame_size((3000, 3)) == (1, 1000)
+
+
+def test_of_a_part_of_the_image():
+    """A mask and a box in a part of 20 x 10 pixels: 50 units a pixel from its corner on."""
+    mask = np.zeros((1, 60, 80), bool)
+    mask[0, 22:26, 44:48] = True
+    instance = Instances([[22, 44, 26, 48]], [1], (60, 80), masks=mask)
+    assert outline_paths(instance[:0], (20, 40, 40, 50)) == []
+    (box,) = outline_paths(Instances(instance.boxes, [1], (60, 80)), (20, 40, 40, 50))
+    assert box == "M200 100H400V300H200Z"
+    (outline,) = outline_paths(instance, (20, 40, 40, 50))
+    numbers = np.array(re.findall(r"\d+", outline), int).reshape(-1, 2)
+    assert (abs(numbers.min(0) - (200, 100)) <= 30).all() and (abs(numbers.max(0) - (400, 300)) <= 30).all()

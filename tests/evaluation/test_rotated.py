@@ -89,8 +89,8 @@ def test_boxes_of_objects_without_a_mask() -> None:
 
 def test_files_hold_them_and_give_the_same_numbers() -> None:
     objects = bars(BARS[:2], rotated_boxes=BARS[:2])
-    found = answer(np.float32([[40, 52, 12, 58, 44], [71, 80, 11, 30, -50]]), [0.9, 0.7])
-    results = to_coco_results(3, found)
+    detections = answer(np.float32([[40, 52, 12, 58, 44], [71, 80, 11, 30, -50]]), [0.9, 0.7])
+    results = to_coco_results(3, detections)
     assert to_coco_results(3, answer(BARS[:1], [0.9]))[0]["rotated_bbox"] == [50, 40, 60, 12, 40]
     annotations = {
         "images": [{"id": 3, "height": SHAPE[0], "width": SHAPE[1]}],
@@ -102,7 +102,7 @@ def test_files_hold_them_and_give_the_same_numbers() -> None:
     }
     for annotation, mask in zip(annotations["annotations"], objects.masks, strict=True):
         annotation["area"] = int(mask.sum())
-    numbers, expected = evaluate_coco_files(annotations, results, "rotated"), numbers_of(objects, found)
+    numbers, expected = evaluate_coco_files(annotations, results, "rotated"), numbers_of(objects, detections)
     assert numbers == {name: pytest.approx(expected[f"rotated/{name}"], abs=1e-6) for name in numbers}
     assert 0.5 < numbers["AP50"] and len(numbers) == 12
 

@@ -52,7 +52,10 @@ def main():
     options = parser.parse_args()
     images, files = HERE / "images", (HERE / "images/train.json", HERE / "images/val.json")
     if options.data is not None:
-        images, files = options.data / "images", [options.data / f"annotations_{part}.json" for part in ("train", "val")]
+        images, files = (
+            options.data / "images",
+            [options.data / f"annotations_{part}.json" for part in ("train", "val")],
+        )
     train_data, val_data = (mrcnn.load_coco(file, images) for file in files)
     for seed in range(options.seeds):
         for kind in ("aligned", "rotated"):

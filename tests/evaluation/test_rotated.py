@@ -107,7 +107,9 @@ def test_files_hold_them_and_give_the_same_numbers() -> None:
     assert 0.5 < numbers["AP50"] and len(numbers) == 12
 
     with pytest.raises(DataError, match="result 0 has no 'rotated_bbox'"):
-        evaluate_coco_files(annotations, [{"image_id": 3, "category_id": 1, "score": 1, "bbox": [0, 0, 1, 1]}], "rotated")
+        evaluate_coco_files(
+            annotations, [{"image_id": 3, "category_id": 1, "score": 1, "bbox": [0, 0, 1, 1]}], "rotated"
+        )
     annotations["annotations"][1]["rotated_bbox"] = [1, 2, 3, 4]
     with pytest.raises(DataError, match=r"annotation 1: rotated_bbox .* is not five finite numbers"):
         evaluate_coco_files(annotations, results, "rotated")

@@ -43,9 +43,9 @@ def evaluate_coco_files(
     Args:
         annotations: path of an instances or keypoints JSON, or its content.
         results: path of a results JSON, or its content. Empty: allowed, all numbers are 0.
-        kind: "box", "mask", "keypoints" (or pycocotools' "bbox", "segm"), "boundary", boundary AP, or "rotated", the overlap
-            of rotated boxes: `rotated_bbox` [center x, center y, width, height, degrees counterclockwise] of results and
-            annotations; of annotations without, the rectangle of least area around the mask.
+        kind: "box", "mask", "keypoints" (or pycocotools' "bbox", "segm"), "boundary", boundary AP, or "rotated", the
+            overlap of rotated boxes: `rotated_bbox` [center x, center y, width, height, degrees counterclockwise] of
+            results and annotations; of annotations without, the rectangle of least area around the mask.
         max_dets: cuts of detections an image and class, default COCO's (1, 10, 100), for keypoints (20,).
         keypoint_sigmas: f[J], for other joints than COCO's 17.
 

@@ -1,10 +1,11 @@
-"""Do rotated boxes raise mask AP on photographs of nuts? python samples/nuts/rotated.py [RUN] [--data DIR] [--seeds K]"""
+"""Do rotated boxes raise mask AP on nuts? python samples/nuts/rotated.py [RUN] [--data DIR] [--seeds K]"""
 
 import argparse
 import json
 from pathlib import Path
 
 import keras
+
 import mrcnn
 
 HERE = Path(__file__).parent

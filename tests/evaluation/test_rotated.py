@@ -104,7 +104,7 @@ def test_files_hold_them_and_give_the_same_numbers() -> None:
         annotation["area"] = int(mask.sum())
     numbers, expected = evaluate_coco_files(annotations, results, "rotated"), numbers_of(objects, detections)
     assert numbers == {name: pytest.approx(expected[f"rotated/{name}"], abs=1e-6) for name in numbers}
-    assert 0.5 < numbers["AP50"] and len(numbers) == 12
+    assert numbers["AP50"] > 0.5 and len(numbers) == 12
 
     with pytest.raises(DataError, match="result 0 has no 'rotated_bbox'"):
         evaluate_coco_files(

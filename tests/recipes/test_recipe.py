@@ -42,7 +42,7 @@ OTHERS: dict[str, Any] = {
 }
 
 # Fields that cannot change together with all others: config that are not there, and a depth at which a field that
-# does change means nothing, and a softmax of classes without classes.
+# does change means nothing, a softmax of classes without classes, and an activation without a loss made for it.
 KEPT = {
     "model.roi_stage",
     "model.backbone.deformable",
@@ -50,6 +50,7 @@ KEPT = {
     "model.semantic_head",
     "model.stuff_names",
     "model.stuff_category_ids",
+    "model.box_head.activation",
     "model.heads.0.class_agnostic",
     "model.backbone.last_stage",
     "data.augmentations",

@@ -96,5 +96,5 @@ def test_inspection_replaces_no_file_of_the_user(tmp_path):
         assert all((out / name).read_bytes() == content for name, content in before.items())
     assert {path.name for path in out.iterdir()} == {
         *before,
-        *("report.json", "boxes_2.png", "sample_21_2.png", "sample_369.png"),
+        *("inspect.html", "report.json", "boxes_2.png", "sample_21_2.png", "sample_369.png"),
     }

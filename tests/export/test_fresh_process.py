@@ -83,8 +83,11 @@ def test_a_file_loads_and_runs(name, model, exported_file, tmp_path):
     (expected,) = detect(model, image, score_threshold=None)
     with np.load(tmp_path / "found.npz") as result:
         np.testing.assert_allclose(result["scores"], expected.scores, rtol=0, atol=1e-4)
-        np.testing.assert_allclose(result["boxes"], expected.boxes, rtol=0, atol=1e-2)
-        assert (result["masks"] != np.asarray(expected.masks)).mean() < 1e-3
+        # Scores that differ by rounding alone may stand in another order.
+        order = np.abs(result["boxes"][:, None] - expected.boxes).max(-1).argmin(0)
+        assert sorted(order) == list(range(len(order)))
+        np.testing.assert_allclose(result["boxes"][order], expected.boxes, rtol=0, atol=1e-2)
+        assert (result["masks"][order] != np.asarray(expected.masks)).mean() < 1e-3
 
 
 SMALL = {

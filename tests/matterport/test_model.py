@@ -65,8 +65,10 @@ def test_crops_that_the_class_asks_for_must_be_multiples_of_64(tmp_path):
 
 
 def _same(a, b):
-    for name in a:
+    for name in set(a) - {"masks"}:
         np.testing.assert_allclose(a[name], b[name], rtol=1e-4, atol=1e-5)
+    # A model that has learned nothing gives many a pixel a probability at the threshold, where rounding decides.
+    assert a["masks"].shape == b["masks"].shape and (a["masks"] != b["masks"]).mean() < 1e-3
 
 
 def test_detect(model, image, capsys):

@@ -43,8 +43,8 @@ def in_small(recipe: Recipe) -> Recipe:
     """The recipe on small images, with small heads and few RoIs: its backbone is what is looked at."""
     small = {
         "model.backbone.drop_path": 0.1,
-        "model.input.short_side": 192,
-        "model.input.long_side": 256,
+        "model.input.short_side": 160,
+        "model.input.long_side": 208,
         "model.input.canvas": "divisor",
         "model.neck.channels": 64,
         "model.rpn.channels": 64,

@@ -65,7 +65,7 @@ def served(runs, tmp_path_factory):
         if watching and event == "socket.connect" and isinstance(args[1], tuple):
             asked.add(args[1][0])
 
-    sys.addaudithook(watch)  # for good, so it is told when to stop
+    sys.addaudithook(watch)  # cannot be removed
     (folder / "1.png").write_bytes(png(RED, GREEN, BLUE))
     (folder / "2.png").write_bytes(png(GREEN))
     (folder / "3.png").write_bytes(png())

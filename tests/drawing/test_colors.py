@@ -32,8 +32,12 @@ def lab_seen(colors: np.ndarray, matrix) -> np.ndarray:
     value = np.asarray(colors) / 255
     linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
     seen = np.clip(linear @ np.asarray(matrix).T, 0, 1)
-    to_xyz = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.072175], [0.0193339, 0.119192, 0.9503041]])
-    xyz = seen @ to_xyz.T / [0.95047, 1.0, 1.08883]
+    red, green, blue = (
+        (0.4124564, 0.2126729, 0.0193339),
+        (0.3575761, 0.7151522, 0.119192),
+        (0.1804375, 0.072175, 0.9503041),
+    )
+    xyz = seen @ np.array([red, green, blue]) / [0.95047, 1.0, 1.08883]
     f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
     return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], -1)
 

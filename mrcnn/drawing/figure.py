@@ -186,7 +186,7 @@ def _figure_class() -> type[Figure]:
             FigureCanvasAgg(self)
 
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-            """The picture, and its size on a page."""
+            """The PNG, and its size on a page."""
             buffer = io.BytesIO()
             self.savefig(buffer, format="png", dpi=self.dpi)
             width, height = (round(side * self.dpi / DENSITY) for side in self.get_size_inches())

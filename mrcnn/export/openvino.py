@@ -24,11 +24,13 @@ from mrcnn.export.portable import (
     STAND_IN,
     PortableModel,
     describe,
+    group_norm_stand_in,
     portable_graph,
     stand_in,
     stand_in_config,
 )
 from mrcnn.inference import ImageLike
+from mrcnn.modeling.normalize import group_norm_by
 
 Precision = Literal["float32", "bfloat16", "float16"]
 """What a device may compute in; less than float32 rounds scores, boxes and masks, docs/export.md says by how much."""
@@ -170,13 +172,14 @@ def _convert(openvino: Any, model: Any) -> Any:
     """The model as an `openvino.Model` with named inputs and outputs."""
     from openvino.frontend.tensorflow import ConversionExtension
 
-    portable = portable_graph(model, stand_in)
+    with group_norm_by(group_norm_stand_in):
+        portable = portable_graph(model, stand_in)
     with tempfile.TemporaryDirectory() as folder:
         # From a file: OpenVINO's own reader of graphs knows extensions, its reader of Python objects does not.
         file = Path(folder) / "graph.pb"
         file.write_bytes(portable.function.graph.as_graph_def().SerializeToString())
         try:
-            converted = openvino.convert_model(str(file), extension=[ConversionExtension(STAND_IN, _roi_align)])
+            converted = openvino.convert_model(str(file), extension=[ConversionExtension(STAND_IN, _operator)])
         except Exception as error:
             raise ExportError(
                 f"OpenVINO {openvino.__version__} cannot convert the model: {_last_line(error)}"
@@ -216,6 +219,23 @@ def _gather_rows(converted: Any) -> None:
             for user in node.output(0).get_target_inputs():
                 user.replace_source_output(rows.output(0))
     converted.validate_nodes_and_infer_types()
+
+
+def _operator(node: Any) -> list[Any]:
+    """OpenVINO's operator in place of a stand-in, whose last input says of which."""
+    is_norm = node.get_input(3).get_element_type().is_real()
+    return _group_norm(node) if is_norm else _roi_align(node)
+
+
+def _group_norm(node: Any) -> list[Any]:
+    """One operator. Of its sums and products OpenVINO knows nothing, and scales of 8 bits are moved through them."""
+    import openvino.opset15 as ops
+
+    x, gamma, beta, config = (node.get_input(i) for i in range(4))
+    groups, epsilon = config.get_node().data
+    nchw = ops.transpose(x, ops.constant(np.array([0, 3, 1, 2])))
+    normalized = ops.group_normalization(nchw, gamma, beta, int(groups), float(epsilon))
+    return ops.transpose(normalized, ops.constant(np.array([0, 2, 3, 1]))).outputs()
 
 
 def _roi_align(node: Any) -> list[Any]:

@@ -123,11 +123,13 @@ def export(
         "height": height,
         "width": width,
         "int8": int8 or None,
-        "calibration": tuple(mrcnn.list_images(calibrate)) if calibrate else None,
     }
     stated = parse_changes(changes or [])
     start()
     from mrcnn.export import get_exporter
+
+    if calibrate:
+        given["calibration"] = tuple(mrcnn.list_images(calibrate))
 
     if server is not None and format != "savedmodel":
         raise typer.BadParameter("--for and --format exclude each other; pass one of them")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import mrcnn
 from mrcnn.errors import InputError
-from mrcnn.export.compare import compare
+from mrcnn.export.compare import INT8_ACCEPTED, compare
 from mrcnn.export.errors import ExportError
 from mrcnn.export.openvino import OpenVinoOptions, compile_options, export_openvino, load_openvino
 from mrcnn.export.openvino_int8 import WEIGHT_LIMIT, layers_in_8_bits, measure, quantize
@@ -177,7 +181,9 @@ def test_8_bits_and_images_belong_together(options, message):
 @pytest.mark.slow
 def test_a_model_in_8_bits_is_a_quarter_of_the_size_and_close(model, exported_file, tmp_path):
     images = noise_images(6)
-    small = export_openvino(model, tmp_path / "small.xml", int8=True, calibration=images, images=images)
+    # Masks of an untrained model lie close to a half everywhere, so that rounding tips more of their pixels.
+    bounds = dataclasses.replace(INT8_ACCEPTED, unmatched=0.4, masks=0.4)
+    small = export_openvino(model, tmp_path / "small.xml", int8=True, calibration=images, max_difference=bounds)
     size = exported_file("openvino").with_suffix(".bin").stat().st_size
     assert small.with_suffix(".bin").stat().st_size < 0.35 * size
     nodes = openvino.Core().read_model(str(small)).get_ops()
@@ -197,4 +203,16 @@ def test_a_model_in_8_bits_is_a_quarter_of_the_size_and_close(model, exported_fi
         detect(model, images, score_threshold=None), detect(load_openvino(small), images, score_threshold=None)
     )
     assert difference.detections > 10 and difference.scores > 0.0
-    assert difference.unmatched < 0.25 and difference.scores < 0.2
+    assert not difference.beyond(bounds)
+
+
+@pytest.mark.slow
+def test_the_shipped_model_keeps_its_ap(tmp_path):
+    """In float32 masks have 0.626 and boxes 0.599 (docs/export.md)."""
+    folder = Path(__file__).parents[2] / "samples/nuclei"
+    dataset = mrcnn.load_coco(folder / "images/annotations.json", folder / "images")
+    images = mrcnn.list_images(folder / "images")
+    path = export_openvino(mrcnn.load_model(folder / "run"), tmp_path / "m.xml", int8=True, calibration=images)
+    result = mrcnn.evaluate(load_openvino(path), dataset)
+    assert result["mask/AP"] > 0.626 - 0.01
+    assert result["box/AP"] > 0.599 - 0.01

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,29 +106,45 @@ def launch_app(
     page = Page(gradio, Actions(detector, files), model.class_names, getattr(model, "category_ids", None), labels)
     blocks = page.build()
     try:
-        _, url, _ = blocks.launch(
-            server_name=host,
-            server_port=port,
-            inbrowser=open_browser,
-            theme=gradio.themes.Base(font=_FONT, font_mono=_MONO),
-            css=CSS,
-            head=PASTE,
-            max_file_size=MAX_MEGABYTES * 1_000_000,
-            state_session_capacity=_BROWSERS,
-            footer_links=[],
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            run_history=False,
-            enable_monitoring=False,
-            mcp_server=False,
-            ssr_mode=False,
-            pwa=False,
-        )
+        with _without_proxies(host):
+            _, url, _ = blocks.launch(
+                server_name=host,
+                server_port=port,
+                inbrowser=open_browser,
+                theme=gradio.themes.Base(font=_FONT, font_mono=_MONO),
+                css=CSS,
+                head=PASTE,
+                max_file_size=MAX_MEGABYTES * 1_000_000,
+                state_session_capacity=_BROWSERS,
+                footer_links=[],
+                prevent_thread_lock=True,
+                quiet=True,
+                share=False,
+                run_history=False,
+                enable_monitoring=False,
+                mcp_server=False,
+                ssr_mode=False,
+                pwa=False,
+                _frontend=False,  # else it gives up if the page, asked for once, takes longer than 3 s
+            )
     except OSError as error:
         shutil.rmtree(labels, ignore_errors=True)
         raise InputError(f"port {port} of {host or '127.0.0.1'}: cannot be listened at ({error})") from error
     return RunningApp(blocks, url, labels)
+
+
+@contextlib.contextmanager
+def _without_proxies(host: str | None) -> Iterator[None]:
+    """Gradio asks its own server as it starts, in vain where the environment sends all requests through a proxy."""
+    names = ("no_proxy", "NO_PROXY")
+    before = {name: os.environ.get(name) for name in names}
+    own = [value for value in (*before.values(), host, "127.0.0.1", "localhost") if value]
+    os.environ.update(dict.fromkeys(names, ",".join(own)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _import_gradio() -> Any:

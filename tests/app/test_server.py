@@ -6,6 +6,7 @@ import builtins
 import os
 
 import pytest
+import requests
 
 import mrcnn
 from mrcnn.app import server
@@ -43,3 +44,17 @@ def test_a_taken_port_is_named_and_closing_removes_saved_labels():
         with pytest.raises(mrcnn.InputError, match=rf"port {port} of 127\.0\.0\.1: cannot be listened at"):
             mrcnn.launch_app(BlobFinder(), port=port)
     assert not list(server._own_folder().glob("labels.*"))
+
+
+@pytest.mark.slow
+def test_a_proxy_of_the_environment_is_not_asked_for_the_own_page(monkeypatch):
+    pytest.importorskip("gradio", reason="needs the extra app")
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nothing listens
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with mrcnn.launch_app(BlobFinder()) as page:
+        direct = requests.Session()
+        direct.trust_env = False
+        assert direct.get(page.url, timeout=60).ok
+    assert os.environ["NO_PROXY"] == "example.org" and "no_proxy" not in os.environ

@@ -111,7 +111,7 @@ def export(
     All options but --format, --images, --int8, --calibrate, --set and --overwrite are for a SavedModel, whose versions
     are never replaced.
     """
-    given = {
+    given: dict[str, object] = {
         "masks": masks,
         "score_threshold": score,
         "frozen": frozen,

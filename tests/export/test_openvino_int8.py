@@ -73,10 +73,10 @@ def test_a_layer_of_which_only_boxes_go_on_predicts():
 def test_ranges_and_means_are_those_of_the_images():
     model = network(lambda x: conv(x, 8, "middle"))
     images = [RNG.normal(size=(1, 8, 4, side)).astype(np.float32) for side in (4, 6)]
-    (found,) = measure(model, layers_in_8_bits(model), [{"x": image} for image in images])
-    assert found.low == pytest.approx(np.mean([image.min() for image in images]))
-    assert found.high == pytest.approx(np.mean([image.max() for image in images]))
-    np.testing.assert_allclose(found.mean, np.mean([image.mean((0, 2, 3)) for image in images], 0), atol=1e-6)
+    (measured,) = measure(model, layers_in_8_bits(model), [{"x": image} for image in images])
+    assert measured.low == pytest.approx(np.mean([image.min() for image in images]))
+    assert measured.high == pytest.approx(np.mean([image.max() for image in images]))
+    np.testing.assert_allclose(measured.mean, np.mean([image.mean((0, 2, 3)) for image in images], 0), atol=1e-6)
 
 
 def rows(x):

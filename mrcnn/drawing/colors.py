@@ -13,12 +13,13 @@ from mrcnn.structures.instances import Instances
 
 Colors = Union[Literal["auto", "class", "instance"], Mapping[int, Sequence[int]], np.ndarray]  # noqa: UP007
 
-# Bright enough for dark backgrounds, saturated enough for light ones; neighbors in the list differ most.
+# Bright enough for dark backgrounds, saturated enough for light ones. Each is the one farthest from all before it, in
+# CIELAB as people see it who lack none or one kind of cones (Machado et al. 2009, table of severity 1).
 PALETTE = np.array(
     [
-        (255, 75, 60), (30, 160, 255), (70, 205, 70), (255, 165, 20), (190, 90, 255), (0, 205, 200), (255, 80, 190),
-        (195, 215, 30), (110, 120, 255), (255, 130, 110), (0, 175, 120), (240, 200, 0), (225, 60, 120), (90, 190, 255),
-        (165, 125, 60), (150, 220, 120),
+        (255, 165, 20), (0, 187, 255), (153, 0, 255), (204, 0, 51), (204, 238, 153), (187, 34, 153), (85, 153, 102),
+        (136, 102, 238), (221, 102, 34), (0, 255, 204), (255, 221, 102), (153, 187, 102), (238, 102, 221),
+        (170, 17, 187), (255, 170, 221), (170, 85, 119),
     ],
     np.uint8,
 )  # fmt: skip

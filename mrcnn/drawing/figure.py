@@ -11,7 +11,7 @@ import numpy as np
 
 from mrcnn.data.images import as_rgb
 from mrcnn.drawing.colors import Colors
-from mrcnn.drawing.image import ImageLike, draw_array, draw_panels
+from mrcnn.drawing.image import MAX_ENLARGE, ImageLike, draw_array, draw_panels
 from mrcnn.errors import InputError
 from mrcnn.structures.instances import Instances
 
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 100
-MAX_FIGURE_SIDE = 1600
-"""Longer side of a drawing inside a figure, pixels; larger images are reduced. Arrays keep the image's size."""
+DENSITY = 2
+"""Dots of a figure to a pixel of a page, so that it is crisp on screens that have as many."""
+DPI = 100 * DENSITY
+FIGURE_SIDE = 1600
+"""Longer side of a drawing inside a figure, dots; other images are enlarged or reduced to it, tiny ones to less."""
 _TITLE = 0.32  # inches
 
 
@@ -112,7 +114,7 @@ def draw(
         ax: matplotlib axes to draw into (two of them with `ground_truth`); their figure is returned.
 
     Returns:
-        a figure whose axes are in pixels of the image, at one canvas pixel a dot; or the array.
+        a figure whose axes are in pixels of the image, half as large on a page as it has dots; or the array.
 
     Raises:
         InputError: instances of an image of another size, or another number of axes than drawings.
@@ -138,7 +140,7 @@ def draw(
         return draw_array(image, instances, **options)
     image = as_rgb(image)
     height, width = image.shape[:2]
-    long_side = MAX_FIGURE_SIDE if max(height, width) > MAX_FIGURE_SIDE else None
+    long_side = min(FIGURE_SIDE, round(MAX_ENLARGE * DENSITY * max(height, width)))
     panels = draw_panels(image, instances, long_side=long_side, **options)
     titled = len(panels) > 1
     if ax is None:
@@ -183,9 +185,11 @@ def _figure_class() -> type[Figure]:
             super().__init__(*args, **kwargs)
             FigureCanvasAgg(self)
 
-        def _repr_png_(self) -> bytes:
+        def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+            """The PNG, and its size on a page."""
             buffer = io.BytesIO()
             self.savefig(buffer, format="png", dpi=self.dpi)
-            return buffer.getvalue()
+            width, height = (round(side * self.dpi / DENSITY) for side in self.get_size_inches())
+            return buffer.getvalue(), {"width": width, "height": height}
 
     return Drawing

@@ -19,6 +19,7 @@ LONG_SIDE = 1024
 """Images whose longer side is shorter than this are enlarged to it before drawing, pixels."""
 HEADER_FILL, HEADER_TEXT = (255, 255, 255), (30, 30, 30)
 _MOST_HIDDEN = 0.75  # a label of whose area more than this would hide other objects is left out
+_CROWDED, _MOST_HIDDEN_CROWDED = 100, 0.25  # with more objects than this, a label may hide less
 _LONGEST = 80  # letters of a label
 
 
@@ -52,6 +53,7 @@ def draw_labels(
     high = ascent + descent + 1
     taken = np.zeros((0, 4))
     placed = []
+    most_hidden = _MOST_HIDDEN_CROWDED if len(boxes) > _CROWDED else _MOST_HIDDEN
     boxes = np.where(np.isfinite(boxes), np.clip(boxes, *COORDINATES), boxes)
     for box, color, text in zip(boxes, colors, texts, strict=True):
         if not text or not np.isfinite(box).all():
@@ -59,7 +61,7 @@ def draw_labels(
         wide = int(face.getlength(text)) + 2 * pad
         # This box itself, and one that surrounds it, are no obstacles: there is no place outside them.
         others = boxes[_overlap(box, boxes) < 0.9 * _overlap(box, box[None])]
-        place = _free_place(box, wide, high, canvas.shape[:2], taken, others)
+        place = _free_place(box, wide, high, canvas.shape[:2], taken, others, most_hidden)
         if place is not None:
             taken = np.concatenate([taken, [[*place, place[0] + high, place[1] + wide]]])
             placed.append((place, wide, color, text))
@@ -74,17 +76,23 @@ def draw_labels(
 
 
 def _free_place(
-    box: np.ndarray, wide: int, high: int, shape: tuple[int, int], taken: np.ndarray, others: np.ndarray
+    box: np.ndarray,
+    wide: int,
+    high: int,
+    shape: tuple[int, int],
+    taken: np.ndarray,
+    others: np.ndarray,
+    most_hidden: float,
 ) -> tuple[int, int] | None:
     """Top left corner (y, x) of a label: above, below or inside its box, where it hides least of the other boxes.
 
-    None where every place is taken by another label, or mostly hides other objects.
+    None where every place is taken by another label, or hides other boxes by more than `most_hidden` of its area.
     """
     y1, x1, y2, x2 = np.round(box).astype(int).tolist()
     if wide > shape[1] or high > shape[0]:
         return None
     right = max(x1, x2 - wide)
-    best, least = None, _MOST_HIDDEN * wide * high
+    best, least = None, most_hidden * wide * high
     for y, x in ((y1 - high, x1), (y2, x1), (y1 - high, right), (y2, right), (y1, x1), (y2 - high, right)):
         if not 0 <= y <= shape[0] - high:
             continue

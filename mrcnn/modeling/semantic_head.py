@@ -16,6 +16,7 @@ from mrcnn.base_config import BaseConfig, ConfigError
 from mrcnn.modeling.initializers import fan_out_initializer
 from mrcnn.modeling.layers import ConvNorm, float32_output
 from mrcnn.modeling.normalize import NormKind
+from mrcnn.ops.losses import softmax_cross_entropy
 from mrcnn.structures.panoptic import IGNORED
 from mrcnn.structures.tensors import LossTerm, Shape
 
@@ -199,7 +200,7 @@ class SemanticHead(keras.layers.Layer):
         logits = enlarge(logits, self.config.common_stride)[:, :height, :width]
         labeled = targets != IGNORED
         classes = tf.where(labeled, tf.cast(targets, tf.int32), 0)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
+        losses = softmax_cross_entropy(logits, classes)
         total = tf.reduce_sum(tf.reduce_sum(tf.where(labeled, losses, 0.0), axis=-1))  # by rows: fewer roundings
         return LossTerm(self.config.loss_weight * total, tf.reduce_sum(tf.cast(labeled, tf.float32)))
 

@@ -71,7 +71,11 @@ def softmax_cross_entropy(logits: Tensor, class_ids: Tensor) -> Tensor:
     Returns:
         f32[...].
     """
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(class_ids, tf.int32), tf.cast(logits, tf.float32))
+    logits, class_ids = tf.cast(logits, tf.float32), tf.cast(class_ids, tf.int32)
+    # As rows: for other shapes TensorFlow compares their sizes on the host.
+    rows = tf.reshape(logits, [-1, tf.shape(logits)[-1]])
+    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.reshape(class_ids, [-1]), rows)
+    return tf.ensure_shape(tf.reshape(losses, tf.shape(class_ids)), class_ids.shape)
 
 
 def softmax_focal_loss(logits: Tensor, class_ids: Tensor, gamma: float) -> Tensor:

@@ -27,7 +27,7 @@ def crop_masks_by_corners(gt_masks: Tensor, frames: Tensor, gt_index: Tensor, bo
 
     Ref: matterport/Mask_RCNN, mrcnn/model.py, detection_targets_graph.
     """
-    masks = tf.cast(tf.gather(gt_masks, gt_index, batch_dims=1), tf.float32)  # [B, S, h, w]
+    masks = tf.gather(tf.cast(gt_masks, tf.float32), gt_index, batch_dims=1)  # [B, S, h, w]
     frame = tf.gather(tf.cast(frames, tf.float32), gt_index, batch_dims=1)  # [B, S, 4]
     boxes = tf.cast(boxes, tf.float32)
 

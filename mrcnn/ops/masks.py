@@ -29,7 +29,8 @@ def crop_masks(gt_masks: Tensor, gt_boxes: Tensor, gt_index: Tensor, boxes: Tens
     Ref: Mask R-CNN, section 3 ("the intersection between an RoI and its associated ground-truth mask").
     """
     side = gt_masks.shape[-1] if gt_masks.shape[-1] is not None else tf.shape(gt_masks)[-1]
-    masks = tf.gather(gt_masks, gt_index, batch_dims=1)  # [B, S, K, K]
+    # As floats: TensorFlow gathers bytes on the host.
+    masks = tf.gather(tf.cast(gt_masks, tf.float32), gt_index, batch_dims=1)  # [B, S, K, K]
     frame = tf.gather(tf.cast(gt_boxes, tf.float32), gt_index, batch_dims=1)  # [B, S, 4]
     boxes = tf.cast(boxes, tf.float32)
 
@@ -45,7 +46,7 @@ def crop_masks(gt_masks: Tensor, gt_boxes: Tensor, gt_index: Tensor, boxes: Tens
         hat = tf.maximum(1.0 - tf.abs(u[..., tf.newaxis] - tf.range(cells, dtype=tf.float32)), 0.0)  # [B, S, M, K]
         return tf.where(inside[..., tf.newaxis], hat, 0.0)
 
-    rows = tf.matmul(weights(0), tf.cast(masks, tf.float32))  # [B, S, M, K]
+    rows = tf.matmul(weights(0), masks)  # [B, S, M, K]
     sampled = tf.matmul(rows, weights(1), transpose_b=True)  # [B, S, M, M]
     return tf.cast(sampled >= HALF, tf.float32)
 

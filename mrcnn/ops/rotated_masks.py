@@ -36,7 +36,7 @@ def crop_rotated_masks(gt_masks: Tensor, gt_boxes: Tensor, gt_index: Tensor, box
         [[0.0, 1.0], [0.0, 1.0]]
     """
     side = tf.shape(gt_masks)[-1]
-    masks = tf.gather(gt_masks, gt_index, batch_dims=1)  # [B, S, K, K]
+    masks = tf.gather(tf.cast(gt_masks, tf.float32), gt_index, batch_dims=1)  # [B, S, K, K]
     frame = tf.gather(tf.cast(gt_boxes, tf.float32), gt_index, batch_dims=1)[..., tf.newaxis, :]  # [B, S, 1, 4]
     points = _cell_centers(tf.cast(boxes, tf.float32), mask_side)  # [B, S, M * M, 2]
     low, high = frame[..., :2], frame[..., 2:]
@@ -52,7 +52,7 @@ def crop_rotated_masks(gt_masks: Tensor, gt_boxes: Tensor, gt_index: Tensor, box
     flat = tf.reshape(masks, tf.concat([tf.shape(masks)[:2], [side * side]], 0))
 
     def value(y: Tensor, x: Tensor) -> Tensor:
-        return tf.cast(tf.gather(flat, y * side + x, batch_dims=2), tf.float32)
+        return tf.gather(flat, y * side + x, batch_dims=2)
 
     upper = (
         value(first[..., 0], first[..., 1]) * (1.0 - share[..., 1])

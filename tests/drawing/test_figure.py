@@ -13,8 +13,12 @@ from tests.drawing.test_image import gray, scene
 
 def test_figure_is_the_array_dot_for_dot():
     figure = draw(gray(), scene(), class_names=["a", "b"])
-    shown = np.asarray(Image.open(io.BytesIO(figure._repr_png_())).convert("RGB"))
-    assert np.array_equal(shown, draw_array(gray(), scene(), class_names=["a", "b"]))
+    png, on_page = figure._repr_png_()
+    shown = np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+    height, width = gray().shape[:2]
+    side = min(1600, 16 * max(height, width))
+    assert np.array_equal(shown, draw_array(gray(), scene(), class_names=["a", "b"], long_side=side))
+    assert on_page == {"width": shown.shape[1] // 2, "height": shown.shape[0] // 2}
     assert np.array_equal(draw(gray(), scene(), as_array=True), draw_array(gray(), scene()))
 
 

@@ -21,6 +21,23 @@ def test_labels_do_not_cover_each_other():
     assert (all_ != 100).any(2).sum() < 10 * covered
 
 
+def _grid(side: int) -> np.ndarray:
+    """side x side boxes of 20 pixels without a gap, (y1, x1, y2, x2)."""
+    corner = 20.0 * np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1).reshape(-1, 2)
+    return np.concatenate([corner, corner + 20], 1)
+
+
+def test_among_many_objects_labels_hide_few_of_them():
+    def drawn(side: int, inside: int) -> int:
+        canvas = np.zeros((20 * side, 20 * side, 3), np.uint8)
+        texts = ["a long name" if i < inside else "" for i in range(side * side)]
+        white = np.full((side * side, 3), 255, np.uint8)
+        return int((draw_labels(canvas, _grid(side), white, texts, 10) > 0).any(2).sum())
+
+    assert drawn(8, 1) and drawn(8, 64) > drawn(8, 1)  # hides half of what is beside its own box
+    assert drawn(12, 144) == 0
+
+
 @pytest.mark.parametrize("text", NAMES)
 def test_every_text_becomes_one_line_that_a_font_takes(text: str) -> None:
     line = one_line(text)

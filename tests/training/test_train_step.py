@@ -8,10 +8,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.framework import kernels
 
 from mrcnn.modeling.train_step import loss_shares
+from mrcnn.recipes import TrainConfig
 from mrcnn.structures.tensors import LossTerm
 from mrcnn.training.fit import train
+from mrcnn.training.schedules import make_optimizer
 from tests.mean_color import write_set
 from tests.training.drawn import SIDE, draw_batch, rows, small_model, weights
 from tests.training.test_resume import recipe_of
@@ -174,3 +177,32 @@ def test_half_precision_learns_with_boxes_in_float32(tmp_path, precision: str):
     after = weights(model)
     moved = [path for path, value in before.items() if np.abs(after[path] - value).max() > 0]
     assert len(moved) > 0.8 * len(before)
+
+
+def _runs_on_gpu(node) -> bool:
+    """Whether TensorFlow has a kernel for this operation and its types that computes on a GPU or beside any device."""
+    for kernel in kernels.get_registered_kernels_for_op(node.op).kernel:
+        allowed = [(node.attr[c.name].type, c.allowed_values.list.type) for c in kernel.constraint]
+        if kernel.device_type in ("GPU", "DEFAULT") and all(not of or of in types for of, types in allowed):
+            return True
+    return False
+
+
+@pytest.mark.skipif(not tf.test.is_built_with_cuda(), reason="this TensorFlow knows no kernels of GPUs")
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_no_operation_of_a_step_needs_the_host(precision):
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        model = small_model()
+        model.compile(make_optimizer(TrainConfig(clip_norm=1.0), 2, 100))
+        model._build_optimizer()
+        traced = tf.function(model.train_step, autograph=False).get_concrete_function(draw_batch([2, 3]))
+    finally:
+        keras.config.set_dtype_policy(policy)
+    graph = traced.graph.as_graph_def()
+    called = {function.signature.name for function in graph.library.function}
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    assert len(nodes) > 1000
+    on_host = {(node.op, node.name) for node in nodes if node.op not in called and not _runs_on_gpu(node)}
+    assert {op for op, _ in on_host} <= {"Placeholder", "NoOp"}, sorted(on_host)

@@ -1,0 +1,121 @@
+"""Transformers from random weights overfit four images, resumed in the middle as if nothing had happened.
+
+Run by `pytest -m overfit`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from mrcnn import recipes
+from mrcnn.data.formats.coco import load_coco
+from mrcnn.recipes import Recipe
+from mrcnn.training.checkpoints import Checkpoints
+from mrcnn.training.evaluation_run import evaluate
+from mrcnn.training.fit import train
+from tests.training.drawn import weights
+
+STEPS, MORE = 240, 3  # of the whole run; of the first half after its checkpoint
+
+
+def vit_s() -> Recipe:
+    """ViTDet with the width and heads of ViT-S."""
+    recipe = recipes.get("vitdet_b")
+    backbone = dataclasses.replace(recipe.model.backbone, width=384, num_heads=6, grid=16)
+    assert backbone.title == "ViT S"
+    train = dataclasses.replace(recipe.train, layer_rates=backbone.layer_rates(0.9))
+    return dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, backbone=backbone), train=train)
+
+
+def swin_t() -> Recipe:
+    recipe = recipes.get("mask_rcnn_swin_t_fpn")
+    assert recipe.model.backbone.title == "Swin T"
+    return recipe
+
+
+def in_small(recipe: Recipe) -> Recipe:
+    """The recipe on small images, with small heads and few RoIs: its backbone is what is looked at."""
+    small = {
+        "model.backbone.drop_path": 0.1,
+        "model.input.short_side": 160,
+        "model.input.long_side": 208,
+        "model.input.canvas": "divisor",
+        "model.neck.channels": 64,
+        "model.rpn.channels": 64,
+        "model.rpn.pre_nms_train": 200,
+        "model.rpn.post_nms_train": 100,
+        "model.roi_sampler.num_rois": 48,
+        "model.box_head.conv_dims": [],
+        "model.box_head.fc_dims": [128],
+        "model.heads.0.conv_dims": [64, 64],
+        "model.heads.0.deconv_dim": 64,
+        "model.heads.0.num_foreground": 12,
+        "data.short_sides": [],
+        "data.crop": None,
+        "data.scale_jitter": None,
+        "data.flip_horizontal": 0.0,
+        "train.batch_size": 4,
+        "train.images": 4 * STEPS,
+        "train.learning_rate": 2e-3,
+        "train.weight_decay": 0.01,
+        "train.schedule": "cosine",
+        "train.clip_norm": 5.0,
+        "train.warmup_images": 80,
+        "train.eval_every_epochs": STEPS,
+        "train.checkpoint_images": 2 * STEPS,
+    }
+    return recipe.override(small)
+
+
+class Watch(keras.callbacks.Callback):
+    """Keeps the weights after so many steps; may then ask the process to stop, as a scheduler of jobs does."""
+
+    def __init__(self, steps: int, stop: bool = False) -> None:
+        super().__init__()
+        self.left, self.stop, self.seen = steps, stop, {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left == 0:
+            self.seen = weights(self.model)
+            if self.stop:
+                signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.overfit
+@pytest.mark.parametrize("recipe", [vit_s, swin_t], ids=["vit_s", "swin_t"])
+def test_four_images_are_overfit_by_a_run_resumed_in_its_middle(recipe, data_dir, tmp_path):
+    images = load_coco(data_dir / "nuts3" / "annotations.json", data_dir / "nuts3")
+    recipe, out = in_small(recipe()), tmp_path / "run"
+    beyond, after = Watch(STEPS // 2 + MORE, stop=True), Watch(MORE)
+    with pytest.raises(SystemExit):
+        train(new_model(recipe, images), images, recipe=recipe, out=out, callbacks=[beyond], progress=False)
+    last, middle = Checkpoints(out).steps()[:2]
+    assert (last, middle) == (STEPS // 2 + MORE, STEPS // 2)
+    newest(out).unlink()  # so that the run goes on from its middle and repeats the steps that were seen
+
+    model = new_model(recipe, images, seed=1)
+    history = train(model, images, recipe=recipe, out=out, resume=True, callbacks=[after], progress=False).history
+    assert beyond.seen.keys() == after.seen.keys() and after.seen
+    for name, value in beyond.seen.items():
+        np.testing.assert_array_equal(after.seen[name], value, err_msg=name)
+    assert len(history["loss"]) == STEPS and np.isfinite(history["loss"]).all()
+
+    result = evaluate(model, images)
+    print(result)
+    assert result["mask/AP50"] >= 0.9 and result["box/AP50"] >= 0.9
+
+
+def new_model(recipe: Recipe, images, seed: int = 0):
+    keras.utils.set_random_seed(seed)
+    return recipe.build_model(images.class_names, images.category_ids)
+
+
+def newest(out: Path) -> Path:
+    return max((out / "checkpoints").glob("step_*.safetensors"))

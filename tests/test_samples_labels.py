@@ -55,7 +55,7 @@ def test_a_moved_mask_keeps_its_form(mistakes):
 @pytest.mark.parametrize("kind", ["dropped", "moved", "class"])
 def test_mistakes_that_good_detections_contradict_are_found(mistakes, kind):
     corners = [(y, x) for y in range(0, 100, 25) for x in range(0, 100, 25)]
-    truth = [squares(corners, class_ids=np.arange(16) % 3 + 1) for _ in range(5)]
+    ground_truth = [squares(corners, class_ids=np.arange(16) % 3 + 1) for _ in range(5)]
     scores = np.linspace(0.99, 0.9, 16)
     predictions = [squares(corners, scores=scores, class_ids=np.arange(16) % 3 + 1) for _ in range(5)]
-    assert mistakes["share_found"](kind, truth, predictions, 3, seed=1) == (4, 4, 8)
+    assert mistakes["share_named"](kind, ground_truth, predictions, 3, seed=1) == (4, 4, 8)

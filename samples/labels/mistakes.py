@@ -51,7 +51,7 @@ def injected(kind, objects, numbers, num_classes, rng):
     return objects, [(number, objects.boxes[number]) for number in numbers]
 
 
-def share_found(kind, ground_truth, predictions, num_classes, seed):
+def share_named(kind, ground_truth, predictions, num_classes, seed):
     """(found, injected, first): mistakes that the first issues name, which are a tenth as many as the objects."""
     rng = np.random.default_rng(seed)
     places = [(image, number) for image, objects in enumerate(ground_truth) for number in range(len(objects))]
@@ -93,8 +93,8 @@ def main():
     ground_truth = [dataset.instances(index) for index in range(len(dataset))]
     predictions = mrcnn.detect(model, [dataset.record(i).path for i in range(len(dataset))], score_threshold=0.05)
     for kind in ("dropped", "moved", *(("class",) if len(dataset.class_names) > 1 else ())):
-        found, made, first = share_found(kind, ground_truth, predictions, len(dataset.class_names), options.seed)
-        print(f"{kind}: {found} of {made} ({found / max(made, 1):.0%}) in the first {first}, seed {options.seed}")
+        named, made, first = share_named(kind, ground_truth, predictions, len(dataset.class_names), options.seed)
+        print(f"{kind}: {named} of {made} ({named / max(made, 1):.0%}) in the first {first}, seed {options.seed}")
 
 
 if __name__ == "__main__":

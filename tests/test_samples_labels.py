@@ -1,4 +1,4 @@
-"""The simulations of samples/labels, on masks by hand; the trainings themselves are measured, see its README."""
+"""samples/labels and benchmarks/label_mistakes.py, on masks by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def loop():
 
 @pytest.fixture(scope="module")
 def mistakes():
-    return runpy.run_path(str(SAMPLES / "labels/mistakes.py"))
+    return runpy.run_path(str(SAMPLES.parent / "benchmarks/label_mistakes.py"))
 
 
 def test_what_is_left_to_correct(loop):

@@ -1,25 +1,29 @@
-"""How many label mistakes are in the first tenth of the ranking: python samples/labels/mistakes.py [DATA] --seed N
+"""How many label mistakes are in the first tenth of the ranking: python benchmarks/label_mistakes.py [DATA] --seed N
 
 DATA holds annotations_val.json and images/ of nuclei; without it the twelve shipped images are taken. 5 % of the
 objects vanish, or are moved by half their box, or get another class; then an evaluation ranks the likely mistakes.
 """
 
+from __future__ import annotations
+
 import argparse
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 import mrcnn
 from mrcnn.evaluation import find_label_issues, pair_image
+from mrcnn.structures.instances import Instances
 
-NUCLEI = Path(__file__).parent.parent / "nuclei"
+NUCLEI = Path(__file__).parent.parent / "samples/nuclei"
 SHARE = 0.05
 
 
-def moved(objects, number, angle):
+def moved(objects: Instances, number: int, angle: float) -> Instances:
     """The objects with one moved by half its box's sides; what leaves the image is lost."""
-    masks, boxes = objects.masks.copy(), objects.boxes.copy()
+    masks, boxes = np.array(objects.masks), objects.boxes.copy()
     y1, x1, y2, x2 = boxes[number]
     by = round(float(y2 - y1) / 2 * math.sin(angle)), round(float(x2 - x1) / 2 * math.cos(angle))
     rows, columns = np.nonzero(masks[number])
@@ -32,10 +36,12 @@ def moved(objects, number, angle):
     masks[number] = False
     masks[number, rows, columns] = True
     boxes[number] = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
-    return mrcnn.Instances(boxes, objects.class_ids, objects.image_shape, masks=masks)
+    return Instances(boxes, objects.class_ids, objects.image_shape, masks=masks)
 
 
-def injected(kind, objects, numbers, num_classes, rng):
+def injected(
+    kind: str, objects: Instances, numbers: Sequence[int], num_classes: int, rng: np.random.Generator
+) -> tuple[Instances, list[tuple[int | None, np.ndarray]]]:
     """The objects of an image with mistakes of a kind in some of them; (place among what is left or None, box) each."""
     left = list(range(len(objects)))
     if kind == "dropped":
@@ -47,11 +53,13 @@ def injected(kind, objects, numbers, num_classes, rng):
         else:
             class_ids = objects.class_ids.copy()
             class_ids[number] = 1 + (class_ids[number] - 1 + rng.integers(1, num_classes)) % num_classes
-            objects = mrcnn.Instances(objects.boxes, class_ids, objects.image_shape, masks=objects.masks)
+            objects = Instances(objects.boxes, class_ids, objects.image_shape, masks=objects.masks)
     return objects, [(number, objects.boxes[number]) for number in numbers]
 
 
-def share_named(kind, ground_truth, predictions, num_classes, seed):
+def share_named(
+    kind: str, ground_truth: Sequence[Instances], predictions: Sequence[Instances], num_classes: int, seed: int
+) -> tuple[int, int, int]:
     """(found, injected, first): mistakes that the first issues name, which are a tenth as many as the objects."""
     rng = np.random.default_rng(seed)
     places = [(image, number) for image, objects in enumerate(ground_truth) for number in range(len(objects))]
@@ -65,7 +73,7 @@ def share_named(kind, ground_truth, predictions, num_classes, seed):
     tenth = round(len(places) / 10)
     first = find_label_issues(pairs)[:tenth]
 
-    def is_named(image, place, box):
+    def is_named(image: int, place: int | None, box: np.ndarray) -> bool:
         for issue in (one for one in first if one.image == image):
             if place is not None and issue.gt == place:
                 return True
@@ -79,7 +87,7 @@ def share_named(kind, ground_truth, predictions, num_classes, seed):
     return sum(is_named(*mistake) for mistake in mistakes), len(mistakes), tenth
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--model", type=Path, default=NUCLEI / "run")

@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export MPLBACKEND ?= Agg
 
-.PHONY: help demo test slow page lint format notebooks bench docs house ops clean
+.PHONY: help demo test slow page lint format labeling notebooks bench docs house ops clean
 
 help:
 	@echo "make demo       find nuclei with the shipped model, fine-tune on nuts, export; writes demo_out/"
@@ -17,6 +17,7 @@ help:
 	@echo "make lint       ruff, formatting, import layers, types"
 	@echo "make format     let ruff mend what it can"
 	@echo "make page       the tests of the page of mrcnn app, in Chromium; installs gradio and playwright"
+	@echo "make labeling   the tests of mrcnn serve-labels with a real Label Studio, and of CVAT's function; installs both"
 	@echo "make notebooks  run the notebooks and keep their output"
 	@echo "make bench      benchmarks; writes bench_out/*.json"
 	@echo "make docs       build the documentation site into site/"
@@ -45,6 +46,13 @@ slow: $(VENV)/.installed-dev
 page: $(VENV)/.installed-dev
 	$(PIP) --editable ".[app]" playwright
 	$(BIN)/python -m pytest -q -m "slow or not slow" tests/app
+
+# Label Studio's dependencies fit few others, so it has an environment of its own.
+labeling: $(VENV)/.installed-dev
+	$(PYTHON) -m venv $(VENV)/label-studio
+	$(VENV)/label-studio/bin/python -m pip install --quiet --disable-pip-version-check label-studio
+	$(PIP) --editable ".[cvat]"
+	LABEL_STUDIO=$(VENV)/label-studio/bin/label-studio $(BIN)/python -m pytest -q -m "slow or not slow" tests/labeling
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

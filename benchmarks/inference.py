@@ -11,8 +11,8 @@ SIZE is `large`, `small` or HEIGHTxWIDTH; with r101 the backbone is a ResNet-101
 TensorFlow and PyTorch see a GPU, both use it, with their own config for TensorFloat-32 (--exact: without), and memory
 is the most they held there; float16, XLA and `torch.compile` are measured there only.
 
-`plain` is the model as it is loaded, `folded` what `fold_batch_norm` makes of it, `bfloat16` that in bfloat16,
-`frozen` the folded one with its weights as constants of the graph; `openvino`, with --openvino, is what
+`plain` is the model as it is loaded, `folded` what `fold_batch_norm` makes of it, `bfloat16` that in bfloat16, `frozen`
+the folded one with its weights as constants of the graph; with --openvino, `openvino` and `openvino, 8 bits` are what
 `export_openvino` writes, run by `detect`. --peers takes a Python with torch and torchvision, which also runs with
 channels last, and those under autocast. --stages measures the parts of our model instead, each as a graph of its own,
 on what the one before gives. An engine of your own finds the weights in `options.folder`, as `weights.pth` or
@@ -25,6 +25,7 @@ import argparse
 import functools
 import io
 import json
+import math
 import subprocess
 import sys
 import time
@@ -43,6 +44,7 @@ SIZES = {"large": (800, 1088), "small": (320, 427)}
 CASES = [f"{size}:{batch}:{detections}" for size in SIZES for batch in (1, 4) for detections in (100, 5)]
 GOLDEN = "tv_mask_r50_fpn"
 OURS = ("plain", "folded", "bfloat16", "frozen", "float16", "bfloat16, XLA")
+OPENVINO = ("openvino", "openvino, 8 bits")
 ON_GPU = ("float16", "bfloat16, XLA")  # not worth their time elsewhere
 WEIGHTS = "weights.pth"
 WEIGHTS_101 = "weights_r101.pth"
@@ -96,16 +98,24 @@ def write_weights(options: argparse.Namespace, folder: Path) -> None:
 
 
 def export(folder: str, case: str) -> None:
-    """Write the OpenVINO file of a case."""
+    """Write the OpenVINO files of a case."""
     import mrcnn
+    from mrcnn.export import Difference
 
-    model = load_ours(Path(folder), case)
-    mrcnn.export_openvino(model, openvino_file(Path(folder), case), images=[image(parse(case)[0])])
+    model, images = load_ours(Path(folder), case), [image(parse(case)[0])]
+    mrcnn.export_openvino(model, openvino_file(Path(folder), case), images=images)
+    mrcnn.export_openvino(
+        model,
+        openvino_file(Path(folder), case, int8=True),
+        int8=True,
+        calibration=images,
+        max_difference=Difference(0, 0, *[math.inf] * 6),  # random weights tell nothing
+    )
 
 
-def openvino_file(folder: Path, case: str) -> Path:
+def openvino_file(folder: Path, case: str, int8: bool = False) -> Path:
     """Where the file of a case is kept, beside the weights."""
-    return folder / f"{case.replace(':', '_')}.xml"
+    return folder / f"{case.replace(':', '_')}{'_int8' * int8}.xml"
 
 
 def load_ours(folder: Path, case: str) -> MaskRCNN:
@@ -156,12 +166,13 @@ def ours(engine: str, case: str, options: argparse.Namespace) -> Callable[[], ha
     if engine.endswith("XLA"):
         tf.config.optimizer.set_jit("autoclustering")
     model: Any
-    if engine == "openvino":
+    if engine in OPENVINO:
         mrcnn.set_threads(THREADS)
-        model = mrcnn.load_openvino(openvino_file(options.folder, case), threads=THREADS)
+        file = openvino_file(options.folder, case, int8=engine == "openvino, 8 bits")
+        model = mrcnn.load_openvino(file, threads=THREADS)
     else:
         model = load_ours(options.folder, case)
-    if engine not in ("plain", "openvino"):
+    if engine not in ("plain", *OPENVINO):
         model = mrcnn.fold_batch_norm(model)
     if engine.startswith(("bfloat16", "float16")):
         precision: Any = engine.removesuffix(", XLA")
@@ -362,12 +373,12 @@ def arguments(parser: argparse.ArgumentParser) -> Any:
 
 def choose(case: str, options: argparse.Namespace) -> list[str]:
     """The engines of a case."""
-    return ["stages"] if options.stages else [*OURS, *(["openvino"] * options.openvino)]
+    return ["stages"] if options.stages else [*OURS, *(OPENVINO if options.openvino else ())]
 
 
 BENCHMARK = harness.Benchmark(
     __doc__,
-    engines={**{name: functools.partial(ours, name) for name in (*OURS, "openvino")}, "stages": stages},
+    engines={**{name: functools.partial(ours, name) for name in (*OURS, *OPENVINO)}, "stages": stages},
     peers={
         "torchvision": theirs,
         "torchvision, channels last": functools.partial(theirs, channels_last=True),

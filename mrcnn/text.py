@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from pathlib import Path
 
 # Control characters, line separators, bidirectional overrides and lone surrogates: what drives a terminal, breaks a
 # line, reorders it or cannot be encoded. Joiners (U+200C, U+200D) stay: names in Persian and Hindi need them.
@@ -46,3 +48,17 @@ def file_stem(text: object, max_bytes: int = 100) -> str:
         return stem
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
     return f"{encoded[: max_bytes - _DIGEST - 1].decode(errors='ignore')}_{digest}"
+
+
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """A path as pages name it: from the working folder on if it lies below, so that no machine's folders travel along.
+
+    Args:
+        path: anything else, such as hf://user/name, stays as it is.
+
+    Example:
+        >>> shown_path(Path.cwd() / "data" / "train.json"), shown_path("/elsewhere/train.json")
+        ('data/train.json', '/elsewhere/train.json')
+    """
+    path, here = os.fspath(path), Path.cwd()
+    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path

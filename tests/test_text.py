@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcnn.text import file_stem, printable
+from mrcnn.text import file_stem, printable, shown_path
 
 
 def test_control_characters_are_escaped_and_letters_stay() -> None:
@@ -38,3 +38,12 @@ def test_file_stems_are_valid_and_short(tmp_path: Path, text: str) -> None:
 def test_long_names_that_differ_stay_apart() -> None:
     assert file_stem("a" * 240 + "1") != file_stem("a" * 240 + "2")
     assert file_stem("short-name_1.2") == "short-name_1.2"
+
+
+def test_paths_below_the_working_folder_lose_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert shown_path(tmp_path / "data/train.json") == "data/train.json" == shown_path("data/train.json")
+    assert shown_path(f"{tmp_path}x/a.json") == f"{tmp_path}x/a.json" and shown_path("hf://a/b") == "hf://a/b"
+    monkeypatch.chdir("data")
+    assert shown_path(tmp_path / "a.json") == str(tmp_path / "a.json")

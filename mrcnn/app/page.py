@@ -37,6 +37,9 @@ document.addEventListener("paste", (event) => {
 </script>"""
 """An image in the clipboard becomes an upload, wherever on the page it is pasted."""
 CSS = """
+#drop .or { display: block; font-size: 0; }
+#steps { align-items: end; }
+#image img { width: auto; max-width: 100%; max-height: 78vh; margin: auto; }
 #status { min-height: 1.6em; overflow-wrap: anywhere; }
 #status .refused { color: #b3261e; font-weight: 600; }
 #numbers table { width: 100%; } #numbers td:last-child { text-align: right; font-variant-numeric: tabular-nums; }
@@ -84,8 +87,8 @@ class Page:
 
     def _lay_out_image(self) -> None:
         gr, count = self._gr, len(self._actions.files)
-        self._drop = gr.File(label="An image: drop it, choose it or paste it", height=140, elem_id="drop")
-        with gr.Row(visible=count > 0):
+        self._drop = gr.File(label="An image: drop it, choose it or paste it", height=120, elem_id="drop")
+        with gr.Row(visible=count > 0, elem_id="steps"):
             self._previous = gr.Button("Previous", elem_id="previous", min_width=80)
             self._place = gr.Number(
                 None, label=f"Image 1 to {count}", precision=0, minimum=1, maximum=max(count, 1), min_width=80,

@@ -11,6 +11,7 @@ from mrcnn.cli.console import is_quiet, print_result, print_written, start
 from mrcnn.cli.datasets import expect_every_image
 from mrcnn.cli.options import Annotations, BatchSize, Images, Imports, Model, Out, Precision
 from mrcnn.cli.outputs import PAGES, RESULTS_FILE, staged
+from mrcnn.text import shown_path
 
 _OF_MACHINE = ("mrcnn", "system", "TensorFlow", "keras", "GPUs", "RoIAlign", "cores", "threads")
 """Of what `mrcnn doctor` shows, what bears on the numbers and on the time."""
@@ -44,7 +45,8 @@ def evaluate(
     if report:
         answers = mrcnn.diagnose()
         machine = {name: answers[name] for name in _OF_MACHINE if name in answers}
-        page = mrcnn.EvaluationReport(dataset, about={"model": str(model), "data": str(data)}, machine=machine)
+        about = {"model": shown_path(model), "data": shown_path(data)}
+        page = mrcnn.EvaluationReport(dataset, about=about, machine=machine)
     with staged(out, "metrics.json", RESULTS_FILE, *(PAGES if report else ())) as files:
         result = mrcnn.evaluate(
             network,

@@ -29,6 +29,7 @@ _FLAGS = {
     "height": "--height",
     "width": "--width",
     "int8": "--int8",
+    "calibration": "--calibrate",
 }
 """Field of an exporter's options -> how it is given here; others are given by --set."""
 
@@ -71,7 +72,13 @@ MaxBatchSize = Annotated[int | None, typer.Option(min=1, help="Refuse more image
 Version = Annotated[int | None, typer.Option(min=1, help="Number of the version; default: the next.")]
 Height = Annotated[int | None, typer.Option(min=1, help="Fix the height of the images; default: any.")]
 Width = Annotated[int | None, typer.Option(min=1, help="Fix the width of the images; default: any.")]
-Int8 = Annotated[bool, typer.Option("--int8", help="Of tflite: weights in 8 bits, a quarter of the size.")]
+Int8 = Annotated[
+    bool, typer.Option("--int8", help="Of tflite and openvino: 8 bits, a quarter of the size; openvino: --calibrate.")
+]
+Calibrate = Annotated[
+    list[str] | None,
+    typer.Option(metavar="IMAGE|DIR|GLOB", help="Of openvino --int8: images with objects to measure ranges on."),
+]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set any option of the exporter. Repeatable.")
 ]
@@ -94,16 +101,17 @@ def export(
     height: Height = None,
     width: Width = None,
     int8: Int8 = False,
+    calibrate: Calibrate = None,
     changes: Changes = None,
     overwrite: Overwrite = False,
     imports: Imports = None,
 ) -> None:
     """Write a SavedModel for TensorFlow Serving, C++, or Python without this package; or a file for another runtime.
 
-    All options but --format, --images, --int8, --set and --overwrite are for a SavedModel, whose versions are never
-    replaced.
+    All options but --format, --images, --int8, --calibrate, --set and --overwrite are for a SavedModel, whose versions
+    are never replaced.
     """
-    given = {
+    given: dict[str, object] = {
         "masks": masks,
         "score_threshold": score,
         "frozen": frozen,
@@ -119,6 +127,9 @@ def export(
     stated = parse_changes(changes or [])
     start()
     from mrcnn.export import get_exporter
+
+    if calibrate:
+        given["calibration"] = tuple(mrcnn.list_images(calibrate))
 
     if server is not None and format != "savedmodel":
         raise typer.BadParameter("--for and --format exclude each other; pass one of them")

@@ -20,7 +20,7 @@ from mrcnn.export.base import Exporter, ExportOptions
 from mrcnn.export.compare import Difference
 from mrcnn.export.errors import ExportError
 from mrcnn.export.onnx import OnnxExporter
-from mrcnn.export.openvino import OpenVinoExporter, compile_options
+from mrcnn.export.openvino import OpenVinoExporter, OpenVinoOptions, compile_options
 from mrcnn.export.tf_serving import serving_name
 from mrcnn.export.versions import make_folder, move
 from mrcnn.files import atomic_write
@@ -69,7 +69,7 @@ class ServerExporter(Exporter):
         Raises:
             ExportError, InputError: see `Exporter.export`; or `path` is a file. Nothing is left behind.
         """
-        self.expect_options(options)
+        options = self.expect_options(options)
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise InputError(f"{path}: a file, expected a folder for the versions of a model")
@@ -77,7 +77,9 @@ class ServerExporter(Exporter):
         temporary = Path(tempfile.mkdtemp(prefix=".export.", dir=path))
         try:
             folder = temporary / "model"
-            self.exporter().export(model, folder / self.file, images=images, max_difference=max_difference, log=log)
+            self.exporter().export(
+                model, folder / self.file, options, images=images, max_difference=max_difference, log=log
+            )
             version = move(folder, path, None)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -150,6 +152,7 @@ class OvmsExporter(ServerExporter):
 
     name = "ovms"
     summary = "a folder for OpenVINO Model Server"
+    options = OpenVinoOptions
     file, config_file = "model.xml", "config.json"
 
     def exporter(self) -> Exporter:

@@ -1,12 +1,12 @@
 """OpenVINO: one model in two files, for Intel's runtime. RoIAlign becomes OpenVINO's own operator, level by level.
 
-Float32 only. In 8 bits (NNCF 3.4, ranges of 24 training images, weights of half the range, layers that predict left
-in float32) the model of samples/nuclei loses half of its box AP; docs/export.md says which part loses how much.
+With `int8` most layers are put into 8 bits by `openvino_int8`, on ranges measured on images.
 """
 
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterable
@@ -15,24 +15,33 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrcnn.errors import InputError
 from mrcnn.export.base import Exporter, ExportOptions
 from mrcnn.export.check import expect_file
-from mrcnn.export.compare import ACCEPTED, Difference
+from mrcnn.export.compare import ACCEPTED, INT8_ACCEPTED, Difference
 from mrcnn.export.errors import ExportError, require
+from mrcnn.export.openvino_int8 import quantize
 from mrcnn.export.portable import (
     DESCRIPTION,
     STAND_IN,
     PortableModel,
     describe,
+    group_norm_stand_in,
     portable_graph,
     stand_in,
     stand_in_config,
 )
 from mrcnn.inference import ImageLike
+from mrcnn.inference.prepare import prepare_image
+from mrcnn.modeling.normalize import group_norm_by
 
 Precision = Literal["float32", "bfloat16", "float16"]
 """What a device may compute in; less than float32 rounds scores, boxes and masks, docs/export.md says by how much."""
 
+MEASURED_IMAGES = 64
+"""Most images that ranges of 8 bits are measured on; of more, so many at equal distances."""
+
+_COMPARED_IMAGES = 4  # of those measured on, where none are given to compare on
 _PRECISIONS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}  # OpenVINO's names of them
 
 
@@ -40,8 +49,10 @@ def export_openvino(
     model: Any,
     path: str | os.PathLike[str],
     *,
+    int8: bool = False,
+    calibration: Iterable[ImageLike] = (),
     images: Iterable[ImageLike] | None = None,
-    max_difference: Difference = ACCEPTED,
+    max_difference: Difference | None = None,
     log: Callable[[str], None] | None = None,
 ) -> Path:
     """Write a model for OpenVINO: PATH.xml and PATH.bin, inputs and outputs as `mrcnn.export.portable` says.
@@ -51,8 +62,11 @@ def export_openvino(
     Args:
         model: a `MaskRCNN`.
         path: the file to write, ending in .xml; replaced if it is there.
-        images: to compare on; None: noise.
-        max_difference: largest differences accepted.
+        int8: most layers in 8 bits: a quarter of the size, and faster on CPUs with VNNI; see
+            `mrcnn.export.openvino_int8`.
+        calibration: images with objects, as the model was trained on, to measure ranges of `int8` on; a dozen or more.
+        images: to compare on; None: noise, and with `int8` the first of `calibration`.
+        max_difference: largest differences accepted; None: ACCEPTED, or INT8_ACCEPTED.
         log: called with the comparison's result; None: silent.
 
     Returns:
@@ -60,10 +74,11 @@ def export_openvino(
 
     Raises:
         ExportError: openvino is missing; the model holds what OpenVINO has no operator for, or fails in it; its
-            detections differ too much.
-        InputError: the name does not end in .xml.
+            detections differ too much; nothing is detected in `calibration`.
+        InputError: the name does not end in .xml; `int8` without `calibration`, or the other way around.
     """
-    return OpenVinoExporter().export(model, path, images=images, max_difference=max_difference, log=log)
+    options = OpenVinoOptions(int8, tuple(calibration))
+    return OpenVinoExporter().export(model, path, options, images=images, max_difference=max_difference, log=log)
 
 
 def load_openvino(
@@ -138,12 +153,29 @@ def compile_options(precision: Precision = "float32", threads: int | None = None
     return options
 
 
+@dataclasses.dataclass(frozen=True)
+class OpenVinoOptions(ExportOptions):
+    """Choices for OpenVINO's files."""
+
+    int8: bool = False  # most layers in 8 bits
+    calibration: tuple[Any, ...] = ()  # images, or paths of images, to measure ranges of `int8` on
+
+    def __post_init__(self) -> None:
+        if self.int8 != bool(self.calibration):
+            given, missing = ("int8", "calibration") if self.int8 else ("calibration", "int8")
+            raise InputError(
+                f"{given} without {missing}: 8 bits of OpenVINO need images to measure ranges on, pass both"
+                " (mrcnn export --int8 --calibrate IMAGES)"
+            )
+
+
 class OpenVinoExporter(Exporter):
     """Files that OpenVINO runs: PATH.xml and PATH.bin."""
 
     name = "openvino"
     suffix = ".xml"
     summary = "two files for Intel's runtime"
+    options = OpenVinoOptions
 
     @property
     def runtime(self) -> str:
@@ -153,6 +185,10 @@ class OpenVinoExporter(Exporter):
         """Write the files, see `Exporter.write`."""
         openvino = require("openvino", "openvino")
         converted = _convert(openvino, model)
+        if calibration := _calibration(options):
+            step = max(len(calibration) / MEASURED_IMAGES, 1.0)
+            chosen = [calibration[int(i * step)] for i in range(int(len(calibration) / step))]
+            quantize(converted, (_inputs(image, i, model) for i, image in enumerate(chosen)))
         for key, value in {"model_type": "Mask R-CNN", DESCRIPTION: describe(model)}.items():
             converted.set_rt_info(value, key)
         openvino.save_model(converted, str(path), compress_to_fp16=False)
@@ -161,22 +197,52 @@ class OpenVinoExporter(Exporter):
         """The model of a file, see `load_openvino`."""
         return load_openvino(path)
 
+    def accepted(self, options: ExportOptions) -> Difference:
+        """INT8_ACCEPTED in 8 bits, else ACCEPTED."""
+        return INT8_ACCEPTED if _calibration(options) else ACCEPTED
+
+    def export(
+        self,
+        model: Any,
+        path: str | os.PathLike[str],
+        options: ExportOptions | None = None,
+        *,
+        images: Iterable[ImageLike] | None = None,
+        max_difference: Difference | None = None,
+        log: Callable[[str], None] | None = None,
+    ) -> Path:
+        """As `Exporter.export`; 8 bits are compared on images they were measured on: they fit no noise."""
+        if images is None:
+            images = _calibration(options)[:_COMPARED_IMAGES] or None
+        return super().export(model, path, options, images=images, max_difference=max_difference, log=log)
+
     def files(self, path: Path) -> tuple[Path, ...]:
         """The weights, and the file that names them."""
         return path.with_suffix(".bin"), path
+
+
+def _calibration(options: ExportOptions | None) -> tuple[Any, ...]:
+    return options.calibration if isinstance(options, OpenVinoOptions) else ()
+
+
+def _inputs(image: ImageLike, number: int, model: Any) -> dict[str, np.ndarray]:
+    prepared = prepare_image(image, number, model.config.input)
+    content = np.array([prepared.content_shape], np.int32)
+    return {"image": np.asarray(prepared.image)[np.newaxis], "content_shape": content}
 
 
 def _convert(openvino: Any, model: Any) -> Any:
     """The model as an `openvino.Model` with named inputs and outputs."""
     from openvino.frontend.tensorflow import ConversionExtension
 
-    portable = portable_graph(model, stand_in)
+    with group_norm_by(group_norm_stand_in):
+        portable = portable_graph(model, stand_in)
     with tempfile.TemporaryDirectory() as folder:
         # From a file: OpenVINO's own reader of graphs knows extensions, its reader of Python objects does not.
         file = Path(folder) / "graph.pb"
         file.write_bytes(portable.function.graph.as_graph_def().SerializeToString())
         try:
-            converted = openvino.convert_model(str(file), extension=[ConversionExtension(STAND_IN, _roi_align)])
+            converted = openvino.convert_model(str(file), extension=[ConversionExtension(STAND_IN, _operator)])
         except Exception as error:
             raise ExportError(
                 f"OpenVINO {openvino.__version__} cannot convert the model: {_last_line(error)}"
@@ -216,6 +282,23 @@ def _gather_rows(converted: Any) -> None:
             for user in node.output(0).get_target_inputs():
                 user.replace_source_output(rows.output(0))
     converted.validate_nodes_and_infer_types()
+
+
+def _operator(node: Any) -> list[Any]:
+    """OpenVINO's operator in place of a stand-in, whose last input says of which."""
+    is_norm = node.get_input(3).get_element_type().is_real()
+    return _group_norm(node) if is_norm else _roi_align(node)
+
+
+def _group_norm(node: Any) -> list[Any]:
+    """One operator. Of its sums and products OpenVINO knows nothing, and scales of 8 bits are moved through them."""
+    import openvino.opset15 as ops
+
+    x, gamma, beta, config = (node.get_input(i) for i in range(4))
+    groups, epsilon = config.get_node().data
+    nchw = ops.transpose(x, ops.constant(np.array([0, 3, 1, 2])))
+    normalized = ops.group_normalization(nchw, gamma, beta, int(groups), float(epsilon))
+    return ops.transpose(normalized, ops.constant(np.array([0, 2, 3, 1]))).outputs()
 
 
 def _roi_align(node: Any) -> list[Any]:

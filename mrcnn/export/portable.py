@@ -42,7 +42,10 @@ DESCRIPTION = "mrcnn"
 """Key of the description in a file's own metadata."""
 
 STAND_IN = "PyFuncStateless"
-"""Operation that stands for RoIAlign in a graph of `portable_graph`; converters put their own in its place."""
+"""Operation that stands for another in a graph of `portable_graph`; converters put their own in its place.
+
+Its fourth input says which: i32[5] of RoIAlign (`stand_in`), f32[2] of group norm (`group_norm_stand_in`).
+"""
 
 
 class PortableGraph(NamedTuple):
@@ -119,13 +122,13 @@ def stand_in(
 
     It cannot be run. A function of Python serves, since TensorFlow knows its operation and passes any inputs to it.
     """
-
-    def never(*_: Any) -> np.ndarray:
-        raise RuntimeError("stands for RoIAlign in a graph to be converted; it cannot be run")
-
     config = tf.constant([stride, *bins, sampling_ratio, int(aligned)], tf.int32)
-    pooled = tf.numpy_function(never, [features, boxes, image, config], tf.float32, stateful=False)
+    pooled = tf.numpy_function(_never, [features, boxes, image, config], tf.float32, stateful=False)
     return tf.ensure_shape(pooled, [None, *bins, features.shape[-1]])
+
+
+def _never(*_: Any) -> np.ndarray:
+    raise RuntimeError("stands for an operation in a graph to be converted; it cannot be run")
 
 
 def stand_in_config(values: Iterable[Any]) -> dict[str, Any]:
@@ -134,6 +137,13 @@ def stand_in_config(values: Iterable[Any]) -> dict[str, Any]:
     config: dict[str, Any] = dict(zip(names, (int(value) for value in values), strict=True))
     config["aligned"] = bool(config["aligned"])
     return config
+
+
+def group_norm_stand_in(x: Tensor, gamma: Tensor, beta: Tensor, groups: int, epsilon: float) -> Tensor:
+    """One operation of type STAND_IN with inputs x, gamma, beta and f32[2], groups and epsilon; see `GroupNormOp`."""
+    config = tf.constant([groups, epsilon], tf.float32)
+    normalized = tf.numpy_function(_never, [x, gamma, beta, config], tf.float32, stateful=False)
+    return tf.ensure_shape(normalized, x.shape)
 
 
 def describe(model: Any) -> str:

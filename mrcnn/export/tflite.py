@@ -28,16 +28,13 @@ import tensorflow as tf
 
 from mrcnn.export.base import Exporter, ExportOptions
 from mrcnn.export.check import expect_file
-from mrcnn.export.compare import ACCEPTED, Difference
+from mrcnn.export.compare import ACCEPTED, INT8_ACCEPTED, Difference
 from mrcnn.export.errors import ExportError, reason, refuse_panoptic, require
 from mrcnn.export.messages import without_lines
 from mrcnn.export.portable import DESCRIPTION, PortableModel, describe, portable_graph
 from mrcnn.ops.bilinear import bilinear_taps
 
 Tensor: TypeAlias = tf.Tensor
-
-INT8_ACCEPTED = Difference(unmatched=0.25, scores=0.2, boxes=float("inf"), masks=0.1, keypoints=0.5, extra=0.5)
-"""Bounds in 8 bits. Detections near the threshold come and go; boxes of one object overlap by half in any case."""
 
 _DESCRIPTION_FILE = f"{DESCRIPTION}.json"
 _CHECKSUM_FILE = f"{DESCRIPTION}.sha256"

@@ -24,6 +24,7 @@ from mrcnn.progress import Progress
 from mrcnn.recipes import Recipe
 from mrcnn.report.data_gallery import DataGallery
 from mrcnn.report.data_page import data_page
+from mrcnn.text import shown_path
 
 DATA_FILE = "report.json"
 PAGE_FILE = "inspect.html"
@@ -122,7 +123,7 @@ def _write(
     gallery = DataGallery.of(dataset, full, shown, lambda index: file_name(dataset, index), read, progress)
     numbers = report.to_dict()
     save_json(numbers, folder / DATA_FILE)
-    about = {"data": str(dataset.path)} if dataset.path else {}
+    about = {"data": shown_path(dataset.path)} if dataset.path else {}
     with atomic_write(folder / PAGE_FILE) as temporary:
         temporary.write_text(data_page(numbers | {"about": about}, gallery), encoding="utf-8")
     report.files[:0] = [folder / DATA_FILE, folder / PAGE_FILE]

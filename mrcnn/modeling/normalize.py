@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import math
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import keras
@@ -234,6 +237,22 @@ class AffineBatchNorm(FrozenBatchNorm):
         return scale, shift + tf.cast(self.bias, tf.float32) * scale
 
 
+GroupNormOp = Callable[[tf.Tensor, tf.Tensor, tf.Tensor, int, float], tf.Tensor]
+"""Group norm of x [B, H, W, C] with gamma and beta f32[C], a number of groups, and epsilon -> [B, H, W, C]."""
+
+_group_norm: contextvars.ContextVar[GroupNormOp | None] = contextvars.ContextVar("group_norm", default=None)
+
+
+@contextlib.contextmanager
+def group_norm_by(op: GroupNormOp) -> Iterator[None]:
+    """Inside, in this thread, `GroupNorm` is what `op` makes: for formats that have an operator for it."""
+    token = _group_norm.set(op)
+    try:
+        yield
+    finally:
+        _group_norm.reset(token)
+
+
 @keras.saving.register_keras_serializable("mrcnn")
 class GroupNorm(keras.layers.GroupNormalization):
     """Keras' group norm with means taken in two steps, over columns and channels, then over rows.
@@ -245,6 +264,9 @@ class GroupNorm(keras.layers.GroupNormalization):
 
     def call(self, inputs: tf.Tensor, mask: None = None) -> tf.Tensor:
         """[B, H, W, channels] -> same shape, in the compute dtype; statistics in float32 or better."""
+        if (op := _group_norm.get()) is not None:
+            gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
+            return op(inputs, gamma, beta, self.groups, self.epsilon)
         dtype = tf.float64 if inputs.dtype == tf.float64 else tf.float32
         x = tf.cast(inputs, dtype)
         batch, height, width = (tf.shape(x)[i] for i in range(3))

@@ -12,6 +12,7 @@ from mrcnn.modeling.normalize import (
     NormalizePixels,
     PixelNorm,
     StoredNormalization,
+    group_norm_by,
     make_norm,
 )
 
@@ -136,6 +137,22 @@ def test_group_norm_is_keras_group_norm(shape):
 
     for mine, reference in zip(value_and_gradients(ours), value_and_gradients(theirs), strict=True):
         np.testing.assert_allclose(mine, reference, rtol=1e-4, atol=1e-4)
+
+
+def test_a_format_puts_its_own_operator_in_place_of_group_norm():
+    x = tf.ones((1, 2, 2, 12))
+    layer = make_norm("gn", epsilon=1e-3, channels=12)
+    layer.build(x.shape)
+    asked = []
+
+    def operator(x, gamma, beta, groups, epsilon):
+        asked.append((x.shape.as_list(), gamma.shape.as_list(), beta.shape.as_list(), groups, epsilon))
+        return 7.0 * x
+
+    with group_norm_by(operator):
+        assert np.unique(layer(x)).tolist() == [7.0]
+    assert asked == [([1, 2, 2, 12], [12], [12], 4, 1e-3)]
+    assert np.unique(layer(x)).tolist() == [0.0]
 
 
 def test_group_norm_keeps_float32_accuracy_on_a_large_map():

@@ -29,16 +29,18 @@ demo: $(VENV)/.installed
 	$(BIN)/python samples/demo.py
 
 # Two processes, each with whole files: most of the time goes into tracing graphs, which keeps one core busy. Among the
-# slow tests the large networks have processes of their own, as oneDNN keeps the memory they once needed.
+# slow tests the large networks have processes of their own, as oneDNN keeps the memory they once needed: in one pair of
+# processes they would come to 13 GB each.
 PYTEST := $(BIN)/python -m pytest -q -n 2 --dist loadfile
-LARGE := tests/golden tests/matterport tests/modeling tests/weights
+LARGE := tests/matterport tests/modeling tests/weights
 
 test: $(VENV)/.installed-dev
 	$(PYTEST)
 
 slow: $(VENV)/.installed-dev
+	$(PYTEST) -m "slow or overfit" tests/golden
 	$(PYTEST) -m "slow or overfit" $(LARGE)
-	$(PYTEST) -m "slow or overfit" $(LARGE:%=--ignore=%)
+	$(PYTEST) -m "slow or overfit" $(LARGE:%=--ignore=%) --ignore=tests/golden
 
 # Not among `dev`: gradio takes Pillow below 13 only.
 page: $(VENV)/.installed-dev

@@ -21,7 +21,7 @@ from mrcnn.training.evaluation_run import evaluate
 from mrcnn.training.fit import train
 from tests.training.drawn import weights
 
-STEPS, MORE = 240, 3  # of the whole run; of the first half after its checkpoint
+STEPS, EPOCH, MORE = 240, 40, 3  # of the whole run; from a checkpoint to the next; of the first half beyond its last
 
 
 def vit_s() -> Recipe:
@@ -68,7 +68,6 @@ def in_small(recipe: Recipe) -> Recipe:
         "train.clip_norm": 5.0,
         "train.warmup_images": 80,
         "train.eval_every_epochs": STEPS,
-        "train.checkpoint_images": 2 * STEPS,
     }
     return recipe.override(small)
 
@@ -92,20 +91,21 @@ class Watch(keras.callbacks.Callback):
 @pytest.mark.parametrize("recipe", [vit_s, swin_t], ids=["vit_s", "swin_t"])
 def test_four_images_are_overfit_by_a_run_resumed_in_its_middle(recipe, data_dir, tmp_path):
     images = load_coco(data_dir / "nuts3" / "annotations.json", data_dir / "nuts3")
+    often = images.merge(*[images] * (EPOCH - 1))
     recipe, out = in_small(recipe()), tmp_path / "run"
     beyond, after = Watch(STEPS // 2 + MORE, stop=True), Watch(MORE)
     with pytest.raises(SystemExit):
-        train(new_model(recipe, images), images, recipe=recipe, out=out, callbacks=[beyond], progress=False)
+        train(new_model(recipe, images), often, recipe=recipe, out=out, callbacks=[beyond], progress=False)
     last, middle = Checkpoints(out).steps()[:2]
     assert (last, middle) == (STEPS // 2 + MORE, STEPS // 2)
     newest(out).unlink()  # so that the run goes on from its middle and repeats the steps that were seen
 
     model = new_model(recipe, images, seed=1)
-    history = train(model, images, recipe=recipe, out=out, resume=True, callbacks=[after], progress=False).history
+    history = train(model, often, recipe=recipe, out=out, resume=True, callbacks=[after], progress=False).history
     assert beyond.seen.keys() == after.seen.keys() and after.seen
     for name, value in beyond.seen.items():
         np.testing.assert_array_equal(after.seen[name], value, err_msg=name)
-    assert len(history["loss"]) == STEPS and np.isfinite(history["loss"]).all()
+    assert len(history["loss"]) == STEPS // EPOCH and np.isfinite(history["loss"]).all()
 
     result = evaluate(model, images)
     print(result)

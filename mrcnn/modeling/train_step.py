@@ -111,7 +111,8 @@ class TrainStep(keras.Model):
             extras.append(mean_square_penalty(self.trainable_variables, self.mean_square_decay))
         chosen = self.trained_losses
         terms = [value for name, value in y_pred.items() if chosen is None or name in chosen]
-        return tf.add_n([*terms, *(tf.cast(extra, tf.float32) / parts for extra in extras)])
+        # Not add_n, whose order is that in which buffers become free, and so its rounding.
+        return tf.reduce_sum(tf.stack([*terms, *(tf.cast(extra, tf.float32) / parts for extra in extras)]))
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One update; returns the means of the loss and its terms since the metrics were last reset.

@@ -1,8 +1,8 @@
 """Transformers from random weights overfit four images, resumed in the middle as if nothing had happened.
 
-The first losses after it are those of the run that went on, to the last bit. Gradients are only up to rounding: TensorFlow
-adds up three and more of them in the order in which their buffers become free, so that those of Swin-T differ by some 5e-7
-of themselves from one run to the next, resumed or not, in one of several on a busy machine.
+The first losses after it are those of the run that went on, to the last bit. Gradients are only up to rounding:
+TensorFlow adds up three and more of them in the order in which their buffers become free, so that those of Swin-T
+differ by some 5e-7 of themselves from one run to the next, resumed or not, in one of several on a busy machine.
 
 Run by `pytest -m overfit`.
 """

@@ -38,11 +38,8 @@ def with_group_norm() -> MaskRCNN:
 def test_group_norm_is_one_operator(tmp_path):
     model, images = with_group_norm(), noise_images(4)
     path = export_openvino(model, tmp_path / "model.xml", images=images)
-    nodes = openvino.Core().read_model(str(path)).get_ops()
-    types = collections.Counter(node.get_type_name() for node in nodes)
+    types = collections.Counter(node.get_type_name() for node in openvino.Core().read_model(str(path)).get_ops())
     assert types["GroupNormalization"] == 8 + 1 + 1  # laterals and outputs of the pyramid, box head, mask head
-    sorting = [node.get_attributes() for node in nodes if node.get_type_name() == "TopK"]
-    assert len(sorting) == 5 and not any(one["stable"] for one in sorting)  # to keep the order of ties takes long
     difference = compare(
         detect(model, images, score_threshold=None), detect(load_openvino(path), images, score_threshold=None)
     )

@@ -98,7 +98,7 @@ class Watch(keras.callbacks.Callback):
 
 
 @pytest.mark.overfit
-@pytest.mark.parametrize(("recipe", "steps"), [(vit_s, 240), (swin_t, 120)], ids=["vit_s", "swin_t"])
+@pytest.mark.parametrize(("recipe", "steps"), [(vit_s, 320), (swin_t, 120)], ids=["vit_s", "swin_t"])
 def test_four_images_are_overfit_by_a_run_resumed_in_its_middle(recipe, steps, data_dir, tmp_path):
     images = load_coco(data_dir / "nuts3" / "annotations.json", data_dir / "nuts3")
     often = images.merge(*[images] * (EPOCH - 1))

@@ -112,7 +112,7 @@ def test_a_version_is_a_file_of_the_other_exporter(model, exported_file, tmp_pat
     monkeypatch.setattr(
         type(exporter.exporter()),
         "export",
-        lambda _, model, path, **others: shutil.copytree(source.parent, path.parent),
+        lambda _, model, path, options=None, **others: shutil.copytree(source.parent, path.parent),
     )
     version = exporter.export(model, tmp_path / "cells")
     assert exporter.load(version).class_names == model.class_names

@@ -83,6 +83,10 @@ class Exporter(abc.ABC):
         """Largest differences from the model's detections, unless the caller gives others."""
         return ACCEPTED
 
+    def compared_on(self, options: ExportOptions) -> Iterable[ImageLike] | None:
+        """Images to compare detections on, unless the caller gives others; None: noise."""
+        return None
+
     @property
     def runtime(self) -> str:
         """Name of what runs the files, for messages."""
@@ -104,7 +108,7 @@ class Exporter(abc.ABC):
             model: a `MaskRCNN`.
             path: the file to write, ending in `suffix`; replaced if it is there. Its folder is made.
             options: of class `options`; None: their defaults.
-            images: to compare on; None: noise.
+            images: to compare on; None: `compared_on`.
             max_difference: largest differences accepted; None: `accepted`.
             log: called with the comparison's result; None: silent.
 
@@ -116,6 +120,7 @@ class Exporter(abc.ABC):
             InputError: another suffix, or options of another exporter.
         """
         path, options = expect_suffix(path, self.suffix), self.expect_options(options)
+        images = self.compared_on(options) if images is None else images
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.stem[:40]}.", dir=path.parent))
         try:

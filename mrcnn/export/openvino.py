@@ -201,27 +201,16 @@ class OpenVinoExporter(Exporter):
         """INT8_ACCEPTED in 8 bits, else ACCEPTED."""
         return INT8_ACCEPTED if _calibration(options) else ACCEPTED
 
-    def export(
-        self,
-        model: Any,
-        path: str | os.PathLike[str],
-        options: ExportOptions | None = None,
-        *,
-        images: Iterable[ImageLike] | None = None,
-        max_difference: Difference | None = None,
-        log: Callable[[str], None] | None = None,
-    ) -> Path:
-        """As `Exporter.export`; 8 bits are compared on images they were measured on: they fit no noise."""
-        if images is None:
-            images = _calibration(options)[:_COMPARED_IMAGES] or None
-        return super().export(model, path, options, images=images, max_difference=max_difference, log=log)
+    def compared_on(self, options: ExportOptions) -> Iterable[ImageLike] | None:
+        """In 8 bits images they were measured on: they fit no noise."""
+        return _calibration(options)[:_COMPARED_IMAGES] or None
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """The weights, and the file that names them."""
         return path.with_suffix(".bin"), path
 
 
-def _calibration(options: ExportOptions | None) -> tuple[Any, ...]:
+def _calibration(options: ExportOptions) -> tuple[Any, ...]:
     return options.calibration if isinstance(options, OpenVinoOptions) else ()
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 import mrcnn
 from mrcnn.evaluation import find_label_issues, pair_image
+from mrcnn.structures.boxes import box_iou
 from mrcnn.structures.instances import Instances
 
 NUCLEI = Path(__file__).parent.parent / "samples/nuclei"
@@ -77,11 +78,9 @@ def share_named(
         for issue in (one for one in first if one.image == image):
             if place is not None and issue.gt == place:
                 return True
-            if place is None and issue.detection is not None:
-                y1, x1, y2, x2 = np.stack([box, pairs[image].boxes[issue.detection]], 1)
-                inner = max(y2.min() - y1.max(), 0) * max(x2.min() - x1.max(), 0)
-                if inner >= 0.5 * (((y2 - y1) * (x2 - x1)).sum() - inner):
-                    return True
+            of_detection = place is None and issue.detection is not None
+            if of_detection and box_iou(box, pairs[image].boxes[issue.detection]).item() >= 0.5:
+                return True
         return False
 
     return sum(is_named(*mistake) for mistake in mistakes), len(mistakes), tenth

@@ -35,12 +35,8 @@ def test_what_is_left_to_correct(loop):
     detections = squares([(0, 1), (30, 36), (0, 60)], scores=[0.9, 0.8, 0.7])  # IoU 19 / 21, 14 / 26, 0
     assert loop["to_correct"](objects, detections) == (2, 2)
     assert loop["to_correct"](objects, objects) == (0, 0)
-    assert loop["to_correct"](objects, squares([], scores=[])) == (3, 0) and loop["to_correct"](
-        squares([]), detections
-    ) == (
-        0,
-        3,
-    )
+    assert loop["to_correct"](objects, squares([], scores=[])) == (3, 0)
+    assert loop["to_correct"](squares([]), detections) == (0, 3)
 
 
 def test_a_moved_mask_keeps_its_form(mistakes):
